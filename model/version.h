@@ -88,7 +88,7 @@ enum err clock_decode(struct reader *reader, struct arena *arena, struct clock *
 
 /* The join of two replicas' states: a version stays when both hold it, or when one holds it and the
  * other's clock has not seen its dot. Equal dots with different contents (never in a correct system)
- * are both kept out of harm: the greater encoding wins, deterministically. */
+ * are both kept out of harm: the greater contents (written_at, expires_at_ms, flags, value) win. */
 struct version_set version_set_merge(struct arena *arena, const struct version_set *a,
                                      const struct version_set *b);
 
@@ -125,7 +125,9 @@ uint32_t version_set_live_count(const struct version_set *set, uint64_t wall_ms)
 bool version_is_live(const struct version *version, uint64_t wall_ms);
 
 void version_set_encode(struct writer *writer, const struct version_set *set);
-/* CORRUPT on anything that is not canonical; values are borrowed from the input. */
+/* CORRUPT on anything that is not canonical; values are borrowed from the input. Memory is bounded by
+ * the size of the input (about 10 times), not by clock_decode's limits, so that whatever a merge
+ * gives can be read again. */
 enum err version_set_decode(struct reader *reader, struct arena *arena,
                             struct version_set *ret_set) MUST_USE;
 
