@@ -1,0 +1,457 @@
+/* The simulator's disk. A partition is a sorted array of records; the log of what is not yet
+ * durable keeps the record that each write replaced, so that a crash undoes the newest writes first
+ * and what remains is a prefix of the staging order. One owner, one thread, no clock. */
+#include "store/engine_class.h"
+#include "store/memory_map.h"
+
+#include <stdlib.h>
+
+struct memory_disk {
+    struct memory_map **maps; /* partitions + 2, NULL = absent */
+    uint32_t partitions;
+    bool open;
+};
+
+/* One staged write that is not durable yet. */
+struct pending {
+    struct memory_map *map;       /* NULL when the partition was dropped since: nothing to undo */
+    struct memory_record *before; /* owned; NULL when the key was absent */
+    struct memory_record
+        *after; /* the map's, or the `before` of a later write; NULL for a delete */
+    uint64_t sequence;
+    uint32_t handle;
+};
+
+struct memory_handle {
+    struct store store;
+    struct memory_engine *engine;
+    uint32_t index;
+    uint64_t staged;
+    uint64_t committed;
+};
+
+struct memory_engine {
+    struct engine engine;
+    struct engine_options options;
+    struct memory_disk *disk;
+    struct memory_handle *handles;
+    struct pending *log; /* oldest first */
+    size_t log_count;
+    size_t log_capacity;
+    uint64_t durable;        /* log position; log[0] is at durable + 1 */
+    uint64_t wanted;         /* position of the last write with STORE_SYNC_NOW */
+    struct prng *fault_prng; /* borrowed; NULL: no faults */
+    double read_error;
+    double overloaded;
+    bool fsync_fails;
+    bool failed;
+    struct engine_figures figures;
+};
+
+/* -- the disk --------------------------------------------------------------------------------- */
+
+static struct memory_map **disk_map(struct memory_disk *disk, uint32_t partition)
+{
+    return &disk->maps[engine_partition_slot(partition, disk->partitions)];
+}
+
+static struct memory_map *disk_map_create(struct memory_disk *disk, uint32_t partition)
+{
+    struct memory_map **place = disk_map(disk, partition);
+    if (*place == NULL)
+        *place = memory_map_new();
+    return *place;
+}
+
+struct memory_disk *memory_disk_new(void)
+{
+    struct memory_disk *disk = calloc(1, sizeof *disk);
+    CHECK(disk != NULL);
+    return disk;
+}
+
+static void disk_set_partitions(struct memory_disk *disk, uint32_t partitions)
+{
+    if (disk->maps != NULL) {
+        CHECK_U64(disk->partitions, ==, partitions); /* Q is fixed for the life of a disk */
+        return;
+    }
+    disk->partitions = partitions;
+    disk->maps = calloc((size_t)partitions + 2, sizeof(struct memory_map *));
+    CHECK(disk->maps != NULL);
+}
+
+void memory_disk_free(struct memory_disk *disk)
+{
+    if (disk == NULL)
+        return;
+    CHECK(!disk->open);
+    for (size_t i = 0; disk->maps != NULL && i < (size_t)disk->partitions + 2; i++) {
+        if (disk->maps[i] != NULL)
+            memory_map_free(disk->maps[i]);
+    }
+    free(disk->maps);
+    free(disk);
+}
+
+/* -- the log ------------------------------------------------------------------------------------
+ */
+
+static void log_push(struct memory_engine *engine, struct pending pending)
+{
+    if (engine->log_count == engine->log_capacity) {
+        engine->log_capacity = engine->log_capacity == 0 ? 64 : 2 * engine->log_capacity;
+        engine->log = realloc(engine->log, engine->log_capacity * sizeof *engine->log);
+        CHECK(engine->log != NULL);
+    }
+    engine->log[engine->log_count++] = pending;
+}
+
+static void log_undo_last(struct memory_engine *engine)
+{
+    struct pending *last = &engine->log[--engine->log_count];
+    if (last->map == NULL || (last->before == NULL && last->after == NULL))
+        return;
+    struct bytes key = memory_record_key(last->before != NULL ? last->before : last->after);
+    struct memory_record *undone = memory_map_replace(last->map, key, last->before);
+    CHECK(undone == last->after);
+    free(undone);
+}
+
+/* The oldest `count` writes are durable: what they replaced is not needed any more. */
+static void log_settle(struct memory_engine *engine, size_t count)
+{
+    CHECK_U64(count, <=, engine->log_count);
+    for (size_t i = 0; i < count; i++) {
+        struct pending *pending = &engine->log[i];
+        free(pending->before);
+        engine->handles[pending->handle].committed = pending->sequence;
+    }
+    engine->log_count -= count;
+    if (count != 0)
+        memmove(engine->log, engine->log + count, engine->log_count * sizeof *engine->log);
+    engine->durable += count;
+}
+
+static void engine_fail(struct memory_engine *engine, const char *why)
+{
+    engine->failed = true;
+    engine->figures.background_errors++;
+    if (engine->options.failed != NULL)
+        engine->options.failed(engine->options.host, why);
+}
+
+/* -- the port -----------------------------------------------------------------------------------
+ */
+
+static struct memory_handle *handle_of(const struct store *store)
+{
+    return CONTAINER_OF(store, struct memory_handle, store);
+}
+
+static bool fault(struct memory_engine *engine, double chance)
+{
+    return engine->fault_prng != NULL && chance > 0 && prng_chance(engine->fault_prng, chance);
+}
+
+static enum err memory_read(struct store *store, uint32_t partition, struct bytes key,
+                            struct arena *arena, struct bytes *ret_value)
+{
+    struct memory_engine *engine = handle_of(store)->engine;
+    engine->figures.reads++;
+    if (fault(engine, engine->read_error))
+        return ERR_IO;
+    const struct memory_map *map = *disk_map(engine->disk, partition);
+    const struct memory_record *record = map == NULL ? NULL : memory_map_find(map, key);
+    if (record == NULL)
+        return ERR_NOT_FOUND;
+    *ret_value = arena_copy(arena, memory_record_value(record));
+    return OK;
+}
+
+static enum err memory_stage(struct store *store, uint32_t partition, struct bytes key,
+                             const struct bytes *value, enum store_sync sync)
+{
+    struct memory_handle *handle = handle_of(store);
+    struct memory_engine *engine = handle->engine;
+    if (engine->failed)
+        return ERR_IO;
+    if (fault(engine, engine->overloaded)) {
+        engine->figures.refused++;
+        return ERR_OVERLOADED;
+    }
+    struct memory_map *map = disk_map_create(engine->disk, partition);
+    struct memory_record *after = value == NULL ? NULL : memory_record_new(key, *value);
+    struct memory_record *before = memory_map_replace(map, key, after);
+    log_push(engine, (struct pending){.map = map,
+                                      .before = before,
+                                      .after = after,
+                                      .sequence = ++handle->staged,
+                                      .handle = handle->index});
+    if (sync == STORE_SYNC_NOW)
+        engine->wanted = engine->durable + engine->log_count;
+    engine->figures.staged++;
+    return OK;
+}
+
+/* The visitor may stage: the place of the next key is looked up again when it did. A record that it
+ * replaced lives on in the log while the visitor runs. */
+static enum err memory_scan(struct store *store, uint32_t partition, struct bytes from,
+                            struct bytes to, store_visit visit, void *closure)
+{
+    struct memory_engine *engine = handle_of(store)->engine;
+    engine->figures.reads++;
+    if (fault(engine, engine->read_error))
+        return ERR_IO;
+    struct memory_map *map = *disk_map(engine->disk, partition);
+    if (map == NULL)
+        return OK;
+    map->scans++;
+    uint32_t place = memory_map_lower_bound(map, from);
+    while (place < map->count) {
+        struct memory_record *record = map->records[place];
+        struct bytes key = memory_record_key(record);
+        if (to.size != 0 && bytes_compare(key, to) >= 0)
+            break;
+        uint64_t staged = engine->figures.staged;
+        if (!visit(closure, key, memory_record_value(record)))
+            break;
+        if (staged == engine->figures.staged) {
+            place++;
+            continue;
+        }
+        place = memory_map_lower_bound(map, key);
+        if (place < map->count && bytes_equal(memory_record_key(map->records[place]), key))
+            place++;
+    }
+    map->scans--;
+    return OK;
+}
+
+static enum err memory_drop(struct store *store, uint32_t partition)
+{
+    struct memory_engine *engine = handle_of(store)->engine;
+    if (engine->failed)
+        return ERR_IO;
+    struct memory_map **place = disk_map(engine->disk, partition);
+    if (*place == NULL)
+        return OK;
+    CHECK_U64((*place)->scans, ==, 0);
+    for (size_t i = 0; i < engine->log_count; i++) {
+        struct pending *pending = &engine->log[i];
+        if (pending->map != *place)
+            continue;
+        free(pending->before);
+        *pending = (struct pending){.sequence = pending->sequence, .handle = pending->handle};
+    }
+    memory_map_free(*place);
+    *place = NULL;
+    return OK;
+}
+
+static uint64_t memory_staged(const struct store *store)
+{
+    return handle_of(store)->staged;
+}
+
+static uint64_t memory_committed(const struct store *store)
+{
+    return handle_of(store)->committed;
+}
+
+/* The simulator asks engine_memory_wants_sync() instead of being woken. */
+static void memory_submit(struct store *store)
+{
+    (void)store;
+}
+
+static enum err memory_sync(struct store *store)
+{
+    struct memory_engine *engine = handle_of(store)->engine;
+    if (!engine->failed)
+        engine_memory_sync(&engine->engine, engine_memory_mark(&engine->engine));
+    return engine->failed ? ERR_IO : OK;
+}
+
+static const struct store_class memory_store_class = {
+    .name = "memory",
+    .read = memory_read,
+    .stage = memory_stage,
+    .scan = memory_scan,
+    .drop = memory_drop,
+    .staged = memory_staged,
+    .committed = memory_committed,
+    .submit = memory_submit,
+    .sync = memory_sync,
+};
+
+/* -- the engine ---------------------------------------------------------------------------------
+ */
+
+static const struct engine_class memory_engine_class;
+
+static struct memory_engine *engine_of(const struct engine *engine)
+{
+    CHECK(engine->class == &memory_engine_class);
+    return CONTAINER_OF(engine, struct memory_engine, engine);
+}
+
+static struct store *memory_engine_store(struct engine *base, uint32_t handle)
+{
+    struct memory_engine *engine = engine_of(base);
+    CHECK_U64(handle, <, engine->options.handle_count);
+    return &engine->handles[handle].store;
+}
+
+static enum err memory_engine_create_partitions(struct engine *base, const uint32_t *partitions,
+                                                size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        disk_map_create(engine_of(base)->disk, partitions[i]);
+    return OK;
+}
+
+static void memory_engine_figures(struct engine *base, struct engine_figures *ret)
+{
+    const struct memory_engine *engine = engine_of(base);
+    *ret = engine->figures;
+    ret->write_stopped = engine->failed;
+    for (size_t i = 0; i < (size_t)engine->disk->partitions + 2; i++) {
+        const struct memory_map *map = engine->disk->maps[i];
+        if (map == NULL)
+            continue;
+        ret->partitions_open++;
+        ret->keys_estimate += map->count;
+    }
+}
+
+/* What is left of the log is settled without a callback: the handles end here. */
+static void memory_engine_free(struct memory_engine *engine)
+{
+    log_settle(engine, engine->log_count);
+    engine->disk->open = false;
+    free(engine->log);
+    free(engine->handles);
+    free(engine);
+}
+
+static void memory_engine_close(struct engine *base)
+{
+    struct memory_engine *engine = engine_of(base);
+    if (!engine->failed)
+        engine_memory_sync(base, engine_memory_mark(base));
+    while (engine->log_count > 0) /* the sync failed: unsynced pages are gone */
+        log_undo_last(engine);
+    memory_engine_free(engine);
+}
+
+static const struct engine_class memory_engine_class = {
+    .name = "memory",
+    .store = memory_engine_store,
+    .create_partitions = memory_engine_create_partitions,
+    .close = memory_engine_close,
+    .figures = memory_engine_figures,
+};
+
+struct engine *engine_memory_open(const struct engine_options *options, struct memory_disk *disk)
+{
+    CHECK(!disk->open);
+    CHECK_U64(options->handle_count, >, 0);
+    disk_set_partitions(disk, options->partitions);
+    disk->open = true;
+    struct memory_engine *engine = calloc(1, sizeof *engine);
+    CHECK(engine != NULL);
+    engine->engine.class = &memory_engine_class;
+    engine->options = *options;
+    engine->disk = disk;
+    engine->handles = calloc(options->handle_count, sizeof *engine->handles);
+    CHECK(engine->handles != NULL);
+    for (uint32_t i = 0; i < options->handle_count; i++)
+        engine->handles[i] = (struct memory_handle){
+            .store = {.class = &memory_store_class}, .engine = engine, .index = i};
+    return &engine->engine;
+}
+
+uint64_t engine_memory_mark(const struct engine *base)
+{
+    const struct memory_engine *engine = engine_of(base);
+    return engine->durable + engine->log_count;
+}
+
+bool engine_memory_wants_sync(const struct engine *base)
+{
+    const struct memory_engine *engine = engine_of(base);
+    return !engine->failed && engine->wanted > engine->durable;
+}
+
+static void tell_committed(struct memory_engine *engine, const uint64_t *committed_before)
+{
+    for (uint32_t i = 0; i < engine->options.handle_count; i++) {
+        uint64_t committed = engine->handles[i].committed;
+        if (committed > committed_before[i] && engine->options.committed != NULL)
+            engine->options.committed(engine->options.host, i, committed);
+    }
+}
+
+void engine_memory_sync(struct engine *base, uint64_t mark)
+{
+    struct memory_engine *engine = engine_of(base);
+    CHECK_U64(mark, <=, engine_memory_mark(base));
+    if (engine->failed || mark <= engine->durable)
+        return;
+    if (engine->fsync_fails) {
+        engine_fail(engine, "fsync of the commit log failed (injected)");
+        return;
+    }
+    uint32_t handle_count = engine->options.handle_count;
+    uint64_t *committed_before = calloc(handle_count, sizeof *committed_before);
+    CHECK(committed_before != NULL);
+    for (uint32_t i = 0; i < handle_count; i++)
+        committed_before[i] = engine->handles[i].committed;
+    engine->figures.syncs++;
+    engine->figures.synced_writes += mark - engine->durable;
+    log_settle(engine, (size_t)(mark - engine->durable));
+    tell_committed(engine, committed_before);
+    free(committed_before);
+}
+
+/* How many of `unsynced` writes a crash leaves: all, none and one in between are each frequent. A
+ * process crash loses only what had not reached the page cache, so it loses less than a power cut.
+ */
+static size_t crash_kept(size_t unsynced, enum crash_kind kind, struct prng *prng)
+{
+    uint64_t first = prng_below(prng, unsynced + 1);
+    uint64_t second = prng_below(prng, unsynced + 1);
+    uint64_t more = first > second ? first : second;
+    uint64_t less = first > second ? second : first;
+    switch (prng_below(prng, 4)) {
+    case 0:
+        return kind == CRASH_PROCESS ? unsynced : 0;
+    case 1:
+        return (size_t)first;
+    default:
+        return (size_t)(kind == CRASH_PROCESS ? more : less);
+    }
+}
+
+/* A torn write fails its checksum in the log: recovery stops before it, so to a reader it is a
+ * write that was lost with all after it. */
+void engine_memory_crash(struct engine *base, enum crash_kind kind, struct prng *prng)
+{
+    struct memory_engine *engine = engine_of(base);
+    size_t kept = crash_kept(engine->log_count, kind, prng);
+    while (engine->log_count > kept)
+        log_undo_last(engine);
+    memory_engine_free(engine);
+}
+
+void engine_memory_set_faults(struct engine *base, struct prng *prng, double read_error,
+                              double overloaded, bool fsync_fails)
+{
+    struct memory_engine *engine = engine_of(base);
+    CHECK(prng != NULL || (read_error <= 0 && overloaded <= 0));
+    engine->fault_prng = prng;
+    engine->read_error = read_error;
+    engine->overloaded = overloaded;
+    engine->fsync_fails = fsync_fails;
+}
