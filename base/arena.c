@@ -111,6 +111,7 @@ char *arena_string(struct arena *arena, struct bytes bytes)
 
 char *arena_printf(struct arena *arena, const char *format, ...)
 {
+    CHECK(format != NULL);
     va_list arguments;
     va_start(arguments, format);
     va_list again;

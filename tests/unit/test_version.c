@@ -189,6 +189,7 @@ static void run_case(const json_t *json)
     const char *op = json_string_value(json_object_get(json, "op"));
     struct loader *loader = loader_new(json);
     print_message("  %s: %s\n", op, id);
+    cases_done++;
     if (strcmp(op, "put") == 0) {
         run_put(loader, json, id);
     } else if (strcmp(op, "merge") == 0) {
