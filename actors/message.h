@@ -197,6 +197,7 @@ struct replica_write_reply {
 struct replica_read {
     uint32_t keyspace_id;
     struct bytes key;
+    uint32_t policy;
     uint32_t partition;
 };
 
