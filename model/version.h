@@ -105,7 +105,10 @@ struct version_set version_set_put(struct arena *arena, const struct version_set
 struct version_set version_set_add_epoch(struct arena *arena, const struct version_set *set,
                                          uint32_t member, uint64_t key_epoch);
 
-/* The policy of lww keyspaces: keeps the version that wins by (written_at, dot), whole clock. */
+/* The policy of lww keyspaces: keeps the version that wins by (written_at, dot), whole clock.
+ * Loses nothing only where each write replaces what its replica holds (context NULL) under a
+ * written_at greater than all of that: else a replaced version with a later timestamp could have
+ * pushed out, on another replica, the one that a merge would keep. */
 struct version_set version_set_last_writer_wins(struct arena *arena, const struct version_set *set);
 
 /* What a reader hands back later: covers every version in the set (the set's clock). */
