@@ -82,7 +82,8 @@ static inline enum err MUST_USE store_scan(struct store *store, uint32_t partiti
     return store->class->scan(store, partition, from, to, visit, closure);
 }
 
-/* All of a partition in one call; durable when it returns. Writes staged to it before are gone. */
+/* All of a vnode's partition in one call (not STORE_META or STORE_HINTS, which have several users);
+ * durable when it returns. Writes staged to it before are gone. */
 static inline enum err MUST_USE store_drop(struct store *store, uint32_t partition)
 {
     return store->class->drop(store, partition);

@@ -55,8 +55,9 @@ struct engine_figures {
     uint64_t write_stopped;
 };
 
-/* IO or CORRUPT with a message in `why` (size why_size) that says what to do next. Takes a lock on the
- * directory: a second process is refused (DENIED). */
+/* IO, CORRUPT, or INVALID (the directory was made with another `partitions`), with a message in `why`
+ * (size why_size) that says what to do next. Takes a lock on the directory: a second process is refused
+ * (DENIED). memory_bytes is at least 8 MiB. */
 enum err engine_rocksdb_open(const struct engine_options *options, struct engine **ret_engine,
                              char *why, size_t why_size) MUST_USE;
 

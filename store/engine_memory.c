@@ -231,6 +231,7 @@ static enum err memory_scan(struct store *store, uint32_t partition, struct byte
 static enum err memory_drop(struct store *store, uint32_t partition)
 {
     struct memory_engine *engine = handle_of(store)->engine;
+    CHECK_U64(partition, <, engine->disk->partitions); /* the others have several users */
     if (engine->failed)
         return ERR_IO;
     struct memory_map **place = disk_map(engine->disk, partition);
@@ -320,7 +321,7 @@ static void memory_engine_figures(struct engine *base, struct engine_figures *re
         const struct memory_map *map = engine->disk->maps[i];
         if (map == NULL)
             continue;
-        ret->partitions_open++;
+        ret->partitions_open += i < engine->disk->partitions;
         ret->keys_estimate += map->count;
     }
 }

@@ -1,0 +1,153 @@
+/* rdb.h -- the RocksDB engine, as its own files see it.
+ *
+ *   engine_rocksdb.c   opening with its checks and error texts, closing
+ *   rdb_options.c      the memory plan and every RocksDB option
+ *   rdb_partitions.c   the table of column families
+ *   rdb_handle.c       the port (actors/store.h): read, stage, scan, drop
+ *   rdb_syncer.c       the thread that makes staged writes durable and looks after space
+ *   rdb_figures.c      what the metrics show
+ *
+ * Threads
+ *   a handle            one thread at a time; its counters are read by any
+ *   families[]          read without a lock by the threads that own the partition; written under
+ *                       families_mutex, which also keeps a family alive for rdb_figures.c
+ *   failed, full, pressed  set by any thread or by the syncer, read by all
+ */
+#ifndef STORE_RDB_H
+#define STORE_RDB_H
+
+#include "base/counter.h"
+#include "store/engine_class.h"
+
+#include <pthread.h>
+#include <rocksdb/c.h>
+#include <stdatomic.h>
+
+/* How options.memory_bytes is cut. The eighth that is left is room for memtables that are being
+ * flushed: RocksDB's budget for them is soft. */
+struct rdb_plan {
+    uint64_t cache_bytes;         /* 1/2: blocks, indexes and filters of all families */
+    uint64_t write_buffers_bytes; /* 3/8: memtables of all families together */
+    uint64_t write_buffer_bytes;  /* the largest memtable of one family */
+    uint64_t arena_block_bytes;   /* what a memtable grows by */
+    uint64_t wal_bytes_max;       /* beyond it the families that hold the oldest log are flushed */
+    uint64_t memtable_bytes_max;  /* beyond it writes are refused until flushes have caught up */
+    uint64_t free_disk_bytes_min; /* below it writes are refused */
+};
+
+struct rdb_handle {
+    struct store store;
+    struct rdb_engine *engine;
+    rocksdb_writebatch_t *batch;
+    uint32_t index;
+    bool wants_sync;  /* staged with STORE_SYNC_NOW since the last submit */
+    uint64_t syncing; /* the syncer's: staged when the running sync began */
+    _Atomic uint64_t staged;
+    _Atomic uint64_t committed;
+    struct counter refused;
+    struct counter reads;
+} __attribute__((aligned(64)));
+
+struct rdb_syncer {
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    pthread_cond_t done;   /* a sync has ended, or the engine has failed */
+    _Atomic bool wanted;   /* false -> true wakes the thread */
+    bool stop;             /* under mutex */
+    uint64_t looked_at_ns; /* free space */
+    struct counter syncs;
+    struct counter synced_writes;
+    struct counter sync_ns;
+};
+
+struct rdb_engine {
+    struct engine engine;
+    struct engine_options options; /* directory is our copy */
+    char *directory;
+    struct rdb_plan plan;
+
+    rocksdb_t *db;
+    rocksdb_options_t *db_options; /* of the database and of every family */
+    rocksdb_block_based_table_options_t *table_options;
+    rocksdb_cache_t *cache;
+    rocksdb_readoptions_t *read_options;
+    rocksdb_writeoptions_t *write_options;
+    rocksdb_memory_consumers_t *memory_consumers;
+    rocksdb_column_family_handle_t *default_family;
+
+    pthread_mutex_t families_mutex;
+    _Atomic(rocksdb_column_family_handle_t *)
+        *families; /* engine_partition_slot(); NULL = absent */
+
+    struct rdb_handle *handles;
+    struct rdb_syncer syncer;
+    _Atomic bool failed;  /* for good */
+    _Atomic bool full;    /* free disk space below the floor */
+    _Atomic bool pressed; /* memtables over their ceiling */
+
+    pthread_mutex_t figures_mutex;
+    struct engine_figures figures; /* as of figures_at_ns */
+    uint64_t figures_at_ns;
+};
+
+/* -- engine_rocksdb.c ---------------------------------------------------------------------------
+ */
+
+/* Final: later stages give IO; options.failed hears of the first. */
+void rdb_fail(struct rdb_engine *engine, const char *why);
+/* What a message of RocksDB means for the caller; frees it. CORRUPT, OVERLOADED (stalled) or IO. */
+enum err rdb_error(char *message);
+uint64_t rdb_now_ns(void);
+
+/* -- rdb_options.c ------------------------------------------------------------------------------
+ */
+
+struct rdb_plan rdb_plan(uint64_t memory_bytes, uint32_t partitions);
+void rdb_options_init(struct rdb_engine *engine);
+void rdb_options_deinit(struct rdb_engine *engine);
+
+/* -- rdb_partitions.c ---------------------------------------------------------------------------
+ */
+
+enum { RDB_FAMILY_NAME_SIZE = 16 };
+
+/* "p0000".., "meta", "hints". */
+void rdb_family_name(uint32_t partition, char ret_name[RDB_FAMILY_NAME_SIZE]);
+/* False: not a name of ours. */
+bool rdb_family_parse(const char *name, uint32_t *ret_partition);
+/* NULL when absent. */
+rocksdb_column_family_handle_t *rdb_family(struct rdb_engine *engine, uint32_t partition);
+/* Creates it when absent; OVERLOADED, IO (and the engine has failed). */
+enum err rdb_family_create(struct rdb_engine *engine, uint32_t partition,
+                           rocksdb_column_family_handle_t **ret_family) MUST_USE;
+enum err rdb_family_drop(struct rdb_engine *engine, uint32_t partition) MUST_USE;
+enum err rdb_create_partitions(struct engine *engine, const uint32_t *partitions, size_t count);
+void rdb_families_close(struct rdb_engine *engine);
+
+/* -- rdb_handle.c -------------------------------------------------------------------------------
+ */
+
+void rdb_handle_init(struct rdb_handle *handle, struct rdb_engine *engine, uint32_t index);
+void rdb_handle_deinit(struct rdb_handle *handle);
+
+/* -- rdb_syncer.c -------------------------------------------------------------------------------
+ */
+
+void rdb_syncer_start(struct rdb_engine *engine);
+/* After a last sync. */
+void rdb_syncer_stop(struct rdb_engine *engine);
+/* Somebody waits for what has been staged up to now. */
+void rdb_syncer_wake(struct rdb_engine *engine);
+/* Returns when all that any handle has staged before the call is durable; IO. */
+enum err rdb_syncer_wait(struct rdb_engine *engine) MUST_USE;
+/* Sets `full` and `pressed`. */
+void rdb_look_at_space(struct rdb_engine *engine);
+void rdb_look_at_memory(struct rdb_engine *engine);
+
+/* -- rdb_figures.c ------------------------------------------------------------------------------
+ */
+
+void rdb_figures(struct engine *engine, struct engine_figures *ret);
+
+#endif

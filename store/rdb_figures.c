@@ -1,0 +1,100 @@
+#include "store/rdb.h"
+
+#include <dirent.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define FIGURES_AGE_MAX_NS 1000000000ull
+
+static uint64_t family_figure(struct rdb_engine *engine, rocksdb_column_family_handle_t *family,
+                              const char *property)
+{
+    uint64_t value = 0;
+    return rocksdb_property_int_cf(engine->db, family, property, &value) == 0 ? value : 0;
+}
+
+static void add_families(struct rdb_engine *engine, struct engine_figures *figures)
+{
+    pthread_mutex_lock(&engine->families_mutex);
+    for (uint32_t i = 0; i < engine->options.partitions + 2; i++) {
+        rocksdb_column_family_handle_t *family = atomic_load(&engine->families[i]);
+        if (family == NULL)
+            continue;
+        figures->partitions_open += i < engine->options.partitions;
+        figures->sst_bytes += family_figure(engine, family, "rocksdb.total-sst-files-size");
+        figures->keys_estimate += family_figure(engine, family, "rocksdb.estimate-num-keys");
+        figures->pending_compaction_bytes +=
+            family_figure(engine, family, "rocksdb.estimate-pending-compaction-bytes");
+    }
+    pthread_mutex_unlock(&engine->families_mutex);
+}
+
+static void add_database(struct rdb_engine *engine, struct engine_figures *figures)
+{
+    rocksdb_column_family_handle_t *family = engine->default_family;
+    figures->running_compactions = family_figure(engine, family, "rocksdb.num-running-compactions");
+    figures->running_flushes = family_figure(engine, family, "rocksdb.num-running-flushes");
+    figures->background_errors = family_figure(engine, family, "rocksdb.background-errors");
+    figures->write_stopped = family_figure(engine, family, "rocksdb.is-write-stopped") != 0 ||
+                             atomic_load(&engine->failed) || atomic_load(&engine->full) ||
+                             atomic_load(&engine->pressed);
+    char *error = NULL;
+    rocksdb_memory_usage_t *usage =
+        rocksdb_approximate_memory_usage_create(engine->memory_consumers, &error);
+    if (error != NULL) {
+        rocksdb_free(error);
+        return;
+    }
+    figures->memtable_bytes = rocksdb_approximate_memory_usage_get_mem_table_total(usage);
+    figures->table_reader_bytes =
+        rocksdb_approximate_memory_usage_get_mem_table_readers_total(usage);
+    figures->block_cache_bytes = rocksdb_approximate_memory_usage_get_cache_total(usage);
+    rocksdb_approximate_memory_usage_destroy(usage);
+}
+
+static uint64_t wal_bytes(const char *directory)
+{
+    DIR *dir = opendir(directory);
+    if (dir == NULL)
+        return 0;
+    uint64_t bytes = 0;
+    for (struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        const char *suffix = strrchr(entry->d_name, '.');
+        struct stat status;
+        if (suffix != NULL && strcmp(suffix, ".log") == 0 &&
+            fstatat(dirfd(dir), entry->d_name, &status, 0) == 0)
+            bytes += (uint64_t)status.st_size;
+    }
+    closedir(dir);
+    return bytes;
+}
+
+static void add_counters(struct rdb_engine *engine, struct engine_figures *figures)
+{
+    for (uint32_t i = 0; i < engine->options.handle_count; i++) {
+        const struct rdb_handle *handle = &engine->handles[i];
+        figures->staged += atomic_load_explicit(&handle->staged, memory_order_relaxed);
+        figures->refused += counter_get(&handle->refused);
+        figures->reads += counter_get(&handle->reads);
+    }
+    figures->syncs = counter_get(&engine->syncer.syncs);
+    figures->synced_writes = counter_get(&engine->syncer.synced_writes);
+    figures->sync_ns_total = counter_get(&engine->syncer.sync_ns);
+}
+
+void rdb_figures(struct engine *base, struct engine_figures *ret)
+{
+    struct rdb_engine *engine = CONTAINER_OF(base, struct rdb_engine, engine);
+    pthread_mutex_lock(&engine->figures_mutex);
+    uint64_t now_ns = rdb_now_ns();
+    if (engine->figures_at_ns == 0 || now_ns - engine->figures_at_ns >= FIGURES_AGE_MAX_NS) {
+        struct engine_figures figures = {.wal_bytes = wal_bytes(engine->directory)};
+        add_counters(engine, &figures);
+        add_families(engine, &figures);
+        add_database(engine, &figures);
+        engine->figures = figures;
+        engine->figures_at_ns = now_ns;
+    }
+    *ret = engine->figures;
+    pthread_mutex_unlock(&engine->figures_mutex);
+}

@@ -1,0 +1,182 @@
+#include "store/rdb.h"
+
+static struct rdb_handle *handle_of(const struct store *store)
+{
+    return CONTAINER_OF(store, struct rdb_handle, store);
+}
+
+static enum err rdb_read(struct store *store, uint32_t partition, struct bytes key,
+                         struct arena *arena, struct bytes *ret_value)
+{
+    struct rdb_handle *handle = handle_of(store);
+    struct rdb_engine *engine = handle->engine;
+    counter_add(&handle->reads, 1);
+    rocksdb_column_family_handle_t *family = rdb_family(engine, partition);
+    if (family == NULL)
+        return ERR_NOT_FOUND;
+    char *error = NULL;
+    rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(
+        engine->db, engine->read_options, family, (const char *)key.data, key.size, &error);
+    if (error != NULL)
+        return rdb_error(error);
+    if (slice == NULL)
+        return ERR_NOT_FOUND;
+    size_t size = 0;
+    const char *data = rocksdb_pinnableslice_value(slice, &size);
+    *ret_value = arena_copy(arena, bytes_of(data, size));
+    rocksdb_pinnableslice_destroy(slice);
+    return OK;
+}
+
+static enum err refuse(struct rdb_handle *handle)
+{
+    counter_add(&handle->refused, 1);
+    return ERR_OVERLOADED;
+}
+
+/* A failed write other than a stall is final: what the log holds of it is not known. */
+static enum err write_batch(struct rdb_handle *handle)
+{
+    struct rdb_engine *engine = handle->engine;
+    char *error = NULL;
+    rocksdb_write(engine->db, engine->write_options, handle->batch, &error);
+    if (error == NULL)
+        return OK;
+    if (strncmp(error, "Incomplete", strlen("Incomplete")) == 0) {
+        rocksdb_free(error);
+        return refuse(handle);
+    }
+    rdb_fail(engine, error);
+    rocksdb_free(error);
+    return ERR_IO;
+}
+
+static enum err rdb_stage(struct store *store, uint32_t partition, struct bytes key,
+                          const struct bytes *value, enum store_sync sync)
+{
+    struct rdb_handle *handle = handle_of(store);
+    struct rdb_engine *engine = handle->engine;
+    if (atomic_load_explicit(&engine->failed, memory_order_acquire))
+        return ERR_IO;
+    if (atomic_load_explicit(&engine->full, memory_order_relaxed) ||
+        atomic_load_explicit(&engine->pressed, memory_order_relaxed))
+        return refuse(handle);
+    rocksdb_column_family_handle_t *family = rdb_family(engine, partition);
+    if (family == NULL) {
+        enum err err = rdb_family_create(engine, partition, &family);
+        if (err != OK)
+            return err;
+    }
+    rocksdb_writebatch_clear(handle->batch);
+    if (value != NULL)
+        rocksdb_writebatch_put_cf(handle->batch, family, (const char *)key.data, key.size,
+                                  (const char *)value->data, value->size);
+    else
+        rocksdb_writebatch_delete_cf(handle->batch, family, (const char *)key.data, key.size);
+    enum err err = write_batch(handle);
+    if (err != OK)
+        return err;
+    uint64_t staged = atomic_load_explicit(&handle->staged, memory_order_relaxed);
+    atomic_store_explicit(&handle->staged, staged + 1, memory_order_release);
+    handle->wants_sync |= sync == STORE_SYNC_NOW;
+    return OK;
+}
+
+static void scan_from(rocksdb_iterator_t *iterator, struct bytes from, store_visit visit,
+                      void *closure)
+{
+    rocksdb_iter_seek(iterator, (const char *)from.data, from.size);
+    while (rocksdb_iter_valid(iterator)) {
+        size_t key_size = 0;
+        size_t value_size = 0;
+        const char *key = rocksdb_iter_key(iterator, &key_size);
+        const char *value = rocksdb_iter_value(iterator, &value_size);
+        if (!visit(closure, bytes_of(key, key_size), bytes_of(value, value_size)))
+            return;
+        rocksdb_iter_next(iterator);
+    }
+}
+
+/* A scan reads each block once: it does not push the hot ones out of the cache. */
+static enum err rdb_scan(struct store *store, uint32_t partition, struct bytes from,
+                         struct bytes to, store_visit visit, void *closure)
+{
+    struct rdb_handle *handle = handle_of(store);
+    struct rdb_engine *engine = handle->engine;
+    counter_add(&handle->reads, 1);
+    rocksdb_column_family_handle_t *family = rdb_family(engine, partition);
+    if (family == NULL || (to.size != 0 && bytes_compare(from, to) >= 0))
+        return OK;
+    rocksdb_readoptions_t *options = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_verify_checksums(options, 1);
+    rocksdb_readoptions_set_fill_cache(options, 0);
+    if (to.size != 0)
+        rocksdb_readoptions_set_iterate_upper_bound(options, (const char *)to.data, to.size);
+    rocksdb_iterator_t *iterator = rocksdb_create_iterator_cf(engine->db, options, family);
+    scan_from(iterator, from, visit, closure);
+    char *error = NULL;
+    rocksdb_iter_get_error(iterator, &error);
+    rocksdb_iter_destroy(iterator);
+    rocksdb_readoptions_destroy(options);
+    return error == NULL ? OK : rdb_error(error);
+}
+
+static enum err rdb_drop(struct store *store, uint32_t partition)
+{
+    struct rdb_engine *engine = handle_of(store)->engine;
+    CHECK_U64(partition, <, engine->options.partitions); /* the others have several users */
+    if (atomic_load_explicit(&engine->failed, memory_order_acquire))
+        return ERR_IO;
+    return rdb_family_drop(engine, partition);
+}
+
+static uint64_t rdb_staged(const struct store *store)
+{
+    return atomic_load_explicit(&handle_of(store)->staged, memory_order_relaxed);
+}
+
+static uint64_t rdb_committed(const struct store *store)
+{
+    return atomic_load_explicit(&handle_of(store)->committed, memory_order_acquire);
+}
+
+static void rdb_submit(struct store *store)
+{
+    struct rdb_handle *handle = handle_of(store);
+    if (!handle->wants_sync)
+        return;
+    handle->wants_sync = false;
+    rdb_syncer_wake(handle->engine);
+}
+
+static enum err rdb_sync(struct store *store)
+{
+    struct rdb_handle *handle = handle_of(store);
+    handle->wants_sync = false;
+    return rdb_syncer_wait(handle->engine);
+}
+
+static const struct store_class rdb_store_class = {
+    .name = "rocksdb",
+    .read = rdb_read,
+    .stage = rdb_stage,
+    .scan = rdb_scan,
+    .drop = rdb_drop,
+    .staged = rdb_staged,
+    .committed = rdb_committed,
+    .submit = rdb_submit,
+    .sync = rdb_sync,
+};
+
+void rdb_handle_init(struct rdb_handle *handle, struct rdb_engine *engine, uint32_t index)
+{
+    handle->store.class = &rdb_store_class;
+    handle->engine = engine;
+    handle->index = index;
+    handle->batch = rocksdb_writebatch_create();
+}
+
+void rdb_handle_deinit(struct rdb_handle *handle)
+{
+    rocksdb_writebatch_destroy(handle->batch);
+}

@@ -1,0 +1,215 @@
+#include "store/rdb.h"
+
+#include <signal.h>
+#include <sys/statvfs.h>
+#include <time.h>
+
+#define MS_NS            1000000ull
+#define LOOK_AT_SPACE_MS 1000u
+
+/* -- space and memory ---------------------------------------------------------------------------
+ */
+
+void rdb_look_at_space(struct rdb_engine *engine)
+{
+    struct statvfs space;
+    if (statvfs(engine->directory, &space) != 0)
+        return; /* the next write says what is wrong */
+    uint64_t free_bytes = (uint64_t)space.f_bavail * space.f_frsize;
+    bool full = free_bytes < engine->plan.free_disk_bytes_min;
+    if (full == atomic_exchange(&engine->full, full))
+        return;
+    log_write(engine->options.log, full ? LOG_WARNING : LOG_INFO,
+              full ? "store_disk_full" : "store_disk_ok", "directory=%s free_bytes=%llu floor=%llu",
+              engine->directory, (unsigned long long)free_bytes,
+              (unsigned long long)engine->plan.free_disk_bytes_min);
+}
+
+void rdb_look_at_memory(struct rdb_engine *engine)
+{
+    char *error = NULL;
+    rocksdb_memory_usage_t *usage =
+        rocksdb_approximate_memory_usage_create(engine->memory_consumers, &error);
+    if (error != NULL) {
+        rocksdb_free(error);
+        return;
+    }
+    uint64_t bytes = rocksdb_approximate_memory_usage_get_mem_table_total(usage);
+    rocksdb_approximate_memory_usage_destroy(usage);
+    atomic_store_explicit(&engine->pressed, bytes > engine->plan.memtable_bytes_max,
+                          memory_order_relaxed);
+}
+
+/* -- one sync -----------------------------------------------------------------------------------
+ */
+
+/* Notes for each handle what the sync that starts now will cover; false: nothing is unsynced. */
+static bool sync_begin(struct rdb_engine *engine)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < engine->options.handle_count; i++) {
+        struct rdb_handle *handle = &engine->handles[i];
+        handle->syncing = atomic_load_explicit(&handle->staged, memory_order_acquire);
+        any |= handle->syncing > atomic_load_explicit(&handle->committed, memory_order_relaxed);
+    }
+    return any;
+}
+
+static void sync_end(struct rdb_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->options.handle_count; i++) {
+        struct rdb_handle *handle = &engine->handles[i];
+        uint64_t before = atomic_load_explicit(&handle->committed, memory_order_relaxed);
+        if (handle->syncing == before)
+            continue;
+        counter_add(&engine->syncer.synced_writes, handle->syncing - before);
+        atomic_store_explicit(&handle->committed, handle->syncing, memory_order_release);
+        if (engine->options.committed != NULL)
+            engine->options.committed(engine->options.host, i, handle->syncing);
+    }
+}
+
+/* After a failure nothing is tried again: the kernel may have dropped the pages and the next fsync
+ * would report success. */
+static void syncer_sync(struct rdb_engine *engine)
+{
+    struct rdb_syncer *syncer = &engine->syncer;
+    if (atomic_load(&engine->failed) || !sync_begin(engine))
+        return;
+    uint64_t began_ns = rdb_now_ns();
+    char *error = NULL;
+    rocksdb_flush_wal(engine->db, 1, &error);
+    if (error != NULL) {
+        rdb_fail(engine, error);
+        rocksdb_free(error);
+        return;
+    }
+    counter_add(&syncer->syncs, 1);
+    counter_add(&syncer->sync_ns, rdb_now_ns() - began_ns);
+    sync_end(engine);
+}
+
+/* -- the thread ---------------------------------------------------------------------------------
+ */
+
+static struct timespec deadline_in_ms(uint32_t ms)
+{
+    uint64_t at_ns = rdb_now_ns() + ms * MS_NS;
+    return (struct timespec){.tv_sec = (time_t)(at_ns / (1000 * MS_NS)),
+                             .tv_nsec = (long)(at_ns % (1000 * MS_NS))};
+}
+
+/* Until someone wants a sync, or the periodic one is due. True: the last round. */
+static bool syncer_sleep(struct rdb_engine *engine)
+{
+    struct rdb_syncer *syncer = &engine->syncer;
+    uint32_t ms = engine->options.periodic_sync_ms;
+    struct timespec deadline = deadline_in_ms(ms < LOOK_AT_SPACE_MS ? ms : LOOK_AT_SPACE_MS);
+    pthread_mutex_lock(&syncer->mutex);
+    int late = 0;
+    while (!atomic_load(&syncer->wanted) && !syncer->stop && late == 0)
+        late = pthread_cond_timedwait(&syncer->wake, &syncer->mutex, &deadline);
+    bool stop = syncer->stop;
+    pthread_mutex_unlock(&syncer->mutex);
+    /* From here a submit sets it again, and is covered by the next round or by this one. */
+    atomic_exchange(&syncer->wanted, false);
+    return stop;
+}
+
+static void *syncer_run(void *argument)
+{
+    struct rdb_engine *engine = argument;
+    struct rdb_syncer *syncer = &engine->syncer;
+    if (engine->options.thread_started != NULL)
+        engine->options.thread_started(engine->options.host);
+    uint64_t memory_looked_at_ns = 0;
+    bool stop = false;
+    while (!stop) {
+        stop = syncer_sleep(engine);
+        syncer_sync(engine);
+        pthread_mutex_lock(&syncer->mutex);
+        pthread_cond_broadcast(&syncer->done);
+        pthread_mutex_unlock(&syncer->mutex);
+        uint64_t now_ns = rdb_now_ns();
+        if (now_ns - memory_looked_at_ns >= 50 * MS_NS) {
+            memory_looked_at_ns = now_ns;
+            rdb_look_at_memory(engine);
+        }
+        if (now_ns - syncer->looked_at_ns >= LOOK_AT_SPACE_MS * MS_NS) {
+            syncer->looked_at_ns = now_ns;
+            rdb_look_at_space(engine);
+        }
+    }
+    if (engine->options.thread_stopping != NULL)
+        engine->options.thread_stopping(engine->options.host);
+    return NULL;
+}
+
+void rdb_syncer_start(struct rdb_engine *engine)
+{
+    struct rdb_syncer *syncer = &engine->syncer;
+    pthread_condattr_t monotonic;
+    CHECK(pthread_condattr_init(&monotonic) == 0);
+    CHECK(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
+    CHECK(pthread_mutex_init(&syncer->mutex, NULL) == 0);
+    CHECK(pthread_cond_init(&syncer->wake, &monotonic) == 0);
+    CHECK(pthread_cond_init(&syncer->done, &monotonic) == 0);
+    pthread_condattr_destroy(&monotonic);
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    CHECK(pthread_create(&syncer->thread, NULL, syncer_run, engine) == 0);
+    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    pthread_setname_np(syncer->thread, "store-sync");
+}
+
+void rdb_syncer_stop(struct rdb_engine *engine)
+{
+    struct rdb_syncer *syncer = &engine->syncer;
+    pthread_mutex_lock(&syncer->mutex);
+    syncer->stop = true;
+    pthread_cond_signal(&syncer->wake);
+    pthread_mutex_unlock(&syncer->mutex);
+    CHECK(pthread_join(syncer->thread, NULL) == 0);
+    pthread_cond_destroy(&syncer->done);
+    pthread_cond_destroy(&syncer->wake);
+    pthread_mutex_destroy(&syncer->mutex);
+}
+
+void rdb_syncer_wake(struct rdb_engine *engine)
+{
+    struct rdb_syncer *syncer = &engine->syncer;
+    if (atomic_exchange(&syncer->wanted, true))
+        return; /* it has not slept since */
+    pthread_mutex_lock(&syncer->mutex);
+    pthread_cond_signal(&syncer->wake);
+    pthread_mutex_unlock(&syncer->mutex);
+}
+
+static bool all_committed(struct rdb_engine *engine, const uint64_t *staged)
+{
+    for (uint32_t i = 0; i < engine->options.handle_count; i++) {
+        if (atomic_load_explicit(&engine->handles[i].committed, memory_order_acquire) < staged[i])
+            return false;
+    }
+    return true;
+}
+
+enum err rdb_syncer_wait(struct rdb_engine *engine)
+{
+    struct rdb_syncer *syncer = &engine->syncer;
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    uint64_t *staged = ARENA_NEW(&arena, uint64_t, engine->options.handle_count);
+    for (uint32_t i = 0; i < engine->options.handle_count; i++)
+        staged[i] = atomic_load_explicit(&engine->handles[i].staged, memory_order_acquire);
+    rdb_syncer_wake(engine);
+    pthread_mutex_lock(&syncer->mutex);
+    while (!all_committed(engine, staged) && !atomic_load(&engine->failed))
+        pthread_cond_wait(&syncer->done, &syncer->mutex);
+    pthread_mutex_unlock(&syncer->mutex);
+    enum err err = all_committed(engine, staged) ? OK : ERR_IO;
+    arena_deinit(&arena);
+    return err;
+}
