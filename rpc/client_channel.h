@@ -1,0 +1,28 @@
+/* client_channel.h -- what the client's calls and flights share: channels, deadlines, bytes,
+ * statuses. */
+#ifndef RPC_CLIENT_CHANNEL_H
+#define RPC_CLIENT_CHANNEL_H
+
+#include "rpc/client.h"
+
+struct client_endpoint {
+    char name[RPC_CLIENT_ENDPOINT_BYTES];       /* host:port, for people */
+    char target[RPC_CLIENT_ENDPOINT_BYTES + 8]; /* for gRPC */
+};
+
+/* One endpoint out of `text`, surrounding blanks ignored. INVALID with a sentence in `why`. */
+enum err client_endpoint_parse(struct bytes text, struct client_endpoint *ret_endpoint, char *why,
+                               size_t why_size) MUST_USE;
+/* Channels with different ordinals have connections of their own. */
+grpc_channel *client_channel_new(const char *target, uint32_t ordinal);
+gpr_timespec client_deadline(uint64_t timeout_ms);
+grpc_slice client_message_pack(const ProtobufCMessage *message);
+/* Fills all but the endpoint. A failure that can have left the request
+ * behind on a server and that says nothing of it has outcome "UNKNOWN". */
+void client_status_decode(grpc_status_code code, grpc_slice details,
+                          const grpc_metadata_array *trailing,
+                          struct rpc_client_status *ret_status);
+/* Memory in a caller's arena: freed with it, never by protobuf-c. */
+ProtobufCAllocator client_arena_allocator(struct arena *arena);
+
+#endif
