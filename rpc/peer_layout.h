@@ -1,0 +1,230 @@
+/* peer_layout.h -- where each field of peer.proto lives in our structs, and what it may hold.
+ *
+ * A field's number is its place in its table, from 1. Included by peer_codec.c alone.
+ */
+#ifndef RPC_PEER_LAYOUT_H
+#define RPC_PEER_LAYOUT_H
+
+#include "actors/message.h"
+#include "rpc/peer_codec.h"
+
+enum field_kind {
+    FIELD_U32, /* also enums */
+    FIELD_U64,
+    FIELD_BOOL,
+    FIELD_BYTES,      /* struct bytes */
+    FIELD_TEXT,       /* const char *, NULL when empty */
+    FIELD_ARRAY,      /* char or uint8_t [max], zero-padded; `min` bytes at least */
+    FIELD_MEMBERS,    /* uint32_t [max] with a uint8_t count */
+    FIELD_STRUCT,     /* one inner message */
+    FIELD_HEARTBEATS, /* repeated GossipHeartbeat in the arena, uint32_t count */
+};
+
+struct field {
+    enum field_kind type;
+    uint32_t offset;
+    uint32_t count_offset; /* FIELD_MEMBERS, FIELD_HEARTBEATS */
+    uint64_t min;          /* of the value, or of the size or count */
+    uint64_t max;
+    const struct layout *inner;
+};
+
+struct layout {
+    const struct field *fields;
+    uint32_t count;
+};
+
+#define FIELDS_OF(table)                                                                           \
+    {                                                                                              \
+        .fields = (table), .count = ARRAY_COUNT(table)                                             \
+    }
+#define FIELD(field_type, owner, member, low, high)                                                \
+    {                                                                                              \
+        .type = (field_type), .offset = offsetof(owner, member), .min = (low), .max = (high)       \
+    }
+#define FIELD_INNER(owner, member, inner_layout)                                                   \
+    {                                                                                              \
+        .type = FIELD_STRUCT, .offset = offsetof(owner, member), .inner = (inner_layout)           \
+    }
+#define FIELD_COUNTED(field_type, owner, member, counter, high, inner_layout)                      \
+    {                                                                                              \
+        .type = (field_type), .offset = offsetof(owner, member),                                   \
+        .count_offset = offsetof(owner, counter), .max = (high), .inner = (inner_layout)           \
+    }
+
+#define RECORD_BYTES_MAX     (PEER_MESSAGE_BYTES_MAX - KEY_BYTES_MAX - 256u)
+#define RESULT_CONTEXT_MAX   (1024u * 1024)
+#define KEYSPACE_MAP_MAX     (1024u * 1024)
+#define RETRY_AFTER_MS_MAX   86400000u
+#define VERSION_FLAGS_MAX    ((uint64_t)VERSION_TOMBSTONE)
+#define REPLICA_POLICIES_MAX ((uint64_t)(POLICY_LWW | POLICY_PERIODIC))
+#define STATUS_FIELD(owner)  FIELD(FIELD_U32, owner, status, 0, ERR_COUNT - 1)
+
+static_assert(sizeof(enum err) == 4 && sizeof(enum outcome) == 4 && sizeof(enum consistency) == 4 &&
+                  sizeof(enum write_reason) == 4,
+              "enums are read as FIELD_U32");
+
+static const struct field forward_put_fields[] = {
+    FIELD(FIELD_U32, struct put_request, keyspace_id, 0, UINT32_MAX),
+    FIELD(FIELD_BYTES, struct put_request, key, 1, KEY_BYTES_MAX),
+    FIELD(FIELD_BYTES, struct put_request, value, 0, VALUE_BYTES_MAX_CEILING),
+    FIELD(FIELD_U32, struct put_request, flags, 0, VERSION_FLAGS_MAX),
+    FIELD(FIELD_U64, struct put_request, expires_at_ms, 0, UINT64_MAX),
+    FIELD(FIELD_BOOL, struct put_request, has_context, 0, 1),
+    FIELD(FIELD_BYTES, struct put_request, context, 0, CONTEXT_BYTES_MAX),
+    FIELD(FIELD_U32, struct put_request, level, 0, CONSISTENCY_COUNT),
+    FIELD(FIELD_U32, struct put_request, count, 0, UINT32_MAX),
+};
+static const struct layout forward_put_layout = FIELDS_OF(forward_put_fields);
+
+static const struct field progress_fields[] = {
+    FIELD(FIELD_U32, struct progress, acked, 0, UINT32_MAX),
+    FIELD(FIELD_U32, struct progress, needed, 0, UINT32_MAX),
+    FIELD_COUNTED(FIELD_MEMBERS, struct progress, acked_members, acked_count, REPLICAS_TOTAL_MAX,
+                  NULL),
+    FIELD_COUNTED(FIELD_MEMBERS, struct progress, missing_members, missing_count,
+                  REPLICAS_TOTAL_MAX, NULL),
+};
+static const struct layout progress_layout = FIELDS_OF(progress_fields);
+
+static const struct field put_result_fields[] = {
+    STATUS_FIELD(struct put_result),
+    FIELD(FIELD_U32, struct put_result, outcome, 0, OUTCOME_UNKNOWN),
+    FIELD(FIELD_TEXT, struct put_result, why, 0, PEER_WHY_BYTES_MAX),
+    FIELD_INNER(struct put_result, progress, &progress_layout),
+    FIELD(FIELD_BYTES, struct put_result, context, 0, RESULT_CONTEXT_MAX),
+    FIELD(FIELD_U32, struct put_result, sibling_count, 0, UINT32_MAX),
+    FIELD(FIELD_U64, struct put_result, retry_after_ms, 0, RETRY_AFTER_MS_MAX),
+};
+static const struct layout put_result_layout = FIELDS_OF(put_result_fields);
+
+static const struct field replica_write_fields[] = {
+    FIELD(FIELD_U32, struct replica_write, keyspace_id, 0, UINT32_MAX),
+    FIELD(FIELD_BYTES, struct replica_write, key, 1, KEY_BYTES_MAX),
+    FIELD(FIELD_BYTES, struct replica_write, record, 0, RECORD_BYTES_MAX),
+    FIELD(FIELD_U32, struct replica_write, policy, 0, REPLICA_POLICIES_MAX),
+    FIELD(FIELD_U32, struct replica_write, partition, 0, PARTITIONS_MAX - 1),
+    FIELD(FIELD_U32, struct replica_write, reason, 0, WRITE_ANTI_ENTROPY),
+};
+static const struct layout replica_write_layout = FIELDS_OF(replica_write_fields);
+
+static const struct field replica_write_reply_fields[] = {STATUS_FIELD(struct replica_write_reply)};
+static const struct layout replica_write_reply_layout = FIELDS_OF(replica_write_reply_fields);
+
+static const struct field replica_read_fields[] = {
+    FIELD(FIELD_U32, struct replica_read, keyspace_id, 0, UINT32_MAX),
+    FIELD(FIELD_BYTES, struct replica_read, key, 1, KEY_BYTES_MAX),
+    FIELD(FIELD_U32, struct replica_read, partition, 0, PARTITIONS_MAX - 1),
+};
+static const struct layout replica_read_layout = FIELDS_OF(replica_read_fields);
+
+static const struct field replica_read_reply_fields[] = {
+    STATUS_FIELD(struct replica_read_reply),
+    FIELD(FIELD_BYTES, struct replica_read_reply, record, 0, RECORD_BYTES_MAX),
+};
+static const struct layout replica_read_reply_layout = FIELDS_OF(replica_read_reply_fields);
+
+static const struct field heartbeat_fields[] = {
+    FIELD(FIELD_U32, struct gossip_heartbeat, member, 1, UINT32_MAX),
+    FIELD(FIELD_U64, struct gossip_heartbeat, generation, 0, UINT64_MAX),
+    FIELD(FIELD_U64, struct gossip_heartbeat, heartbeat, 0, UINT64_MAX),
+};
+static const struct layout heartbeat_layout = FIELDS_OF(heartbeat_fields);
+
+static const struct field gossip_digest_fields[] = {
+    FIELD(FIELD_U64, struct gossip_digest, topology_epoch, 0, UINT64_MAX),
+    FIELD(FIELD_U64, struct gossip_digest, keyspaces_digest, 0, UINT64_MAX),
+    FIELD_COUNTED(FIELD_HEARTBEATS, struct gossip_digest, heartbeats, heartbeat_count, MEMBERS_MAX,
+                  &heartbeat_layout),
+};
+static const struct layout gossip_digest_layout = FIELDS_OF(gossip_digest_fields);
+
+static const struct field gossip_keyspaces_fields[] = {
+    FIELD(FIELD_BYTES, struct gossip_keyspaces, map, 0, KEYSPACE_MAP_MAX),
+};
+static const struct layout gossip_keyspaces_layout = FIELDS_OF(gossip_keyspaces_fields);
+
+static const struct field gossip_keyspaces_reply_fields[] = {
+    STATUS_FIELD(struct gossip_keyspaces_reply),
+    FIELD(FIELD_U64, struct gossip_keyspaces_reply, keyspaces_digest, 0, UINT64_MAX),
+};
+static const struct layout gossip_keyspaces_reply_layout = FIELDS_OF(gossip_keyspaces_reply_fields);
+
+static const struct field hint_store_fields[] = {
+    FIELD(FIELD_U32, struct hint_store, target, 1, UINT32_MAX),
+    FIELD_INNER(struct hint_store, write, &replica_write_layout),
+};
+static const struct layout hint_store_layout = FIELDS_OF(hint_store_fields);
+
+static const struct field hint_store_reply_fields[] = {STATUS_FIELD(struct hint_store_reply)};
+static const struct layout hint_store_reply_layout = FIELDS_OF(hint_store_reply_fields);
+
+static const struct field tree_compare_fields[] = {
+    FIELD(FIELD_U32, struct tree_compare, partition, 0, PARTITIONS_MAX - 1),
+    FIELD(FIELD_U64, struct tree_compare, root, 0, UINT64_MAX),
+};
+static const struct layout tree_compare_layout = FIELDS_OF(tree_compare_fields);
+
+static const struct field tree_compare_reply_fields[] = {STATUS_FIELD(struct tree_compare_reply)};
+static const struct layout tree_compare_reply_layout = FIELDS_OF(tree_compare_reply_fields);
+
+static const struct field hello_fields[] = {
+    FIELD(FIELD_ARRAY, struct peer_hello, cluster_id, 16, 16),
+    FIELD(FIELD_U32, struct peer_hello, protocol_min, 0, UINT32_MAX),
+    FIELD(FIELD_U32, struct peer_hello, protocol_max, 0, UINT32_MAX),
+    FIELD(FIELD_U32, struct peer_hello, partitions, 0, UINT32_MAX),
+    FIELD(FIELD_U64, struct peer_hello, epoch, 0, UINT64_MAX),
+    FIELD(FIELD_U32, struct peer_hello, member, 0, UINT32_MAX),
+    FIELD(FIELD_ARRAY, struct peer_hello, node_id, 16, 16),
+    FIELD(FIELD_ARRAY, struct peer_hello, name, 0, sizeof(((struct peer_hello *)0)->name) - 1),
+    FIELD(FIELD_U64, struct peer_hello, generation, 0, UINT64_MAX),
+    FIELD(FIELD_U32, struct peer_hello, to_member, 0, UINT32_MAX),
+};
+static const struct layout hello_layout = FIELDS_OF(hello_fields);
+
+#define TO(kind)         (1u << ACTOR_##kind)
+#define TO_REPLICA_ASKER (TO(COORDINATOR) | TO(HINTED_HANDOFF) | TO(ANTI_ENTROPY))
+
+/* Each kind that crosses nodes: its number in PeerMessage.body and which actors may get it. Kinds
+ * that never leave their node have number 0. */
+static const struct {
+    uint32_t number;
+    uint32_t to_kinds;
+    const struct layout *layout;
+} wire_kinds[MESSAGE_KIND_COUNT] = {
+    [MESSAGE_forward_put] = {10, TO(COORDINATOR), &forward_put_layout},
+    [MESSAGE_forward_put_reply] = {11, TO(COORDINATOR), &put_result_layout},
+    [MESSAGE_replica_write] = {12, TO(REPLICA), &replica_write_layout},
+    [MESSAGE_replica_write_reply] = {13, TO_REPLICA_ASKER, &replica_write_reply_layout},
+    [MESSAGE_replica_read] = {14, TO(REPLICA), &replica_read_layout},
+    [MESSAGE_replica_read_reply] = {15, TO_REPLICA_ASKER, &replica_read_reply_layout},
+    [MESSAGE_gossip_digest] = {16, TO(GOSSIP), &gossip_digest_layout},
+    [MESSAGE_gossip_digest_reply] = {17, TO(GOSSIP), &gossip_digest_layout},
+    [MESSAGE_gossip_keyspaces] = {18, TO(GOSSIP), &gossip_keyspaces_layout},
+    [MESSAGE_gossip_keyspaces_reply] = {19, TO(GOSSIP), &gossip_keyspaces_reply_layout},
+    [MESSAGE_hint_store] = {20, TO(HINTED_HANDOFF), &hint_store_layout},
+    [MESSAGE_hint_store_reply] = {21, TO(COORDINATOR) | TO(HINTED_HANDOFF),
+                                  &hint_store_reply_layout},
+    [MESSAGE_tree_compare] = {22, TO(ANTI_ENTROPY), &tree_compare_layout},
+    [MESSAGE_tree_compare_reply] = {23, TO(ANTI_ENTROPY), &tree_compare_reply_layout},
+};
+
+#define BODY_NUMBER_FIRST 10u
+#define BODY_NUMBER_LAST  23u
+
+/* From the number to the kind. */
+static const uint8_t body_kinds[BODY_NUMBER_LAST - BODY_NUMBER_FIRST + 1] = {
+    MESSAGE_forward_put,      MESSAGE_forward_put_reply,
+    MESSAGE_replica_write,    MESSAGE_replica_write_reply,
+    MESSAGE_replica_read,     MESSAGE_replica_read_reply,
+    MESSAGE_gossip_digest,    MESSAGE_gossip_digest_reply,
+    MESSAGE_gossip_keyspaces, MESSAGE_gossip_keyspaces_reply,
+    MESSAGE_hint_store,       MESSAGE_hint_store_reply,
+    MESSAGE_tree_compare,     MESSAGE_tree_compare_reply,
+};
+
+static_assert(offsetof(struct forward_put, request) == 0, "a body starts with its layout's struct");
+static_assert(offsetof(struct forward_put_reply, result) == 0, "as above");
+static_assert(offsetof(struct gossip_digest_reply, digest) == 0, "as above");
+
+#endif
