@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ALIGNMENT 16u
+#define ALIGNMENT       16u
 #define CHUNK_BYTES_MIN 4096u
-#define CHUNK_BYTES_KEPT (64u * 1024)
+#define CHUNK_BYTES_MAX (64u * 1024) /* also what arena_clear keeps */
 
 struct arena_chunk {
     struct arena_chunk *previous;
@@ -46,7 +46,7 @@ void arena_clear(struct arena *arena)
     while (arena->chunks != NULL) {
         struct arena_chunk *chunk = arena->chunks;
         arena->chunks = chunk->previous;
-        if (kept == NULL && chunk->size <= CHUNK_BYTES_KEPT)
+        if (kept == NULL && chunk->size <= CHUNK_BYTES_MAX)
             kept = chunk;
         else
             free(chunk);
@@ -61,29 +61,42 @@ void arena_clear(struct arena *arena)
     }
 }
 
-static void arena_grow(struct arena *arena, size_t size)
+static struct arena_chunk *arena_add_chunk(struct arena *arena, size_t size)
 {
-    size_t chunk_size = arena->chunks == NULL ? CHUNK_BYTES_MIN : 2 * arena->chunks->size;
-    if (chunk_size < size)
-        chunk_size = size;
-    struct arena_chunk *chunk = malloc(sizeof *chunk + chunk_size);
+    struct arena_chunk *chunk = malloc(sizeof *chunk + size);
     CHECK(chunk != NULL);
     chunk->previous = arena->chunks;
-    chunk->size = chunk_size;
+    chunk->size = size;
     arena->chunks = chunk;
-    arena->chunk_bytes += chunk_size;
-    arena->next = chunk->memory;
+    arena->chunk_bytes += size;
+    return chunk;
+}
+
+/* A block above the limit gets a chunk of its own, and what is left of the current one stays in
+ * use. */
+static void *arena_grow(struct arena *arena, size_t size)
+{
+    if (size > CHUNK_BYTES_MAX)
+        return arena_add_chunk(arena, size)->memory;
+    size_t chunk_size = CHUNK_BYTES_MIN;
+    if (arena->chunks != NULL)
+        chunk_size = 2 * arena->chunks->size;
+    if (chunk_size < size)
+        chunk_size = size;
+    if (chunk_size > CHUNK_BYTES_MAX)
+        chunk_size = CHUNK_BYTES_MAX;
+    struct arena_chunk *chunk = arena_add_chunk(arena, chunk_size);
+    arena->next = chunk->memory + size;
     arena->end = chunk->memory + chunk_size;
+    return chunk->memory;
 }
 
 void *arena_alloc(struct arena *arena, size_t size)
 {
     CHECK(size <= SIZE_MAX / 4);
     uint8_t *start = arena->next == NULL ? NULL : align_up(arena->next);
-    if (start == NULL || start > arena->end || (size_t)(arena->end - start) < size) {
-        arena_grow(arena, size == 0 ? 1 : size);
-        start = arena->next;
-    }
+    if (start == NULL || start > arena->end || (size_t)(arena->end - start) < size)
+        return arena_grow(arena, size);
     arena->next = start + size;
     return start;
 }

@@ -1,8 +1,8 @@
 /* arena.h -- bump allocation: everything that one step or one message needs, freed in one go.
  *
  * The first bytes come from memory that the caller gives (often the tail of the same block), later
- * ones from chunks of malloc that double. Out of memory aborts; budgets are kept at the edges.
- * Not safe for use from two threads at once.
+ * ones from chunks of malloc that double up to 64 KiB; a larger block has a chunk of its own. Out
+ * of memory aborts; budgets are kept at the edges. Not safe for use from two threads at once.
  */
 #ifndef BASE_ARENA_H
 #define BASE_ARENA_H

@@ -1,6 +1,6 @@
 #include "base/codec.h"
 
-#include "base/check.h"
+#define VARINT_BYTES_MAX 10u
 
 struct reader reader_of(struct bytes bytes)
 {
@@ -31,43 +31,49 @@ struct bytes reader_bytes(struct reader *reader, size_t size)
     return bytes;
 }
 
-static uint64_t reader_fixed(struct reader *reader, size_t size)
-{
-    struct bytes bytes = reader_bytes(reader, size);
-    uint64_t value = 0;
-    for (size_t i = 0; i < bytes.size; i++)
-        value |= (uint64_t)bytes.data[i] << (8 * i);
-    return value;
-}
-
 uint8_t reader_u8(struct reader *reader)
 {
-    return (uint8_t)reader_fixed(reader, 1);
+    struct bytes bytes = reader_bytes(reader, 1);
+    return bytes.size == 0 ? 0 : bytes.data[0];
+}
+
+/* Written out, these become one load on a little-endian machine and stay right on others. */
+static uint64_t load_u32(const uint8_t *from)
+{
+    return (uint64_t)from[0] | (uint64_t)from[1] << 8 | (uint64_t)from[2] << 16 |
+           (uint64_t)from[3] << 24;
 }
 
 uint32_t reader_u32(struct reader *reader)
 {
-    return (uint32_t)reader_fixed(reader, 4);
+    struct bytes bytes = reader_bytes(reader, 4);
+    return bytes.size == 0 ? 0 : (uint32_t)load_u32(bytes.data);
 }
 
 uint64_t reader_u64(struct reader *reader)
 {
-    return reader_fixed(reader, 8);
+    struct bytes bytes = reader_bytes(reader, 8);
+    return bytes.size == 0 ? 0 : load_u32(bytes.data) | load_u32(bytes.data + 4) << 32;
 }
 
 uint64_t reader_varint(struct reader *reader)
 {
+    const uint8_t *next = reader->next;
+    size_t left = reader_left(reader);
+    if (left > 0 && *next < 128) {
+        reader->next = next + 1;
+        return *next;
+    }
     uint64_t value = 0;
-    for (unsigned shift = 0; shift < 64; shift += 7) {
-        if (reader_left(reader) == 0)
+    for (unsigned i = 0; i < VARINT_BYTES_MAX && i < left; i++) {
+        uint8_t byte = next[i];
+        if (i == 9 && byte > 1)
             break;
-        uint8_t byte = *reader->next++;
-        if (shift == 63 && byte > 1)
-            break;
-        value |= (uint64_t)(byte & 127u) << shift;
+        value |= (uint64_t)(byte & 127u) << (7 * i);
         if (byte < 128) {
-            if (byte == 0 && shift > 0)
+            if (byte == 0)
                 break; /* padded: not canonical */
+            reader->next = next + i + 1;
             return value;
         }
     }
@@ -92,13 +98,14 @@ struct bytes reader_sized_bytes(struct reader *reader, size_t size_max)
 void writer_init(struct writer *writer, struct arena *arena, size_t capacity)
 {
     capacity = capacity < 16 ? 16 : capacity;
-    *writer = (struct writer){
-        .arena = arena, .data = arena_alloc(arena, capacity), .capacity = capacity};
+    *writer =
+        (struct writer){.arena = arena, .data = arena_alloc(arena, capacity), .capacity = capacity};
 }
 
-static uint8_t *writer_reserve(struct writer *writer, size_t size)
+/* Room for `size` bytes more; the caller says afterwards how many it took. */
+static uint8_t *writer_room(struct writer *writer, size_t size)
 {
-    if (writer->capacity - writer->size < size) {
+    if (__builtin_expect(writer->capacity - writer->size < size, 0)) {
         size_t capacity = 2 * writer->capacity;
         if (capacity < writer->size + size)
             capacity = writer->size + size;
@@ -107,49 +114,54 @@ static uint8_t *writer_reserve(struct writer *writer, size_t size)
         writer->data = data;
         writer->capacity = capacity;
     }
-    uint8_t *start = writer->data + writer->size;
-    writer->size += size;
-    return start;
+    return writer->data + writer->size;
 }
 
-static void writer_fixed(struct writer *writer, uint64_t value, size_t size)
+static void store_u32(uint8_t *to, uint32_t value)
 {
-    uint8_t *start = writer_reserve(writer, size);
-    for (size_t i = 0; i < size; i++)
-        start[i] = (uint8_t)(value >> (8 * i));
+    to[0] = (uint8_t)value;
+    to[1] = (uint8_t)(value >> 8);
+    to[2] = (uint8_t)(value >> 16);
+    to[3] = (uint8_t)(value >> 24);
 }
 
 void writer_u8(struct writer *writer, uint8_t value)
 {
-    writer_fixed(writer, value, 1);
+    *writer_room(writer, 1) = value;
+    writer->size += 1;
 }
 
 void writer_u32(struct writer *writer, uint32_t value)
 {
-    writer_fixed(writer, value, 4);
+    store_u32(writer_room(writer, 4), value);
+    writer->size += 4;
 }
 
 void writer_u64(struct writer *writer, uint64_t value)
 {
-    writer_fixed(writer, value, 8);
+    uint8_t *room = writer_room(writer, 8);
+    store_u32(room, (uint32_t)value);
+    store_u32(room + 4, (uint32_t)(value >> 32));
+    writer->size += 8;
 }
 
 void writer_varint(struct writer *writer, uint64_t value)
 {
-    uint8_t buffer[10];
+    uint8_t *room = writer_room(writer, VARINT_BYTES_MAX);
     size_t size = 0;
     while (value >= 128) {
-        buffer[size++] = (uint8_t)(value | 128u);
+        room[size++] = (uint8_t)(value | 128u);
         value >>= 7;
     }
-    buffer[size++] = (uint8_t)value;
-    memcpy(writer_reserve(writer, size), buffer, size);
+    room[size++] = (uint8_t)value;
+    writer->size += size;
 }
 
 void writer_bytes(struct writer *writer, struct bytes bytes)
 {
     if (bytes.size != 0)
-        memcpy(writer_reserve(writer, bytes.size), bytes.data, bytes.size);
+        memcpy(writer_room(writer, bytes.size), bytes.data, bytes.size);
+    writer->size += bytes.size;
 }
 
 void writer_sized_bytes(struct writer *writer, struct bytes bytes)

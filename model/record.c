@@ -6,7 +6,7 @@
 #define FORMAT         1u
 #define CHECKSUM_BYTES 8u
 /* What the varints and fixed fields can take at most. */
-#define ENTRY_BYTES_MAX   (5u + 10 + 10 + 5)
+#define ENTRY_BYTES_MAX   (5u + 8 + 10 + 5)
 #define EXTRA_BYTES_MAX   10u
 #define VERSION_BYTES_MAX (5u + 10 + 8 + 10 + 1 + 10)
 

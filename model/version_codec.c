@@ -1,7 +1,7 @@
 /* Clocks and sets as bytes. Equal state is equal bytes: varints are shortest form, extras are gaps
  * (so that they cannot be out of order), and the decoder refuses every other freedom.
  *
- *     clock = varint count, count x {varint member, varint key epoch, varint base,
+ *     clock = varint count, count x {varint member, u64 key epoch, varint base,
  *                                    varint extra count, extra count x varint gap}
  *             gap = extra - previous - 1, the first counted from base + 1
  *     set   = clock, varint count, count x {varint index of the clock entry, varint counter,
@@ -16,7 +16,7 @@
 
 #define CONTEXT_ENTRIES_MAX 4096u
 #define CONTEXT_EXTRAS_MAX  65536u
-#define ENTRY_BYTES_MIN     4u
+#define ENTRY_BYTES_MIN     11u
 #define VERSION_BYTES_MIN   13u
 #define FLAGS_KNOWN         ((unsigned)VERSION_TOMBSTONE)
 
@@ -26,7 +26,7 @@ void clock_encode(struct writer *writer, const struct clock *clock)
     for (uint32_t i = 0; i < clock->count; i++) {
         const struct clock_entry *entry = &clock->entries[i];
         writer_varint(writer, entry->member);
-        writer_varint(writer, entry->key_epoch);
+        writer_u64(writer, entry->key_epoch);
         writer_varint(writer, entry->base);
         writer_varint(writer, entry->extra_count);
         uint64_t previous = entry->base + 1;
@@ -60,7 +60,7 @@ static bool entry_decode(struct reader *reader, struct arena *arena, uint64_t *e
                          struct clock_entry *entry)
 {
     entry->member = (uint32_t)reader_varint_max(reader, UINT32_MAX);
-    entry->key_epoch = reader_varint(reader);
+    entry->key_epoch = reader_u64(reader);
     entry->base = reader_varint(reader);
     /* An extra is a byte at least. */
     uint64_t extras_max = min_u64(*extras_left, min_u64(reader_left(reader), UINT32_MAX));

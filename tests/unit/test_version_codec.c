@@ -135,6 +135,9 @@ static void test_random_bytes(void **state)
 
 #define BYTES(...) bytes_of((const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
 #define WRITTEN    1, 0, 0, 0, 0, 0, 0, 0
+#define E8         8, 0, 0, 0, 0, 0, 0, 0
+#define E9         9, 0, 0, 0, 0, 0, 0, 0
+#define E10        10, 0, 0, 0, 0, 0, 0, 0
 #define MAX_VARINT 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 1
 
 /* What each row breaks, and only that. The first row of each kind is sound. */
@@ -147,43 +150,44 @@ static void test_canonical(void **state)
         struct bytes bytes;
     } rows[] = {
         {"an empty set", OK, BYTES(0, 0)},
-        {"one version", OK, BYTES(1, 5, 9, 3, 0, 1, 0, 2, WRITTEN, 0, 0, 1, 'x')},
-        {"two entries, one extra", OK, BYTES(2, 5, 9, 3, 1, 0, 5, 10, 1, 0, 0)},
+        {"one version", OK, BYTES(1, 5, E9, 3, 0, 1, 0, 2, WRITTEN, 0, 0, 1, 'x')},
+        {"two entries, one extra", OK, BYTES(2, 5, E9, 3, 1, 0, 5, E10, 1, 0, 0)},
         {"two versions", OK,
-         BYTES(1, 5, 9, 3, 0, 2, 0, 2, WRITTEN, 0, 0, 0, 0, 3, WRITTEN, 0, 0, 0)},
-        {"a version at an extra", OK, BYTES(1, 5, 9, 3, 1, 0, 1, 0, 5, WRITTEN, 0, 0, 0)},
-        {"a tombstone", OK, BYTES(1, 5, 9, 3, 0, 1, 0, 2, WRITTEN, 0, 1, 0)},
+         BYTES(1, 5, E9, 3, 0, 2, 0, 2, WRITTEN, 0, 0, 0, 0, 3, WRITTEN, 0, 0, 0)},
+        {"a version at an extra", OK, BYTES(1, 5, E9, 3, 1, 0, 1, 0, 5, WRITTEN, 0, 0, 0)},
+        {"a tombstone", OK, BYTES(1, 5, E9, 3, 0, 1, 0, 2, WRITTEN, 0, 1, 0)},
         {"nothing", ERR_CORRUPT, BYTES(0)},
-        {"no count of versions", ERR_CORRUPT, BYTES(1, 5, 9, 3, 0)},
-        {"an entry that covers nothing", ERR_CORRUPT, BYTES(1, 5, 9, 0, 0, 0)},
-        {"the same actor twice", ERR_CORRUPT, BYTES(2, 5, 9, 3, 0, 5, 9, 4, 0, 0)},
-        {"epochs out of order", ERR_CORRUPT, BYTES(2, 5, 9, 3, 0, 5, 8, 4, 0, 0)},
-        {"members out of order", ERR_CORRUPT, BYTES(2, 5, 9, 3, 0, 4, 10, 4, 0, 0)},
-        {"a padded number", ERR_CORRUPT, BYTES(1, 0x85, 0, 9, 3, 0, 0)},
-        {"a member above 32 bits", ERR_CORRUPT, BYTES(1, 0x80, 0x80, 0x80, 0x80, 0x10, 9, 3, 0, 0)},
-        {"more extras than bytes", ERR_CORRUPT, BYTES(1, 5, 9, 3, 9, 0, 0)},
-        {"an extra above all counters", ERR_CORRUPT, BYTES(1, 5, 9, 3, 1, MAX_VARINT, 0)},
-        {"an extra above the last base", ERR_CORRUPT, BYTES(1, 5, 9, MAX_VARINT, 1, 0, 0)},
-        {"more entries than bytes", ERR_CORRUPT, BYTES(9, 5, 9, 3, 0, 0)},
+        {"no count of versions", ERR_CORRUPT, BYTES(1, 5, E9, 3, 0)},
+        {"an entry that covers nothing", ERR_CORRUPT, BYTES(1, 5, E9, 0, 0, 0)},
+        {"the same actor twice", ERR_CORRUPT, BYTES(2, 5, E9, 3, 0, 5, E9, 4, 0, 0)},
+        {"epochs out of order", ERR_CORRUPT, BYTES(2, 5, E9, 3, 0, 5, E8, 4, 0, 0)},
+        {"members out of order", ERR_CORRUPT, BYTES(2, 5, E9, 3, 0, 4, E10, 4, 0, 0)},
+        {"a padded number", ERR_CORRUPT, BYTES(1, 0x85, 0, E9, 3, 0, 0)},
+        {"a member above 32 bits", ERR_CORRUPT,
+         BYTES(1, 0x80, 0x80, 0x80, 0x80, 0x10, E9, 3, 0, 0)},
+        {"more extras than bytes", ERR_CORRUPT, BYTES(1, 5, E9, 3, 9, 0, 0)},
+        {"an extra above all counters", ERR_CORRUPT, BYTES(1, 5, E9, 3, 1, MAX_VARINT, 0)},
+        {"an extra above the last base", ERR_CORRUPT, BYTES(1, 5, E9, MAX_VARINT, 1, 0, 0)},
+        {"more entries than bytes", ERR_CORRUPT, BYTES(9, 5, E9, 3, 0, 0)},
         {"more versions than bytes", ERR_CORRUPT,
-         BYTES(1, 5, 9, 3, 0, 2, 0, 2, WRITTEN, 0, 0, 1, 'x')},
-        {"no such entry", ERR_CORRUPT, BYTES(1, 5, 9, 3, 0, 1, 1, 2, WRITTEN, 0, 0, 1, 'x')},
+         BYTES(1, 5, E9, 3, 0, 2, 0, 2, WRITTEN, 0, 0, 1, 'x')},
+        {"no such entry", ERR_CORRUPT, BYTES(1, 5, E9, 3, 0, 1, 1, 2, WRITTEN, 0, 0, 1, 'x')},
         {"a version not covered", ERR_CORRUPT,
-         BYTES(1, 5, 9, 3, 0, 1, 0, 4, WRITTEN, 0, 0, 1, 'x')},
+         BYTES(1, 5, E9, 3, 0, 1, 0, 4, WRITTEN, 0, 0, 1, 'x')},
         {"a version below an extra", ERR_CORRUPT,
-         BYTES(1, 5, 9, 3, 1, 0, 1, 0, 4, WRITTEN, 0, 0, 0)},
+         BYTES(1, 5, E9, 3, 1, 0, 1, 0, 4, WRITTEN, 0, 0, 0)},
         {"a version without a dot", ERR_CORRUPT,
-         BYTES(1, 5, 9, 3, 0, 1, 0, 0, WRITTEN, 0, 0, 1, 'x')},
+         BYTES(1, 5, E9, 3, 0, 1, 0, 0, WRITTEN, 0, 0, 1, 'x')},
         {"the same dot twice", ERR_CORRUPT,
-         BYTES(1, 5, 9, 3, 0, 2, 0, 2, WRITTEN, 0, 0, 0, 0, 2, WRITTEN, 0, 0, 0)},
+         BYTES(1, 5, E9, 3, 0, 2, 0, 2, WRITTEN, 0, 0, 0, 0, 2, WRITTEN, 0, 0, 0)},
         {"dots out of order", ERR_CORRUPT,
-         BYTES(1, 5, 9, 3, 0, 2, 0, 3, WRITTEN, 0, 0, 0, 0, 2, WRITTEN, 0, 0, 0)},
-        {"an unknown flag", ERR_CORRUPT, BYTES(1, 5, 9, 3, 0, 1, 0, 2, WRITTEN, 0, 2, 0)},
+         BYTES(1, 5, E9, 3, 0, 2, 0, 3, WRITTEN, 0, 0, 0, 0, 2, WRITTEN, 0, 0, 0)},
+        {"an unknown flag", ERR_CORRUPT, BYTES(1, 5, E9, 3, 0, 1, 0, 2, WRITTEN, 0, 2, 0)},
         {"a tombstone with a value", ERR_CORRUPT,
-         BYTES(1, 5, 9, 3, 0, 1, 0, 2, WRITTEN, 0, 1, 1, 'x')},
-        {"a value that is cut", ERR_CORRUPT, BYTES(1, 5, 9, 3, 0, 1, 0, 2, WRITTEN, 0, 0, 2, 'x')},
+         BYTES(1, 5, E9, 3, 0, 1, 0, 2, WRITTEN, 0, 1, 1, 'x')},
+        {"a value that is cut", ERR_CORRUPT, BYTES(1, 5, E9, 3, 0, 1, 0, 2, WRITTEN, 0, 0, 2, 'x')},
         {"a value of all sizes", ERR_CORRUPT,
-         BYTES(1, 5, 9, 3, 0, 1, 0, 2, WRITTEN, 0, 0, MAX_VARINT)},
+         BYTES(1, 5, E9, 3, 0, 1, 0, 2, WRITTEN, 0, 0, MAX_VARINT)},
     };
     struct arena arena;
     arena_init(&arena, NULL, 0);
