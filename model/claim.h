@@ -4,8 +4,8 @@
  *   - max/mean of partitions per weight <= 1.05 where Q allows it (a partition is indivisible: then
  *     every member is within one partition of its share);
  *   - moved partitions <= 1.1 x the minimum that any balanced assignment needs;
- *   - any `spread` neighbours on the ring, wrapping round, on distinct members while S >= spread, and
- *     in distinct zones while enough zones exist; what cannot be had is counted, never hidden;
+ *   - any `spread` neighbours on the ring, wrapping round, on distinct members while S >= spread,
+ * and in distinct zones while enough zones exist; what cannot be had is counted, never hidden;
  *   - the same input gives the same output.
  * Source: Dynamo 6.2 strategy 3; riak_core docs/claim-version4.md for the requirements.
  */
@@ -14,6 +14,9 @@
 
 #include "base/arena.h"
 #include "model/limits.h"
+
+/* N of the default keyspace and one fallback. */
+#define CLAIM_SPREAD_DEFAULT 4u
 
 struct claim_member {
     uint32_t number;
@@ -24,17 +27,18 @@ struct claim_member {
 struct claim_input {
     const struct claim_member *members; /* ordered by number, 1..MEMBERS_MAX of them */
     uint32_t member_count;
-    uint32_t partitions;        /* Q */
-    uint32_t spread;            /* neighbours that must differ: N + 1 where possible */
-    const uint32_t *previous;   /* Q owners before, MEMBER_NONE = nobody; NULL = first claim */
+    uint32_t partitions;      /* Q */
+    uint32_t spread;          /* 1..PARTITIONS_MIN neighbours that should differ: N + 1 */
+    const uint32_t *previous; /* Q owners before, MEMBER_NONE = nobody; NULL = first claim */
 };
 
 struct claim_result {
     uint32_t *owners;           /* Q member numbers, in the arena */
-    uint32_t moved;             /* partitions whose previous owner was somebody else */
+    uint32_t moved;             /* partitions whose previous owner was somebody else (not nobody) */
     uint32_t moved_min;         /* the least that balance alone needs */
     uint32_t member_violations; /* windows of `spread` neighbours with a member twice */
-    uint32_t zone_violations;   /* windows with a zone twice although enough zones exist */
+    /* Windows of min(spread, number of zones) neighbours with a zone twice. */
+    uint32_t zone_violations;
 };
 
 /* At least one member has weight > 0. */
