@@ -3,10 +3,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define META_IDENTITY "identity"
-#define META_CLEAN "clean"
-#define META_FLOOR "epoch-floor"
-#define META_LEASE "epoch-lease/"
+#define META_IDENTITY   "identity"
+#define META_CLEAN      "clean"
+#define META_FLOOR      "epoch-floor"
+#define META_LEASE      "epoch-lease/"
 #define IDENTITY_FORMAT 1u
 
 struct identity {

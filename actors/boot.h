@@ -1,11 +1,12 @@
-/* boot.h -- what a node reads and writes in STORE_META before its actors run: who it is, how often it
- * has started, which keyspaces it knows, and the key epochs that it may use.
+/* boot.h -- what a node reads and writes in STORE_META before its actors run: who it is, how often
+ * it has started, which keyspaces it knows, and the key epochs that it may use.
  *
- * Key epochs (DESIGN.md 5) are drawn from one number line per node. A start begins above every lease
- * that any earlier start has held; shard s of P uses start + s, start + s + P, ... The floor is the rule
- * that makes dots unique through crashes: after a start that did not follow a clean stop, a write to a
- * key whose own actor is older than the floor draws a fresh epoch, because a staged write that the crash
- * took back may already have been sent to other replicas under the next counter.
+ * Key epochs (DESIGN.md 5) are drawn from one number line per node. A start begins above every
+ * lease that any earlier start has held; shard s of P uses start + s, start + s + P, ... The floor
+ * is the rule that makes dots unique through crashes: after a start that did not follow a clean
+ * stop, a write to a key whose own actor is older than the floor draws a fresh epoch, because a
+ * staged write that the crash took back may already have been sent to other replicas under the next
+ * counter.
  *
  * A new data directory starts at its creation time (ms << 20), so a wiped one never repeats itself.
  */
@@ -35,12 +36,12 @@ struct boot {
     uint64_t epoch_limit; /* of every shard's first lease; durable */
     uint64_t epoch_floor;
     bool first_start;
-    bool clean; /* the last stop was a clean one */
+    bool clean;                    /* the last stop was a clean one */
     struct keyspace_map keyspaces; /* in the arena */
 };
 
-/* Everything it wrote is durable when it returns OK. `why` gets a sentence on error: PRECONDITION (the
- * directory belongs to another cluster, member or Q), CORRUPT, IO. */
+/* Everything it wrote is durable when it returns OK. `why` gets a sentence on error: PRECONDITION
+ * (the directory belongs to another cluster, member or Q), CORRUPT, IO. */
 enum err boot_node(struct store *meta, struct arena *arena, const struct boot_options *options,
                    struct boot *ret_boot, char *why, size_t why_size) MUST_USE;
 
@@ -60,8 +61,8 @@ struct epoch_lease {
 
 void epoch_lease_init(struct epoch_lease *lease, const struct boot *boot, uint32_t shard,
                       uint32_t shards);
-/* A fresh epoch. OVERLOADED when the lease is used up and the next one is not durable yet. Asks for the
- * next lease at 80 %. */
+/* A fresh epoch. OVERLOADED when the lease is used up and the next one is not durable yet. Asks for
+ * the next lease at 80 %. */
 enum err epoch_lease_draw(struct epoch_lease *lease, struct store *store,
                           uint64_t *ret_epoch) MUST_USE;
 /* On store_committed. */

@@ -8,8 +8,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* Keys with a staged write, by hash: a slot holds the last sequence of any key that falls into it. Two
- * keys in one slot wait a little longer than they must, which is harmless. */
+/* Keys with a staged write, by hash: a slot holds the last sequence of any key that falls into it.
+ * Two keys in one slot wait a little longer than they must, which is harmless. */
 #define PENDING_SLOTS 4096u
 
 struct replica {
@@ -46,9 +46,8 @@ static void replica_answer(struct replica *replica, struct actor_context *ctx,
         outbox_send(ctx, &replica->actor, answer);
         return;
     }
-    heap_push(&replica->held, (struct heap_entry){.key = sequence,
-                                                  .tie = replica->held_count++,
-                                                  .value = answer});
+    heap_push(&replica->held,
+              (struct heap_entry){.key = sequence, .tie = replica->held_count++, .value = answer});
     counter_set(&replica->figures.held, replica->held.count);
 }
 
@@ -72,10 +71,10 @@ struct local_state {
     struct version_set set;
 };
 
-/* What this vnode holds of a key. A read error is an error, never "nothing" (RELIABILITY rule 5). */
-static enum err replica_load(struct replica *replica, struct actor_context *ctx,
-                             uint32_t partition, uint32_t keyspace_id, struct bytes key,
-                             struct local_state *ret_state)
+/* What this vnode holds of a key. A read error is an error, never "nothing" (RELIABILITY rule 5).
+ */
+static enum err replica_load(struct replica *replica, struct actor_context *ctx, uint32_t partition,
+                             uint32_t keyspace_id, struct bytes key, struct local_state *ret_state)
 {
     struct local_state *state = ret_state;
     state->hash = hash_key(keyspace_id, key);
@@ -83,8 +82,7 @@ static enum err replica_load(struct replica *replica, struct actor_context *ctx,
                           hash_storage_key(keyspace_id, key, state->hash, state->key_memory));
     state->record = (struct bytes){0};
     state->set = (struct version_set){0};
-    enum err err =
-        store_read(ctx->store, partition, state->key, &replica->scratch, &state->record);
+    enum err err = store_read(ctx->store, partition, state->key, &replica->scratch, &state->record);
     if (err == ERR_NOT_FOUND)
         return OK;
     if (err == OK)
@@ -119,15 +117,21 @@ static uint64_t replica_sequence(struct replica *replica, uint64_t hash, uint32_
     return (policy & POLICY_PERIODIC) != 0 ? 0 : *pending_slot(replica, hash);
 }
 
-static bool replica_has_room(struct replica *replica)
+/* Work whose asker has given up is not begun. */
+static enum err replica_admit(struct replica *replica, const struct actor_context *ctx,
+                              const struct message *message)
 {
+    if (message->deadline_ns != 0 && ctx->now_ns >= message->deadline_ns)
+        return ERR_TIMEOUT;
+
     if (replica->held.count < replica->options.held_max)
-        return true;
+        return OK;
     counter_add(&replica->figures.overloaded, 1);
-    return false;
+    return ERR_OVERLOADED;
 }
 
-/* -- minting ------------------------------------------------------------------------------------- */
+/* -- minting -------------------------------------------------------------------------------------
+ */
 
 /* Whether `clock` knows more of this node's writes than `memory` does. */
 static bool replica_ahead_of_memory(const struct replica *replica, const struct clock *clock,
@@ -138,13 +142,13 @@ static bool replica_ahead_of_memory(const struct replica *replica, const struct 
     uint64_t epoch_remembered = clock_last_epoch(memory, self);
     if (epoch != epoch_remembered)
         return epoch > epoch_remembered;
-    return epoch != 0 && clock_last_counter(clock, self, epoch) >
-                             clock_last_counter(memory, self, epoch);
+    return epoch != 0 &&
+           clock_last_counter(clock, self, epoch) > clock_last_counter(memory, self, epoch);
 }
 
-/* The key epoch for a write here: the one in use, or a fresh one when this replica holds nothing of its
- * own, when the last start followed a crash (the floor), or when the writer has seen more of our writes
- * than we remember. */
+/* The key epoch for a write here: the one in use, or a fresh one when this replica holds nothing of
+ * its own, when the last start followed a crash (the floor), or when the writer has seen more of
+ * our writes than we remember. */
 static enum err replica_choose_epoch(struct replica *replica, struct actor_context *ctx,
                                      const struct version_set *set, const struct clock *context,
                                      uint64_t *ret_epoch)
@@ -163,8 +167,8 @@ static enum err replica_choose_epoch(struct replica *replica, struct actor_conte
     return err;
 }
 
-/* Greater than the wall clock, than all that this shard has stamped, and than what it replaces: a write
- * always beats what its coordinating replica held. */
+/* Greater than the wall clock, than all that this shard has stamped, and than what it replaces: a
+ * write always beats what its coordinating replica held. */
 static uint64_t replica_timestamp(struct replica *replica, struct actor_context *ctx,
                                   const struct version_set *set)
 {
@@ -184,8 +188,8 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
     const struct put_request *request = &mint->request;
     struct clock context = {0};
     uint64_t epoch = 0;
-    enum err err = replica_load(replica, ctx, mint->partition, request->keyspace_id, request->key,
-                                state);
+    enum err err =
+        replica_load(replica, ctx, mint->partition, request->keyspace_id, request->key, state);
     if (err != OK)
         return err;
     if (request->has_context) {
@@ -223,9 +227,8 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
         counter_add(&replica->figures.siblings_warned, 1);
     done->record = record_encode(answer_arena, request->keyspace_id, request->key, &set);
     done->sibling_count = set.count;
-    struct clock covered =
-        version_set_put_context(&replica->scratch, request->has_context ? &context : NULL,
-                                &state->set, dot);
+    struct clock covered = version_set_put_context(
+        &replica->scratch, request->has_context ? &context : NULL, &state->set, dot);
     struct writer writer;
     writer_init(&writer, answer_arena, 64);
     clock_encode(&writer, &covered);
@@ -264,8 +267,8 @@ static void replica_on_mint(struct replica *replica, struct actor_context *ctx,
                                                mint->request.key.size + mint->request.value.size);
     struct replica_mint_done *done = &answer->replica_mint_done;
     struct local_state state;
-    enum err err = ERR_OVERLOADED;
-    if (replica_has_room(replica))
+    enum err err = replica_admit(replica, ctx, message);
+    if (err == OK)
         err = replica_mint_stage(replica, ctx, mint, &answer->arena, done, &state);
     done->status = err;
     if (err != OK) {
@@ -278,10 +281,12 @@ static void replica_on_mint(struct replica *replica, struct actor_context *ctx,
     replica_answer(replica, ctx, answer, replica_sequence(replica, state.hash, mint->policy));
 }
 
-/* -- merging ---------------------------------------------------------------------------------------- */
+/* -- merging
+ * ---------------------------------------------------------------------------------------- */
 
-/* lww decides by timestamps, so one from the far future would win for ever: a new write that carries
- * one is refused. Repair of what a replica already holds must go through, or reads could not end. */
+/* lww decides by timestamps, so one from the far future would win for ever: a new write that
+ * carries one is refused. Repair of what a replica already holds must go through, or reads could
+ * not end. */
 static enum err replica_check_timestamps(struct replica *replica, struct actor_context *ctx,
                                          const struct replica_write *write,
                                          const struct version_set *set)
@@ -301,8 +306,7 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
 {
     struct version_set incoming;
     struct arena *scratch = &replica->scratch;
-    enum err err =
-        record_decode(scratch, write->keyspace_id, write->key, write->record, &incoming);
+    enum err err = record_decode(scratch, write->keyspace_id, write->key, write->record, &incoming);
     if (err != OK) {
         counter_add(&replica->figures.corrupt, 1);
         return err;
@@ -342,15 +346,16 @@ static void replica_on_write(struct replica *replica, struct actor_context *ctx,
     const struct replica_write *write = &message->replica_write;
     struct message *answer = message_new_reply(message, MESSAGE_replica_write_reply, 0);
     struct local_state state;
-    enum err err = ERR_OVERLOADED;
-    if (replica_has_room(replica))
+    enum err err = replica_admit(replica, ctx, message);
+    if (err == OK)
         err = replica_merge(replica, ctx, write, &state);
     answer->replica_write_reply.status = err;
     replica_answer(replica, ctx, answer,
                    err == OK ? replica_sequence(replica, state.hash, write->policy) : 0);
 }
 
-/* -- reading ------------------------------------------------------------------------------------------ */
+/* -- reading
+ * ------------------------------------------------------------------------------------------ */
 
 static void replica_on_read(struct replica *replica, struct actor_context *ctx,
                             const struct message *message)
@@ -360,17 +365,18 @@ static void replica_on_read(struct replica *replica, struct actor_context *ctx,
     struct replica_read_reply *reply = &answer->replica_read_reply;
     struct local_state state;
     counter_add(&replica->figures.read, 1);
-    reply->status = ERR_OVERLOADED;
-    if (replica_has_room(replica))
-        reply->status = replica_load(replica, ctx, read->partition, read->keyspace_id, read->key,
-                                     &state);
+    reply->status = replica_admit(replica, ctx, message);
+    if (reply->status == OK)
+        reply->status =
+            replica_load(replica, ctx, read->partition, read->keyspace_id, read->key, &state);
     if (reply->status == OK)
         reply->record = arena_copy(&answer->arena, state.record);
     replica_answer(replica, ctx, answer,
                    reply->status == OK ? replica_sequence(replica, state.hash, read->policy) : 0);
 }
 
-/* -- the actor ------------------------------------------------------------------------------------------ */
+/* -- the actor
+ * ------------------------------------------------------------------------------------------ */
 
 static void replica_handle(struct actor *actor, struct actor_context *ctx, struct message *message)
 {
@@ -451,9 +457,9 @@ struct replica *replica_new(const struct replica_options *options, const struct 
     CHECK(options->self != MEMBER_NONE);
     struct replica *replica = calloc(1, sizeof *replica);
     CHECK(replica != NULL);
-    actor_init(&replica->actor, &replica_class,
-               (struct actor_id){
-                   .node = options->self, .kind = ACTOR_REPLICA, .index = options->shard});
+    actor_init(
+        &replica->actor, &replica_class,
+        (struct actor_id){.node = options->self, .kind = ACTOR_REPLICA, .index = options->shard});
     replica->options = *options;
     replica->epoch_floor = boot->epoch_floor;
     epoch_lease_init(&replica->lease, boot, options->shard, options->shards);

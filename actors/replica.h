@@ -8,11 +8,11 @@
  * Memory:   answers held until durable, at most held_max; a table of what is pending.
  * Source:   Dynamo (SOSP 2007) 4.4, 4.5; riak_kv issue 679 for key epochs; DESIGN.md 5, 6.
  *
- * What a crash could undo is shown to nobody: an answer that depends on a staged write is held until
- * store_committed. The one exception is replica_write: a minted state leaves for the other replicas
- * before it is durable here, so that one fsync time covers all copies. That is safe because after a
- * crash every key gets a fresh key epoch with its next write here (boot.h: the floor), so the dot that
- * was sent can never name another write.
+ * What a crash could undo is shown to nobody: an answer that depends on a staged write is held
+ * until store_committed. The one exception is replica_write: a minted state leaves for the other
+ * replicas before it is durable here, so that one fsync time covers all copies. That is safe
+ * because after a crash every key gets a fresh key epoch with its next write here (boot.h: the
+ * floor), so the dot that was sent can never name another write.
  */
 #ifndef ACTORS_REPLICA_H
 #define ACTORS_REPLICA_H
@@ -32,19 +32,19 @@ struct replica_options {
 
 struct replica_figures {
     struct counter minted;
-    struct counter merged;         /* replica_write that changed something */
-    struct counter merged_same;    /* that brought nothing new */
+    struct counter merged;      /* replica_write that changed something */
+    struct counter merged_same; /* that brought nothing new */
     struct counter read;
     struct counter epochs_drawn;
-    struct counter amnesia;        /* own actor met ahead of memory */
-    struct counter corrupt;        /* records that failed their checksum, on disk or from a peer */
+    struct counter amnesia; /* own actor met ahead of memory */
+    struct counter corrupt; /* records that failed their checksum, on disk or from a peer */
     struct counter read_errors;
     struct counter overloaded;
     struct counter siblings_warned;
     struct counter siblings_refused;
-    struct counter clock_refused;  /* lww timestamps too far ahead */
-    struct counter held;           /* now */
-    struct counter unexpected;     /* messages that are not for a replica */
+    struct counter clock_refused; /* lww timestamps too far ahead */
+    struct counter held;          /* now */
+    struct counter unexpected;    /* messages that are not for a replica */
 };
 
 struct replica *replica_new(const struct replica_options *options, const struct boot *boot);

@@ -28,7 +28,7 @@ _Noreturn void check_failed_u64(const char *file, int line, const char *what, ui
 
 #define UNREACHABLE(what) check_failed(__FILE__, __LINE__, "unreachable: " what)
 
-#define MUST_USE __attribute__((warn_unused_result))
+#define MUST_USE       __attribute__((warn_unused_result))
 #define ARRAY_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* The struct of type `type` whose member `member` lies at `pointer`. */

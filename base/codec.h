@@ -1,8 +1,8 @@
 /* codec.h -- bounds-checked reading and writing of byte strings: varints (LEB128), fixed
  * little-endian integers, length-prefixed bytes.
  *
- * A reader never reads past its end: the first bad read sets `failed`, and all later reads give 0 or
- * empty, so a decoder looks at `failed` once at its end. A writer grows inside an arena.
+ * A reader never reads past its end: the first bad read sets `failed`, and all later reads give 0
+ * or empty, so a decoder looks at `failed` once at its end. A writer grows inside an arena.
  */
 #ifndef BASE_CODEC_H
 #define BASE_CODEC_H

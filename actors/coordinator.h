@@ -1,0 +1,65 @@
+/* coordinator.h -- carries one client request over the replicas of its key.
+ *
+ * Owns:     requests in flight, at most options.requests_max.
+ * Receives: client_get, client_put, forward_put, forward_put_reply, replica_mint_done,
+ *           replica_write_reply, replica_read_reply.
+ * Sends:    replica_read, replica_write (read repair), replica_mint, forward_put,
+ *           client_get_done, client_put_done, forward_put_reply.
+ * Time:     one deadline and one "late" time a request; see coordinator_wake_at_ns().
+ * Memory:   requests_max * sizeof(struct request) + the messages that requests hold.
+ * Source:   Dynamo (SOSP 2007) 4.5, 4.6; blocking read repair as in Cassandra 4.0.
+ *
+ *     client_get -> READING ---- r equal answers ------------------------------> client_get_done
+ *                      |  `----- r answers that differ --> REPAIRING -- acks --'     (OK)
+ *                      `-------- too many failed, deadline --------------------> client_get_done
+ *                                                                                (UNAVAILABLE,
+ * TIMEOUT) client_put -> FORWARDED (no replica here) -- forward_put_reply ---------->
+ * client_put_done client_put, forward_put
+ *                -> WRITING ---- w durable, own mint among the answers --------> *_put_done /
+ * _reply
+ *                      `-------- refused at the mint (not applied), too many failed or deadline
+ *                                (unknown)
+ */
+#ifndef ACTORS_COORDINATOR_H
+#define ACTORS_COORDINATOR_H
+
+#include "actors/actor.h"
+#include "base/counter.h"
+
+struct coordinator;
+
+struct coordinator_options {
+    uint32_t self;
+    uint8_t index;
+    uint32_t requests_max;        /* 1..65535; beyond it requests are OVERLOADED */
+    uint64_t generation;          /* of this start: keeps answers to an earlier life apart */
+    uint64_t read_late_ns;        /* a read that takes longer asks the remaining replicas; 100 ms */
+    uint64_t deadline_default_ns; /* for requests without one */
+};
+
+struct coordinator_figures {
+    struct counter gets;
+    struct counter puts;
+    struct counter forwarded;  /* puts passed on */
+    struct counter taken_over; /* forward_put received */
+    struct counter duplicates; /* forward_put received twice */
+    struct counter in_flight;
+    struct counter refused;       /* table full */
+    struct counter read_differed; /* quorum reads whose answers differed */
+    struct counter read_repairs;  /* replicas repaired before the answer */
+    struct counter read_late;     /* reads that asked more replicas */
+    struct counter timeouts;
+    struct counter unavailable;
+    struct counter answers_late; /* for requests that have ended */
+    struct counter corrupt;      /* records from replicas that failed their checksum */
+    struct counter unexpected;
+};
+
+struct coordinator_options coordinator_options_default(uint32_t self, uint8_t index,
+                                                       uint64_t generation);
+struct coordinator *coordinator_new(const struct coordinator_options *options);
+void coordinator_free(struct coordinator *coordinator);
+struct actor *coordinator_actor(struct coordinator *coordinator);
+const struct coordinator_figures *coordinator_figures(const struct coordinator *coordinator);
+
+#endif

@@ -1,0 +1,346 @@
+/* The read side: ask R replicas, merge, repair those that voted, answer. DESIGN.md 7. */
+#include "actors/coordinator_request.h"
+
+#include "model/record.h"
+
+static struct message *get_answer(const struct request *request, struct actor_context *ctx,
+                                  enum err status, size_t size_hint)
+{
+    struct message *answer = message_new_reply(request->origin, MESSAGE_client_get_done, size_hint);
+    answer->client_get_done.client = request->origin->client_get.client;
+    answer->client_get_done.status = status;
+    answer->client_get_done.wall_ms = ctx->wall_ms;
+    request_progress(request, &answer->client_get_done.progress);
+    return answer;
+}
+
+static void get_fail(struct coordinator *coordinator, struct actor_context *ctx,
+                     struct request *request, enum err status, const char *why)
+{
+    struct message *answer = get_answer(request, ctx, status, 0);
+    answer->client_get_done.why = why;
+    if (status == ERR_UNAVAILABLE)
+        counter_add(&coordinator->figures.unavailable, 1);
+    if (status == ERR_OVERLOADED)
+        answer->client_get_done.retry_after_ms = 100;
+    outbox_send(ctx, &coordinator->actor, answer);
+    request_end(coordinator, request);
+}
+
+/* -- asking
+ * -------------------------------------------------------------------------------------------- */
+
+static void get_ask(struct coordinator *coordinator, struct actor_context *ctx,
+                    struct request *request, uint32_t index)
+{
+    const struct client_get *get = &request->origin->client_get;
+    struct message *message = message_new(MESSAGE_replica_read, get->key.size);
+    message->id = request->id;
+    message->to =
+        (struct actor_id){.node = request->replicas.replicas[index].member, .kind = ACTOR_REPLICA};
+    message->deadline_ns = request->deadline_ns;
+    message->replica_read = (struct replica_read){
+        .keyspace_id = get->keyspace_id,
+        .key = arena_copy(&message->arena, get->key),
+        .policy = request->policy,
+        .partition = request->partition,
+    };
+    request->asked |= (uint64_t)1 << index;
+    outbox_send(ctx, &coordinator->actor, message);
+}
+
+/* Replicas that have not been asked and are not known to be down, the fastest first; this node is
+ * the fastest of all, another data centre the slowest. */
+static uint32_t get_order(const struct coordinator *coordinator, const struct view *view,
+                          const struct request *request, uint32_t ret_indices[REPLICAS_TOTAL_MAX])
+{
+    uint64_t cost[REPLICAS_TOTAL_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        uint32_t member = request->replicas.replicas[i].member;
+        if ((request->asked >> i & 1) != 0 || !view_alive(view, member))
+            continue;
+        uint64_t own = member == coordinator->options.self
+                           ? 0
+                           : 1 + coordinator_latency_ns(coordinator, member);
+        if (request->replicas.replicas[i].data_center != view->local_data_center)
+            own += UINT32_MAX;
+        uint32_t at = count++;
+        for (; at > 0 && cost[at - 1] > own; at--) {
+            cost[at] = cost[at - 1];
+            ret_indices[at] = ret_indices[at - 1];
+        }
+        cost[at] = own;
+        ret_indices[at] = i;
+    }
+    return count;
+}
+
+/* Asks just as many more as could meet the quorum if all that were asked answer; or all. */
+static void get_ask_more(struct coordinator *coordinator, struct actor_context *ctx,
+                         struct request *request, bool all)
+{
+    uint32_t order[REPLICAS_TOTAL_MAX];
+    uint32_t count = get_order(coordinator, ctx->view, request, order);
+    struct quorum hoped = request->quorum;
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        if ((request->asked >> i & 1) != 0)
+            quorum_ack(&hoped, request->replicas.replicas[i].member);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t member = request->replicas.replicas[order[i]].member;
+        uint32_t before;
+        uint32_t after;
+        uint32_t needed;
+        if (!all && quorum_state(&hoped) == QUORUM_MET)
+            return;
+        quorum_progress(&hoped, &before, &needed);
+        quorum_ack(&hoped, member);
+        quorum_progress(&hoped, &after, &needed);
+        /* An answer that brings the quorum no further (another data centre's) is not asked for. */
+        if (all || after > before)
+            get_ask(coordinator, ctx, request, order[i]);
+    }
+}
+
+void coordinator_on_client_get(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct message *message)
+{
+    const struct client_get *get = &message->client_get;
+    const char *why = NULL;
+    counter_add(&coordinator->figures.gets, 1);
+    struct request *request = request_new(coordinator, ctx, message, REQUEST_READING);
+    if (request == NULL) {
+        struct message *answer = message_new_reply(message, MESSAGE_client_get_done, 0);
+        answer->client_get_done = (struct client_get_done){
+            .client = get->client,
+            .status = ERR_OVERLOADED,
+            .why = "too many requests in flight on this node",
+            .retry_after_ms = 100,
+        };
+        outbox_send(ctx, &coordinator->actor, answer);
+        message_free(message);
+        return;
+    }
+    enum err err = request_plan(coordinator, ctx, request, get->keyspace_id, get->key, get->level,
+                                get->count, false, &why);
+    if (err != OK) {
+        get_fail(coordinator, ctx, request, err, why);
+        return;
+    }
+    get_ask_more(coordinator, ctx, request, false);
+    uint64_t late_at_ns = ctx->now_ns + coordinator->options.read_late_ns;
+    request->late_at_ns = late_at_ns < request->deadline_ns ? late_at_ns : NEVER_NS;
+    request_wake_at(coordinator, request,
+                    late_at_ns < request->deadline_ns ? late_at_ns : request->deadline_ns);
+}
+
+/* -- answering
+ * ------------------------------------------------------------------------------------------- */
+
+static void get_send(struct coordinator *coordinator, struct actor_context *ctx,
+                     struct request *request, struct message *answer)
+{
+    outbox_send(ctx, &coordinator->actor, answer);
+    request_end(coordinator, request);
+}
+
+/* The answer of a replica, by its index. */
+static struct bytes get_record(const struct request *request, uint32_t index)
+{
+    uint32_t member = request->replicas.replicas[index].member;
+    for (const struct message *answer = request->answers; answer != NULL; answer = answer->next) {
+        if (answer->from.node == member)
+            return answer->replica_read_reply.record;
+    }
+    UNREACHABLE("an answer that was counted is kept");
+}
+
+/* Joins what the voters hold, in `arena`. All records have been verified. */
+static struct version_set get_merge(const struct request *request, struct arena *arena)
+{
+    const struct client_get *get = &request->origin->client_get;
+    struct version_set merged = {0};
+    struct bytes last = {0};
+    for (const struct message *answer = request->answers; answer != NULL; answer = answer->next) {
+        struct bytes record = answer->replica_read_reply.record;
+        struct version_set set;
+        if (record.size == 0 || bytes_equal(record, last))
+            continue;
+        enum err err = record_decode(arena, get->keyspace_id, get->key, record, &set);
+        CHECK(err == OK);
+        merged = last.size == 0 ? set : version_set_merge(arena, &merged, &set);
+        last = record;
+    }
+    if ((request->policy & POLICY_LWW) != 0)
+        merged = version_set_last_writer_wins(arena, &merged);
+    return merged;
+}
+
+/* Brings every voter that differs up to the merged state; the answer waits for them, so that no
+ * later quorum read can see less (RELIABILITY rule 19). */
+static void get_repair(struct coordinator *coordinator, struct actor_context *ctx,
+                       struct request *request, struct bytes record)
+{
+    const struct client_get *get = &request->origin->client_get;
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        if ((request->answered >> i & 1) == 0 || bytes_equal(get_record(request, i), record))
+            continue;
+        struct message *message = message_new(MESSAGE_replica_write, get->key.size + record.size);
+        message->id = request->id;
+        message->to =
+            (struct actor_id){.node = request->replicas.replicas[i].member, .kind = ACTOR_REPLICA};
+        message->deadline_ns = request->deadline_ns;
+        message->replica_write = (struct replica_write){
+            .keyspace_id = get->keyspace_id,
+            .key = arena_copy(&message->arena, get->key),
+            .record = arena_copy(&message->arena, record),
+            .policy = request->policy,
+            .partition = request->partition,
+            .reason = WRITE_READ_REPAIR,
+        };
+        request->repairing |= (uint64_t)1 << i;
+        counter_add(&coordinator->figures.read_repairs, 1);
+        outbox_send(ctx, &coordinator->actor, message);
+    }
+}
+
+static bool get_answers_agree(const struct request *request)
+{
+    const struct message *first = request->answers;
+    for (const struct message *answer = first->next; answer != NULL; answer = answer->next) {
+        if (!bytes_equal(answer->replica_read_reply.record, first->replica_read_reply.record))
+            return false;
+    }
+    return true;
+}
+
+static void get_finish(struct coordinator *coordinator, struct actor_context *ctx,
+                       struct request *request)
+{
+    const struct client_get *get = &request->origin->client_get;
+    struct bytes first = request->answers->replica_read_reply.record;
+    struct message *answer = get_answer(request, ctx, OK, first.size + 256);
+    bool agree = get_answers_agree(request);
+    if (agree) {
+        /* The usual case: one decode, from a copy that lives as long as the answer. */
+        if (first.size != 0) {
+            enum err err =
+                record_decode(&answer->arena, get->keyspace_id, get->key,
+                              arena_copy(&answer->arena, first), &answer->client_get_done.set);
+            CHECK(err == OK);
+        }
+        get_send(coordinator, ctx, request, answer);
+        return;
+    }
+    counter_add(&coordinator->figures.read_differed, 1);
+    struct version_set merged = get_merge(request, &coordinator->scratch);
+    struct bytes record = record_encode(&answer->arena, get->keyspace_id, get->key, &merged);
+    enum err err = record_decode(&answer->arena, get->keyspace_id, get->key, record,
+                                 &answer->client_get_done.set);
+    CHECK(err == OK);
+    get_repair(coordinator, ctx, request, record);
+    if (request->repairing == 0) {
+        get_send(coordinator, ctx, request, answer);
+        return;
+    }
+    request_move(request, REQUEST_REPAIRING);
+    request->result = answer;
+    request->late_at_ns = NEVER_NS;
+}
+
+void coordinator_get_on_repaired(struct coordinator *coordinator, struct actor_context *ctx,
+                                 struct request *request, uint32_t member, enum err status)
+{
+    int index = request_replica_index(request, member);
+    if (index < 0 || (request->repairing >> index & 1) == 0)
+        return;
+    if (status != OK) {
+        request->last_error = status;
+        get_fail(coordinator, ctx, request, request_failure(request),
+                 "replicas differed and one could not be repaired");
+        return;
+    }
+    request->repairing &= ~((uint64_t)1 << index);
+    if (request->repairing != 0)
+        return;
+    struct message *answer = request->result;
+    request->result = NULL;
+    get_send(coordinator, ctx, request, answer);
+}
+
+static enum err get_verify(struct coordinator *coordinator, const struct request *request,
+                           const struct replica_read_reply *reply)
+{
+    const struct client_get *get = &request->origin->client_get;
+    if (reply->status != OK || reply->record.size == 0)
+        return reply->status;
+    struct version_set set;
+    enum err err =
+        record_decode(&coordinator->scratch, get->keyspace_id, get->key, reply->record, &set);
+    if (err != OK)
+        counter_add(&coordinator->figures.corrupt, 1);
+    return err;
+}
+
+void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct actor_context *ctx,
+                                       struct message *message)
+{
+    struct request *request = request_find(coordinator, message->id);
+    uint32_t member = message->from.node;
+    int index = request == NULL ? -1 : request_replica_index(request, member);
+    if (index < 0 || request->state != REQUEST_READING || (request->asked >> index & 1) == 0 ||
+        (request->answered >> index & 1) != 0) {
+        message_free(message);
+        return;
+    }
+    if (member != coordinator->options.self)
+        coordinator_learn_latency(coordinator, member, ctx->now_ns - request->started_ns);
+    enum err err = get_verify(coordinator, request, &message->replica_read_reply);
+    enum quorum_state state;
+    if (err == OK) {
+        message->next = request->answers;
+        request->answers = message;
+        request->answered |= (uint64_t)1 << index;
+        state = quorum_ack(&request->quorum, member);
+    } else {
+        message_free(message);
+        request->last_error = err;
+        state = quorum_fail(&request->quorum, member);
+        if (state == QUORUM_PENDING)
+            get_ask_more(coordinator, ctx, request, true);
+    }
+    if (state == QUORUM_MET)
+        get_finish(coordinator, ctx, request);
+    else if (state == QUORUM_IMPOSSIBLE)
+        get_fail(coordinator, ctx, request, request_failure(request),
+                 "too many replicas could not answer");
+}
+
+/* -- time
+ * --------------------------------------------------------------------------------------------------
+ */
+
+void coordinator_get_on_late(struct coordinator *coordinator, struct actor_context *ctx,
+                             struct request *request)
+{
+    CHECK(request->state == REQUEST_READING);
+    counter_add(&coordinator->figures.read_late, 1);
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        uint32_t member = request->replicas.replicas[i].member;
+        if ((request->asked >> i & 1) != 0 && (request->answered >> i & 1) == 0 &&
+            member != coordinator->options.self)
+            coordinator_learn_latency(coordinator, member, 8 * (ctx->now_ns - request->started_ns));
+    }
+    get_ask_more(coordinator, ctx, request, true);
+    request->late_at_ns = NEVER_NS;
+    request_wake_at(coordinator, request, request->deadline_ns);
+}
+
+void coordinator_get_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
+                                 struct request *request)
+{
+    get_fail(coordinator, ctx, request, ERR_TIMEOUT,
+             request->state == REQUEST_REPAIRING ? "replicas differed and were not repaired in time"
+                                                 : "too few replicas answered in time");
+}

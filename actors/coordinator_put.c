@@ -1,0 +1,230 @@
+/* The write side: mint here or pass on to a replica, count durable copies. DESIGN.md 7. */
+#include "actors/coordinator_request.h"
+
+#include "model/hash.h"
+
+static const struct put_request *put_request_of(const struct message *origin)
+{
+    return origin->kind == MESSAGE_client_put ? &origin->client_put.request
+                                              : &origin->forward_put.request;
+}
+
+/* An answer in the form that the origin expects; its result is the caller's to fill. */
+static struct message *put_answer(const struct message *origin, size_t size_hint,
+                                  struct put_result **ret_result)
+{
+    if (origin->kind == MESSAGE_client_put) {
+        struct message *answer = message_new_reply(origin, MESSAGE_client_put_done, size_hint);
+        answer->client_put_done.client = origin->client_put.client;
+        *ret_result = &answer->client_put_done.result;
+        return answer;
+    }
+    CHECK(origin->kind == MESSAGE_forward_put);
+    struct message *answer = message_new_reply(origin, MESSAGE_forward_put_reply, size_hint);
+    *ret_result = &answer->forward_put_reply.result;
+    return answer;
+}
+
+static void put_end(struct coordinator *coordinator, struct actor_context *ctx,
+                    struct request *request, enum err status, enum outcome outcome, const char *why)
+{
+    struct put_result *result;
+    const struct replica_mint_done *mint =
+        request->mint == NULL ? NULL : &request->mint->replica_mint_done;
+    struct message *answer =
+        put_answer(request->origin, mint == NULL ? 0 : mint->context.size, &result);
+    result->status = status;
+    result->outcome = outcome;
+    result->why = why == NULL ? NULL : arena_string(&answer->arena, bytes_of_string(why));
+    request_progress(request, &result->progress);
+    if (mint != NULL && outcome == OUTCOME_APPLIED) {
+        result->context = arena_copy(&answer->arena, mint->context);
+        result->sibling_count = mint->sibling_count;
+    }
+    if (status == ERR_UNAVAILABLE)
+        counter_add(&coordinator->figures.unavailable, 1);
+    if (status == ERR_OVERLOADED)
+        result->retry_after_ms = 100;
+    outbox_send(ctx, &coordinator->actor, answer);
+    request_end(coordinator, request);
+}
+
+/* -- this node holds a replica: mint here --------------------------------------------------------
+ */
+
+static void put_mint(struct coordinator *coordinator, struct actor_context *ctx,
+                     struct request *request)
+{
+    const struct put_request *put = put_request_of(request->origin);
+    struct message *message =
+        message_new(MESSAGE_replica_mint, put->key.size + put->value.size + put->context.size);
+    struct replica_mint *mint = &message->replica_mint;
+    message->id = request->id;
+    message->to = (struct actor_id){.node = coordinator->options.self, .kind = ACTOR_REPLICA};
+    message->deadline_ns = request->deadline_ns;
+    put_request_copy(&message->arena, put, &mint->request);
+    mint->policy = request->policy;
+    mint->partition = request->partition;
+    mint->hash = request->hash;
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        uint32_t member = request->replicas.replicas[i].member;
+        if (member != coordinator->options.self && view_alive(ctx->view, member))
+            mint->targets[mint->target_count++] = member;
+    }
+    request_wake_at(coordinator, request, request->deadline_ns);
+    outbox_send(ctx, &coordinator->actor, message);
+}
+
+/* Pass it on to the first live replica, which coordinates it; local data centre first. */
+static void put_forward(struct coordinator *coordinator, struct actor_context *ctx,
+                        struct request *request)
+{
+    const struct put_request *put = put_request_of(request->origin);
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        uint32_t member = request->replicas.replicas[i].member;
+        if (!view_alive(ctx->view, member))
+            continue;
+        struct message *message =
+            message_new(MESSAGE_forward_put, put->key.size + put->value.size + put->context.size);
+        message->id = request->id;
+        message->to = (struct actor_id){.node = member, .kind = ACTOR_COORDINATOR};
+        message->deadline_ns = request->deadline_ns;
+        put_request_copy(&message->arena, put, &message->forward_put.request);
+        request_move(request, REQUEST_FORWARDED);
+        request_wake_at(coordinator, request, request->deadline_ns);
+        counter_add(&coordinator->figures.forwarded, 1);
+        outbox_send(ctx, &coordinator->actor, message);
+        return;
+    }
+    put_end(coordinator, ctx, request, ERR_UNAVAILABLE, OUTCOME_NOT_APPLIED,
+            "no replica of the key is alive");
+}
+
+static void put_refuse(struct coordinator *coordinator, struct actor_context *ctx,
+                       struct message *origin)
+{
+    struct put_result *result;
+    struct message *answer = put_answer(origin, 0, &result);
+    result->status = ERR_OVERLOADED;
+    result->outcome = OUTCOME_NOT_APPLIED;
+    result->why = "too many requests in flight on this node";
+    result->retry_after_ms = 100;
+    outbox_send(ctx, &coordinator->actor, answer);
+    message_free(origin);
+}
+
+static void put_begin(struct coordinator *coordinator, struct actor_context *ctx,
+                      struct message *origin)
+{
+    const char *why = NULL;
+    struct request *request = request_new(coordinator, ctx, origin, REQUEST_WRITING);
+    if (request == NULL) {
+        put_refuse(coordinator, ctx, origin);
+        return;
+    }
+    const struct put_request *put = put_request_of(origin);
+    enum err err = request_plan(coordinator, ctx, request, put->keyspace_id, put->key, put->level,
+                                put->count, true, &why);
+    if (err != OK) {
+        put_end(coordinator, ctx, request, err, OUTCOME_NOT_APPLIED, why);
+        return;
+    }
+    if (request_replica_index(request, coordinator->options.self) >= 0)
+        put_mint(coordinator, ctx, request);
+    else if (origin->kind == MESSAGE_client_put)
+        put_forward(coordinator, ctx, request);
+    else
+        put_end(coordinator, ctx, request, ERR_STALE_EPOCH, OUTCOME_NOT_APPLIED,
+                "passed on to a node that holds no replica of the key");
+}
+
+void coordinator_on_client_put(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct message *message)
+{
+    counter_add(&coordinator->figures.puts, 1);
+    put_begin(coordinator, ctx, message);
+}
+
+void coordinator_on_forward_put(struct coordinator *coordinator, struct actor_context *ctx,
+                                struct message *message)
+{
+    size_t slot = (size_t)((message->id ^ message->from.node) % COORDINATOR_FORWARDS_SEEN);
+    if (coordinator->forwards_seen[slot].id == message->id &&
+        actor_id_equal(coordinator->forwards_seen[slot].from, message->from)) {
+        counter_add(&coordinator->figures.duplicates, 1);
+        message_free(message);
+        return;
+    }
+    coordinator->forwards_seen[slot].id = message->id;
+    coordinator->forwards_seen[slot].from = message->from;
+    counter_add(&coordinator->figures.taken_over, 1);
+    put_begin(coordinator, ctx, message);
+}
+
+void coordinator_on_forward_put_reply(struct coordinator *coordinator, struct actor_context *ctx,
+                                      struct message *message)
+{
+    struct request *request = request_find(coordinator, message->id);
+    if (request != NULL && request->state == REQUEST_FORWARDED) {
+        struct put_result *result;
+        const struct put_result *from = &message->forward_put_reply.result;
+        struct message *answer = put_answer(request->origin, from->context.size, &result);
+        put_result_copy(&answer->arena, from, result);
+        outbox_send(ctx, &coordinator->actor, answer);
+        request_end(coordinator, request);
+    }
+    message_free(message);
+}
+
+/* -- counting durable copies
+ * ---------------------------------------------------------------------------- */
+
+static void put_decide(struct coordinator *coordinator, struct actor_context *ctx,
+                       struct request *request, enum quorum_state state)
+{
+    if (state == QUORUM_MET && request->mint != NULL)
+        put_end(coordinator, ctx, request, OK, OUTCOME_APPLIED, NULL);
+    else if (state == QUORUM_IMPOSSIBLE)
+        put_end(coordinator, ctx, request, request_failure(request), OUTCOME_UNKNOWN,
+                "too many replicas could not take the write; some have it");
+}
+
+void coordinator_on_replica_mint_done(struct coordinator *coordinator, struct actor_context *ctx,
+                                      struct message *message)
+{
+    struct request *request = request_find(coordinator, message->id);
+    const struct replica_mint_done *done = &message->replica_mint_done;
+    if (request == NULL || request->state != REQUEST_WRITING || request->mint != NULL) {
+        message_free(message);
+        return;
+    }
+    if (done->status != OK) {
+        CHECK(!done->staged);
+        put_end(coordinator, ctx, request, done->status, OUTCOME_NOT_APPLIED, done->why);
+        message_free(message);
+        return;
+    }
+    request->mint = message;
+    put_decide(coordinator, ctx, request, quorum_ack(&request->quorum, coordinator->options.self));
+}
+
+void coordinator_put_on_written(struct coordinator *coordinator, struct actor_context *ctx,
+                                struct request *request, uint32_t member, enum err status)
+{
+    if (member == coordinator->options.self || request_replica_index(request, member) < 0)
+        return;
+    if (status != OK)
+        request->last_error = status;
+    put_decide(coordinator, ctx, request,
+               status == OK ? quorum_ack(&request->quorum, member)
+                            : quorum_fail(&request->quorum, member));
+}
+
+void coordinator_put_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
+                                 struct request *request)
+{
+    put_end(coordinator, ctx, request, ERR_TIMEOUT, OUTCOME_UNKNOWN,
+            request->state == REQUEST_FORWARDED
+                ? "the replica that the write was passed on to did not answer in time"
+                : "too few replicas acknowledged in time");
+}

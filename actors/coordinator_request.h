@@ -1,0 +1,124 @@
+/* coordinator_request.h -- inside of the coordinator: its request table, shared by the get and the
+ * put side. Included by coordinator*.c only. */
+#ifndef ACTORS_COORDINATOR_REQUEST_H
+#define ACTORS_COORDINATOR_REQUEST_H
+
+#include "actors/coordinator.h"
+#include "base/heap.h"
+
+enum request_state {
+    REQUEST_FREE,
+    REQUEST_READING,
+    REQUEST_REPAIRING,
+    REQUEST_FORWARDED,
+    REQUEST_WRITING,
+    REQUEST_STATE_COUNT
+};
+
+struct request {
+    enum request_state state;
+    uint64_t id;
+    struct message *origin; /* client_get, client_put or forward_put; ours */
+    uint64_t deadline_ns;
+    uint64_t late_at_ns; /* READING: ask more replicas then; NEVER_NS once done */
+    uint64_t started_ns;
+    uint32_t policy; /* enum replica_policy */
+    uint32_t partition;
+    uint64_t hash;
+    struct replica_set replicas;
+    struct quorum quorum;
+    uint64_t asked;    /* bit per index into replicas */
+    uint64_t answered; /* reads: the records are in `answers` */
+    uint64_t repairing;
+    enum err last_error;     /* of a replica, for the reason of a failure */
+    struct message *answers; /* replica_read_reply that voted, linked by next */
+    struct message *result;  /* REPAIRING: the client_get_done that waits */
+    struct message *mint;    /* WRITING: replica_mint_done with OK */
+};
+
+#define COORDINATOR_FORWARDS_SEEN 4096u
+
+struct coordinator {
+    struct actor actor;
+    struct coordinator_options options;
+    struct request *requests;
+    uint32_t *free_indices;
+    uint32_t free_count;
+    uint64_t serial;
+    struct heap wakes; /* (time, id): stale entries are skipped */
+    struct {
+        uint32_t member;
+        uint64_t latency_ns; /* moving average of read answers */
+    } peers[MEMBERS_MAX];
+    /* forward_put seen lately, so that one that the network delivers twice is not written twice. */
+    struct {
+        struct actor_id from;
+        uint64_t id;
+    } forwards_seen[COORDINATOR_FORWARDS_SEEN];
+    struct arena scratch;
+    struct coordinator_figures figures;
+};
+
+static_assert(REPLICAS_TOTAL_MAX <= 64, "a bit per replica");
+
+/* -- the table (coordinator.c) -------------------------------------------------------------------
+ */
+
+/* A new request that owns `origin`; NULL when the table is full (origin stays the caller's). Its
+ * first wake-up is the caller's to set. */
+struct request *request_new(struct coordinator *coordinator, struct actor_context *ctx,
+                            struct message *origin, enum request_state state);
+/* NULL when it has ended already. */
+struct request *request_find(struct coordinator *coordinator, uint64_t id);
+void request_move(struct request *request, enum request_state state);
+void request_end(struct coordinator *coordinator, struct request *request);
+void request_wake_at(struct coordinator *coordinator, const struct request *request,
+                     uint64_t at_ns);
+/* Index of a member in the replica set, or -1. */
+int request_replica_index(const struct request *request, uint32_t member);
+
+/* Keyspace, replicas and sealed quorum for a key; replicas known to be down have failed already. On
+ * an error *ret_why says why (static text). */
+enum err request_plan(struct coordinator *coordinator, struct actor_context *ctx,
+                      struct request *request, uint32_t keyspace_id, struct bytes key,
+                      enum consistency level, uint32_t count, bool write, const char **ret_why);
+void request_progress(const struct request *request, struct progress *ret_progress);
+/* Why too many replicas have failed, as a status for the client. */
+enum err request_failure(const struct request *request);
+
+uint64_t coordinator_latency_ns(const struct coordinator *coordinator, uint32_t member);
+void coordinator_learn_latency(struct coordinator *coordinator, uint32_t member,
+                               uint64_t latency_ns);
+
+/* -- gets (coordinator_get.c) ---------------------------------------------------------------------
+ */
+
+void coordinator_on_client_get(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct message *message);
+void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct actor_context *ctx,
+                                       struct message *message);
+/* A read repair's answer. */
+void coordinator_get_on_repaired(struct coordinator *coordinator, struct actor_context *ctx,
+                                 struct request *request, uint32_t member, enum err status);
+void coordinator_get_on_late(struct coordinator *coordinator, struct actor_context *ctx,
+                             struct request *request);
+void coordinator_get_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
+                                 struct request *request);
+
+/* -- puts (coordinator_put.c) ---------------------------------------------------------------------
+ */
+
+void coordinator_on_client_put(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct message *message);
+void coordinator_on_forward_put(struct coordinator *coordinator, struct actor_context *ctx,
+                                struct message *message);
+void coordinator_on_forward_put_reply(struct coordinator *coordinator, struct actor_context *ctx,
+                                      struct message *message);
+void coordinator_on_replica_mint_done(struct coordinator *coordinator, struct actor_context *ctx,
+                                      struct message *message);
+void coordinator_put_on_written(struct coordinator *coordinator, struct actor_context *ctx,
+                                struct request *request, uint32_t member, enum err status);
+void coordinator_put_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
+                                 struct request *request);
+
+#endif
