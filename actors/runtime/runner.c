@@ -80,6 +80,17 @@ static void runner_park(struct runner *runner)
 /* -- working -------------------------------------------------------------------------------------
  */
 
+static void runner_flush(struct runner *runner)
+{
+    struct runtime_wakes wakes = {0};
+    struct route route = {.self = runner, .wakes = &wakes};
+    struct message *message;
+    while ((message = outbox_take(&runner->outbox)) != NULL)
+        (void)runtime_route(runner->runtime, message, &route);
+    runtime_deliver(runner->runtime, &route);
+    runtime_wake(runner->runtime, &wakes);
+}
+
 /* False: there was nothing to do. */
 static bool runner_step_actor(struct runner *runner, struct cell *cell, struct actor_context *ctx)
 {
@@ -93,6 +104,8 @@ static bool runner_step_actor(struct runner *runner, struct cell *cell, struct a
     struct message *message;
     for (uint32_t i = 1; (message = message_list_take(&runner->inbox)) != NULL; i++) {
         actor_handle(cell->actor, ctx, message);
+        if (runner->runtime->wake_each_step)
+            runner_flush(runner);
         if (i % RUNNER_STEPS_PER_CLOCK == 0)
             ctx->now_ns = runtime_now_ns();
     }
@@ -118,17 +131,6 @@ static void runner_submit(struct runner *runner, uint64_t stepped)
         store_submit(store);
         submitted[count++] = store;
     }
-}
-
-static void runner_flush(struct runner *runner)
-{
-    struct runtime_wakes wakes = {0};
-    struct route route = {.self = runner, .wakes = &wakes};
-    struct message *message;
-    while ((message = outbox_take(&runner->outbox)) != NULL)
-        (void)runtime_route(runner->runtime, message, &route);
-    runtime_deliver(runner->runtime, &route);
-    runtime_wake(runner->runtime, &wakes);
 }
 
 /* False: there was nothing to do. */

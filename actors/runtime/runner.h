@@ -60,7 +60,7 @@ struct runtime {
     struct runtime_options options;
     _Atomic(struct view *) view;
     bool started;
-    bool wake_each_message;
+    bool wake_each_step;
     uint32_t cell_count;
     struct cell *cells[RUNTIME_ACTORS_MAX];
     uint32_t runner_count;
@@ -91,7 +91,7 @@ void runtime_deliver(struct runtime *runtime, struct route *route);
 
 /* For bench/micro_mailbox.c, before runtime_start: wake after each message, to measure what that
  * costs. */
-void runtime_wake_each_message(struct runtime *runtime);
+void runtime_wake_each_step(struct runtime *runtime);
 uint64_t runtime_undeliverable(const struct runtime *runtime);
 
 #endif

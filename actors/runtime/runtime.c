@@ -278,10 +278,7 @@ bool runtime_route(struct runtime *runtime, struct message *message, struct rout
         atomic_fetch_add(&cell->runner->wakes_owed, 1);
         route->wakes->threads |= bit;
     }
-    bool posted = mailbox_post(&cell->mailbox, message) || refuse(runtime, cell, message);
-    if (runtime->wake_each_message)
-        runtime_wake(runtime, route->wakes);
-    return posted;
+    return mailbox_post(&cell->mailbox, message) || refuse(runtime, cell, message);
 }
 
 void runtime_deliver(struct runtime *runtime, struct route *route)
@@ -382,10 +379,10 @@ uint32_t runtime_coordinators(const struct runtime *runtime)
     return runtime->counts[ACTOR_COORDINATOR];
 }
 
-void runtime_wake_each_message(struct runtime *runtime)
+void runtime_wake_each_step(struct runtime *runtime)
 {
     CHECK(!runtime->started);
-    runtime->wake_each_message = true;
+    runtime->wake_each_step = true;
 }
 
 uint64_t runtime_undeliverable(const struct runtime *runtime)

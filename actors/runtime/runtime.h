@@ -1,13 +1,15 @@
-/* runtime.h -- the threads of the house: steps actors, carries messages between them, publishes views.
+/* runtime.h -- the threads of the house: steps actors, carries messages between them, publishes
+ * views.
  *
- * One thread (a runner) per group of actors; each actor has one mailbox: liburcu's lock-free RCU queue,
- * many producers, one consumer, bounded and counted. Posting never waits. A runner drains its
- * mailboxes, steps its actors, ticks those whose time has come, submits their stores, flushes the
- * outbox, and then wakes every target once: one wake-up per drained batch, never one per message
- * (DESIGN.md 3).
+ * One thread (a runner) per group of actors; each actor has one mailbox: liburcu's lock-free RCU
+ * queue, many producers, one consumer, bounded and counted. Posting never waits. A runner drains
+ * its mailboxes, steps its actors, ticks those whose time has come, submits their stores, flushes
+ * the outbox, and then wakes every target once: one wake-up per drained batch, never one per
+ * message (DESIGN.md 3).
  *
- * Which calls may run together: runtime_post, runtime_wake, runtime_view_* from any registered thread
- * at any time between runtime_start and runtime_stop. All else from the thread that made the runtime.
+ * Which calls may run together: runtime_post, runtime_wake, runtime_view_* from any registered
+ * thread at any time between runtime_start and runtime_stop. All else from the thread that made the
+ * runtime.
  */
 #ifndef ACTORS_RUNTIME_RUNTIME_H
 #define ACTORS_RUNTIME_RUNTIME_H
@@ -17,16 +19,16 @@
 
 struct runtime;
 
-#define RUNTIME_ACTORS_MAX 64u
+#define RUNTIME_ACTORS_MAX  64u
 #define RUNTIME_THREADS_MAX 64u
 
 struct runtime_options {
-    uint32_t self;              /* this node's member number */
+    uint32_t self;                 /* this node's member number */
     uint32_t mailbox_messages_max; /* bound of each mailbox; 65536 */
-    uint64_t seed;              /* each actor's PRNG stream comes from it */
+    uint64_t seed;                 /* each actor's PRNG stream comes from it */
     const struct log *log;
-    /* Messages for another node, as a list linked by `next`; consumed. Called on a runner's thread once
-     * per drained batch, must not block. */
+    /* Messages for another node, as a list linked by `next`; consumed. Called on a runner's thread
+     * once per drained batch, must not block. */
     void (*deliver_remote)(void *host, struct message *list);
     /* Messages to ACTOR_EDGE (answers to clients), as above. */
     void (*deliver_edge)(void *host, struct message *list);
@@ -34,7 +36,8 @@ struct runtime_options {
 };
 
 /* Names of threads are cut at 15 characters. */
-struct runtime *runtime_new(const struct runtime_options *options, struct view *view /* consumed ref */);
+struct runtime *runtime_new(const struct runtime_options *options,
+                            struct view *view /* consumed ref */);
 
 /* Before runtime_start. Actors of the same thread_name share one thread. `store` may be NULL. The
  * actor stays the caller's and outlives the runtime. */
@@ -55,8 +58,9 @@ struct runtime_wakes {
     uint64_t threads; /* bit set */
 };
 
-/* To an actor of this node (message->to; a replica message is routed to the shard of its partition), or to another node via deliver_remote. Consumes on every
- * path. False: the mailbox is full, the message was dropped and counted. */
+/* To an actor of this node (message->to; a replica message is routed to the shard of its
+ * partition), or to another node via deliver_remote. Consumes on every path. False: the mailbox is
+ * full, the message was dropped and counted. */
 bool runtime_post(struct runtime *runtime, struct message *message, struct runtime_wakes *wakes);
 void runtime_wake(struct runtime *runtime, struct runtime_wakes *wakes);
 
@@ -84,7 +88,7 @@ struct mailbox_figures {
     uint64_t posted;
     uint64_t dropped;
     uint64_t drained_batches;
-    uint64_t wakeups;         /* of its thread */
+    uint64_t wakeups;                 /* of its thread */
     uint64_t park_timeouts_with_work; /* a lost wake-up; must stay 0 */
 };
 /* Up to `max`; gives how many there are. Any registered thread. */
