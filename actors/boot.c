@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #define META_IDENTITY   "identity"
+#define META_TOPOLOGY   "topology"
 #define META_CLEAN      "clean"
 #define META_FLOOR      "epoch-floor"
 #define META_LEASE      "epoch-lease/"
@@ -119,20 +120,61 @@ static void lease_name(uint32_t shard, char ret_name[32])
     snprintf(ret_name, 32, META_LEASE "%" PRIu32, shard);
 }
 
-static const char *identity_refusal(const struct identity *identity,
+/* Same members in the same places; addresses may differ. */
+static bool topology_same_members(const struct topology *a, const struct topology *b)
+{
+    if (a->member_count != b->member_count || a->data_center_count != b->data_center_count)
+        return false;
+    for (uint32_t i = 0; i < a->data_center_count; i++) {
+        if (strcmp(a->data_centers[i], b->data_centers[i]) != 0)
+            return false;
+    }
+    for (uint32_t i = 0; i < a->member_count; i++) {
+        const struct member *m = &a->members[i];
+        const struct member *n = &b->members[i];
+        if (m->number != n->number || m->data_center != n->data_center || m->weight != n->weight ||
+            strcmp(m->name, n->name) != 0 || strcmp(m->zone, n->zone) != 0)
+            return false;
+    }
+    return true;
+}
+
+static const char *identity_refusal(const struct identity *identity, const struct topology *stored,
                                     const struct boot_options *options)
 {
-    const struct topology *topology = options->topology;
-    if (identity->partitions != topology->partitions)
-        return "was created with another number of partitions; Q is fixed for a cluster's life: "
-               "start with the same --partitions";
-    if (memcmp(identity->cluster_id, topology->cluster_id, 16) != 0)
-        return "belongs to another cluster; start with the --initial-cluster it was created with, "
-               "or with another --data-dir";
+    if (identity->partitions != options->topology->partitions)
+        return "was created with another number of partitions; it is fixed for a cluster's life: "
+               "start with the --partitions it was created with";
+    if (!topology_same_members(stored, options->topology))
+        return "belongs to a cluster of other members; start with the --initial-cluster it was "
+               "created with (addresses may change, names, zones and weights may not), or with "
+               "another --data-dir";
     if (identity->member != options->self)
         return "belongs to another member of this cluster; start with the --name it was created "
                "with";
     return NULL;
+}
+
+/* At the first start writes the document, later checks that it is still the same cluster. */
+static enum err boot_topology(struct store *meta, struct arena *arena,
+                              const struct boot_options *options, const struct identity *identity,
+                              struct boot *boot, const char **ret_refusal)
+{
+    struct bytes name = bytes_of_string(META_TOPOLOGY);
+    boot->topology = *options->topology;
+    if (boot->first_start)
+        return store_put(meta, STORE_META, name, topology_encode(arena, options->topology),
+                         STORE_SYNC_NOW);
+    struct bytes value = {0};
+    struct topology stored;
+    enum err err = store_read(meta, STORE_META, name, arena, &value);
+    if (err == OK)
+        err = topology_decode(arena, value, &stored);
+    if (err != OK)
+        return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
+    memcpy(boot->topology.cluster_id, identity->cluster_id, 16);
+    *ret_refusal = identity_refusal(identity, &stored, options);
+    return *ret_refusal == NULL ? OK : ERR_PRECONDITION;
 }
 
 static enum err keyspaces_read(struct store *meta, struct arena *arena,
@@ -199,13 +241,15 @@ enum err boot_node(struct store *meta, struct arena *arena, const struct boot_op
                  err_text(err));
         return err;
     }
-    const char *refusal = identity_refusal(&identity, options);
+    const char *refusal = NULL;
+    err = boot_topology(meta, arena, options, &identity, &boot, &refusal);
     if (refusal != NULL) {
         snprintf(why, why_size, "the data directory %s", refusal);
-        return ERR_PRECONDITION;
+        return err;
     }
     identity.generation++;
-    err = boot_epochs(meta, arena, options, &boot);
+    if (err == OK)
+        err = boot_epochs(meta, arena, options, &boot);
     if (err == OK)
         err = keyspaces_read(meta, arena, &boot.keyspaces);
     if (err == OK)

@@ -21,7 +21,7 @@
 #define EPOCH_LEASE 10000u /* epochs of one shard that one lease covers */
 
 struct boot_options {
-    const struct topology *topology; /* epoch 1, from the command line */
+    const struct topology *topology; /* epoch 1, from --initial-cluster */
     uint32_t self;
     uint32_t shards;
     uint64_t wall_ms;
@@ -30,6 +30,9 @@ struct boot_options {
 };
 
 struct boot {
+    /* As given, with the cluster id that the directory was created with: addresses are attributes and may
+     * change between starts, members may not. Shares memory with the options' topology. */
+    struct topology topology;
     uint8_t node_id[16];
     uint64_t generation; /* 1 at the first start */
     uint64_t epoch_start;

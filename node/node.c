@@ -1,0 +1,342 @@
+#include "node/node.h"
+
+#include "node/cluster_list.h"
+#include "node/http.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define EXIT_DISK_FAILED 74
+
+/* -- the engine's calls back ---------------------------------------------------------------------------- */
+
+static void on_committed(void *host, uint32_t handle, uint64_t sequence)
+{
+    struct node *node = host;
+    pthread_mutex_lock(&node->post_lock);
+    if (node->posting) {
+        struct runtime_wakes wakes = {0};
+        struct message *message = message_new(MESSAGE_store_committed, 0);
+        bool shard = handle < node->replica_count;
+        message->to = (struct actor_id){.node = node->self,
+                                        .kind = shard ? ACTOR_REPLICA : ACTOR_GOSSIP,
+                                        .index = (uint8_t)(shard ? handle : 0)};
+        message->from = message->to;
+        message->store_committed.sequence = sequence;
+        runtime_post(node->runtime, message, &wakes);
+        runtime_wake(node->runtime, &wakes);
+    }
+    pthread_mutex_unlock(&node->post_lock);
+}
+
+/* A failed fsync is final: what the disk holds is not known any more, and recovery decides at the next
+ * start. Nothing that was not durable has been acknowledged. */
+static void on_engine_failed(void *host, const char *why)
+{
+    struct node *node = host;
+    log_write(&node->log, LOG_ERROR, "store_failed",
+              "why=\"%s\" what_now=\"the process ends; check the disk, then start it again\"", why);
+    _exit(EXIT_DISK_FAILED);
+}
+
+static void on_thread_started(void *host)
+{
+    (void)host;
+    runtime_thread_register();
+}
+
+static void on_thread_stopping(void *host)
+{
+    (void)host;
+    runtime_thread_unregister();
+}
+
+/* -- the runtime's calls back ----------------------------------------------------------------------------- */
+
+static void deliver_remote(void *host, struct message *list)
+{
+    struct node *node = host;
+    rpc_peers_deliver(node->peers, list);
+}
+
+static void deliver_edge(void *host, struct message *list)
+{
+    struct node *node = host;
+    rpc_server_deliver(node->server, list);
+}
+
+/* -- starting ----------------------------------------------------------------------------------------------- */
+
+static uint32_t threads_or_default(uint64_t configured)
+{
+    if (configured != 0)
+        return (uint32_t)configured;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    long half = cores / 2;
+    return half < 1 ? 1 : half > (long)NODE_ACTORS_MAX ? NODE_ACTORS_MAX : (uint32_t)half;
+}
+
+static enum err node_plan_topology(struct node *node, char *why, size_t why_size)
+{
+    const struct config *config = node->config;
+    struct topology_seed *seeds = NULL;
+    size_t count = 0;
+    enum err err = cluster_list_parse(&node->arena, config->text[CONFIG_initial_cluster], &seeds,
+                                      &count, why, why_size);
+    if (err != OK)
+        return err;
+    if (count == 0) {
+        struct topology_seed *alone = &seeds[count++];
+        snprintf(alone->name, sizeof alone->name, "%s", config->text[CONFIG_name]);
+        snprintf(alone->address, sizeof alone->address, "%s", config->text[CONFIG_peer_address]);
+        snprintf(alone->data_center, sizeof alone->data_center, "%s",
+                 config->text[CONFIG_data_center]);
+        snprintf(alone->zone, sizeof alone->zone, "%s", config->text[CONFIG_zone]);
+        alone->weight = (uint16_t)config->number[CONFIG_weight];
+    }
+    const char *problem = NULL;
+    err = topology_initial(&node->arena, seeds, count,
+                           (uint32_t)config->number[CONFIG_partitions], &node->topology, &problem);
+    if (err != OK) {
+        snprintf(why, why_size, "initial-cluster: %s", problem);
+        return err;
+    }
+    const struct member *self =
+        topology_member_by_name(&node->topology, config->text[CONFIG_name]);
+    if (self == NULL) {
+        snprintf(why, why_size,
+                 "name \"%s\" is not in initial-cluster; give --name one of the names listed there",
+                 config->text[CONFIG_name]);
+        return ERR_INVALID;
+    }
+    node->self = self->number;
+    return OK;
+}
+
+static enum err node_open_store(struct node *node, char *why, size_t why_size)
+{
+    struct engine_options options = {
+        .directory = node->config->text[CONFIG_data_dir],
+        .handle_count = node->replica_count + 1,
+        .partitions = node->topology.partitions,
+        .memory_bytes = node->config->number[CONFIG_memory],
+        .periodic_sync_ms = 100,
+        .log = &node->log,
+        .committed = on_committed,
+        .failed = on_engine_failed,
+        .thread_started = on_thread_started,
+        .thread_stopping = on_thread_stopping,
+        .host = node,
+    };
+    enum err err = engine_rocksdb_open(&options, &node->engine, why, why_size);
+    if (err != OK)
+        return err;
+    struct boot_options boot = {
+        .topology = &node->topology,
+        .self = node->self,
+        .shards = node->replica_count,
+        .wall_ms = runtime_wall_ms(),
+        .log = &node->log,
+    };
+    CHECK(getrandom(boot.random_id, sizeof boot.random_id, 0) == (ssize_t)sizeof boot.random_id);
+    err = boot_node(engine_store(node->engine, node->replica_count), &node->arena, &boot,
+                    &node->boot, why, why_size);
+    if (err != OK)
+        return err;
+    node->topology = node->boot.topology;
+    /* Column families take 20-50 ms each to make; better now than at somebody's first write. */
+    struct keyspace builtin = keyspace_builtin();
+    uint32_t *partitions = ARENA_NEW(&node->arena, uint32_t, node->topology.partitions);
+    size_t count = 0;
+    for (uint32_t partition = 0; partition < node->topology.partitions; partition++) {
+        if (ring_is_replica(&node->topology, node->self, partition, builtin.n))
+            partitions[count++] = partition;
+    }
+    err = engine_create_partitions(node->engine, partitions, count);
+    if (err != OK)
+        snprintf(why, why_size, "the vnodes' column families cannot be created: %s", err_text(err));
+    return err;
+}
+
+static void node_make_actors(struct node *node)
+{
+    char name[16];
+    struct gossip_options gossip = gossip_options_default(node->self, node->boot.generation);
+    node->gossip = gossip_new(&gossip, &node->topology, &node->boot.keyspaces);
+    struct runtime_options options = {
+        .self = node->self,
+        .mailbox_messages_max = 65536,
+        .seed = runtime_now_ns() ^ node->boot.generation << 32,
+        .log = &node->log,
+        .deliver_remote = deliver_remote,
+        .deliver_edge = deliver_edge,
+        .host = node,
+    };
+    node->runtime = runtime_new(&options, gossip_first_view(node->gossip));
+    for (uint32_t i = 0; i < node->coordinator_count; i++) {
+        struct coordinator_options coordinator =
+            coordinator_options_default(node->self, (uint8_t)i, node->boot.generation);
+        node->coordinators[i] = coordinator_new(&coordinator);
+        snprintf(name, sizeof name, "coordinator-%" PRIu32, i);
+        runtime_add_actor(node->runtime, coordinator_actor(node->coordinators[i]), NULL, name);
+    }
+    for (uint32_t i = 0; i < node->replica_count; i++) {
+        struct replica_options replica = {
+            .self = node->self,
+            .shard = (uint8_t)i,
+            .shards = (uint8_t)node->replica_count,
+            .held_max = 16384,
+        };
+        node->replicas[i] = replica_new(&replica, &node->boot);
+        snprintf(name, sizeof name, "replica-%" PRIu32, i);
+        runtime_add_actor(node->runtime, replica_actor(node->replicas[i]),
+                          engine_store(node->engine, i), name);
+    }
+    runtime_add_actor(node->runtime, gossip_actor(node->gossip),
+                      engine_store(node->engine, node->replica_count), "gossip");
+    node->hinted_handoff = hinted_handoff_new(node->self);
+    runtime_add_actor(node->runtime, hinted_handoff_actor(node->hinted_handoff), NULL,
+                      "hinted-handoff");
+    node->anti_entropy = anti_entropy_new(node->self);
+    runtime_add_actor(node->runtime, anti_entropy_actor(node->anti_entropy), NULL, "anti-entropy");
+}
+
+static const char *node_peer_listen_address(const struct node *node)
+{
+    if (node->config->origin[CONFIG_peer_address] != CONFIG_DEFAULT ||
+        node->config->text[CONFIG_initial_cluster][0] == '\0')
+        return node->config->text[CONFIG_peer_address];
+    return topology_member(&node->topology, node->self)->address;
+}
+
+static enum err node_open_ports(struct node *node, char *why, size_t why_size)
+{
+    const struct config *config = node->config;
+    node->loop = rpc_loop_new(threads_or_default(config->number[CONFIG_grpc_threads]),
+                              node->runtime);
+    struct rpc_peers_options peers = {
+        .address = node_peer_listen_address(node),
+        .loop = node->loop,
+        .runtime = node->runtime,
+        .log = &node->log,
+        .hello =
+            {
+                .protocol_min = PEER_PROTOCOL_VERSION,
+                .protocol_max = PEER_PROTOCOL_VERSION,
+                .partitions = node->topology.partitions,
+                .epoch = node->topology.epoch,
+                .generation = node->boot.generation,
+                .member = node->self,
+            },
+        .queue_bytes_max = (size_t)64 << 20,
+        .backoff_min_ms = 100,
+        .backoff_max_ms = 2000,
+    };
+    memcpy(peers.hello.cluster_id, node->topology.cluster_id, 16);
+    memcpy(peers.hello.node_id, node->boot.node_id, 16);
+    snprintf(peers.hello.name, sizeof peers.hello.name, "%s", config->text[CONFIG_name]);
+    struct rpc_server_options server = {
+        .address = config->text[CONFIG_client_address],
+        .loop = node->loop,
+        .runtime = node->runtime,
+        .log = &node->log,
+        .requests_max = (uint32_t)config->number[CONFIG_requests_max],
+        .value_bytes_max = (uint32_t)config->number[CONFIG_value_bytes_max],
+        .node_name = config->text[CONFIG_name],
+        .version = COTERIE_VERSION,
+    };
+    enum err err = rpc_peers_start(&peers, &node->peers, why, why_size);
+    if (err == OK)
+        err = rpc_server_start(&server, &node->server, why, why_size);
+    return err;
+}
+
+enum err node_start(struct node *node, const struct config *config, const struct log *log, char *why,
+                    size_t why_size)
+{
+    *node = (struct node){.config = config, .log = *log, .started_ns = runtime_now_ns()};
+    arena_init(&node->arena, NULL, 0);
+    pthread_mutex_init(&node->post_lock, NULL);
+    node->coordinator_count = threads_or_default(config->number[CONFIG_coordinators]);
+    node->replica_count = threads_or_default(config->number[CONFIG_replicas]);
+    enum err err = node_plan_topology(node, why, why_size);
+    if (err == OK)
+        err = node_open_store(node, why, why_size);
+    if (err == OK) {
+        node_make_actors(node);
+        err = node_open_ports(node, why, why_size);
+    }
+    if (err == OK && config->text[CONFIG_http_address][0] != '\0')
+        err = http_start(node, config->text[CONFIG_http_address], &node->http, why, why_size);
+    if (err != OK) {
+        node_stop(node);
+        return err;
+    }
+    node->posting = true;
+    runtime_start(node->runtime);
+    rpc_loop_start(node->loop);
+    rpc_peers_connect(node->peers, &node->topology);
+    rpc_server_set_serving(node->server, true);
+    return OK;
+}
+
+/* -- stopping ------------------------------------------------------------------------------------------------- */
+
+static void node_stop_ports(struct node *node)
+{
+    uint32_t grace_ms = (uint32_t)node->config->number[CONFIG_drain_ms];
+    if (node->http != NULL)
+        http_stop(node->http);
+    if (node->server != NULL)
+        rpc_server_drain(node->server, grace_ms);
+    if (node->peers != NULL)
+        rpc_peers_drain(node->peers, grace_ms < 1000 ? grace_ms : 1000);
+}
+
+static void node_free_actors(struct node *node)
+{
+    for (uint32_t i = 0; i < node->coordinator_count; i++) {
+        if (node->coordinators[i] != NULL)
+            coordinator_free(node->coordinators[i]);
+    }
+    for (uint32_t i = 0; i < node->replica_count; i++) {
+        if (node->replicas[i] != NULL)
+            replica_free(node->replicas[i]);
+    }
+    if (node->gossip != NULL)
+        gossip_free(node->gossip);
+    if (node->hinted_handoff != NULL)
+        hinted_handoff_free(node->hinted_handoff);
+    if (node->anti_entropy != NULL)
+        anti_entropy_free(node->anti_entropy);
+}
+
+bool node_stop(struct node *node)
+{
+    bool was_running = node->posting;
+    bool clean = true;
+    node_stop_ports(node);
+    pthread_mutex_lock(&node->post_lock);
+    node->posting = false;
+    pthread_mutex_unlock(&node->post_lock);
+    if (was_running)
+        runtime_stop(node->runtime);
+    if (node->server != NULL)
+        rpc_server_free(node->server);
+    if (node->peers != NULL)
+        rpc_peers_free(node->peers);
+    if (node->loop != NULL)
+        rpc_loop_free(node->loop);
+    if (was_running)
+        clean = boot_mark_clean(engine_store(node->engine, node->replica_count)) == OK;
+    if (node->engine != NULL)
+        engine_close(node->engine);
+    if (node->runtime != NULL)
+        runtime_free(node->runtime);
+    node_free_actors(node);
+    arena_deinit(&node->arena);
+    pthread_mutex_destroy(&node->post_lock);
+    return clean;
+}

@@ -1,0 +1,58 @@
+/* node.h -- one node put together: store, actors, threads, ports. The daemon is this and a main(). */
+#ifndef NODE_NODE_H
+#define NODE_NODE_H
+
+#include "actors/anti_entropy.h"
+#include "actors/coordinator.h"
+#include "actors/gossip.h"
+#include "actors/hinted_handoff.h"
+#include "actors/replica.h"
+#include "node/config.h"
+#include "rpc/peers.h"
+#include "rpc/server.h"
+#include "store/engine.h"
+
+#include <pthread.h>
+
+#define NODE_ACTORS_MAX 16u
+
+struct http;
+
+struct node {
+    const struct config *config;
+    struct log log;
+    struct arena arena; /* topology and keyspaces of the start */
+    struct topology topology;
+    uint32_t self;
+    struct boot boot;
+    uint64_t started_ns;
+
+    struct engine *engine;
+    struct runtime *runtime;
+    struct rpc_loop *loop;
+    struct rpc_server *server;
+    struct rpc_peers *peers;
+    struct http *http;
+
+    uint32_t coordinator_count;
+    uint32_t replica_count;
+    struct coordinator *coordinators[NODE_ACTORS_MAX];
+    struct replica *replicas[NODE_ACTORS_MAX];
+    struct gossip *gossip;
+    struct hinted_handoff *hinted_handoff;
+    struct anti_entropy *anti_entropy;
+
+    /* The syncer posts to actors; stopping ends that before the runtime stops. */
+    pthread_mutex_t post_lock;
+    bool posting;
+};
+
+/* Starts everything; the node serves when it returns OK. On an error `why` says what to do, and what was
+ * started has been stopped again. */
+enum err node_start(struct node *node, const struct config *config, const struct log *log, char *why,
+                    size_t why_size) MUST_USE;
+/* Drains, makes durable, marks the stop as clean, frees. False: the stop could not be marked clean (the
+ * next start takes fresh key epochs, nothing is lost). */
+bool node_stop(struct node *node);
+
+#endif
