@@ -16,6 +16,8 @@
 #define BALANCE_PERCENT_MAX 105u
 #define MOVED_EXTRA_DIVISOR 10u /* moves beyond the minimum: a tenth of it */
 #define SEARCH_SEED         0x636c61696du
+/* More than all zones in a window can cost: at most 14 neighbours at 64 each. */
+#define MEMBER_COST 4096u
 /* Bounds on the search: places looked at in all, and rounds in a row without a gain. */
 #define SEARCH_WORK_MAX  (1u << 19)
 #define SEARCH_STALL_MIN 64u
@@ -132,7 +134,7 @@ static void board_set_zones(struct board *board)
 }
 
 /* Near repeats cost more than far ones, so that where not all of `spread` neighbours can differ,
- * the first few still do. A member twice outweighs a zone twice. */
+ * the first few still do. A member twice outweighs any zones. */
 static void board_set_costs(struct board *board)
 {
     const struct claim_input *input = board->input;
@@ -150,11 +152,11 @@ static void board_set_costs(struct board *board)
     board->zone_window = board->zone_count < spread ? board->zone_count : spread;
     for (uint32_t d = 1; d < board->member_window; d++) {
         uint32_t nearness = board->member_window - 1 - d;
-        board->member_cost[d] = 16u << (3 * (nearness < 5 ? nearness : 5));
+        board->member_cost[d] = MEMBER_COST << (3 * (nearness < 5 ? nearness : 5));
     }
     for (uint32_t d = 1; d < board->zone_window; d++) {
         uint32_t nearness = board->zone_window - 1 - d;
-        board->zone_cost[d] = 1u << (2 * (nearness < 5 ? nearness : 5));
+        board->zone_cost[d] = 1u << (2 * (nearness < 3 ? nearness : 3));
     }
 }
 
