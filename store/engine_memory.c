@@ -94,8 +94,7 @@ void memory_disk_free(struct memory_disk *disk)
     free(disk);
 }
 
-/* -- the log ------------------------------------------------------------------------------------
- */
+/* -- the log ---------------------------------------------------------------------------------- */
 
 static void log_push(struct memory_engine *engine, struct pending pending)
 {
@@ -141,8 +140,7 @@ static void engine_fail(struct memory_engine *engine, const char *why)
         engine->options.failed(engine->options.host, why);
 }
 
-/* -- the port -----------------------------------------------------------------------------------
- */
+/* -- the port --------------------------------------------------------------------------------- */
 
 static struct memory_handle *handle_of(const struct store *store)
 {
@@ -286,8 +284,7 @@ static const struct store_class memory_store_class = {
     .sync = memory_sync,
 };
 
-/* -- the engine ---------------------------------------------------------------------------------
- */
+/* -- the engine ------------------------------------------------------------------------------- */
 
 static const struct engine_class memory_engine_class;
 

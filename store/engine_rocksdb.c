@@ -56,8 +56,7 @@ enum err rdb_error(char *message)
     return err;
 }
 
-/* -- the directory ------------------------------------------------------------------------------
- */
+/* -- the directory ---------------------------------------------------------------------------- */
 
 static void sync_parent(const char *directory)
 {
@@ -132,8 +131,7 @@ static enum err explain_open_error(const char *directory, char *message, const s
     return err;
 }
 
-/* -- the database -------------------------------------------------------------------------------
- */
+/* -- the database ----------------------------------------------------------------------------- */
 
 struct family_list {
     size_t count;
@@ -253,8 +251,7 @@ static enum err open_database(struct rdb_engine *engine, const struct reason *wh
     return err;
 }
 
-/* -- what is fixed at creation: key in the default family, text value ---------------------------
- */
+/* -- what is fixed at creation: key in the default family, text value ------------------------- */
 
 static enum err fix_setting(struct rdb_engine *engine, const char *name, const char *value,
                             const struct reason *why)
@@ -291,8 +288,7 @@ static enum err fix_settings(struct rdb_engine *engine, const struct reason *why
     return err == OK ? fix_setting(engine, "partitions", partitions, why) : err;
 }
 
-/* -- the engine ---------------------------------------------------------------------------------
- */
+/* -- the engine ------------------------------------------------------------------------------- */
 
 static struct store *rdb_store(struct engine *base, uint32_t handle)
 {

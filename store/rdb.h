@@ -23,11 +23,12 @@
 #include <rocksdb/c.h>
 #include <stdatomic.h>
 
-/* How options.memory_bytes is cut. The eighth that is left is room for memtables that are being
- * flushed: RocksDB's budget for them is soft. */
+/* How options.memory_bytes is cut: one half for the cache, one half for memtables. RocksDB starts
+ * to flush at half of theirs, since its budget is soft; at the whole of it writes are refused. */
 struct rdb_plan {
-    uint64_t cache_bytes;         /* 1/2: blocks, indexes and filters of all families */
-    uint64_t write_buffers_bytes; /* 3/8: memtables of all families together */
+    uint64_t cache_bytes; /* blocks, indexes and filters of all families */
+    uint64_t
+        write_buffers_bytes; /* memtables of all families together: beyond it they are flushed */
     uint64_t write_buffer_bytes;  /* the largest memtable of one family */
     uint64_t arena_block_bytes;   /* what a memtable grows by */
     uint64_t wal_bytes_max;       /* beyond it the families that hold the oldest log are flushed */
@@ -91,8 +92,7 @@ struct rdb_engine {
     uint64_t figures_at_ns;
 };
 
-/* -- engine_rocksdb.c ---------------------------------------------------------------------------
- */
+/* -- engine_rocksdb.c ------------------------------------------------------------------------- */
 
 /* Final: later stages give IO; options.failed hears of the first. */
 void rdb_fail(struct rdb_engine *engine, const char *why);
@@ -100,15 +100,13 @@ void rdb_fail(struct rdb_engine *engine, const char *why);
 enum err rdb_error(char *message);
 uint64_t rdb_now_ns(void);
 
-/* -- rdb_options.c ------------------------------------------------------------------------------
- */
+/* -- rdb_options.c ---------------------------------------------------------------------------- */
 
 struct rdb_plan rdb_plan(uint64_t memory_bytes, uint32_t partitions);
 void rdb_options_init(struct rdb_engine *engine);
 void rdb_options_deinit(struct rdb_engine *engine);
 
-/* -- rdb_partitions.c ---------------------------------------------------------------------------
- */
+/* -- rdb_partitions.c ------------------------------------------------------------------------- */
 
 enum { RDB_FAMILY_NAME_SIZE = 16 };
 
@@ -125,14 +123,12 @@ enum err rdb_family_drop(struct rdb_engine *engine, uint32_t partition) MUST_USE
 enum err rdb_create_partitions(struct engine *engine, const uint32_t *partitions, size_t count);
 void rdb_families_close(struct rdb_engine *engine);
 
-/* -- rdb_handle.c -------------------------------------------------------------------------------
- */
+/* -- rdb_handle.c ----------------------------------------------------------------------------- */
 
 void rdb_handle_init(struct rdb_handle *handle, struct rdb_engine *engine, uint32_t index);
 void rdb_handle_deinit(struct rdb_handle *handle);
 
-/* -- rdb_syncer.c -------------------------------------------------------------------------------
- */
+/* -- rdb_syncer.c ----------------------------------------------------------------------------- */
 
 void rdb_syncer_start(struct rdb_engine *engine);
 /* After a last sync. */
@@ -145,8 +141,7 @@ enum err rdb_syncer_wait(struct rdb_engine *engine) MUST_USE;
 void rdb_look_at_space(struct rdb_engine *engine);
 void rdb_look_at_memory(struct rdb_engine *engine);
 
-/* -- rdb_figures.c ------------------------------------------------------------------------------
- */
+/* -- rdb_figures.c ---------------------------------------------------------------------------- */
 
 void rdb_figures(struct engine *engine, struct engine_figures *ret);
 

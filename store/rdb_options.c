@@ -14,20 +14,21 @@ static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high)
 }
 
 /* A memtable holds at least one arena block, and when families * block comes near the budget
- * RocksDB flushes tiny memtables without end: so a block is at most 1/16 of a family's share. */
+ * RocksDB flushes tiny memtables without end: so a block is at most 1/16 of a family's share. The
+ * log is as long as the memtables, because a restart replays all of it (about 4 us a record). */
 struct rdb_plan rdb_plan(uint64_t memory_bytes, uint32_t partitions)
 {
-    uint64_t write_buffers = memory_bytes / 8 * 3;
+    uint64_t write_buffers = memory_bytes / 4;
     uint64_t families = (uint64_t)partitions + 3;
+    uint64_t arena_block = write_buffers / (16 * families);
     return (struct rdb_plan){
         .cache_bytes = memory_bytes / 2,
         .write_buffers_bytes = write_buffers,
         .write_buffer_bytes = clamp(write_buffers / 4, 1 * MIB, 16 * MIB),
-        .arena_block_bytes =
-            clamp(write_buffers / (16 * families) / (4 * KIB) * (4 * KIB), 4 * KIB, 64 * KIB),
-        .wal_bytes_max = 2 * write_buffers,
-        .memtable_bytes_max = write_buffers + memory_bytes / 8,
-        .free_disk_bytes_min = 3 * write_buffers,
+        .arena_block_bytes = clamp(arena_block - arena_block % (4 * KIB), 4 * KIB, 64 * KIB),
+        .wal_bytes_max = write_buffers,
+        .memtable_bytes_max = memory_bytes / 2,
+        .free_disk_bytes_min = 4 * write_buffers,
     };
 }
 

@@ -7,8 +7,7 @@
 #define MS_NS            1000000ull
 #define LOOK_AT_SPACE_MS 1000u
 
-/* -- space and memory ---------------------------------------------------------------------------
- */
+/* -- space and memory ------------------------------------------------------------------------- */
 
 void rdb_look_at_space(struct rdb_engine *engine)
 {
@@ -40,8 +39,7 @@ void rdb_look_at_memory(struct rdb_engine *engine)
                           memory_order_relaxed);
 }
 
-/* -- one sync -----------------------------------------------------------------------------------
- */
+/* -- one sync --------------------------------------------------------------------------------- */
 
 /* Notes for each handle what the sync that starts now will cover; false: nothing is unsynced. */
 static bool sync_begin(struct rdb_engine *engine)
@@ -89,8 +87,7 @@ static void syncer_sync(struct rdb_engine *engine)
     sync_end(engine);
 }
 
-/* -- the thread ---------------------------------------------------------------------------------
- */
+/* -- the thread ------------------------------------------------------------------------------- */
 
 static struct timespec deadline_in_ms(uint32_t ms)
 {

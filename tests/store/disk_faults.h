@@ -21,6 +21,8 @@
 static _Atomic(const char *) disk_faults_sync_error;
 static _Atomic(const char *) disk_faults_sync_stall;
 static _Atomic unsigned disk_faults_hits;
+/* Every sync of a commit log takes this much longer. */
+static _Atomic unsigned disk_faults_log_delay_us;
 /* Hears of each sync that succeeded: the file and its size when the sync began. */
 static void (*disk_faults_synced)(ino_t inode, off_t size);
 
@@ -65,8 +67,11 @@ static inline int disk_faults_sync(int fd, long call)
         return -1;
     }
     struct stat status = {0};
+    unsigned delay_us = atomic_load(&disk_faults_log_delay_us);
     if (disk_faults_synced != NULL)
         fstat(fd, &status);
+    if (delay_us != 0 && disk_faults_match(fd, ".log"))
+        usleep(delay_us);
     int result = (int)syscall(call, fd);
     if (result == 0 && disk_faults_synced != NULL)
         disk_faults_synced(status.st_ino, status.st_size);

@@ -142,8 +142,7 @@ static inline void fixture_break_fsync(struct fixture *fixture)
         disk_faults_set_sync_error(".log");
 }
 
-/* -- short forms --------------------------------------------------------------------------------
- */
+/* -- short forms ------------------------------------------------------------------------------ */
 
 static inline enum err put(struct store *store, uint32_t partition, const char *key,
                            const char *value)

@@ -18,8 +18,7 @@
 
 static struct fixture fixture;
 
-/* -- the workload: write n, for all n from 1, is known to parent and child -----------------------
- */
+/* -- the workload: write n, for all n from 1, is known to parent and child -------------------- */
 
 enum { WRITE_HANDLES = 2, WRITE_PARTITIONS = 5 };
 
@@ -68,8 +67,7 @@ static enum err stage_write(struct engine *engine, uint64_t n)
                      sync);
 }
 
-/* -- what is found after the crash --------------------------------------------------------------
- */
+/* -- what is found after the crash ------------------------------------------------------------ */
 
 enum { WRITES_MAX = 1 << 20 };
 
@@ -126,8 +124,7 @@ static uint64_t found_prefix(struct engine *engine, uint64_t least)
     return last;
 }
 
-/* -- the memory engine --------------------------------------------------------------------------
- */
+/* -- the memory engine ------------------------------------------------------------------------ */
 
 static struct engine_options memory_options(void)
 {
@@ -276,8 +273,7 @@ static void test_memory_faults_fire(void **state)
     memory_disk_free(disk);
 }
 
-/* -- the real engine: the child -----------------------------------------------------------------
- */
+/* -- the real engine: the child --------------------------------------------------------------- */
 
 /* One line of news from the child, written to the pipe in one piece. */
 struct news {
@@ -334,9 +330,10 @@ static struct engine *open_real(const char *directory, bool in_child)
 }
 
 /* Writes first, first + 1, ... until it is killed. */
-static int child_main(const char *directory, uint64_t first, int fd)
+static int child_main(const char *directory, uint64_t first, int fd, unsigned log_delay_us)
 {
     news_fd = fd;
+    atomic_store(&disk_faults_log_delay_us, log_delay_us);
     disk_faults_synced = child_synced;
     struct engine *engine = open_real(directory, true);
     for (uint64_t n = first; n < WRITES_MAX; n++) {
@@ -353,8 +350,7 @@ static int child_main(const char *directory, uint64_t first, int fd)
     return 1;
 }
 
-/* -- the real engine: the parent ----------------------------------------------------------------
- */
+/* -- the real engine: the parent -------------------------------------------------------------- */
 
 struct synced_file {
     uint64_t inode;
@@ -401,7 +397,7 @@ static uint64_t last_committed(const struct life *life)
     return last;
 }
 
-static pid_t start_child(const char *directory, uint64_t first, int *ret_fd)
+static pid_t start_child(const char *directory, uint64_t first, bool slow_disk, int *ret_fd)
 {
     int ends[2];
     assert_int_equal(pipe(ends), 0);
@@ -414,7 +410,7 @@ static pid_t start_child(const char *directory, uint64_t first, int *ret_fd)
     if (pid == 0) {
         close(ends[0]);
         execl("/proc/self/exe", "test_crash", "--child", directory, first_text, fd_text,
-              (char *)NULL);
+              slow_disk ? "4000" : "0", (char *)NULL);
         _exit(127);
     }
     close(ends[1]);
@@ -423,10 +419,10 @@ static pid_t start_child(const char *directory, uint64_t first, int *ret_fd)
 }
 
 /* Runs a child, kills it `after_ms` after its first commit, hears all that it had said. */
-static void live(const char *directory, struct life *life, uint64_t after_ms)
+static void live(const char *directory, struct life *life, bool slow_disk, uint64_t after_ms)
 {
     int fd;
-    pid_t pid = start_child(directory, life->first, &fd);
+    pid_t pid = start_child(directory, life->first, slow_disk, &fd);
     uint64_t kill_at_ms = 0;
     bool killed = false;
     struct news news;
@@ -495,8 +491,9 @@ static void test_rocksdb_keeps_a_prefix_with_all_that_was_committed(void **state
     uint64_t uncommitted_kept = 0;
     for (int round = 0; round < ROUNDS; round++) {
         *life = (struct life){.first = last + 1};
-        live(fixture.directory, life, prng_below(&prng, 60));
-        if (round % 2 == 1)
+        bool power_cut = round % 2 == 1; /* on a slow disk, so that a sync is under way */
+        live(fixture.directory, life, power_cut, prng_below(&prng, 60));
+        if (power_cut)
             cut_bytes += cut_power(fixture.directory, life);
         uint64_t committed = last_committed(life);
         struct engine *engine = open_real(fixture.directory, false);
@@ -514,8 +511,7 @@ static void test_rocksdb_keeps_a_prefix_with_all_that_was_committed(void **state
     fixture_deinit(&fixture);
 }
 
-/* -- a dropped partition stays dropped ----------------------------------------------------------
- */
+/* -- a dropped partition stays dropped -------------------------------------------------------- */
 
 static int drop_child_main(const char *directory, int fd)
 {
@@ -569,8 +565,9 @@ static void test_rocksdb_drop_is_a_fence(void **state)
 
 int main(int argc, char **argv)
 {
-    if (argc == 5 && strcmp(argv[1], "--child") == 0)
-        return child_main(argv[2], strtoull(argv[3], NULL, 10), atoi(argv[4]));
+    if (argc == 6 && strcmp(argv[1], "--child") == 0)
+        return child_main(argv[2], strtoull(argv[3], NULL, 10), atoi(argv[4]),
+                          (unsigned)atoi(argv[5]));
     if (argc == 4 && strcmp(argv[1], "--drop-child") == 0)
         return drop_child_main(argv[2], atoi(argv[3]));
     const struct CMUnitTest tests[] = {

@@ -12,8 +12,7 @@
 
 static struct fixture fixture;
 
-/* -- reads and writes ---------------------------------------------------------------------------
- */
+/* -- reads and writes ------------------------------------------------------------------------- */
 
 static void test_reads_see_what_was_staged(void **state)
 {
@@ -77,8 +76,7 @@ static void test_bytes_are_opaque(void **state)
     free(value);
 }
 
-/* -- scans --------------------------------------------------------------------------------------
- */
+/* -- scans ------------------------------------------------------------------------------------ */
 
 struct seen {
     struct arena arena;
@@ -169,8 +167,7 @@ static void test_a_visitor_may_delete(void **state)
     assert_int_equal(count_keys(store, STORE_HINTS), 20);
 }
 
-/* -- durability ---------------------------------------------------------------------------------
- */
+/* -- durability ------------------------------------------------------------------------------- */
 
 static void test_sequences_ascend_for_each_handle(void **state)
 {
@@ -259,8 +256,7 @@ static void test_a_failed_sync_is_final(void **state)
     assert_int_equal(store_sync(store), OK);
 }
 
-/* -- partitions ---------------------------------------------------------------------------------
- */
+/* -- partitions ------------------------------------------------------------------------------- */
 
 static void test_drop_takes_all_of_one_partition(void **state)
 {
@@ -324,8 +320,7 @@ static void test_figures_count_the_work(void **state)
     assert_int_equal(figures.write_stopped, 0);
 }
 
-/* -- against a model ----------------------------------------------------------------------------
- */
+/* -- against a model -------------------------------------------------------------------------- */
 
 enum { MODEL_KEYS = 40, MODEL_STEPS = 3000 };
 
@@ -419,8 +414,7 @@ static void test_random_steps_agree_with_a_model(void **state)
     }
 }
 
-/* -- groups -------------------------------------------------------------------------------------
- */
+/* -- groups ----------------------------------------------------------------------------------- */
 
 static int set_up_memory(void **state)
 {
