@@ -210,8 +210,14 @@ static struct clock clock_with(struct arena *arena, uint32_t entry_count, uint32
         extras[i] = 3 + 2ull * i;
     for (uint32_t i = 0; i < entry_count; i++)
         entries[i] = (struct clock_entry){.member = i, .base = 1};
+    /* The bound is for all entries together: the first two share them. */
+    uint32_t half = entry_count > 1 ? extra_count / 2 : 0;
     entries[0].extras = extras;
-    entries[0].extra_count = extra_count;
+    entries[0].extra_count = extra_count - half;
+    if (half > 0) {
+        entries[1].extras = extras;
+        entries[1].extra_count = half;
+    }
     return (struct clock){.count = entry_count, .entries = entries};
 }
 
@@ -223,7 +229,8 @@ static void test_limits(void **state)
         uint32_t entries;
         uint32_t extras;
         enum err expect;
-    } rows[] = {{4096, 65536, OK}, {4097, 0, ERR_CORRUPT}, {1, 65537, ERR_CORRUPT}, {4096, 0, OK}};
+    } rows[] = {{4096, 65536, OK},       {4097, 0, ERR_CORRUPT}, {1, 65537, ERR_CORRUPT},
+                {2, 65537, ERR_CORRUPT}, {1, 65536, OK},         {4096, 0, OK}};
     struct arena arena;
     arena_init(&arena, NULL, 0);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
