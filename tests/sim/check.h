@@ -1,0 +1,87 @@
+/* check.h -- the checkers: one file each, always on, each sees the run through a few calls.
+ *
+ *   check_dots.c       a dot names one content for ever
+ *   check_lost.c       no acknowledged write is lost, nothing replaced comes back
+ *   check_phantom.c    only what was written is read
+ *   check_monotonic.c  a quorum read never goes behind an earlier quorum read or write
+ *   check_outcome.c    applied, not applied and unknown are never mixed up
+ *   check_bounds.c     siblings, clocks, messages stay within bounds
+ *   check_ends.c       every request ends in time; after healing it succeeds
+ *   check_converged.c  what was read at ALL is what every replica holds
+ * and mints.c: a write removes what it is entitled to, no more.
+ */
+#ifndef SIM_CHECK_H
+#define SIM_CHECK_H
+
+#include "actors/message.h"
+#include "tests/sim/options.h"
+
+struct world;
+struct host;
+struct operation;
+
+#define REPLICAS_SIM_MAX 10u /* two data centres of five */
+
+struct dot_shadow {
+    uint64_t identity; /* hash of keyspace, key and dot; 0: free */
+    uint64_t content;
+};
+
+struct check {
+    struct arena arena;
+    /* check_dots.c: open addressing, a power of two */
+    struct dot_shadow *dots;
+    size_t dot_count;
+    size_t dot_capacity;
+    /* check_monotonic.c: what `index` nodes have been said to hold durably */
+    struct clock acknowledged[SIM_KEYSPACES_MAX][KEYS_MAX][REPLICAS_SIM_MAX + 1];
+    /* check_outcome.c: operations that were said to be not applied */
+    uint8_t *not_applied;
+    uint8_t *minted;
+};
+
+void check_init(struct check *check);
+void check_deinit(struct check *check);
+
+/* A message leaves for another node; has arrived from one. */
+void check_sent(struct world *world, const struct host *from, const struct message *message);
+void check_arrived(struct world *world, const struct host *host, const struct message *message);
+void check_minted(struct world *world, uint32_t operation);
+/* Around an operation; `done` is what the client got. */
+void check_began(struct world *world, struct operation *operation);
+void check_get_ended(struct world *world, struct operation *operation,
+                     const struct client_get_done *done);
+void check_put_ended(struct world *world, struct operation *operation,
+                     const struct client_put_done *done);
+/* When all is quiet and every final state was read. */
+void check_finally(struct world *world);
+
+/* -- the checkers -------------------------------------------------------------------------------
+ */
+
+void check_dots_see(struct world *world, uint32_t keyspace_id, struct bytes key,
+                    const struct version_set *set);
+void check_lost_finally(struct world *world, uint32_t keyspace, uint32_t key,
+                        const struct version_set *final);
+/* Nothing that a covered write replaced is in `set`. */
+void check_lost_resurrection(struct world *world, uint32_t keyspace, uint32_t key,
+                             const struct version_set *set, const char *where);
+void check_phantom(struct world *world, uint32_t keyspace, uint32_t key,
+                   const struct version_set *set, const char *where);
+void check_monotonic_began(struct world *world, struct operation *operation);
+void check_monotonic_ended(struct world *world, struct operation *operation,
+                           const struct clock *clock);
+void check_outcome_put(struct world *world, struct operation *operation,
+                       const struct put_result *result);
+void check_outcome_get(struct world *world, struct operation *operation,
+                       const struct client_get_done *done);
+void check_outcome_minted(struct world *world, uint32_t operation);
+void check_outcome_seen(struct world *world, uint32_t operation, const char *where);
+void check_bounds_set(struct world *world, const struct version_set *set);
+void check_bounds_messages(struct world *world);
+/* Null when the operation's end is right for its phase. */
+void check_ends_status(struct world *world, struct operation *operation);
+void check_converged(struct world *world, uint32_t keyspace, uint32_t key,
+                     const struct version_set *final);
+
+#endif

@@ -1,0 +1,32 @@
+/* Everything that grows has a bound: siblings, clock entries, messages (mailboxes: host.c). */
+#include "tests/sim/world.h"
+
+/* An operation talks to each replica a few times: ask, mint, replicate, repair, the answers; a
+ * forward on top. Doubled messages are sent once. */
+#define MESSAGES_PER_REPLICA 8u
+#define MESSAGES_SLACK       1000u
+
+/* Each replica, and a fresh epoch for each time that one has started. Racing writes may leave as
+ * many versions more than the limit as there are replicas that accepted their last one at the same
+ * time. */
+void check_bounds_set(struct world *world, const struct version_set *set)
+{
+    uint32_t starts = 0;
+    for (uint32_t i = 0; i < world->options.nodes; i++)
+        starts += world->hosts[i].start;
+    uint32_t entries_max = 2 * starts + REPLICAS_SIM_MAX;
+    if (set->clock.count > entries_max)
+        world_fail(world, "bounds", "a clock has %u entries, at most %u are explained",
+                   set->clock.count, entries_max);
+    if (set->count > SIBLINGS_MAX * REPLICAS_SIM_MAX)
+        world_fail(world, "bounds", "%u siblings", set->count);
+}
+
+void check_bounds_messages(struct world *world)
+{
+    uint64_t allowed =
+        MESSAGES_SLACK + (uint64_t)world->history.count * MESSAGES_PER_REPLICA * REPLICAS_SIM_MAX;
+    if (world->figures.requests_messages > allowed)
+        world_fail(world, "bounds", "%llu messages for %u operations",
+                   (unsigned long long)world->figures.requests_messages, world->history.count);
+}

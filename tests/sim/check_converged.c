@@ -1,0 +1,48 @@
+/* A read at ALL repairs before it answers: after it, with no writes, every replica that holds the
+ * key holds what was read, and nobody holds a write that was said to be not applied. */
+#include "model/hash.h"
+#include "tests/sim/world.h"
+
+static bool is_replica(const struct world *world, uint32_t member, uint32_t keyspace,
+                       struct bytes key)
+{
+    const struct host *host = &world->hosts[0];
+    const struct keyspace *found =
+        keyspace_map_find_id(&host->view->keyspaces, world->workload.keyspace_ids[keyspace]);
+    struct replica_set replicas = {0};
+    if (found != NULL)
+        view_replica_set(host->view, found,
+                         hash_partition(hash_key(found->id, key), world->options.partitions),
+                         &replicas);
+    for (uint32_t i = 0; i < replicas.count; i++) {
+        if (replicas.replicas[i].member == member)
+            return true;
+    }
+    return false;
+}
+
+void check_converged(struct world *world, uint32_t keyspace, uint32_t key,
+                     const struct version_set *final)
+{
+    char name[16];
+    key_name(key, name);
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        struct host *host = &world->hosts[i];
+        struct version_set set = {0};
+        char where[16];
+        snprintf(where, sizeof where, "n%u", host->member);
+        host_peek(host, world->workload.keyspace_ids[keyspace], bytes_of_string(name), &arena,
+                  &set);
+        bool replica = is_replica(world, host->member, keyspace, bytes_of_string(name));
+        if (replica && !version_set_equal(&set, final))
+            world_fail(world, "converged", "n%u holds something else of ks%u/key%u than was read",
+                       host->member, keyspace, key);
+        if (!replica && set.clock.count != 0)
+            world_fail(world, "converged", "n%u holds ks%u/key%u and is no replica of it",
+                       host->member, keyspace, key);
+        check_phantom(world, keyspace, key, &set, where);
+    }
+    arena_deinit(&arena);
+}

@@ -1,0 +1,102 @@
+/* No acknowledged write is lost, by causality; nothing that was replaced comes back.
+ *
+ * Siblings: at the end an acknowledged write is there, or a write that is part of the final history
+ * was entitled to replace it. Last writer wins: the final winner is at least as late as every
+ * acknowledged write. In both the final clock covers all that clients were told. */
+#include "tests/sim/world.h"
+
+static bool held(const struct version_set *set, struct dot dot)
+{
+    for (uint32_t i = 0; i < set->count; i++) {
+        if (dot_compare(set->versions[i].dot, dot) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool replaced(const struct world *world, const struct operation *operation, struct dot dot,
+                     const struct version_set *final)
+{
+    for (const struct mint *mint = world->mints.by_key[operation->keyspace][operation->key];
+         mint != NULL; mint = mint->next) {
+        if (clock_covers(&mint->covers, dot) && clock_covers(&final->clock, mint->dot))
+            return true;
+    }
+    return false;
+}
+
+/* The dot that the client was told of: an operation that was passed on twice has two. */
+static const struct mint *mint_of(const struct world *world, const struct operation *operation)
+{
+    for (const struct mint *mint = world->mints.by_key[operation->keyspace][operation->key];
+         mint != NULL; mint = mint->next) {
+        if (mint->operation == operation->id && clock_covers(&operation->result_clock, mint->dot))
+            return mint;
+    }
+    return NULL;
+}
+
+static bool wins(const struct version_set *final, const struct mint *mint)
+{
+    for (uint32_t i = 0; i < final->count; i++) {
+        const struct version *version = &final->versions[i];
+        if (version->written_at > mint->written_at ||
+            (version->written_at == mint->written_at && dot_compare(version->dot, mint->dot) >= 0))
+            return true;
+    }
+    return false;
+}
+
+static void check_write(struct world *world, const struct operation *operation,
+                        const struct version_set *final)
+{
+    const char *name = world->options.keyspaces[operation->keyspace].name;
+    if (!clock_descends(&final->clock, &operation->result_clock)) {
+        world_fail(world, "lost", "op %u on %s/key%u was acknowledged; the final clock misses it",
+                   operation->id, name, operation->key);
+        return;
+    }
+    const struct mint *mint = mint_of(world, operation);
+    if (mint == NULL) {
+        world_fail(world, "lost", "op %u on %s/key%u: the context does not name its write",
+                   operation->id, name, operation->key);
+        return;
+    }
+    bool lww = world->options.keyspaces[operation->keyspace].conflict == KEYSPACE_LWW;
+    if (lww ? mint->kept && !wins(final, mint)
+            : !held(final, mint->dot) && !replaced(world, operation, mint->dot, final))
+        world_fail(world, "lost",
+                   "op %u on %s/key%u was acknowledged and nothing replaced it; gone",
+                   operation->id, name, operation->key);
+}
+
+void check_lost_finally(struct world *world, uint32_t keyspace, uint32_t key,
+                        const struct version_set *final)
+{
+    for (uint32_t i = 0; i < world->history.count; i++) {
+        const struct operation *operation = &world->history.operations[i];
+        if (operation->keyspace == keyspace && operation->key == key &&
+            operation->kind != OPERATION_GET && operation->state == OPERATION_ENDED &&
+            operation->status == OK)
+            check_write(world, operation, final);
+    }
+    bool lww = world->options.keyspaces[keyspace].conflict == KEYSPACE_LWW;
+    if (lww && final->count > 1)
+        world_fail(world, "lost", "ks%u/key%u: %u versions in a last-writer-wins keyspace",
+                   keyspace, key, final->count);
+}
+
+void check_lost_resurrection(struct world *world, uint32_t keyspace, uint32_t key,
+                             const struct version_set *set, const char *where)
+{
+    for (const struct mint *mint = world->mints.by_key[keyspace][key]; mint != NULL;
+         mint = mint->next) {
+        if (!clock_covers(&set->clock, mint->dot))
+            continue;
+        for (uint32_t i = 0; i < set->count; i++) {
+            if (clock_covers(&mint->covers, set->versions[i].dot))
+                world_fail(world, "lost", "%s: op %u is back, which op %u had replaced", where,
+                           history_writer(&world->history, &set->versions[i]), mint->operation);
+        }
+    }
+}

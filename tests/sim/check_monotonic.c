@@ -1,0 +1,33 @@
+/* Quorum reads are monotonic (RELIABILITY rule 19). What an operation at k nodes was told is
+ * durable on k distinct nodes: a put's own state, or what a read returned after its repair. A read
+ * at r nodes that starts later meets one of them when k + r > N, so its clock must cover what that
+ * one holds. */
+#include "tests/sim/world.h"
+
+void check_monotonic_began(struct world *world, struct operation *operation)
+{
+    struct check *check = &world->check;
+    struct clock *acknowledged = check->acknowledged[operation->keyspace][operation->key];
+    for (uint32_t k = 1; k <= operation->replicas; k++) {
+        if (k + operation->needed > operation->replicas)
+            operation->required =
+                clock_merge(&check->arena, &operation->required, &acknowledged[k]);
+    }
+}
+
+void check_monotonic_ended(struct world *world, struct operation *operation,
+                           const struct clock *clock)
+{
+    struct check *check = &world->check;
+    if (operation->kind == OPERATION_GET && !clock_descends(clock, &operation->required))
+        world_fail(world, "monotonic",
+                   "op %u read %s/key%u from %u of %u nodes and missed what had been acknowledged "
+                   "before it began",
+                   operation->id, world->options.keyspaces[operation->keyspace].name,
+                   operation->key, operation->needed, operation->replicas);
+    uint32_t k = operation->needed;
+    if (k > operation->replicas)
+        k = operation->replicas;
+    struct clock *acknowledged = &check->acknowledged[operation->keyspace][operation->key][k];
+    *acknowledged = clock_merge(&check->arena, acknowledged, clock);
+}

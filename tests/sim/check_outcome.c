@@ -1,0 +1,75 @@
+/* Three outcomes, never mixed up (RELIABILITY rule 20). Not applied: no replica ever mints it,
+ * nobody ever reads it. Applied: as many distinct replicas as the level asks for have it (that it
+ * does not vanish is check_lost.c). Anything else is unknown. */
+#include "model/hash.h"
+#include "tests/sim/world.h"
+
+static void check_progress(struct world *world, const struct operation *operation,
+                           const struct progress *progress)
+{
+    const struct host *host = &world->hosts[operation->node];
+    const struct keyspace *keyspace =
+        keyspace_map_find_id(&host->view->keyspaces, operation->keyspace_id);
+    char name[16];
+    key_name(operation->key, name);
+    uint32_t partition = hash_partition(hash_key(operation->keyspace_id, bytes_of_string(name)),
+                                        world->options.partitions);
+    struct replica_set replicas = {0};
+    if (keyspace != NULL)
+        view_replica_set(host->view, keyspace, partition, &replicas);
+    uint32_t acked = 0; /* distinct replicas */
+    for (uint32_t i = 0; i < replicas.count; i++) {
+        for (uint32_t j = 0; j < progress->acked_count; j++) {
+            if (progress->acked_members[j] != replicas.replicas[i].member)
+                continue;
+            acked++;
+            break;
+        }
+    }
+    if (acked < operation->needed)
+        world_fail(world, "outcome", "op %u is OK with %u replicas, its level asks for %u",
+                   operation->id, acked, operation->needed);
+}
+
+void check_outcome_put(struct world *world, struct operation *operation,
+                       const struct put_result *result)
+{
+    if ((result->status == OK) != (result->outcome == OUTCOME_APPLIED))
+        world_fail(world, "outcome", "op %u: status \"%s\" with outcome %u", operation->id,
+                   err_text(result->status), result->outcome);
+    if (result->status == OK) {
+        check_progress(world, operation, &result->progress);
+        if (mints_find(&world->mints, operation->keyspace, operation->key, operation->id) == NULL)
+            world_fail(world, "outcome", "op %u is applied, but no replica has minted it",
+                       operation->id);
+        if (result->context.size == 0)
+            world_fail(world, "outcome", "op %u is applied and has no context", operation->id);
+    }
+    if (result->outcome != OUTCOME_NOT_APPLIED)
+        return;
+    world->check.not_applied[operation->id] = 1;
+    if (world->check.minted[operation->id] != 0)
+        world_fail(world, "outcome", "op %u is said to be not applied, but a replica has minted it",
+                   operation->id);
+}
+
+void check_outcome_get(struct world *world, struct operation *operation,
+                       const struct client_get_done *done)
+{
+    if (done->status == OK)
+        check_progress(world, operation, &done->progress);
+}
+
+void check_outcome_minted(struct world *world, uint32_t operation)
+{
+    if (world->check.not_applied[operation] != 0)
+        world_fail(world, "outcome", "op %u was said to be not applied; now a replica mints it",
+                   operation);
+}
+
+void check_outcome_seen(struct world *world, uint32_t operation, const char *where)
+{
+    if (world->check.not_applied[operation] != 0)
+        world_fail(world, "outcome", "%s: op %u was said to be not applied; there it is", where,
+                   operation);
+}

@@ -1,0 +1,50 @@
+/* faults.h -- the incidents of a run: what breaks, where, from when until when. All drawn before
+ * the safety phase begins, one stream of random numbers a class, so that leaving a class out
+ * changes no other; all healed when it ends.
+ *
+ * Room for what comes later (wiped, restored and corrupt disks, failing fsync): a class in the
+ * table of options.h, a case in incident_begin and one in incident_end.
+ */
+#ifndef SIM_FAULTS_H
+#define SIM_FAULTS_H
+
+#include "tests/sim/options.h"
+
+#include "base/prng.h"
+
+struct world;
+
+#define INCIDENTS_PER_CLASS_MAX 4u
+#define INCIDENTS_MAX           (INCIDENTS_PER_CLASS_MAX * FAULT_CLASS_COUNT)
+
+struct incident {
+    enum fault_class class;
+    bool active;
+    bool cuts_connections; /* peers notice */
+    uint64_t begins_at_ns;
+    uint64_t ends_at_ns;
+    uint32_t node; /* of those that hit one */
+    uint32_t slot; /* of an actor */
+    double chance; /* that a message is hit; of a disk error */
+    uint64_t strength_ns;
+    int64_t clock_ms;          /* a jump or skew; parts per million for drift */
+    uint32_t links[NODES_MAX]; /* bit sets of receivers by sender */
+};
+
+struct faults {
+    uint32_t count;
+    struct incident incidents[INCIDENTS_MAX];
+};
+
+/* Draws and plans all incidents of a safety phase that begins now. */
+void faults_plan(struct world *world);
+void faults_on_begin(struct world *world, struct incident *incident);
+void faults_on_end(struct world *world, struct incident *incident);
+/* Ends all that is active, starts what is down, sets the clocks right. */
+void faults_heal(struct world *world);
+/* Skewed or drifting clocks exist from the first start on. */
+void faults_set_clocks(struct world *world);
+/* The fsync latency of a node, with what is wrong with it now. */
+uint64_t faults_fsync_ns(struct world *world, uint32_t node);
+
+#endif

@@ -1,0 +1,484 @@
+#include "tests/sim/host.h"
+
+#include "model/hash.h"
+#include "model/record.h"
+#include "tests/sim/world.h"
+
+#define LOCAL_DELAY_NS    30000u /* at most, from one thread of a node to another */
+#define PERIODIC_SYNC_NS  (100 * (uint64_t)MS_NS)
+#define MAILBOX_DEPTH_MAX 4096u /* the bound that the checker holds it to */
+
+void host_init(struct host *host, struct world *world, uint32_t index, uint32_t member)
+{
+    *host = (struct host){.world = world, .index = index, .member = member};
+    host->disk = memory_disk_new();
+    prng_init(&host->prng, world->options.seed, RANDOM_NODES + 100 * (uint64_t)(index + 1));
+    prng_init(&host->disk_prng, world->options.seed, RANDOM_DISK + 100 * (uint64_t)(index + 1));
+}
+
+/* -- clocks ---------------------------------------------------------------------------------------
+ */
+
+uint64_t host_monotonic_ns(const struct host *host)
+{
+    int64_t now_ns = (int64_t)host->world->now_ns;
+    return host->monotonic_offset_ns + (uint64_t)(now_ns + now_ns * host->drift_ppm / 1000000);
+}
+
+uint64_t host_wall_ms(const struct host *host)
+{
+    int64_t since_ms = (int64_t)(host_monotonic_ns(host) - host->monotonic_offset_ns) / MS_NS;
+    return (uint64_t)((int64_t)SIM_WALL_MS + since_ms + host->wall_skew_ms);
+}
+
+/* The world's time at which the monotonic clock will be about there; a turn that comes too early is
+ * planned again. */
+static uint64_t world_time(const struct host *host, uint64_t monotonic_ns)
+{
+    uint64_t now_ns = host_monotonic_ns(host);
+    return host->world->now_ns + (monotonic_ns > now_ns ? monotonic_ns - now_ns : 0);
+}
+
+/* -- mail and turns
+ * --------------------------------------------------------------------------------- */
+
+static void plan_turn(struct host *host, struct host_actor *actor, uint64_t at_ns)
+{
+    if (at_ns < actor->busy_until_ns)
+        at_ns = actor->busy_until_ns;
+    if (at_ns < host->world->now_ns)
+        at_ns = host->world->now_ns;
+    if (at_ns >= actor->turn_at_ns)
+        return;
+    actor->turn_at_ns = at_ns;
+    struct event *event = world_plan(host->world, at_ns, EVENT_STEP);
+    event->node = host->index;
+    event->start = host->start;
+    event->slot = (uint32_t)(actor - host->actors);
+    event->number = ++actor->turn;
+}
+
+/* After a turn: at once for what is left of the mail, else when the actor wants it. */
+static void plan_next_turn(struct host *host, struct host_actor *actor)
+{
+    uint64_t wake_at_ns = actor_wake_at_ns(actor->actor);
+    if (actor->mail_first != NULL)
+        plan_turn(host, actor, host->world->now_ns);
+    else if (wake_at_ns != NEVER_NS)
+        plan_turn(host, actor, world_time(host, wake_at_ns));
+}
+
+static struct host_actor *find_actor(struct host *host, const struct message *message)
+{
+    struct actor_id to = message->to;
+    uint32_t partition = message_partition(message);
+    if (to.kind == ACTOR_REPLICA && partition != UINT32_MAX)
+        to.index = replica_shard(partition, host->world->options.shards);
+    for (uint32_t i = 0; i < host->actor_count; i++) {
+        if (actor_id_equal(host->actors[i].actor->id, to))
+            return &host->actors[i];
+    }
+    return NULL;
+}
+
+static void post_at(struct host *host, struct message *message, uint64_t at_ns)
+{
+    struct world *world = host->world;
+    struct host_actor *actor = find_actor(host, message);
+    if (actor == NULL) {
+        world_fail(world, "routing", "n%u: %s is for an actor that is not there (kind %u index %u)",
+                   host->member, message_kind_text(message->kind), message->to.kind,
+                   message->to.index);
+        message_free(message);
+        return;
+    }
+    at_ns += prng_below(&host->prng, LOCAL_DELAY_NS);
+    if (at_ns <= actor->last_arrival_ns)
+        at_ns = actor->last_arrival_ns + 1;
+    actor->last_arrival_ns = at_ns;
+    struct event *event = world_plan(world, at_ns, EVENT_LOCAL);
+    event->node = host->index;
+    event->start = host->start;
+    event->slot = (uint32_t)(actor - host->actors);
+    event->message = message;
+    world->figures.messages_local++;
+}
+
+void host_post(struct host *host, struct message *message)
+{
+    CHECK(host->up);
+    post_at(host, message, host->world->now_ns);
+}
+
+void host_on_local(struct host *host, uint32_t slot, struct message *message)
+{
+    struct host_actor *actor = &host->actors[slot];
+    message->next = NULL;
+    if (actor->mail_last == NULL)
+        actor->mail_first = message;
+    else
+        actor->mail_last->next = message;
+    actor->mail_last = message;
+    actor->depth++;
+    if (actor->depth > MAILBOX_DEPTH_MAX)
+        world_fail(host->world, "bounds", "n%u: the mailbox of %s holds %u messages", host->member,
+                   actor->actor->class->name, actor->depth);
+    plan_turn(host, actor, host->world->now_ns);
+}
+
+static struct message *take_mail(struct host_actor *actor)
+{
+    struct message *message = actor->mail_first;
+    if (message == NULL)
+        return NULL;
+    actor->mail_first = message->next;
+    if (actor->mail_first == NULL)
+        actor->mail_last = NULL;
+    actor->depth--;
+    message->next = NULL;
+    return message;
+}
+
+/* -- the syncer
+ * ------------------------------------------------------------------------------------- */
+
+static void sync_begin(struct host *host)
+{
+    struct world *world = host->world;
+    host->syncing = true;
+    struct event *event =
+        world_plan(world, world->now_ns + faults_fsync_ns(world, host->index), EVENT_SYNC_DONE);
+    event->node = host->index;
+    event->start = host->start;
+    event->number = engine_memory_mark(host->engine);
+}
+
+static void sync_if_wanted(struct host *host)
+{
+    if (host->syncing)
+        return;
+    if (engine_memory_wants_sync(host->engine)) {
+        sync_begin(host);
+    } else if (engine_memory_mark(host->engine) > host->synced_mark && !host->periodic_planned) {
+        host->periodic_planned = true;
+        struct event *event =
+            world_plan(host->world, host->world->now_ns + PERIODIC_SYNC_NS, EVENT_SYNC_PERIODIC);
+        event->node = host->index;
+        event->start = host->start;
+    }
+}
+
+void host_on_sync_periodic(struct host *host)
+{
+    host->periodic_planned = false;
+    if (!host->syncing && engine_memory_mark(host->engine) > host->synced_mark)
+        sync_begin(host);
+}
+
+void host_on_sync_done(struct host *host, uint64_t mark)
+{
+    host->syncing = false;
+    host->synced_mark = mark;
+    trace_line(&host->world->trace, host->world->now_ns, "n%u log durable up to %llu", host->member,
+               (unsigned long long)mark);
+    engine_memory_sync(host->engine, mark);
+    sync_if_wanted(host);
+}
+
+static void on_committed(void *closure, uint32_t handle, uint64_t sequence)
+{
+    struct host *host = closure;
+    if (host->deaf)
+        return;
+    struct message *message = message_new(MESSAGE_store_committed, 0);
+    bool replica = handle < host->world->options.shards;
+    message->from = (struct actor_id){.node = host->member, .kind = ACTOR_EDGE};
+    message->to = (struct actor_id){.node = host->member,
+                                    .kind = replica ? ACTOR_REPLICA : ACTOR_GOSSIP,
+                                    .index = replica ? (uint8_t)handle : 0};
+    message->store_committed.sequence = sequence;
+    host_post(host, message);
+}
+
+static void on_failed(void *closure, const char *why)
+{
+    struct host *host = closure;
+    world_fail(host->world, "engine", "n%u: %s", host->member, why);
+}
+
+/* -- steps
+ * -------------------------------------------------------------------------------------------- */
+
+static void publish_view(struct host *host, struct message *message)
+{
+    view_unref(host->view);
+    host->view = view_ref(message->view_publish.view);
+    trace_line(&host->world->trace, host->world->now_ns, "n%u view %llu", host->member,
+               (unsigned long long)host->view->version);
+    message_free(message);
+}
+
+static void deliver(struct host *host, struct message *message, uint64_t at_ns)
+{
+    struct world *world = host->world;
+    trace_mix(&world->trace, at_ns, message->kind, message->id,
+              (uint64_t)message->to.node << 16 | message->to.kind);
+    if (message->to.node != host->member) {
+        network_send(world, host, message, at_ns);
+    } else if (message->to.kind == ACTOR_RUNTIME) {
+        publish_view(host, message);
+    } else if (message->to.kind == ACTOR_EDGE) {
+        struct event *event = world_plan(world, at_ns, EVENT_EDGE);
+        event->node = host->index;
+        event->start = host->start;
+        event->message = message;
+    } else {
+        post_at(host, message, at_ns);
+    }
+}
+
+static void trace_step(struct host *host, const struct host_actor *actor,
+                       const struct message *message)
+{
+    struct trace *trace = &host->world->trace;
+    trace_mix(trace, host->world->now_ns, (uint64_t)host->index << 32 | actor->actor->id.kind,
+              message == NULL ? UINT64_MAX : message->kind, message == NULL ? 0 : message->id);
+    if (!trace->text)
+        return;
+    if (message == NULL)
+        trace_line(trace, host->world->now_ns, "n%u %s.%u tick", host->member,
+                   actor->actor->class->name, actor->actor->id.index);
+    else
+        trace_line(trace, host->world->now_ns, "n%u %s.%u <- %s #%llx from n%u", host->member,
+                   actor->actor->class->name, actor->actor->id.index,
+                   message_kind_text(message->kind), (unsigned long long)message->id,
+                   message->from.node);
+}
+
+/* One message, or a tick when there is none. */
+static void step(struct host *host, struct host_actor *actor, struct actor_context *ctx,
+                 struct message *message)
+{
+    host->world->figures.steps++;
+    trace_step(host, actor, message);
+    if (message == NULL) {
+        actor_tick(actor->actor, ctx);
+    } else if (message->kind == MESSAGE_replica_mint) {
+        struct mint_watch watch;
+        mints_before(host, message, &watch);
+        actor_handle(actor->actor, ctx, message);
+        mints_after(host, &watch);
+    } else {
+        actor_handle(actor->actor, ctx, message);
+    }
+    actor_check(actor->actor);
+}
+
+void host_on_step(struct host *host, uint32_t slot, uint64_t turn)
+{
+    struct world *world = host->world;
+    struct host_actor *actor = &host->actors[slot];
+    if (turn != actor->turn || actor->turn_at_ns == NEVER_NS)
+        return;
+    actor->turn_at_ns = NEVER_NS;
+    uint64_t paused_until_ns = host->paused_until_ns > actor->paused_until_ns
+                                   ? host->paused_until_ns
+                                   : actor->paused_until_ns;
+    if (paused_until_ns > world->now_ns) {
+        plan_turn(host, actor, paused_until_ns);
+        return;
+    }
+    struct outbox outbox;
+    outbox_init(&outbox);
+    struct view *view = view_ref(host->view);
+    struct actor_context ctx = {
+        .now_ns = host_monotonic_ns(host),
+        .wall_ms = host_wall_ms(host),
+        .prng = &actor->prng,
+        .view = view,
+        .outbox = &outbox,
+        .store = actor->store,
+        .log = &world->log,
+    };
+    uint64_t cost_ns = 0;
+    for (uint32_t i = 0; i < world->options.batch_max && actor->mail_first != NULL; i++) {
+        step(host, actor, &ctx, take_mail(actor));
+        cost_ns += 1 + prng_below(&host->prng, 2 * world->options.step_cost_ns);
+    }
+    if (actor_wake_at_ns(actor->actor) <= ctx.now_ns) {
+        step(host, actor, &ctx, NULL);
+        cost_ns += 1 + prng_below(&host->prng, 2 * world->options.step_cost_ns);
+    }
+    actor->busy_until_ns = world->now_ns + cost_ns + 1;
+    if (actor->store != NULL)
+        store_submit(actor->store);
+    struct message *message;
+    while ((message = outbox_take(&outbox)) != NULL)
+        deliver(host, message, actor->busy_until_ns);
+    view_unref(view);
+    sync_if_wanted(host);
+    plan_next_turn(host, actor);
+}
+
+/* -- life
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static void boot(struct host *host, struct arena *arena, struct boot *ret_boot)
+{
+    struct world *world = host->world;
+    struct boot_options options = {
+        .topology = &world->topology,
+        .self = host->member,
+        .shards = world->options.shards,
+        .wall_ms = host_wall_ms(host),
+        .log = &world->log,
+    };
+    for (size_t i = 0; i < sizeof options.random_id; i++)
+        options.random_id[i] = (uint8_t)prng_below(&host->prng, 256);
+    char why[256] = "";
+    enum err err = boot_node(engine_store(host->engine, world->options.shards), arena, &options,
+                             ret_boot, why, sizeof why);
+    if (err != OK)
+        world_fail(world, "boot", "n%u: %s", host->member, why);
+}
+
+static void plan_first_turns(struct host *host)
+{
+    for (uint32_t i = 0; i < host->actor_count; i++) {
+        struct host_actor *actor = &host->actors[i];
+        prng_init(&actor->prng, host->world->options.seed,
+                  RANDOM_ACTORS + ((uint64_t)host->start * NODES_MAX + host->index) * 100 + i);
+        actor->turn_at_ns = NEVER_NS;
+        plan_next_turn(host, actor);
+    }
+}
+
+void host_start(struct host *host)
+{
+    struct world *world = host->world;
+    CHECK(!host->up);
+    host->start++;
+    struct engine_options options = {
+        .handle_count = world->options.shards + 1,
+        .partitions = world->options.partitions,
+        .periodic_sync_ms = 100,
+        .log = &world->log,
+        .committed = on_committed,
+        .failed = on_failed,
+        .host = host,
+    };
+    host->engine = engine_memory_open(&options, host->disk);
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    struct boot booted = {0};
+    host->deaf = true;
+    boot(host, &arena, &booted);
+    host->deaf = false;
+    trace_line(&world->trace, world->now_ns, "n%u starts, generation %llu", host->member,
+               (unsigned long long)booted.generation);
+    if (!world->failure.failed) {
+        memset(host->actors, 0, sizeof host->actors);
+        host->actor_count = 0;
+        host_actors_new(host, &booted);
+        host->up = true;
+        host->syncing = false;
+        host->periodic_planned = false;
+        host->synced_mark = engine_memory_mark(host->engine);
+        host->paused_until_ns = 0;
+        host_set_disk_faults(host, host->read_error, host->overloaded);
+        plan_first_turns(host);
+        network_host_started(world, host->index);
+    }
+    arena_deinit(&arena);
+}
+
+static void host_stop(struct host *host)
+{
+    host->up = false;
+    for (uint32_t i = 0; i < host->actor_count; i++) {
+        struct message *message;
+        while ((message = take_mail(&host->actors[i])) != NULL)
+            message_free(message);
+    }
+    host_actors_free(host);
+    view_unref(host->view);
+    host->view = NULL;
+}
+
+void host_crash(struct host *host, enum crash_kind kind)
+{
+    CHECK(host->up);
+    trace_line(&host->world->trace, host->world->now_ns, "n%u %s", host->member,
+               kind == CRASH_POWER ? "loses power" : "is killed");
+    host_stop(host);
+    engine_memory_crash(host->engine, kind, &host->disk_prng);
+    host->engine = NULL;
+    workload_host_crashed(host->world, host->index);
+}
+
+void host_deinit(struct host *host)
+{
+    if (host->up)
+        host_stop(host);
+    host->deaf = true;
+    if (host->engine != NULL)
+        engine_close(host->engine);
+    memory_disk_free(host->disk);
+}
+
+void host_pause(struct host *host, uint64_t until_ns)
+{
+    if (until_ns > host->paused_until_ns)
+        host->paused_until_ns = until_ns;
+    if (until_ns > host->pause_ended_ns)
+        host->pause_ended_ns = until_ns;
+}
+
+void host_pause_actor(struct host *host, uint32_t slot, uint64_t until_ns)
+{
+    CHECK_U64(slot, <, host->actor_count);
+    if (until_ns > host->actors[slot].paused_until_ns)
+        host->actors[slot].paused_until_ns = until_ns;
+    if (until_ns > host->pause_ended_ns)
+        host->pause_ended_ns = until_ns;
+}
+
+/* -- the disk, from outside
+ * ------------------------------------------------------------------------------- */
+
+void host_set_disk_faults(struct host *host, double read_error, double overloaded)
+{
+    host->read_error = read_error;
+    host->overloaded = overloaded;
+    if (host->engine != NULL)
+        engine_memory_set_faults(host->engine, &host->disk_prng, read_error, overloaded, false);
+}
+
+bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct arena *arena,
+               struct version_set *ret_set)
+{
+    if (!host->up)
+        return false;
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    uint64_t hash = hash_key(keyspace_id, key);
+    uint32_t partition = hash_partition(hash, host->world->options.partitions);
+    size_t size = hash_storage_key(keyspace_id, key, hash, memory);
+    struct bytes record = {0};
+    engine_memory_set_faults(host->engine, NULL, 0, 0, false);
+    enum err err = store_read(engine_store(host->engine, 0), partition, bytes_of(memory, size),
+                              arena, &record);
+    host_set_disk_faults(host, host->read_error, host->overloaded);
+    if (err == ERR_NOT_FOUND)
+        return false;
+    if (err == OK)
+        err = record_decode(arena, keyspace_id, key, record, ret_set);
+    if (err != OK)
+        world_fail(host->world, "disk", "n%u: a stored record is %s", host->member, err_text(err));
+    return err == OK;
+}
+
+const struct keyspace *host_keyspace(const struct host *host, const char *name)
+{
+    return host->view == NULL ? NULL : keyspace_map_find(&host->view->keyspaces, name);
+}

@@ -1,0 +1,104 @@
+/* host.h -- one simulated node: its clocks, its disk, its actors and their mailboxes.
+ *
+ * Does what the runtime does with threads: an actor with mail drains up to a batch, is ticked when
+ * its time has come, its store is submitted, its outbox delivered; view_publish replaces the node's
+ * view. An actor is busy while a step lasts; different actors of a node overlap, as threads do.
+ */
+#ifndef SIM_HOST_H
+#define SIM_HOST_H
+
+#include "actors/actor.h"
+#include "actors/anti_entropy.h"
+#include "actors/boot.h"
+#include "actors/coordinator.h"
+#include "actors/gossip.h"
+#include "actors/hinted_handoff.h"
+#include "actors/replica.h"
+#include "store/engine.h"
+
+#include "tests/sim/options.h"
+
+#define HOST_ACTORS_MAX 8u
+#define SIM_WALL_MS     1800000000000u /* when the simulated world begins */
+
+struct world;
+
+struct host_actor {
+    struct actor *actor;
+    struct store *store; /* NULL for most */
+    struct prng prng;
+    struct message *mail_first;
+    struct message *mail_last;
+    uint32_t depth;
+    uint64_t last_arrival_ns; /* mail keeps the order in which it was sent */
+    uint64_t busy_until_ns;
+    uint64_t paused_until_ns;
+    uint64_t turn_at_ns; /* NEVER_NS: none planned */
+    uint64_t turn;       /* number of the planned one */
+};
+
+struct host {
+    struct world *world;
+    uint32_t index;
+    uint32_t member;
+    bool up;
+    bool deaf;      /* commits are told to nobody: it starts or ends */
+    uint32_t start; /* how often it has started */
+    struct memory_disk *disk;
+    struct engine *engine;
+    struct view *view;
+    uint32_t actor_count;
+    struct host_actor actors[HOST_ACTORS_MAX];
+    struct coordinator *coordinators[2];
+    struct replica *replicas[3];
+    struct gossip *gossip;
+    struct hinted_handoff *hinted_handoff;
+    struct anti_entropy *anti_entropy;
+    uint64_t paused_until_ns;
+    uint64_t pause_ended_ns; /* until when it, or an actor of it, is or was paused */
+    struct prng prng;        /* delays inside the node */
+    struct prng disk_prng;
+    /* clocks */
+    uint64_t monotonic_offset_ns;
+    int64_t drift_ppm;
+    int64_t wall_skew_ms;
+    /* syncer */
+    bool syncing;
+    bool periodic_planned;
+    uint64_t synced_mark;
+    double read_error;
+    double overloaded;
+};
+
+void host_init(struct host *host, struct world *world, uint32_t index, uint32_t member);
+/* With the disk. */
+void host_deinit(struct host *host);
+void host_start(struct host *host);
+void host_crash(struct host *host, enum crash_kind kind);
+
+/* To an actor of this node from itself or from the client port; consumed. Arrives a little later.
+ */
+void host_post(struct host *host, struct message *message);
+/* The node's monotonic and wall clocks. */
+uint64_t host_monotonic_ns(const struct host *host);
+uint64_t host_wall_ms(const struct host *host);
+void host_pause(struct host *host, uint64_t until_ns);
+void host_pause_actor(struct host *host, uint32_t slot, uint64_t until_ns);
+void host_set_disk_faults(struct host *host, double read_error, double overloaded);
+/* What this node's disk and page cache hold of a key, whatever faults are on. `arena` keeps it.
+ * False: nothing, or the node is down. */
+bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct arena *arena,
+               struct version_set *ret_set);
+const struct keyspace *host_keyspace(const struct host *host, const char *name);
+
+/* Events. */
+void host_on_step(struct host *host, uint32_t slot, uint64_t turn);
+void host_on_local(struct host *host, uint32_t slot, struct message *message);
+void host_on_sync_done(struct host *host, uint64_t mark);
+void host_on_sync_periodic(struct host *host);
+
+/* host_actors.c: what a start makes (the first view too) and an end frees. */
+void host_actors_new(struct host *host, const struct boot *boot);
+void host_actors_free(struct host *host);
+
+#endif

@@ -1,0 +1,52 @@
+#include "tests/sim/host.h"
+
+#include "tests/sim/world.h"
+
+static void add(struct host *host, struct actor *actor, struct store *store)
+{
+    CHECK_U64(host->actor_count, <, HOST_ACTORS_MAX);
+    host->actors[host->actor_count++] =
+        (struct host_actor){.actor = actor, .store = store, .turn_at_ns = NEVER_NS};
+}
+
+void host_actors_new(struct host *host, const struct boot *boot)
+{
+    const struct sim_options *options = &host->world->options;
+    for (uint32_t i = 0; i < options->coordinators; i++) {
+        struct coordinator_options coordinator =
+            coordinator_options_default(host->member, (uint8_t)i, boot->generation);
+        coordinator.requests_max = options->requests_max;
+        host->coordinators[i] = coordinator_new(&coordinator);
+        add(host, coordinator_actor(host->coordinators[i]), NULL);
+    }
+    for (uint32_t i = 0; i < options->shards; i++) {
+        struct replica_options replica = {
+            .self = host->member,
+            .shard = (uint8_t)i,
+            .shards = (uint8_t)options->shards,
+            .held_max = options->held_max,
+        };
+        host->replicas[i] = replica_new(&replica, boot);
+        add(host, replica_actor(host->replicas[i]), engine_store(host->engine, i));
+    }
+    struct gossip_options gossip = gossip_options_default(host->member, boot->generation);
+    host->gossip = gossip_new(&gossip, &host->world->topology, &boot->keyspaces);
+    host->view = gossip_first_view(host->gossip);
+    add(host, gossip_actor(host->gossip), engine_store(host->engine, options->shards));
+    host->hinted_handoff = hinted_handoff_new(host->member);
+    add(host, hinted_handoff_actor(host->hinted_handoff), NULL);
+    host->anti_entropy = anti_entropy_new(host->member);
+    add(host, anti_entropy_actor(host->anti_entropy), NULL);
+}
+
+void host_actors_free(struct host *host)
+{
+    for (uint32_t i = 0; i < host->world->options.coordinators; i++)
+        coordinator_free(host->coordinators[i]);
+    for (uint32_t i = 0; i < host->world->options.shards; i++)
+        replica_free(host->replicas[i]);
+    gossip_free(host->gossip);
+    hinted_handoff_free(host->hinted_handoff);
+    anti_entropy_free(host->anti_entropy);
+    host->actor_count = 0;
+}

@@ -1,0 +1,143 @@
+#include "tests/sim/options.h"
+
+#include "base/prng.h"
+#include "tests/sim/random.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static const char *const class_names[FAULT_CLASS_COUNT] = {
+#define X(class, name) [FAULT_##class] = name,
+    FAULT_TABLE(X)
+#undef X
+};
+
+const char *fault_class_name(enum fault_class class)
+{
+    return class_names[class];
+}
+
+enum fault_class fault_class_parse(const char *name)
+{
+    for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++) {
+        if (strcmp(class_names[class], name) == 0)
+            return (enum fault_class) class;
+    }
+    return FAULT_CLASS_COUNT;
+}
+
+/* A level that a keyspace may have by default. Counts are within n whatever the cluster's size. */
+static enum consistency draw_keyspace_level(struct prng *prng, uint8_t n_max, uint8_t *ret_count)
+{
+    *ret_count = 0;
+    switch (prng_below(prng, 8)) {
+    case 0:
+        return CONSISTENCY_ONE;
+    case 1:
+        return CONSISTENCY_ALL;
+    case 2:
+        *ret_count = (uint8_t)prng_between(prng, 1, n_max);
+        return CONSISTENCY_COUNT;
+    default:
+        return CONSISTENCY_QUORUM;
+    }
+}
+
+static void draw_keyspaces(struct prng *prng, struct sim_options *options)
+{
+    options->keyspace_count = (uint32_t)prng_between(prng, 1, SIM_KEYSPACES_MAX);
+    uint8_t smallest_center = (uint8_t)(options->nodes / options->data_centers);
+    for (uint32_t i = 0; i < options->keyspace_count; i++) {
+        struct sim_keyspace *keyspace = &options->keyspaces[i];
+        snprintf(keyspace->name, sizeof keyspace->name, "ks%" PRIu32, i);
+        keyspace->n = prng_chance(prng, 0.5) ? 3 : (uint8_t)prng_between(prng, 1, 5);
+        keyspace->conflict = prng_chance(prng, 0.3) ? KEYSPACE_LWW : KEYSPACE_SIBLINGS;
+        uint8_t present = keyspace->n < smallest_center ? keyspace->n : smallest_center;
+        keyspace->read_level = draw_keyspace_level(prng, present, &keyspace->read_count);
+        keyspace->write_level = draw_keyspace_level(prng, present, &keyspace->write_count);
+    }
+}
+
+static void draw_workload(struct prng *prng, struct sim_options *options)
+{
+    options->clients = (uint32_t)prng_between(prng, 1, CLIENTS_MAX);
+    options->keys = prng_chance(prng, 0.5) ? (uint32_t)prng_between(prng, 1, 4)
+                                           : (uint32_t)prng_between(prng, 1, KEYS_MAX);
+    options->operations_max = (uint32_t)random_log(prng, 40, 600);
+    options->write_share = 0.2 + 0.6 * prng_unit(prng);
+    options->context_share = prng_unit(prng);
+    options->quorum_share = 0.3 + 0.7 * prng_unit(prng);
+}
+
+struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
+{
+    struct prng random;
+    struct prng *prng = &random;
+    prng_init(prng, seed, RANDOM_OPTIONS);
+    struct sim_options options = {.seed = seed};
+    options.nodes = prng_chance(prng, 0.5) ? 3 : (uint32_t)prng_between(prng, 3, NODES_MAX);
+    options.data_centers = options.nodes >= 4 && prng_chance(prng, 0.25) ? 2 : 1;
+    options.partitions = 8u << prng_below(prng, 3);
+    options.coordinators = (uint32_t)prng_between(prng, 1, 2);
+    options.shards = (uint32_t)prng_between(prng, 1, 3);
+    options.requests_max = (uint32_t)random_log(prng, 8, 64);
+    options.held_max = (uint32_t)random_log(prng, 16, 1024);
+    draw_keyspaces(prng, &options);
+    draw_workload(prng, &options);
+    options.safety_ns = random_log(prng, 2, 20) * SECOND_NS;
+    /* The budget lasts for about the whole phase, or is used up in a storm. */
+    uint64_t pace_ns = options.safety_ns / options.operations_max * options.clients;
+    options.think_mean_ns = prng_chance(prng, 0.8) ? pace_ns : random_log(prng, 200000, pace_ns);
+    options.batch_max = (uint32_t)random_log(prng, 1, 256);
+    options.step_cost_ns = random_log(prng, 1000, 100000);
+    options.delay_min_ns = random_log(prng, 50000, 2 * (uint64_t)MS_NS);
+    options.delay_mean_ns = random_log(prng, 50000, 20 * (uint64_t)MS_NS);
+    options.fsync_mean_ns = random_log(prng, 100000, 10 * (uint64_t)MS_NS);
+    for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++) {
+        if (prng_chance(prng, 0.5))
+            options.faults |= 1u << class;
+    }
+    options.faults &= ~without;
+    return options;
+}
+
+static void print_keyspace(const struct sim_keyspace *keyspace, FILE *file)
+{
+    fprintf(file, "  %s: n %u, %s, read %s", keyspace->name, keyspace->n,
+            keyspace->conflict == KEYSPACE_LWW ? "lww" : "siblings",
+            consistency_text(keyspace->read_level));
+    if (keyspace->read_level == CONSISTENCY_COUNT)
+        fprintf(file, " %u", keyspace->read_count);
+    fprintf(file, ", write %s", consistency_text(keyspace->write_level));
+    if (keyspace->write_level == CONSISTENCY_COUNT)
+        fprintf(file, " %u", keyspace->write_count);
+    fprintf(file, "\n");
+}
+
+void sim_options_print(const struct sim_options *options, FILE *file)
+{
+    fprintf(file,
+            "seed %" PRIu64 ": %" PRIu32 " nodes in %" PRIu32 " data centres, Q %" PRIu32
+            ", %" PRIu32 " coordinators and %" PRIu32 " shards each (%" PRIu32 " requests, %" PRIu32
+            " held)\n",
+            options->seed, options->nodes, options->data_centers, options->partitions,
+            options->coordinators, options->shards, options->requests_max, options->held_max);
+    for (uint32_t i = 0; i < options->keyspace_count; i++)
+        print_keyspace(&options->keyspaces[i], file);
+    fprintf(file,
+            "  %" PRIu32 " clients, %" PRIu32 " keys, at most %" PRIu32
+            " operations, think %.2f ms, writes %.2f, contexts %.2f, quorum %.2f, %.0f s\n",
+            options->clients, options->keys, options->operations_max,
+            (double)options->think_mean_ns / MS_NS, options->write_share, options->context_share,
+            options->quorum_share, (double)options->safety_ns / SECOND_NS);
+    fprintf(file,
+            "  batch %" PRIu32 ", step %.3f ms, delay %.2f + %.2f ms, fsync %.2f ms\n  faults:",
+            options->batch_max, (double)options->step_cost_ns / MS_NS,
+            (double)options->delay_min_ns / MS_NS, (double)options->delay_mean_ns / MS_NS,
+            (double)options->fsync_mean_ns / MS_NS);
+    for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++) {
+        if (sim_options_has(options, (enum fault_class) class))
+            fprintf(file, " %s", class_names[class]);
+    }
+    fprintf(file, "%s\n", options->faults == 0 ? " none" : "");
+}

@@ -1,0 +1,101 @@
+/* options.h -- everything that one seed decides before the run starts: the cluster, the workload,
+ * the network, and which fault classes are on ("swarm": each in a random half of the seeds).
+ */
+#ifndef SIM_OPTIONS_H
+#define SIM_OPTIONS_H
+
+#include "model/keyspace.h"
+
+#include <stdio.h>
+
+#define NODES_MAX         9u
+#define CLIENTS_MAX       16u
+#define KEYS_MAX          64u
+#define SIM_KEYSPACES_MAX 3u
+
+#define MS_NS     1000000u
+#define SECOND_NS 1000000000u
+
+/* X(class, name). A network class acts on messages, the others on nodes. */
+#define FAULT_TABLE(X)                                                                             \
+    X(DELAY, "delay")                                                                              \
+    X(LOSS, "loss")                                                                                \
+    X(DUPLICATE, "duplicate")                                                                      \
+    X(REORDER, "reorder")                                                                          \
+    X(CLOG, "clog")                                                                                \
+    X(SPLIT, "partition-split")                                                                    \
+    X(ISOLATE, "partition-isolate")                                                                \
+    X(ONE_WAY, "partition-one-way")                                                                \
+    X(BRIDGE, "partition-bridge")                                                                  \
+    X(RING, "partition-ring")                                                                      \
+    X(CRASH, "crash")                                                                              \
+    X(POWER_ONE, "power-cut-one")                                                                  \
+    X(POWER_ALL, "power-cut-all")                                                                  \
+    X(PAUSE_NODE, "pause-node")                                                                    \
+    X(PAUSE_ACTOR, "pause-actor")                                                                  \
+    X(SKEW, "clock-skew")                                                                          \
+    X(DRIFT, "clock-drift")                                                                        \
+    X(JUMP, "clock-jump")                                                                          \
+    X(FSYNC_SLOW, "fsync-slow")                                                                    \
+    X(OVERLOADED, "overloaded")                                                                    \
+    X(READ_ERROR, "read-error")
+
+enum fault_class {
+#define X(class, name) FAULT_##class,
+    FAULT_TABLE(X)
+#undef X
+        FAULT_CLASS_COUNT
+};
+
+const char *fault_class_name(enum fault_class class);
+/* FAULT_CLASS_COUNT when there is none of that name. */
+enum fault_class fault_class_parse(const char *name);
+
+struct sim_keyspace {
+    char name[8];
+    enum keyspace_conflict conflict;
+    uint8_t n;
+    enum consistency read_level;
+    enum consistency write_level;
+    uint8_t read_count;
+    uint8_t write_count;
+};
+
+struct sim_options {
+    uint64_t seed;
+    uint32_t nodes; /* 3..NODES_MAX */
+    uint32_t data_centers;
+    uint32_t partitions;
+    uint32_t coordinators; /* on each node */
+    uint32_t shards;       /* on each node */
+    uint32_t requests_max; /* of a coordinator */
+    uint32_t held_max;     /* answers that a replica shard holds */
+    uint32_t keyspace_count;
+    struct sim_keyspace keyspaces[SIM_KEYSPACES_MAX];
+    uint32_t clients;
+    uint32_t keys;           /* hot keys of each keyspace */
+    uint32_t operations_max; /* of all clients in the safety phase */
+    uint64_t think_mean_ns;
+    double write_share;   /* of operations; a tenth of them deletes */
+    double context_share; /* of writes that hand back a context */
+    double quorum_share;  /* of operations at QUORUM; the others draw any level */
+    uint64_t safety_ns;
+    uint32_t batch_max;     /* messages an actor drains at once */
+    uint64_t step_cost_ns;  /* of one message */
+    uint64_t delay_min_ns;  /* network, one way */
+    uint64_t delay_mean_ns; /* exponential on top */
+    uint64_t fsync_mean_ns;
+    uint32_t faults; /* bit set of enum fault_class */
+};
+
+/* The same seed, the same options. `without` are fault classes to leave out whatever the seed says.
+ */
+struct sim_options sim_options_draw(uint64_t seed, uint32_t without);
+void sim_options_print(const struct sim_options *options, FILE *file);
+
+static inline bool sim_options_has(const struct sim_options *options, enum fault_class class)
+{
+    return (options->faults & (1u << class)) != 0;
+}
+
+#endif

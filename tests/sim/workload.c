@@ -1,0 +1,479 @@
+#include "tests/sim/workload.h"
+
+#include "model/hash.h"
+#include "tests/sim/world.h"
+
+#define DEADLINE_MIN_NS   (50 * (uint64_t)MS_NS)
+#define DEADLINE_MAX_NS   (5 * (uint64_t)SECOND_NS)
+#define DEADLINE_QUIET_NS (10 * (uint64_t)SECOND_NS)
+#define QUIET_CLIENTS     4u
+#define QUIET_ROUNDS      2u /* of a write and a read through each node */
+
+/* An answer may come this much later than its deadline: clocks drift, threads queue. */
+#define SLACK_NS (500 * (uint64_t)MS_NS)
+
+void workload_init(struct workload *workload, uint64_t seed)
+{
+    memset(workload, 0, sizeof *workload);
+    prng_init(&workload->prng, seed, RANDOM_WORKLOAD);
+}
+
+/* -- setup
+ * ------------------------------------------------------------------------------------------ */
+
+static void ask_for_keyspace(struct world *world, uint32_t index)
+{
+    const struct sim_keyspace *wanted = &world->options.keyspaces[index];
+    struct host *host = &world->hosts[0];
+    struct message *message = message_new(MESSAGE_keyspace_change, 0);
+    message->from = (struct actor_id){.node = host->member, .kind = ACTOR_EDGE};
+    message->to = (struct actor_id){.node = host->member, .kind = ACTOR_GOSSIP};
+    message->id = index + 1;
+    message->deadline_ns = host_monotonic_ns(host) + 5 * (uint64_t)SECOND_NS;
+    struct keyspace *keyspace = &message->keyspace_change.keyspace;
+    *keyspace = keyspace_default(wanted->name);
+    keyspace->n = wanted->n;
+    keyspace->conflict = wanted->conflict;
+    keyspace->read_level = wanted->read_level;
+    keyspace->write_level = wanted->write_level;
+    keyspace->read_count = wanted->read_count;
+    keyspace->write_count = wanted->write_count;
+    message->keyspace_change.operation = KEYSPACE_CREATE;
+    message->keyspace_change.client = index;
+    host_post(host, message);
+}
+
+bool workload_set_up(struct world *world)
+{
+    struct workload *workload = &world->workload;
+    if (workload->keyspaces_asked < world->options.keyspace_count) {
+        ask_for_keyspace(world, workload->keyspaces_asked++);
+        return false;
+    }
+    for (uint32_t i = 0; i < world->options.keyspace_count; i++) {
+        for (uint32_t node = 0; node < world->options.nodes; node++) {
+            const struct keyspace *keyspace =
+                host_keyspace(&world->hosts[node], world->options.keyspaces[i].name);
+            if (keyspace == NULL)
+                return false;
+            workload->keyspace_ids[i] = keyspace->id;
+        }
+    }
+    return true;
+}
+
+static void on_keyspace_made(struct world *world, const struct keyspace_change_done *done)
+{
+    if (done->status != OK)
+        world_fail(world, "setup", "keyspace %llu was refused: %s (%s)",
+                   (unsigned long long)done->client, err_text(done->status),
+                   done->why == NULL ? "" : done->why);
+}
+
+/* -- what a level means ---------------------------------------------------------------------------
+ */
+
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* How many distinct nodes must answer, worked out apart from the code under test. */
+static void operation_counts(struct world *world, struct operation *operation)
+{
+    const struct sim_keyspace *keyspace = &world->options.keyspaces[operation->keyspace];
+    uint32_t local = topology_member(&world->topology, operation->node + 1)->data_center;
+    uint32_t local_replicas = 0;
+    uint32_t majorities = 0;
+    operation->replicas = 0;
+    for (uint32_t i = 0; i < world->topology.data_center_count; i++) {
+        uint32_t here = smaller(keyspace->n, topology_member_count_in(&world->topology, i));
+        operation->replicas += here;
+        majorities += here / 2 + 1;
+        if (i == local)
+            local_replicas = here;
+    }
+    enum consistency level = operation->level;
+    uint32_t count = operation->count;
+    if (level == CONSISTENCY_DEFAULT) {
+        bool read = operation->kind == OPERATION_GET;
+        level = read ? keyspace->read_level : keyspace->write_level;
+        count = read ? keyspace->read_count : keyspace->write_count;
+    }
+    switch (level) {
+    case CONSISTENCY_QUORUM:
+        operation->needed = operation->replicas / 2 + 1;
+        break;
+    case CONSISTENCY_ALL:
+        operation->needed = operation->replicas;
+        break;
+    case CONSISTENCY_LOCAL_QUORUM:
+        operation->needed = local_replicas / 2 + 1;
+        break;
+    case CONSISTENCY_EACH_QUORUM:
+        operation->needed = majorities;
+        break;
+    case CONSISTENCY_COUNT:
+        operation->needed = count;
+        break;
+    case CONSISTENCY_ONE:
+    case CONSISTENCY_LOCAL_ONE:
+    case CONSISTENCY_DEFAULT:
+        operation->needed = 1;
+        break;
+    }
+}
+
+static void draw_level(struct world *world, struct operation *operation)
+{
+    struct prng *prng = &world->workload.prng;
+    if (prng_chance(prng, world->options.quorum_share)) {
+        operation->level = CONSISTENCY_QUORUM;
+        return;
+    }
+    operation->level = (enum consistency)prng_below(prng, CONSISTENCY_COUNT + 1);
+    uint32_t smallest = world->options.nodes / world->options.data_centers;
+    operation->count =
+        1 + (uint32_t)prng_below(
+                prng, smaller(world->options.keyspaces[operation->keyspace].n, smallest));
+}
+
+/* -- asking
+ * --------------------------------------------------------------------------------------------- */
+
+static void operation_send(struct world *world, struct operation *operation)
+{
+    struct host *host = &world->hosts[operation->node];
+    char name[16];
+    uint8_t value[VALUE_SIZE_MAX];
+    key_name(operation->key, name);
+    bool get = operation->kind == OPERATION_GET;
+    struct message *message = message_new(get ? MESSAGE_client_get : MESSAGE_client_put, 512);
+    message->from = (struct actor_id){.node = host->member, .kind = ACTOR_EDGE};
+    message->to = (struct actor_id){
+        .node = host->member,
+        .kind = ACTOR_COORDINATOR,
+        .index = (uint8_t)prng_below(&world->workload.prng, world->options.coordinators)};
+    message->id = operation->id + 1;
+    message->deadline_ns = host_monotonic_ns(host) + (operation->deadline_ns - world->now_ns);
+    struct bytes key = arena_copy(&message->arena, bytes_of_string(name));
+    if (get) {
+        message->client_get = (struct client_get){.client = operation->id,
+                                                  .keyspace_id = operation->keyspace_id,
+                                                  .key = key,
+                                                  .level = operation->level,
+                                                  .count = operation->count};
+    } else {
+        message->client_put.client = operation->id;
+        struct put_request *request = &message->client_put.request;
+        *request = (struct put_request){.keyspace_id = operation->keyspace_id,
+                                        .key = key,
+                                        .has_context = operation->has_context,
+                                        .level = operation->level,
+                                        .count = operation->count};
+        request->context = arena_copy(&message->arena, operation->context);
+        if (operation->kind == OPERATION_PUT) {
+            request->value = arena_copy(&message->arena, history_value(operation->id, value));
+        } else {
+            request->flags = VERSION_TOMBSTONE;
+            request->expires_at_ms = history_delete_mark(operation->id);
+        }
+    }
+    host_post(host, message);
+}
+
+static const char *const kind_texts[] = {"get", "put", "delete"};
+
+static void operation_start(struct world *world, struct operation *operation,
+                            uint64_t deadline_in_ns)
+{
+    struct workload *workload = &world->workload;
+    operation->start = world->hosts[operation->node].start;
+    operation->keyspace_id = workload->keyspace_ids[operation->keyspace];
+    operation->started_ns = world->now_ns;
+    operation->deadline_ns = world->now_ns + deadline_in_ns;
+    workload->running++;
+    workload->touched[operation->keyspace][operation->key] = true;
+    operation_counts(world, operation);
+    check_began(world, operation);
+    trace_mix(&world->trace, operation->id, operation->node, operation->key,
+              operation->deadline_ns);
+    trace_line(&world->trace, world->now_ns, "client %u: op %u %s %s/key%u %s %u%s via n%u",
+               operation->client, operation->id, kind_texts[operation->kind],
+               world->options.keyspaces[operation->keyspace].name, operation->key,
+               consistency_text(operation->level), operation->needed,
+               operation->has_context ? " with context" : "", operation->node + 1);
+    operation_send(world, operation);
+    world_plan(world, operation->deadline_ns + SLACK_NS, EVENT_DEADLINE)->number = operation->id;
+}
+
+/* -- clients
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void plan_client(struct world *world, uint32_t client, uint64_t mean_ns)
+{
+    uint64_t think_ns = 1 + random_exponential(&world->workload.prng, mean_ns);
+    world_plan(world, world->now_ns + think_ns, EVENT_CLIENT)->slot = client;
+}
+
+void workload_start_clients(struct world *world)
+{
+    for (uint32_t client = 0; client < world->options.clients; client++)
+        plan_client(world, client, world->options.think_mean_ns);
+}
+
+/* A client hands back what it saw last; now and then something older, as a slow one would. */
+static void draw_context(struct world *world, struct operation *operation)
+{
+    struct prng *prng = &world->workload.prng;
+    const struct remembered *remembered =
+        &world->workload.remembered[operation->client][operation->keyspace][operation->key];
+    bool wants = prng_chance(prng, world->options.context_share);
+    bool older = prng_chance(prng, 0.1);
+    if (!wants || remembered->latest.size == 0)
+        return;
+    operation->has_context = true;
+    operation->context =
+        older && remembered->older.size != 0 ? remembered->older : remembered->latest;
+}
+
+static void client_operation(struct world *world, uint32_t client, uint32_t node)
+{
+    struct prng *prng = &world->workload.prng;
+    struct operation *operation = history_add(&world->history);
+    operation->client = client;
+    operation->node = node;
+    operation->keyspace = (uint32_t)prng_below(prng, world->options.keyspace_count);
+    operation->key = (uint32_t)prng_below(prng, world->options.keys);
+    bool write = prng_chance(prng, world->options.write_share);
+    bool delete = prng_chance(prng, 0.1);
+    operation->kind = !write ? OPERATION_GET : delete ? OPERATION_DELETE : OPERATION_PUT;
+    draw_level(world, operation);
+    if (operation->kind != OPERATION_GET)
+        draw_context(world, operation);
+    world->workload.started++;
+    operation_start(world, operation, random_log(prng, DEADLINE_MIN_NS, DEADLINE_MAX_NS));
+}
+
+static void quiet_operation(struct world *world, uint32_t client);
+
+void workload_on_client(struct world *world, uint32_t client)
+{
+    if (world->phase == PHASE_QUIET) {
+        quiet_operation(world, client);
+        return;
+    }
+    if (world->phase != PHASE_SAFETY || world->workload.started >= world->options.operations_max)
+        return;
+    uint32_t node = (uint32_t)prng_below(&world->workload.prng, world->options.nodes);
+    if (!world->hosts[node].up) /* connection refused: somebody else next time */
+        plan_client(world, client, world->options.think_mean_ns + MS_NS);
+    else
+        client_operation(world, client, node);
+}
+
+/* -- the quiet phase
+ * ------------------------------------------------------------------------------------------ */
+
+void workload_start_quiet(struct world *world)
+{
+    struct workload *workload = &world->workload;
+    workload->quiet_step = 0;
+    uint32_t finals = 2 * world->options.keyspace_count * world->options.keys;
+    workload->quiet_steps = 2 * QUIET_ROUNDS * world->options.nodes + finals;
+    for (uint32_t client = 0; client < QUIET_CLIENTS; client++)
+        plan_client(world, client, MS_NS);
+}
+
+bool workload_quiet_done(const struct world *world)
+{
+    return world->workload.quiet_step >= world->workload.quiet_steps &&
+           world->workload.running == 0;
+}
+
+/* Probes go through each node in turn; a write without a context always has a place. */
+static void draw_probe(struct world *world, struct operation *operation, uint32_t step)
+{
+    struct prng *prng = &world->workload.prng;
+    operation->kind = step % 2 == 0 ? OPERATION_PUT : OPERATION_GET;
+    operation->node = step / 2 % world->options.nodes;
+    operation->keyspace = (uint32_t)prng_below(prng, world->options.keyspace_count);
+    operation->key = (uint32_t)prng_below(prng, world->options.keys);
+    operation->level = prng_chance(prng, 0.5) ? CONSISTENCY_QUORUM : CONSISTENCY_ALL;
+}
+
+/* False: nobody has touched that key. */
+static bool draw_final(struct world *world, struct operation *operation, uint32_t step)
+{
+    struct workload *workload = &world->workload;
+    uint32_t keys = world->options.keys;
+    uint32_t finals = world->options.keyspace_count * keys;
+    operation->keyspace = step % finals / keys;
+    operation->key = step % finals % keys;
+    operation->kind = OPERATION_GET;
+    operation->final = step < finals;
+    operation->level = operation->final ? CONSISTENCY_ALL : CONSISTENCY_ONE;
+    operation->node = (uint32_t)prng_below(&workload->prng, world->options.nodes);
+    return workload->touched[operation->keyspace][operation->key];
+}
+
+/* The next step of the list. Final reads begin when every probe has ended, the reads at ONE when
+ * every final read has. */
+static void quiet_operation(struct world *world, uint32_t client)
+{
+    struct workload *workload = &world->workload;
+    uint32_t probes = 2 * QUIET_ROUNDS * world->options.nodes;
+    uint32_t finals = world->options.keyspace_count * world->options.keys;
+    for (;;) {
+        uint32_t step = workload->quiet_step;
+        if (step >= workload->quiet_steps)
+            return;
+        if ((step == probes || step == probes + finals) && workload->running > 0) {
+            plan_client(world, client, MS_NS);
+            return;
+        }
+        workload->quiet_step++;
+        struct operation draft = {.client = client, .quiet = true};
+        if (step < probes)
+            draw_probe(world, &draft, step);
+        else if (!draw_final(world, &draft, step - probes))
+            continue;
+        struct operation *operation = history_add(&world->history);
+        draft.id = operation->id;
+        *operation = draft;
+        if (operation->final)
+            workload->final[operation->keyspace][operation->key] = operation;
+        operation_start(world, operation, DEADLINE_QUIET_NS);
+        return;
+    }
+}
+
+/* -- ends
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+static void operation_left(struct world *world, struct operation *operation)
+{
+    if (operation->client_left)
+        return;
+    operation->client_left = true;
+    plan_client(world, operation->client, operation->quiet ? MS_NS : world->options.think_mean_ns);
+}
+
+static void operation_end(struct world *world, struct operation *operation,
+                          enum operation_state state)
+{
+    CHECK(operation->state == OPERATION_RUNNING);
+    operation->state = state;
+    operation->ended_ns = world->now_ns;
+    world->workload.running--;
+    operation_left(world, operation);
+}
+
+static void remember(struct world *world, const struct operation *operation, struct bytes context)
+{
+    struct remembered *remembered =
+        &world->workload.remembered[operation->client][operation->keyspace][operation->key];
+    remembered->older = remembered->latest;
+    remembered->latest = context;
+}
+
+static void on_get_done(struct world *world, struct operation *operation,
+                        const struct client_get_done *done)
+{
+    struct arena *arena = &world->history.arena;
+    operation->status = done->status;
+    if (done->status == OK) {
+        operation->set = version_set_copy(arena, &done->set);
+        struct clock context = version_set_context(&operation->set);
+        struct writer writer;
+        writer_init(&writer, arena, 64);
+        clock_encode(&writer, &context);
+        remember(world, operation, writer_result(&writer));
+    }
+    check_get_ended(world, operation, done);
+}
+
+static void on_put_done(struct world *world, struct operation *operation,
+                        const struct client_put_done *done)
+{
+    struct arena *arena = &world->history.arena;
+    operation->status = done->result.status;
+    operation->outcome = done->result.outcome;
+    if (done->result.context.size != 0) {
+        operation->result_context = arena_copy(arena, done->result.context);
+        struct reader reader = reader_of(operation->result_context);
+        if (clock_decode(&reader, arena, &operation->result_clock) != OK || !reader_done(&reader))
+            world_fail(world, "outcome", "op %u: the context of the answer is damaged",
+                       operation->id);
+        else if (done->result.status == OK)
+            remember(world, operation, operation->result_context);
+    }
+    check_put_ended(world, operation, done);
+}
+
+static void trace_end(struct world *world, const struct operation *operation)
+{
+    static const char *const outcomes[] = {"not applied", "applied", "unknown"};
+    trace_mix(&world->trace, world->now_ns, operation->id, operation->status, operation->outcome);
+    trace_line(&world->trace, world->now_ns, "client %u: op %u ends: %s, %s, %u versions",
+               operation->client, operation->id, err_text(operation->status),
+               operation->kind == OPERATION_GET ? "read" : outcomes[operation->outcome],
+               operation->set.count);
+}
+
+void workload_on_answer(struct world *world, struct host *host, struct message *message)
+{
+    if (message->kind == MESSAGE_keyspace_change_done) {
+        on_keyspace_made(world, &message->keyspace_change_done);
+        return;
+    }
+    bool get = message->kind == MESSAGE_client_get_done;
+    if (!get && message->kind != MESSAGE_client_put_done) {
+        world_fail(world, "ends", "n%u: a client got a %s", host->member,
+                   message_kind_text(message->kind));
+        return;
+    }
+    uint64_t id = get ? message->client_get_done.client : message->client_put_done.client;
+    struct operation *operation = id < world->history.count ? &world->history.operations[id] : NULL;
+    if (operation == NULL || operation->state != OPERATION_RUNNING ||
+        operation->node != host->index || (operation->kind == OPERATION_GET) != get) {
+        world_fail(world, "ends", "n%u: an answer for op %llu, which has none to get", host->member,
+                   (unsigned long long)id);
+        return;
+    }
+    operation_end(world, operation, OPERATION_ENDED);
+    if (get)
+        on_get_done(world, operation, &message->client_get_done);
+    else
+        on_put_done(world, operation, &message->client_put_done);
+    trace_end(world, operation);
+}
+
+void workload_on_deadline(struct world *world, uint32_t id)
+{
+    struct operation *operation = &world->history.operations[id];
+    const struct host *host = &world->hosts[operation->node];
+    if (operation->state != OPERATION_RUNNING)
+        return;
+    if (world->now_ns < host->pause_ended_ns + SLACK_NS) {
+        operation_left(world, operation);
+        world_plan(world, host->pause_ended_ns + SLACK_NS, EVENT_DEADLINE)->number = id;
+        return;
+    }
+    world_fail(world, "ends", "op %u at n%u has no answer %.3f s after its deadline", id,
+               host->member, (double)(world->now_ns - operation->deadline_ns) / SECOND_NS);
+}
+
+void workload_host_crashed(struct world *world, uint32_t node)
+{
+    for (uint32_t i = 0; i < world->history.count; i++) {
+        struct operation *operation = &world->history.operations[i];
+        if (operation->node != node || operation->state != OPERATION_RUNNING)
+            continue;
+        operation_end(world, operation, OPERATION_CUT_OFF);
+        trace_line(&world->trace, world->now_ns, "client %u: op %u cut off", operation->client,
+                   operation->id);
+    }
+}

@@ -1,0 +1,324 @@
+#include "tests/sim/world.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#define PHASE_LOOK_NS (50 * (uint64_t)MS_NS)
+#define SETUP_MAX_NS  (60 * (uint64_t)SECOND_NS)
+#define SETTLE_MAX_NS (60 * (uint64_t)SECOND_NS)
+#define QUIET_MAX_NS  (300 * (uint64_t)SECOND_NS)
+#define STEPS_MAX     3000000u /* of a run: more is a storm */
+
+static const char *const phase_names[] = {"setup", "safety", "settle", "quiet", "end"};
+
+/* -- events -------------------------------------------------------------------------------------
+ */
+
+struct event *world_plan(struct world *world, uint64_t at_ns, enum event_kind kind)
+{
+    CHECK_U64(at_ns, >=, world->now_ns);
+    struct event *event = world->unused;
+    if (event != NULL)
+        world->unused = event->next;
+    else
+        event = malloc(sizeof *event);
+    CHECK(event != NULL);
+    *event = (struct event){.kind = kind};
+    heap_push(&world->events,
+              (struct heap_entry){.key = at_ns, .tie = prng_u64(&world->order), .value = event});
+    return event;
+}
+
+static void event_done(struct world *world, struct event *event)
+{
+    message_free(event->message);
+    free(event->bytes);
+    event->next = world->unused;
+    world->unused = event;
+}
+
+void world_fail(struct world *world, const char *checker, const char *format, ...)
+{
+    if (world->failure.failed)
+        return;
+    world->failure.failed = true;
+    snprintf(world->failure.checker, sizeof world->failure.checker, "%s", checker);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(world->failure.what, sizeof world->failure.what, format, arguments);
+    va_end(arguments);
+    trace_line(&world->trace, world->now_ns, "VIOLATION %s: %s", checker, world->failure.what);
+}
+
+/* Events of a node that is down, or in another life than they were planned in, are void. */
+static bool event_is_void(const struct world *world, const struct event *event)
+{
+    const struct host *host = &world->hosts[event->node];
+    switch (event->kind) {
+    case EVENT_STEP:
+    case EVENT_LOCAL:
+    case EVENT_EDGE:
+    case EVENT_SYNC_DONE:
+    case EVENT_SYNC_PERIODIC:
+        return !host->up || host->start != event->start;
+    default:
+        return false;
+    }
+}
+
+static void on_restart(struct world *world, const struct event *event)
+{
+    struct host *host = &world->hosts[event->node];
+    if (!host->up && host->start == event->start)
+        host_start(host);
+}
+
+static void on_phase(struct world *world);
+
+static void event_run(struct world *world, struct event *event)
+{
+    struct host *host = &world->hosts[event->node];
+    struct message *message = event->message;
+    switch (event->kind) {
+    case EVENT_STEP:
+        host_on_step(host, event->slot, event->number);
+        break;
+    case EVENT_LOCAL:
+        event->message = NULL;
+        host_on_local(host, event->slot, message);
+        break;
+    case EVENT_EDGE:
+        workload_on_answer(world, host, message);
+        break;
+    case EVENT_REMOTE:
+        network_on_remote(world, event);
+        break;
+    case EVENT_SYNC_DONE:
+        host_on_sync_done(host, event->number);
+        break;
+    case EVENT_SYNC_PERIODIC:
+        host_on_sync_periodic(host);
+        break;
+    case EVENT_LINK:
+        network_on_link(world, event);
+        break;
+    case EVENT_RESTART:
+        on_restart(world, event);
+        break;
+    case EVENT_CLIENT:
+        workload_on_client(world, event->slot);
+        break;
+    case EVENT_DEADLINE:
+        workload_on_deadline(world, (uint32_t)event->number);
+        break;
+    case EVENT_INCIDENT:
+        faults_on_begin(world, &world->faults.incidents[event->number]);
+        break;
+    case EVENT_INCIDENT_END:
+        faults_on_end(world, &world->faults.incidents[event->number]);
+        break;
+    case EVENT_PHASE:
+        on_phase(world);
+        break;
+    }
+}
+
+/* -- phases ---------------------------------------------------------------------------------------
+ */
+
+static void enter(struct world *world, enum phase phase)
+{
+    world->phase = phase;
+    world->phase_since_ns = world->now_ns;
+    trace_line(&world->trace, world->now_ns, "phase %s", phase_names[phase]);
+}
+
+/* Gossip has found everyone again, and every request has ended. */
+static bool settled(const struct world *world)
+{
+    if (world->workload.running > 0)
+        return false;
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        for (uint32_t j = 0; j < world->options.nodes; j++) {
+            if (!view_alive(world->hosts[i].view, world->hosts[j].member))
+                return false;
+        }
+    }
+    return true;
+}
+
+static void too_long(struct world *world, uint64_t limit_ns)
+{
+    if (world->now_ns - world->phase_since_ns <= limit_ns)
+        return;
+    if (world->phase == PHASE_SETUP)
+        world_fail(world, "setup", "keyspaces are not known everywhere after %" PRIu64 " s",
+                   limit_ns / SECOND_NS);
+    else
+        world_fail(world, "ends", "phase %s: after %" PRIu64 " s healed, %u requests still run%s",
+                   phase_names[world->phase], limit_ns / SECOND_NS, world->workload.running,
+                   settled(world) ? "" : ", or a node is still thought to be down");
+}
+
+static void on_phase(struct world *world)
+{
+    switch (world->phase) {
+    case PHASE_SETUP:
+        if (workload_set_up(world)) {
+            enter(world, PHASE_SAFETY);
+            faults_plan(world);
+            workload_start_clients(world);
+        } else {
+            too_long(world, SETUP_MAX_NS);
+        }
+        break;
+    case PHASE_SAFETY:
+        if (world->now_ns - world->phase_since_ns >= world->options.safety_ns) {
+            enter(world, PHASE_SETTLE);
+            faults_heal(world);
+        }
+        break;
+    case PHASE_SETTLE:
+        if (settled(world)) {
+            enter(world, PHASE_QUIET);
+            workload_start_quiet(world);
+        } else {
+            too_long(world, SETTLE_MAX_NS);
+        }
+        break;
+    case PHASE_QUIET:
+        if (workload_quiet_done(world))
+            enter(world, PHASE_END);
+        else
+            too_long(world, QUIET_MAX_NS);
+        break;
+    case PHASE_END:
+        break;
+    }
+    world_plan(world, world->now_ns + PHASE_LOOK_NS, EVENT_PHASE);
+}
+
+/* -- a run
+ * ------------------------------------------------------------------------------------------- */
+
+static void log_sink(void *closure, enum log_level level, const char *event, const char *fields)
+{
+    struct world *world = closure;
+    trace_line(&world->trace, world->now_ns, "log %s %s %s", log_level_text(level), event, fields);
+}
+
+static void make_topology(struct world *world)
+{
+    struct topology_seed seeds[NODES_MAX];
+    memset(seeds, 0, sizeof seeds);
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        snprintf(seeds[i].name, sizeof seeds[i].name, "node%" PRIu32, i + 1);
+        snprintf(seeds[i].address, sizeof seeds[i].address, "sim:%" PRIu32, i + 1);
+        snprintf(seeds[i].data_center, sizeof seeds[i].data_center, "dc%" PRIu32,
+                 i % world->options.data_centers);
+        snprintf(seeds[i].zone, sizeof seeds[i].zone, "zone%" PRIu32, i % 3);
+        seeds[i].weight = 1;
+    }
+    const char *why = "";
+    if (topology_initial(&world->arena, seeds, world->options.nodes, world->options.partitions,
+                         &world->topology, &why) != OK)
+        world_fail(world, "setup", "no topology: %s", why);
+}
+
+static struct world *world_new(const struct sim_options *options, bool text, FILE *stream)
+{
+    struct world *world = calloc(1, sizeof *world);
+    CHECK(world != NULL);
+    world->options = *options;
+    world->log =
+        (struct log){.sink = log_sink, .host = world, .level = text ? LOG_INFO : LOG_LEVEL_COUNT};
+    trace_init(&world->trace, text, stream);
+    heap_init(&world->events);
+    arena_init(&world->arena, NULL, 0);
+    prng_init(&world->order, options->seed, RANDOM_EVENTS);
+    network_init(&world->network, options->seed);
+    history_init(&world->history);
+    workload_init(&world->workload, options->seed);
+    mints_init(&world->mints);
+    check_init(&world->check);
+    make_topology(world);
+    for (uint32_t i = 0; i < options->nodes; i++)
+        host_init(&world->hosts[i], world, i, i + 1);
+    return world;
+}
+
+static void world_free(struct world *world)
+{
+    while (world->events.count > 0)
+        event_done(world, heap_pop(&world->events).value);
+    while (world->unused != NULL) {
+        struct event *next = world->unused->next;
+        free(world->unused);
+        world->unused = next;
+    }
+    for (uint32_t i = 0; i < world->options.nodes; i++)
+        host_deinit(&world->hosts[i]);
+    check_deinit(&world->check);
+    mints_deinit(&world->mints);
+    history_deinit(&world->history);
+    network_deinit(&world->network);
+    heap_deinit(&world->events);
+    arena_deinit(&world->arena);
+    free(world);
+}
+
+/* The lines before a CHECK ended the process, for the signal handler of the batch. */
+static struct trace *trace_now;
+
+void world_print_last(FILE *file)
+{
+    if (trace_now != NULL && trace_now->text && trace_now->stream == NULL)
+        trace_print_last(trace_now, file);
+}
+
+static void world_loop(struct world *world)
+{
+    faults_set_clocks(world);
+    for (uint32_t i = 0; i < world->options.nodes; i++)
+        host_start(&world->hosts[i]);
+    world_plan(world, PHASE_LOOK_NS, EVENT_PHASE);
+    while (!world->failure.failed && world->phase != PHASE_END) {
+        struct heap_entry entry = heap_pop(&world->events);
+        struct event *event = entry.value;
+        world->now_ns = entry.key;
+        if (!event_is_void(world, event))
+            event_run(world, event);
+        event_done(world, event);
+        if (world->figures.steps > STEPS_MAX)
+            world_fail(world, "bounds", "%u steps: the cluster talks to itself", STEPS_MAX);
+    }
+    if (!world->failure.failed)
+        check_finally(world);
+}
+
+struct world_result world_run(const struct sim_options *options, bool text, FILE *stream)
+{
+    struct world *world = world_new(options, text, stream);
+    trace_now = &world->trace;
+    if (!world->failure.failed)
+        world_loop(world);
+    struct world_result result = {
+        .failure = world->failure,
+        .hash = world->trace.hash,
+        .events = world->trace.events,
+        .operations = world->history.count,
+        .simulated_ns = world->now_ns,
+        .figures = world->figures,
+    };
+    for (uint32_t i = 0; i < world->history.count; i++) {
+        if (world->history.operations[i].state == OPERATION_ENDED &&
+            world->history.operations[i].status == OK)
+            result.operations_ok++;
+    }
+    if (world->failure.failed)
+        world_print_last(stderr);
+    trace_now = NULL;
+    world_free(world);
+    return result;
+}
