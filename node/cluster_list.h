@@ -1,4 +1,5 @@
-/* cluster_list.h -- the text of --initial-cluster: name=host:port[;dc=NAME][;zone=NAME][;weight=N],... */
+/* cluster_list.h -- the text of --initial-cluster:
+ * name=host:port[;dc=NAME][;zone=NAME][;weight=N],... */
 #ifndef NODE_CLUSTER_LIST_H
 #define NODE_CLUSTER_LIST_H
 

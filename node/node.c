@@ -10,7 +10,8 @@
 
 #define EXIT_DISK_FAILED 74
 
-/* -- the engine's calls back ---------------------------------------------------------------------------- */
+/* -- the engine's calls back
+ * ---------------------------------------------------------------------------- */
 
 static void on_committed(void *host, uint32_t handle, uint64_t sequence)
 {
@@ -31,8 +32,8 @@ static void on_committed(void *host, uint32_t handle, uint64_t sequence)
     pthread_mutex_unlock(&node->post_lock);
 }
 
-/* A failed fsync is final: what the disk holds is not known any more, and recovery decides at the next
- * start. Nothing that was not durable has been acknowledged. */
+/* A failed fsync is final: what the disk holds is not known any more, and recovery decides at the
+ * next start. Nothing that was not durable has been acknowledged. */
 static void on_engine_failed(void *host, const char *why)
 {
     struct node *node = host;
@@ -53,7 +54,8 @@ static void on_thread_stopping(void *host)
     runtime_thread_unregister();
 }
 
-/* -- the runtime's calls back ----------------------------------------------------------------------------- */
+/* -- the runtime's calls back
+ * ----------------------------------------------------------------------------- */
 
 static void deliver_remote(void *host, struct message *list)
 {
@@ -67,7 +69,9 @@ static void deliver_edge(void *host, struct message *list)
     rpc_server_deliver(node->server, list);
 }
 
-/* -- starting ----------------------------------------------------------------------------------------------- */
+/* -- starting
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static uint32_t threads_or_default(uint64_t configured)
 {
@@ -97,14 +101,13 @@ static enum err node_plan_topology(struct node *node, char *why, size_t why_size
         alone->weight = (uint16_t)config->number[CONFIG_weight];
     }
     const char *problem = NULL;
-    err = topology_initial(&node->arena, seeds, count,
-                           (uint32_t)config->number[CONFIG_partitions], &node->topology, &problem);
+    err = topology_initial(&node->arena, seeds, count, (uint32_t)config->number[CONFIG_partitions],
+                           &node->topology, &problem);
     if (err != OK) {
         snprintf(why, why_size, "initial-cluster: %s", problem);
         return err;
     }
-    const struct member *self =
-        topology_member_by_name(&node->topology, config->text[CONFIG_name]);
+    const struct member *self = topology_member_by_name(&node->topology, config->text[CONFIG_name]);
     if (self == NULL) {
         snprintf(why, why_size,
                  "name \"%s\" is not in initial-cluster; give --name one of the names listed there",
@@ -214,8 +217,8 @@ static const char *node_peer_listen_address(const struct node *node)
 static enum err node_open_ports(struct node *node, char *why, size_t why_size)
 {
     const struct config *config = node->config;
-    node->loop = rpc_loop_new(threads_or_default(config->number[CONFIG_grpc_threads]),
-                              node->runtime);
+    node->loop =
+        rpc_loop_new(threads_or_default(config->number[CONFIG_grpc_threads]), node->runtime);
     struct rpc_peers_options peers = {
         .address = node_peer_listen_address(node),
         .loop = node->loop,
@@ -253,8 +256,8 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
     return err;
 }
 
-enum err node_start(struct node *node, const struct config *config, const struct log *log, char *why,
-                    size_t why_size)
+enum err node_start(struct node *node, const struct config *config, const struct log *log,
+                    char *why, size_t why_size)
 {
     *node = (struct node){.config = config, .log = *log, .started_ns = runtime_now_ns()};
     arena_init(&node->arena, NULL, 0);
@@ -282,7 +285,9 @@ enum err node_start(struct node *node, const struct config *config, const struct
     return OK;
 }
 
-/* -- stopping ------------------------------------------------------------------------------------------------- */
+/* -- stopping
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static void node_stop_ports(struct node *node)
 {

@@ -1,4 +1,5 @@
-/* node.h -- one node put together: store, actors, threads, ports. The daemon is this and a main(). */
+/* node.h -- one node put together: store, actors, threads, ports. The daemon is this and a main().
+ */
 #ifndef NODE_NODE_H
 #define NODE_NODE_H
 
@@ -47,12 +48,12 @@ struct node {
     bool posting;
 };
 
-/* Starts everything; the node serves when it returns OK. On an error `why` says what to do, and what was
- * started has been stopped again. */
-enum err node_start(struct node *node, const struct config *config, const struct log *log, char *why,
-                    size_t why_size) MUST_USE;
-/* Drains, makes durable, marks the stop as clean, frees. False: the stop could not be marked clean (the
- * next start takes fresh key epochs, nothing is lost). */
+/* Starts everything; the node serves when it returns OK. On an error `why` says what to do, and
+ * what was started has been stopped again. */
+enum err node_start(struct node *node, const struct config *config, const struct log *log,
+                    char *why, size_t why_size) MUST_USE;
+/* Drains, makes durable, marks the stop as clean, frees. False: the stop could not be marked clean
+ * (the next start takes fresh key epochs, nothing is lost). */
 bool node_stop(struct node *node);
 
 #endif

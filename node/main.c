@@ -1,0 +1,108 @@
+/* coteried: reads its settings, starts a node, waits for signals. */
+#include "node/http.h"
+#include "node/log_sink.h"
+#include "node/node.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#define EXIT_BAD_SETTINGS 2
+
+/* Threads inherit the mask: only this thread takes the signals, by sigwait. */
+static sigset_t block_signals(void)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return signals;
+}
+
+static void reload(struct node *node, struct config *config)
+{
+    char why[512];
+    if (config_reload_log_level(config, why, sizeof why) != OK) {
+        log_write(&node->log, LOG_ERROR, "reload_failed", "why=\"%s\"", why);
+        return;
+    }
+    node->log.level = config->log_level;
+    log_write(&node->log, LOG_INFO, "reloaded", "log_level=%s", log_level_text(config->log_level));
+}
+
+static void announce(const struct node *node)
+{
+    const struct config *config = node->config;
+    fprintf(
+        stdout,
+        "coteried %s: node %s is ready in %llu ms\n  clients  %s\n  peers    %s\n"
+        "  http     %s\n  data     %s\n",
+        COTERIE_VERSION, config->text[CONFIG_name],
+        (unsigned long long)((runtime_now_ns() - node->started_ns) / 1000000u),
+        config->text[CONFIG_client_address], topology_member(&node->topology, node->self)->address,
+        config->text[CONFIG_http_address][0] == '\0' ? "off" : config->text[CONFIG_http_address],
+        config->text[CONFIG_data_dir]);
+    fflush(stdout);
+}
+
+static int run(struct config *config)
+{
+    static struct node node; /* threads hold pointers into it */
+    char why[1024] = "";
+    sigset_t signals = block_signals();
+    /* Threads of gRPC and RocksDB would each keep an arena of their own. */
+    mallopt(M_ARENA_MAX, 2);
+    struct log log = log_sink_stderr(config->log_level, config->text[CONFIG_name]);
+    rpc_library_init(&log);
+    runtime_thread_register();
+    if (config->unknown_variable[0] != '\0')
+        log_write(&log, LOG_WARNING, "unknown_variable",
+                  "name=%s what_now=\"coteried --help lists the settings\"",
+                  config->unknown_variable);
+    if (node_start(&node, config, &log, why, sizeof why) != OK) {
+        fprintf(stderr, "coteried: %s\n", why);
+        return EXIT_FAILURE;
+    }
+    announce(&node);
+    int received = 0;
+    while (sigwait(&signals, &received) == 0 && received == SIGHUP)
+        reload(&node, config);
+    log_write(&node.log, LOG_INFO, "draining", "signal=%d", received);
+    bool clean = node_stop(&node);
+    log_write(&log, LOG_INFO, "stopped", "clean=%s", clean ? "yes" : "no");
+    runtime_thread_unregister();
+    rpc_library_shutdown();
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    struct config config;
+    enum config_action action;
+    char why[1024];
+    if (config_load(argc, argv, &config, &action, why, sizeof why) != OK) {
+        fprintf(stderr, "coteried: %s\n", why);
+        return EXIT_BAD_SETTINGS;
+    }
+    int status = EXIT_SUCCESS;
+    switch (action) {
+    case CONFIG_RUN:
+        status = run(&config);
+        break;
+    case CONFIG_HELP:
+        config_help(stdout);
+        break;
+    case CONFIG_VERSION:
+        printf("coteried %s\n", COTERIE_VERSION);
+        break;
+    case CONFIG_PRINT:
+    case CONFIG_PRINT_ORIGIN:
+        config_print(&config, action == CONFIG_PRINT_ORIGIN, stdout);
+        break;
+    }
+    config_deinit(&config);
+    return status;
+}

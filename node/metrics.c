@@ -1,0 +1,274 @@
+/* /metrics: what Prometheus scrapes. Names follow its conventions: unit last, _total for counters.
+ */
+#include "node/http.h"
+#include "node/node.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+static const char *const operation_texts[RPC_OPERATION_COUNT] = {
+    [RPC_GET] = "get",
+    [RPC_PUT] = "put",
+    [RPC_DELETE] = "delete",
+    [RPC_BATCH_GET] = "batch_get",
+    [RPC_BATCH_WRITE] = "batch_write",
+    [RPC_CLUSTER] = "cluster",
+    [RPC_NULL] = "null",
+};
+
+static const char *const code_texts[17] = {
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+};
+
+static void header(FILE *out, const char *name, const char *type, const char *help)
+{
+    fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void metric(FILE *out, const char *name, const char *type, const char *help, uint64_t value)
+{
+    header(out, name, type, help);
+    fprintf(out, "%s %" PRIu64 "\n", name, value);
+}
+
+static void write_operations(FILE *out, const struct node *node)
+{
+    struct rpc_operation_figures figures[RPC_OPERATION_COUNT];
+    for (int i = 0; i < RPC_OPERATION_COUNT; i++)
+        rpc_server_figures(node->server, (enum rpc_operation)i, &figures[i]);
+    header(out, "coterie_requests_total", "counter", "Client requests by operation and gRPC code.");
+    for (int i = 0; i < RPC_OPERATION_COUNT; i++) {
+        for (int code = 0; code < 17; code++) {
+            if (figures[i].errors[code] != 0 || code == 0)
+                fprintf(out, "coterie_requests_total{operation=\"%s\",code=\"%s\"} %" PRIu64 "\n",
+                        operation_texts[i], code_texts[code], figures[i].errors[code]);
+        }
+    }
+    header(out, "coterie_request_duration_seconds", "histogram",
+           "Time from a request's arrival to its answer.");
+    for (int i = 0; i < RPC_OPERATION_COUNT; i++) {
+        uint64_t total = 0;
+        for (unsigned bucket = 0; bucket + 1 < RPC_LATENCY_BUCKETS; bucket++) {
+            total += figures[i].latency[bucket];
+            fprintf(out,
+                    "coterie_request_duration_seconds_bucket{operation=\"%s\",le=\"%g\"} %" PRIu64
+                    "\n",
+                    operation_texts[i], (double)((uint64_t)16 << bucket) * 1e-6, total);
+        }
+        total += figures[i].latency[RPC_LATENCY_BUCKETS - 1];
+        fprintf(out,
+                "coterie_request_duration_seconds_bucket{operation=\"%s\",le=\"+Inf\"} %" PRIu64
+                "\ncoterie_request_duration_seconds_sum{operation=\"%s\"} %g\n"
+                "coterie_request_duration_seconds_count{operation=\"%s\"} %" PRIu64 "\n",
+                operation_texts[i], total, operation_texts[i],
+                (double)figures[i].latency_ns_total * 1e-9, operation_texts[i], total);
+    }
+    metric(out, "coterie_requests_in_flight", "gauge", "Client requests being worked on.",
+           rpc_server_in_flight(node->server));
+    metric(out, "coterie_requests_refused_total", "counter",
+           "Client requests refused at the door because too many were in flight.",
+           rpc_server_refused(node->server));
+}
+
+static void write_mailboxes(FILE *out, struct node *node)
+{
+    struct mailbox_figures figures[RUNTIME_ACTORS_MAX];
+    size_t count = runtime_mailbox_figures(node->runtime, figures, RUNTIME_ACTORS_MAX);
+    static const struct {
+        const char *name;
+        const char *type;
+        const char *help;
+        size_t offset;
+    } columns[] = {
+        {"coterie_mailbox_depth", "gauge", "Messages waiting.",
+         offsetof(struct mailbox_figures, depth)},
+        {"coterie_mailbox_depth_max", "gauge", "Most messages that ever waited.",
+         offsetof(struct mailbox_figures, depth_max)},
+        {"coterie_mailbox_posted_total", "counter", "Messages posted.",
+         offsetof(struct mailbox_figures, posted)},
+        {"coterie_mailbox_dropped_total", "counter", "Messages dropped because it was full.",
+         offsetof(struct mailbox_figures, dropped)},
+        {"coterie_mailbox_batches_total", "counter", "Drained batches.",
+         offsetof(struct mailbox_figures, drained_batches)},
+        {"coterie_mailbox_wakeups_total", "counter", "Wake-ups of the actor's thread.",
+         offsetof(struct mailbox_figures, wakeups)},
+        {"coterie_mailbox_lost_wakeups_total", "counter",
+         "Waits that ended by time-out and found work; always 0.",
+         offsetof(struct mailbox_figures, park_timeouts_with_work)},
+    };
+    for (size_t column = 0; column < ARRAY_COUNT(columns); column++) {
+        header(out, columns[column].name, columns[column].type, columns[column].help);
+        for (size_t i = 0; i < count; i++) {
+            uint64_t value;
+            memcpy(&value, (const char *)&figures[i] + columns[column].offset, sizeof value);
+            fprintf(out, "%s{actor=\"%s\",index=\"%u\"} %" PRIu64 "\n", columns[column].name,
+                    figures[i].actor_name, figures[i].id.index, value);
+        }
+    }
+}
+
+static void write_store(FILE *out, struct node *node)
+{
+    struct engine_figures figures;
+    engine_figures(node->engine, &figures);
+#define COUNTER(field, help)                                                                       \
+    metric(out, "coterie_store_" #field "_total", "counter", help, figures.field)
+#define GAUGE(field, help) metric(out, "coterie_store_" #field, "gauge", help, figures.field)
+    COUNTER(staged, "Writes staged in the commit log.");
+    COUNTER(reads, "Point reads.");
+    COUNTER(syncs, "Syncs of the commit log.");
+    COUNTER(synced_writes, "Writes made durable by them.");
+    COUNTER(refused, "Writes refused because the store was stalled or out of space.");
+    COUNTER(background_errors, "RocksDB background errors.");
+    GAUGE(partitions_open, "Column families of vnodes.");
+    GAUGE(memtable_bytes, "Memtables, all vnodes.");
+    GAUGE(block_cache_bytes, "Block cache in use.");
+    GAUGE(table_reader_bytes, "Table readers outside the block cache.");
+    GAUGE(sst_bytes, "SSTables on disk.");
+    GAUGE(wal_bytes, "Commit log on disk.");
+    GAUGE(keys_estimate, "Estimated keys, all vnodes.");
+    GAUGE(pending_compaction_bytes, "Bytes that compaction has to rewrite.");
+    GAUGE(running_compactions, "Compactions running.");
+    GAUGE(running_flushes, "Flushes running.");
+    GAUGE(write_stopped, "1 while RocksDB refuses writes.");
+#undef COUNTER
+#undef GAUGE
+    header(out, "coterie_store_sync_seconds_total", "counter", "Time spent in syncs.");
+    fprintf(out, "coterie_store_sync_seconds_total %g\n", (double)figures.sync_ns_total * 1e-9);
+}
+
+static void write_peers(FILE *out, struct node *node)
+{
+    struct rpc_peer_figures figures[MEMBERS_MAX];
+    size_t count = rpc_peers_figures(node->peers, figures, MEMBERS_MAX);
+    static const struct {
+        const char *name;
+        const char *type;
+        const char *help;
+        size_t offset;
+    } columns[] = {
+        {"coterie_peer_messages_sent_total", "counter", "Messages sent.",
+         offsetof(struct rpc_peer_figures, messages_sent)},
+        {"coterie_peer_messages_received_total", "counter", "Messages received.",
+         offsetof(struct rpc_peer_figures, messages_received)},
+        {"coterie_peer_messages_dropped_total", "counter",
+         "Messages dropped: link down or queue full.",
+         offsetof(struct rpc_peer_figures, messages_dropped)},
+        {"coterie_peer_frames_sent_total", "counter", "Frames that carried them.",
+         offsetof(struct rpc_peer_figures, frames_sent)},
+        {"coterie_peer_bytes_sent_total", "counter", "Bytes sent.",
+         offsetof(struct rpc_peer_figures, bytes_sent)},
+        {"coterie_peer_bytes_received_total", "counter", "Bytes received.",
+         offsetof(struct rpc_peer_figures, bytes_received)},
+        {"coterie_peer_queue_bytes", "gauge", "Bytes waiting for the link.",
+         offsetof(struct rpc_peer_figures, queue_bytes)},
+        {"coterie_peer_reconnects_total", "counter", "Times the link was opened again.",
+         offsetof(struct rpc_peer_figures, reconnects)},
+    };
+    header(out, "coterie_peer_connected", "gauge", "1 while the link to the peer is up.");
+    for (size_t i = 0; i < count; i++)
+        fprintf(out, "coterie_peer_connected{peer=\"%s\"} %d\n",
+                topology_member(&node->topology, figures[i].member)->name,
+                figures[i].connected ? 1 : 0);
+    for (size_t column = 0; column < ARRAY_COUNT(columns); column++) {
+        header(out, columns[column].name, columns[column].type, columns[column].help);
+        for (size_t i = 0; i < count; i++) {
+            uint64_t value;
+            memcpy(&value, (const char *)&figures[i] + columns[column].offset, sizeof value);
+            fprintf(out, "%s{peer=\"%s\"} %" PRIu64 "\n", columns[column].name,
+                    topology_member(&node->topology, figures[i].member)->name, value);
+        }
+    }
+}
+
+static void write_actors(FILE *out, struct node *node)
+{
+#define SUM(actors, count, kind, field, help)                                                      \
+    do {                                                                                           \
+        uint64_t sum_ = 0;                                                                         \
+        for (uint32_t i_ = 0; i_ < node->count; i_++)                                              \
+            sum_ += counter_get(&kind##_figures(node->actors[i_])->field);                         \
+        metric(out, "coterie_" #kind "_" #field "_total", "counter", help, sum_);                  \
+    } while (0)
+#define COORDINATOR(field, help) SUM(coordinators, coordinator_count, coordinator, field, help)
+#define REPLICA(field, help)     SUM(replicas, replica_count, replica, field, help)
+#define GOSSIP(field, help)                                                                        \
+    metric(out, "coterie_gossip_" #field "_total", "counter", help,                                \
+           counter_get(&gossip_figures(node->gossip)->field))
+    COORDINATOR(gets, "Reads begun.");
+    COORDINATOR(puts, "Writes begun.");
+    COORDINATOR(forwarded, "Writes passed on to a replica.");
+    COORDINATOR(taken_over, "Writes taken over from a node without a replica.");
+    COORDINATOR(read_differed, "Quorum reads whose replicas differed.");
+    COORDINATOR(read_repairs, "Replicas repaired before an answer.");
+    COORDINATOR(read_late, "Reads that asked more replicas because some were late.");
+    COORDINATOR(timeouts, "Requests that ran into their deadline.");
+    COORDINATOR(unavailable, "Requests with too few live replicas.");
+    COORDINATOR(answers_late, "Replica answers to requests that had ended.");
+    COORDINATOR(corrupt, "Records from replicas that failed their checksum.");
+    REPLICA(minted, "Writes coordinated here.");
+    REPLICA(merged, "States merged that changed something.");
+    REPLICA(merged_same, "States merged that brought nothing new.");
+    REPLICA(read, "Replica reads.");
+    REPLICA(epochs_drawn, "Fresh key epochs.");
+    REPLICA(amnesia, "Own writes met that this replica had forgotten.");
+    REPLICA(corrupt, "Records that failed their checksum.");
+    REPLICA(read_errors, "Reads that the store could not answer.");
+    REPLICA(overloaded, "Requests refused by a full store or queue.");
+    REPLICA(siblings_refused, "Writes refused because of too many siblings.");
+    REPLICA(clock_refused, "Writes refused because their timestamp was too far ahead.");
+    GOSSIP(rounds, "Gossip rounds.");
+    GOSSIP(convictions, "Peers that went down.");
+    GOSSIP(revivals, "Peers that came back.");
+    GOSSIP(self_doubts, "Rounds without convictions after a pause of this process.");
+    GOSSIP(views, "Views published.");
+#undef SUM
+#undef COORDINATOR
+#undef REPLICA
+#undef GOSSIP
+}
+
+char *metrics_text(struct node *node)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    CHECK(out != NULL);
+    header(out, "coterie_info", "gauge", "Constant 1; who this is.");
+    fprintf(out, "coterie_info{version=\"%s\",node=\"%s\"} 1\n", COTERIE_VERSION,
+            node->config->text[CONFIG_name]);
+    metric(out, "coterie_uptime_seconds", "gauge", "Since the start.",
+           (runtime_now_ns() - node->started_ns) / 1000000000u);
+    metric(out, "coterie_generation", "counter", "Starts of this node.", node->boot.generation);
+    struct view *view = runtime_view_ref(node->runtime);
+    header(out, "coterie_member_alive", "gauge", "1 while this node believes the member is alive.");
+    for (uint32_t i = 0; i < view->topology.member_count; i++)
+        fprintf(out, "coterie_member_alive{member=\"%s\"} %d\n", view->topology.members[i].name,
+                view_alive(view, view->topology.members[i].number) ? 1 : 0);
+    metric(out, "coterie_topology_epoch", "gauge", "Epoch of the topology document.",
+           view->topology.epoch);
+    view_unref(view);
+    write_operations(out, node);
+    write_mailboxes(out, node);
+    write_actors(out, node);
+    write_store(out, node);
+    write_peers(out, node);
+    fclose(out);
+    return text;
+}
