@@ -212,11 +212,15 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
         .flags = request->flags,
         .value = request->value,
     };
+    /* In a lww keyspace the write replaces what this replica holds and nothing else, whatever the
+     * client has seen: covering a later stamp that was never here would leave no value at all
+     * (version.h). */
+    bool lww = (mint->policy & POLICY_LWW) != 0;
+    const struct clock *covers = request->has_context && !lww ? &context : NULL;
     struct dot dot;
-    struct version_set set =
-        version_set_put(&replica->scratch, &state->set, request->has_context ? &context : NULL,
-                        replica->options.self, epoch, &version, &dot);
-    if ((mint->policy & POLICY_LWW) != 0)
+    struct version_set set = version_set_put(&replica->scratch, &state->set, covers,
+                                             replica->options.self, epoch, &version, &dot);
+    if (lww)
         set = version_set_last_writer_wins(&replica->scratch, &set);
     if (set.count > SIBLINGS_MAX && set.count > state->set.count) {
         counter_add(&replica->figures.siblings_refused, 1);
@@ -227,8 +231,7 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
         counter_add(&replica->figures.siblings_warned, 1);
     done->record = record_encode(answer_arena, request->keyspace_id, request->key, &set);
     done->sibling_count = set.count;
-    struct clock covered = version_set_put_context(
-        &replica->scratch, request->has_context ? &context : NULL, &state->set, dot);
+    struct clock covered = version_set_put_context(&replica->scratch, covers, &state->set, dot);
     struct writer writer;
     writer_init(&writer, answer_arena, 64);
     clock_encode(&writer, &covered);
@@ -308,7 +311,8 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
     struct arena *scratch = &replica->scratch;
     enum err err = record_decode(scratch, write->keyspace_id, write->key, write->record, &incoming);
     if (err != OK) {
-        counter_add(&replica->figures.corrupt, 1);
+        if (err == ERR_CORRUPT)
+            counter_add(&replica->figures.corrupt, 1);
         return err;
     }
     err = replica_check_timestamps(replica, ctx, write, &incoming);
