@@ -1,0 +1,213 @@
+/* The two tables that everything else follows. */
+#include "cli/cli.h"
+
+#define LEVELS "ONE QUORUM ALL LOCAL_ONE LOCAL_QUORUM EACH_QUORUM"
+
+const struct cli_option cli_options[OPTION_COUNT] = {
+    [OPTION_ENDPOINTS] = {"endpoints", 0, "HOST:PORT,...", NULL,
+                          "nodes to ask; the next one is tried when one cannot be reached "
+                          "(also COTERIE_ENDPOINTS; default 127.0.0.1:7700)"},
+    [OPTION_OUTPUT] = {"output", 'o', "table|json", "table json",
+                       "how to print results (default table)"},
+    [OPTION_DEADLINE_MS] = {"deadline-ms", 0, "N", NULL,
+                            "give up a request after N ms, 1 to 60000 (default 5000)"},
+    [OPTION_VERBOSE] = {"verbose", 'v', NULL, NULL, "say on stderr who answered"},
+    [OPTION_HELP] = {"help", 'h', NULL, NULL, "this help"},
+    [OPTION_VERSION] = {"version", 0, NULL, NULL, "the version of this program"},
+    [OPTION_KEYSPACE] = {"keyspace", 'k', "NAME", NULL, "the keyspace (default \"default\")"},
+    [OPTION_CONSISTENCY] = {"consistency", 'c', "LEVEL", LEVELS,
+                            "ONE, QUORUM, ALL, LOCAL_ONE, LOCAL_QUORUM or EACH_QUORUM "
+                            "(default: the keyspace's)"},
+    [OPTION_R] = {"r", 0, "N", NULL, "replicas that must answer, instead of a level"},
+    [OPTION_W] = {"w", 0, "N", NULL, "replicas that must acknowledge, instead of a level"},
+    [OPTION_TTL] = {"ttl", 0, "TIME", NULL,
+                    "the value reads as deleted after this time: 500ms, 30s, 5m, 2h, 7d"},
+    [OPTION_FILE] = {"file", 'f', "FILE", "@file", "take the value from FILE"},
+    [OPTION_CONTEXT] = {"context", 0, "BASE64|@FILE", "@file",
+                        "replace exactly what the get that gave this context has read"},
+    [OPTION_CONTEXT_OUT] = {"context-out", 0, "FILE", "@file",
+                            "write the context (base64) to FILE"},
+    [OPTION_KEY_BASE64] = {"key-base64", 0, NULL, NULL, "keys are given in base64"},
+    [OPTION_KEYS] = {"keys", 0, "FILE", "@file", "the file with the keys, one a line ('-': stdin)"},
+    [OPTION_BATCH] = {"batch", 0, "N", NULL, "items in one request, 1 to 1000 (default 100)"},
+    [OPTION_IN_FLIGHT] = {"in-flight", 0, "N", NULL,
+                          "requests outstanding at once, 1 to 64 (default 8)"},
+    [OPTION_N] = {"n", 0, "N|DC=N,...", NULL,
+                  "replicas in each data centre (default 3), or per data centre: eu=3,us=2"},
+    [OPTION_MODE] = {"mode", 0, "MODE", "available consistent",
+                     "available (always takes writes, the default) or consistent (linearizable)"},
+    [OPTION_CONFLICT] =
+        {"conflict", 0, "POLICY", "siblings lww",
+         "siblings (keep concurrent writes, the default) or lww (last writer wins)"},
+    [OPTION_DURABILITY] =
+        {"durability", 0, "WHEN", "fsync periodic",
+         "fsync (acknowledged is on disk, the default) or periodic (within 100 ms)"},
+    [OPTION_READ_CONSISTENCY] = {"read-consistency", 0, "LEVEL", LEVELS,
+                                 "default level of reads (QUORUM)"},
+    [OPTION_WRITE_CONSISTENCY] = {"write-consistency", 0, "LEVEL", LEVELS,
+                                  "default level of writes (QUORUM)"},
+    [OPTION_YES] = {"yes", 'y', NULL, NULL, "do not ask"},
+};
+
+#define KEY_OPTIONS (OPTION_BIT(KEYSPACE) | OPTION_BIT(KEY_BASE64) | OPTION_BIT(CONSISTENCY))
+
+const struct cli_command cli_commands[] = {
+    {.name = "get",
+     .arguments = "KEY",
+     .words_min = 1,
+     .words_max = 1,
+     .options = KEY_OPTIONS | OPTION_BIT(R) | OPTION_BIT(CONTEXT_OUT),
+     .summary = "print the value of a key",
+     .details =
+         "Prints the bytes of the value as they are (a newline is added only on a terminal). "
+         "Writes\n"
+         "that did not know of each other are all kept: such siblings are printed one after the\n"
+         "other, each under a line \"--- sibling 1 of 2, ... ---\", and the context follows on "
+         "stderr;\n"
+         "settle them with a put that carries the context. With -o json: values as base64 and, "
+         "where\n"
+         "they are UTF-8, as text, and the context. Exit 3 when there is no value.",
+     .examples = "coterie get greeting\n"
+                 "coterie get greeting --consistency ALL -o json\n"
+                 "coterie get greeting --context-out ctx",
+     .run = cli_run_get},
+    {.name = "put",
+     .arguments = "KEY VALUE | KEY - | KEY --file FILE",
+     .words_min = 1,
+     .words_max = 2,
+     .options = KEY_OPTIONS | OPTION_BIT(W) | OPTION_BIT(TTL) | OPTION_BIT(FILE) |
+                OPTION_BIT(CONTEXT) | OPTION_BIT(CONTEXT_OUT),
+     .summary = "write a value",
+     .details =
+         "The value is the argument, stdin ('-'), or a file. Without a context the put replaces\n"
+         "what the cluster holds; with the context of a get it replaces exactly what that get\n"
+         "has read, and what was written meanwhile stays as a sibling.",
+     .examples = "coterie put greeting 'hello, world'\n"
+                 "echo hello | coterie put greeting -\n"
+                 "coterie put photo --file photo.jpg --ttl 7d\n"
+                 "coterie put greeting merged --context @ctx",
+     .run = cli_run_put},
+    {.name = "del",
+     .arguments = "KEY",
+     .words_min = 1,
+     .words_max = 1,
+     .options = KEY_OPTIONS | OPTION_BIT(W) | OPTION_BIT(CONTEXT) | OPTION_BIT(CONTEXT_OUT),
+     .summary = "delete a key",
+     .details = "Exits 0 also when there was nothing. --context works as for put.",
+     .examples = "coterie del greeting\ncoterie del greeting --context @ctx",
+     .run = cli_run_delete},
+    {.name = "import",
+     .arguments = "[FILE|-]",
+     .words_max = 1,
+     .word_values = "@file",
+     .options = OPTION_BIT(KEYSPACE) | OPTION_BIT(CONSISTENCY) | OPTION_BIT(W) | OPTION_BIT(TTL) |
+                OPTION_BIT(BATCH) | OPTION_BIT(IN_FLIGHT),
+     .summary = "write many keys from JSON lines",
+     .details =
+         "One object a line, from FILE or stdin: {\"key\": ..., \"value\": ...}; key_base64 and\n"
+         "value_base64 instead for what is not text; ttl_ms if the key is to expire. Lines are\n"
+         "written in batches, several at once, in no particular order: a key that stands in the "
+         "file\n"
+         "twice may end with either value. What the cluster refuses for now, or leaves open, is\n"
+         "written again with growing pauses (8 times at most); what fails is told with its line "
+         "number.\n"
+         "Exit 1 when a line failed, 4 when the cluster stayed unavailable and the import stopped.",
+     .examples = "coterie import records.jsonl\n"
+                 "zcat records.jsonl.gz | coterie import --keyspace packages --in-flight 16",
+     .run = cli_run_import},
+    {.name = "export",
+     .arguments = "[--keys FILE]",
+     .options =
+         KEY_OPTIONS | OPTION_BIT(R) | OPTION_BIT(KEYS) | OPTION_BIT(BATCH) | OPTION_BIT(IN_FLIGHT),
+     .summary = "print the values of given keys as JSON lines",
+     .details =
+         "Reads keys, one a line, from --keys FILE or stdin, and prints lines that import takes, "
+         "in the\n"
+         "order of the keys. It does not list keys by itself: this version of the API has no "
+         "scan,\n"
+         "so the keys have to come from you. Keys with siblings are printed with all of them, as\n"
+         "{\"key\": ..., \"siblings\": [...]}; import refuses such lines until one is chosen.\n"
+         "Exit 3 when a key has no value, 1 when one could not be read.",
+     .examples = "coterie export --keys keys.txt > records.jsonl\n"
+                 "cut -f1 index.tsv | coterie export --keyspace packages",
+     .run = cli_run_export},
+    {.name = "status",
+     .arguments = "",
+     .summary = "the cluster in short, and what is wrong with it",
+     .details = "As the asked node sees it. Exit 5 when a node is down.",
+     .examples = "coterie status\ncoterie status -o json",
+     .run = cli_run_status},
+    {.name = "nodes",
+     .arguments = "",
+     .summary = "the nodes, whether they are alive, and their share of the ring",
+     .examples = "coterie nodes\ncoterie --endpoints n2:7700 nodes -o json",
+     .run = cli_run_nodes},
+    {.name = "ring",
+     .arguments = "",
+     .options = OPTION_BIT(KEYSPACE),
+     .summary = "which nodes hold which partition",
+     .details = "Replicas in order of preference; what follows after '|' are the fallbacks.",
+     .examples = "coterie ring\ncoterie ring --keyspace packages -o json",
+     .run = cli_run_ring},
+    {.name = "health",
+     .arguments = "",
+     .summary = "ask every endpoint whether it serves",
+     .details = "By grpc.health.v1. Exit 0 when all serve, 4 when none can be reached, else 5.",
+     .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 health",
+     .run = cli_run_health},
+    {.name = "keyspace create",
+     .arguments = "NAME",
+     .words_min = 1,
+     .words_max = 1,
+     .options = OPTION_BIT(N) | OPTION_BIT(MODE) | OPTION_BIT(CONFLICT) | OPTION_BIT(DURABILITY) |
+                OPTION_BIT(READ_CONSISTENCY) | OPTION_BIT(WRITE_CONSISTENCY),
+     .summary = "make a keyspace with a policy of its own",
+     .details = "Exit 6 when it exists already.",
+     .examples = "coterie keyspace create sessions --n 3 --conflict lww --durability periodic\n"
+                 "coterie keyspace create orders --n eu=3,us=2 --write-consistency LOCAL_QUORUM",
+     .run = cli_run_keyspace_create},
+    {.name = "keyspace list",
+     .arguments = "",
+     .summary = "all keyspaces",
+     .examples = "coterie keyspace list",
+     .run = cli_run_keyspace_list},
+    {.name = "keyspace describe",
+     .arguments = "NAME",
+     .words_min = 1,
+     .words_max = 1,
+     .summary = "the policy of one keyspace",
+     .examples = "coterie keyspace describe default -o json",
+     .run = cli_run_keyspace_describe},
+    {.name = "keyspace drop",
+     .arguments = "NAME",
+     .words_min = 1,
+     .words_max = 1,
+     .options = OPTION_BIT(YES),
+     .summary = "remove a keyspace and all of its data",
+     .details = "Asks for the name again on a terminal; elsewhere it needs --yes.",
+     .examples = "coterie keyspace drop sessions --yes",
+     .run = cli_run_keyspace_drop},
+    {.name = "completion",
+     .arguments = "bash|zsh|fish",
+     .words_min = 1,
+     .words_max = 1,
+     .word_values = "bash zsh fish",
+     .summary = "print a completion script for a shell",
+     .examples = "source <(coterie completion bash)\n"
+                 "coterie completion zsh > \"${fpath[1]}/_coterie\"\n"
+                 "coterie completion fish > ~/.config/fish/completions/coterie.fish",
+     .run = cli_run_completion},
+    {.name = "version",
+     .arguments = "",
+     .summary = "the version of this program",
+     .examples = "coterie version",
+     .run = cli_run_version},
+    {.name = "help",
+     .arguments = "[COMMAND]",
+     .words_max = 2,
+     .summary = "how to use a command",
+     .examples = "coterie help put\ncoterie help keyspace create",
+     .run = cli_run_help},
+};
+
+const size_t cli_command_count = ARRAY_COUNT(cli_commands);

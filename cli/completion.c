@@ -1,0 +1,223 @@
+/* Completion scripts, written from the two tables. */
+#include "cli/cli.h"
+
+/* Calls `each` with every first word once: "get", "put", "keyspace", ... */
+static void each_first_word(void (*each)(const char *word, size_t size,
+                                         const struct cli_command *command))
+{
+    for (size_t i = 0; i < cli_command_count; i++) {
+        const char *name = cli_commands[i].name;
+        size_t size = strcspn(name, " ");
+        bool seen = i > 0 && strncmp(cli_commands[i - 1].name, name, size) == 0 &&
+                    cli_commands[i - 1].name[size] == ' ';
+        if (!seen)
+            each(name, size, &cli_commands[i]);
+    }
+}
+
+static void print_first_word(const char *word, size_t size, const struct cli_command *command)
+{
+    (void)command;
+    printf(" %.*s", (int)size, word);
+}
+
+static void print_option_words(uint64_t mask)
+{
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if ((mask & (1ull << i)) != 0)
+            printf(" --%s", cli_options[i].name);
+    }
+}
+
+/* "--file|-f" */
+static void print_option_pattern(const struct cli_option *option)
+{
+    printf("--%s", option->name);
+    if (option->letter != 0)
+        printf("|-%c", option->letter);
+}
+
+static void print_second_words(const char *first, size_t size)
+{
+    for (size_t i = 0; i < cli_command_count; i++) {
+        if (strncmp(cli_commands[i].name, first, size) == 0 && cli_commands[i].name[size] == ' ')
+            printf(" %s", cli_commands[i].name + size + 1);
+    }
+}
+
+static void print_second_case(const char *word, size_t size, const struct cli_command *command)
+{
+    if (command->name[size] != ' ')
+        return;
+    printf("        '%.*s') words='", (int)size, word);
+    print_second_words(word, size);
+    puts("' ;;");
+}
+
+/* The part that bash and zsh share: which command stands there, and what can follow. */
+static void print_cases(const char *words_name, const char *end, const char *first_index)
+{
+    printf("    for ((i = %s; i < %s; i++)); do\n        case ${%s[i]} in\n            ",
+           first_index, end, words_name);
+    bool first = true;
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if (cli_options[i].argument == NULL)
+            continue;
+        fputs(first ? "" : "|", stdout);
+        print_option_pattern(&cli_options[i]);
+        first = false;
+    }
+    printf(") ((i++)) ;;\n            -?*) ;;\n"
+           "            *) command=\"${command:+$command }${%s[i]}\" ;;\n        esac\n    done\n",
+           words_name);
+    puts("    case $previous in");
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        const struct cli_option *option = &cli_options[i];
+        if (option->argument == NULL)
+            continue;
+        fputs("        ", stdout);
+        print_option_pattern(option);
+        if (option->values == NULL)
+            puts(") return ;;");
+        else if (strcmp(option->values, "@file") == 0)
+            puts(") _coterie_files; return ;;");
+        else
+            printf(") _coterie_words '%s'; return ;;\n", option->values);
+    }
+    puts("    esac\n    case $command in");
+    printf("        '') words='");
+    each_first_word(print_first_word);
+    print_option_words(OPTIONS_GLOBAL);
+    puts("' ;;");
+    each_first_word(print_second_case);
+    for (size_t i = 0; i < cli_command_count; i++) {
+        const struct cli_command *command = &cli_commands[i];
+        printf("        '%s'|'%s '*) words='", command->name, command->name);
+        print_option_words(command->options | OPTIONS_GLOBAL);
+        if (command->word_values != NULL && command->word_values[0] != '@')
+            printf(" %s", command->word_values);
+        printf("'%s ;;\n", command->word_values != NULL && command->word_values[0] == '@'
+                               ? "; _coterie_files"
+                               : "");
+    }
+    puts("    esac\n    _coterie_words \"$words\"\n}");
+}
+
+static void completion_bash(void)
+{
+    puts("# bash completion for coterie: source <(coterie completion bash)\n"
+         "_coterie_words() { COMPREPLY+=($(compgen -W \"$1\" -- \"$current\")); }\n"
+         "_coterie_files() { compopt -o filenames; COMPREPLY+=($(compgen -f -- \"$current\")); }\n"
+         "_coterie() {\n"
+         "    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}\n"
+         "    local command='' words='' i\n    COMPREPLY=()");
+    print_cases("COMP_WORDS", "COMP_CWORD", "1");
+    puts("complete -F _coterie coterie");
+}
+
+static void completion_zsh(void)
+{
+    puts("#compdef coterie\n"
+         "_coterie_words() { compadd -- ${=1}; }\n"
+         "_coterie_files() { _files; }\n"
+         "_coterie() {\n"
+         "    local -a line\n    line=(\"${words[@]}\")\n"
+         "    local current=${line[CURRENT]} previous=${line[CURRENT-1]}\n"
+         "    local command='' i\n    local words=''");
+    print_cases("line", "CURRENT", "2");
+    puts("compdef _coterie coterie");
+}
+
+/* Single quotes for fish. */
+static void print_quoted(const char *text)
+{
+    putchar('\'');
+    for (; *text != '\0'; text++) {
+        if (*text == '\'' || *text == '\\')
+            putchar('\\');
+        putchar(*text);
+    }
+    putchar('\'');
+}
+
+static void fish_option(const struct cli_option *option, const char *condition)
+{
+    printf("complete -c coterie -n '%s' -l %s", condition, option->name);
+    if (option->letter != 0)
+        printf(" -s %c", option->letter);
+    if (option->argument != NULL && option->values != NULL &&
+        strcmp(option->values, "@file") == 0) {
+        fputs(" -r -F", stdout);
+    } else if (option->argument != NULL) {
+        fputs(" -x", stdout);
+        if (option->values != NULL)
+            printf(" -a '%s'", option->values);
+    }
+    fputs(" -d ", stdout);
+    print_quoted(option->help);
+    putchar('\n');
+}
+
+static void fish_first_word(const char *word, size_t size, const struct cli_command *command)
+{
+    printf("complete -c coterie -n __fish_use_subcommand -a %.*s -d ", (int)size, word);
+    if (command->name[size] == ' ')
+        printf("'commands about a %.*s'\n", (int)size, word);
+    else {
+        print_quoted(command->summary);
+        putchar('\n');
+    }
+}
+
+static void completion_fish(void)
+{
+    puts("# fish completion for coterie\ncomplete -c coterie -f");
+    each_first_word(fish_first_word);
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if ((OPTIONS_GLOBAL & (1ull << i)) != 0)
+            fish_option(&cli_options[i], "true");
+    }
+    for (size_t i = 0; i < cli_command_count; i++) {
+        const struct cli_command *command = &cli_commands[i];
+        char condition[160];
+        size_t size = strcspn(command->name, " ");
+        if (command->name[size] == ' ') {
+            const char *second = command->name + size + 1;
+            printf("complete -c coterie -n '__fish_seen_subcommand_from %.*s; and not "
+                   "__fish_seen_subcommand_from",
+                   (int)size, command->name);
+            print_second_words(command->name, size);
+            printf("' -a %s -d ", second);
+            print_quoted(command->summary);
+            putchar('\n');
+            snprintf(condition, sizeof condition,
+                     "__fish_seen_subcommand_from %.*s; and __fish_seen_subcommand_from %s",
+                     (int)size, command->name, second);
+        } else {
+            snprintf(condition, sizeof condition, "__fish_seen_subcommand_from %s", command->name);
+        }
+        if (command->word_values != NULL && command->word_values[0] == '@')
+            printf("complete -c coterie -n '%s' -F\n", condition);
+        else if (command->word_values != NULL)
+            printf("complete -c coterie -n '%s' -a '%s'\n", condition, command->word_values);
+        for (int j = 0; j < OPTION_COUNT; j++) {
+            if ((command->options & (1ull << j)) != 0)
+                fish_option(&cli_options[j], condition);
+        }
+    }
+}
+
+enum cli_exit cli_run_completion(struct cli *cli)
+{
+    const char *shell = cli->words[0];
+    if (strcmp(shell, "bash") == 0)
+        completion_bash();
+    else if (strcmp(shell, "zsh") == 0)
+        completion_zsh();
+    else if (strcmp(shell, "fish") == 0)
+        completion_fish();
+    else
+        return cli_usage_error(cli, "there is no completion for '%s'; bash, zsh and fish have one",
+                               shell);
+    return CLI_OK;
+}

@@ -1,0 +1,206 @@
+#include "cli/output.h"
+
+#include "cli/base64.h"
+
+#include <errno.h>
+#include <time.h>
+
+#define CONTEXT_FILE_BYTES_MAX (64u * 1024)
+
+void table_init(struct table *table, struct arena *arena, const char *const *titles)
+{
+    *table = (struct table){.arena = arena};
+    while (titles[table->columns] != NULL)
+        table->columns++;
+    CHECK_U64(table->columns, <=, TABLE_COLUMNS_MAX);
+    table_row(table, titles);
+}
+
+void table_row(struct table *table, const char *const *cells)
+{
+    if (table->rows == table->capacity) {
+        uint32_t capacity = table->capacity == 0 ? 16 : 2 * table->capacity;
+        const char *(*grown)[TABLE_COLUMNS_MAX] =
+            arena_alloc(table->arena, capacity * sizeof *grown);
+        if (table->rows > 0)
+            memcpy(grown, table->cells, table->rows * sizeof *grown);
+        table->cells = grown;
+        table->capacity = capacity;
+    }
+    for (uint32_t i = 0; i < table->columns; i++)
+        table->cells[table->rows][i] = cells[i];
+    table->rows++;
+}
+
+void table_print(const struct table *table)
+{
+    int widths[TABLE_COLUMNS_MAX] = {0};
+    for (uint32_t i = 0; i < table->rows; i++) {
+        for (uint32_t j = 0; j < table->columns; j++) {
+            int width = (int)strlen(table->cells[i][j]);
+            if (width > widths[j])
+                widths[j] = width;
+        }
+    }
+    for (uint32_t i = 0; i < table->rows; i++) {
+        for (uint32_t j = 0; j + 1 < table->columns; j++)
+            printf("%-*s  ", widths[j], table->cells[i][j]);
+        puts(table->cells[i][table->columns - 1]);
+    }
+}
+
+void output_json(json_t *value)
+{
+    json_dumpf(value, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(value);
+}
+
+void output_json_bytes(json_t *object, const char *name, struct bytes bytes, struct arena *arena)
+{
+    json_t *text = json_stringn(bytes.size == 0 ? "" : (const char *)bytes.data, bytes.size);
+    if (text != NULL) {
+        json_object_set_new(object, name, text);
+        return;
+    }
+    json_object_set_new(object, arena_printf(arena, "%s_base64", name),
+                        json_string(base64_encode(arena, bytes)));
+}
+
+json_t *output_json_names(char *const *names, size_t count)
+{
+    json_t *array = json_array();
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(array, json_string(names[i]));
+    return array;
+}
+
+const char *output_names(struct arena *arena, char *const *names, size_t count)
+{
+    const char *all = "";
+    for (size_t i = 0; i < count; i++)
+        all = arena_printf(arena, "%s%s%s", all, i == 0 ? "" : ", ", names[i]);
+    return all;
+}
+
+const char *output_time(struct arena *arena, uint64_t time_ms)
+{
+    time_t seconds = (time_t)(time_ms / 1000);
+    struct tm parts;
+    char text[64];
+    if (gmtime_r(&seconds, &parts) == NULL ||
+        strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &parts) == 0)
+        return arena_printf(arena, "%llu ms", (unsigned long long)time_ms);
+    return arena_printf(arena, "%s.%03u UTC", text, (unsigned)(time_ms % 1000));
+}
+
+static const char *const levels[] = {"DEFAULT",   "ONE",          "QUORUM",      "ALL",
+                                     "LOCAL_ONE", "LOCAL_QUORUM", "EACH_QUORUM", NULL};
+
+const char *output_level(int consistency)
+{
+    return consistency >= 0 && (size_t)consistency < ARRAY_COUNT(levels) - 1 ? levels[consistency]
+                                                                             : "?";
+}
+
+const char *output_key(struct arena *arena, struct bytes key)
+{
+    bool cut = key.size > 64;
+    char *text = arena_string(arena, bytes_of(key.data, cut ? 64 : key.size));
+    for (size_t i = 0; i < (cut ? 64 : key.size); i++) {
+        if ((uint8_t)text[i] < ' ' || text[i] == 127)
+            text[i] = '?';
+    }
+    return cut ? arena_printf(arena, "%s...", text) : text;
+}
+
+bool input_read_all(const char *path, size_t max, struct arena *arena, struct bytes *ret_bytes)
+{
+    bool is_stdin = strcmp(path, "-") == 0;
+    FILE *file = is_stdin ? stdin : fopen(path, "rb");
+    if (file == NULL) {
+        cli_note("cannot open %s: %s", path, strerror(errno));
+        return false;
+    }
+    size_t capacity = 4096, size = 0;
+    uint8_t *data = arena_alloc(arena, capacity);
+    for (;;) {
+        size += fread(data + size, 1, capacity - size, file);
+        if (size < capacity || size > max)
+            break;
+        uint8_t *grown = arena_alloc(arena, 2 * capacity);
+        memcpy(grown, data, size);
+        data = grown;
+        capacity *= 2;
+    }
+    bool failed = ferror(file) != 0;
+    if (failed)
+        cli_note("cannot read %s: %s", path, strerror(errno));
+    else if (size > max)
+        cli_note("%s is larger than %zu bytes, the limit", path, max);
+    if (!is_stdin)
+        fclose(file);
+    if (failed || size > max)
+        return false;
+    *ret_bytes = bytes_of(data, size);
+    return true;
+}
+
+enum cli_exit input_key(struct cli *cli, const char *text, struct bytes *ret_key)
+{
+    struct bytes key = bytes_of_string(text);
+    if (cli->options[OPTION_KEY_BASE64] != NULL &&
+        base64_decode(&cli->arena, bytes_of_string(text), &key) != OK)
+        return cli_usage_error(cli, "the key '%.80s' is not base64", text);
+    if (key.size == 0)
+        return cli_usage_error(cli, "the key is empty; keys have 1 to 4096 bytes");
+    *ret_key = key;
+    return CLI_OK;
+}
+
+enum cli_exit input_context(struct cli *cli, struct bytes *ret_context)
+{
+    const char *option = cli->options[OPTION_CONTEXT];
+    *ret_context = (struct bytes){0};
+    if (option == NULL)
+        return CLI_OK;
+    struct bytes text = bytes_of_string(option);
+    if (option[0] == '@' && !input_read_all(option + 1, CONTEXT_FILE_BYTES_MAX, &cli->arena, &text))
+        return CLI_USAGE;
+    while (text.size > 0 && strchr(" \t\r\n", text.data[text.size - 1]) != NULL)
+        text.size--;
+    if (base64_decode(&cli->arena, text, ret_context) != OK)
+        return cli_usage_error(cli, "--context is not base64; hand over what a get gave "
+                                    "(--context-out FILE, then --context @FILE)");
+    return CLI_OK;
+}
+
+enum cli_exit input_level_of(const struct cli *cli, enum cli_option_id id,
+                             Coterie__V1__Consistency *ret_level)
+{
+    int level = 0;
+    enum cli_exit exit = cli_option_choice(cli, id, levels + 1, &level);
+    if (exit == CLI_OK && cli->options[id] != NULL)
+        *ret_level = (Coterie__V1__Consistency)(level + 1);
+    return exit;
+}
+
+enum cli_exit input_level(const struct cli *cli, enum cli_option_id explicit_id,
+                          Coterie__V1__Consistency *ret_level, uint32_t *ret_replicas)
+{
+    uint64_t replicas = 0;
+    enum cli_exit exit = input_level_of(cli, OPTION_CONSISTENCY, ret_level);
+    if (exit == CLI_OK)
+        exit = cli_option_u64(cli, explicit_id, 1, 56, &replicas);
+    if (exit == CLI_OK && replicas != 0 && cli->options[OPTION_CONSISTENCY] != NULL)
+        return cli_usage_error(cli, "--consistency and --%s say the same; give one of them",
+                               cli_options[explicit_id].name);
+    *ret_replicas = (uint32_t)replicas;
+    return exit;
+}
+
+char *input_keyspace(const struct cli *cli)
+{
+    const char *name = cli->options[OPTION_KEYSPACE];
+    return (char *)(uintptr_t)(name == NULL ? "" : name);
+}

@@ -1,0 +1,238 @@
+/* status, nodes, ring, health */
+#include "cli/cli.h"
+#include "cli/output.h"
+#include "coterie/v1/cluster.pb-c.h"
+#include "grpc/health/v1/health.pb-c.h"
+
+#define SERVICE "/coterie.v1.Cluster/"
+
+static const char *duration(struct arena *arena, uint64_t ms)
+{
+    uint64_t s = ms / 1000;
+    if (s < 60)
+        return arena_printf(arena, "%llu.%03llu s", (unsigned long long)s,
+                            (unsigned long long)(ms % 1000));
+    if (s < 86400)
+        return arena_printf(arena, "%llu:%02llu:%02llu h", (unsigned long long)(s / 3600),
+                            (unsigned long long)(s / 60 % 60), (unsigned long long)(s % 60));
+    return arena_printf(arena, "%llu d %llu h", (unsigned long long)(s / 86400),
+                        (unsigned long long)(s / 3600 % 24));
+}
+
+static void print_status(struct cli *cli, const Coterie__V1__StatusResponse *status)
+{
+    printf("cluster     %s\n", status->cluster_id);
+    printf("health      %s\n", status->healthy ? "healthy" : "NOT HEALTHY");
+    printf("nodes       %u of %u alive\n", status->nodes_alive, status->nodes_total);
+    printf("partitions  %u, topology epoch %llu\n", status->partitions,
+           (unsigned long long)status->epoch);
+    printf("keyspaces   %u\n", status->keyspaces);
+    printf("asked       %s, version %s, up %s\n", status->node, status->version,
+           duration(&cli->arena, status->uptime_ms));
+    for (size_t i = 0; i < status->n_problems; i++)
+        printf("problem     %s\n", status->problems[i]);
+}
+
+enum cli_exit cli_run_status(struct cli *cli)
+{
+    enum cli_exit exit = CLI_OK;
+    Coterie__V1__StatusRequest request = COTERIE__V1__STATUS_REQUEST__INIT;
+    Coterie__V1__StatusResponse *status = (Coterie__V1__StatusResponse *)cli_call(
+        cli, SERVICE "Status", &request.base, &coterie__v1__status_response__descriptor, false,
+        &exit);
+    if (status == NULL)
+        return exit;
+    if (cli->json)
+        output_json(json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:I, s:o}",
+                              "cluster_id", status->cluster_id, "healthy", (int)status->healthy,
+                              "nodes_total", (json_int_t)status->nodes_total, "nodes_alive",
+                              (json_int_t)status->nodes_alive, "epoch", (json_int_t)status->epoch,
+                              "partitions", (json_int_t)status->partitions, "keyspaces",
+                              (json_int_t)status->keyspaces, "node", status->node, "version",
+                              status->version, "uptime_ms", (json_int_t)status->uptime_ms,
+                              "problems", output_json_names(status->problems, status->n_problems)));
+    else
+        print_status(cli, status);
+    return status->healthy ? CLI_OK : CLI_UNHEALTHY;
+}
+
+static const char *const states[] = {"unknown", "joining", "normal", "leaving", "removed"};
+static const char *const livenesses[] = {"unheard", "alive", "down"};
+
+static const char *name_in(const char *const *names, size_t count, int value)
+{
+    return value >= 0 && (size_t)value < count ? names[value] : "?";
+}
+
+static void print_nodes(struct cli *cli, const Coterie__V1__ListNodesResponse *response)
+{
+    struct table table;
+    struct arena *arena = &cli->arena;
+    table_init(&table, arena,
+               (const char *const[]){"NAME", "LIVENESS", "STATE", "ADDRESS", "DC", "ZONE", "WEIGHT",
+                                     "PARTITIONS", "SHARE", "PHI", NULL});
+    for (size_t i = 0; i < response->n_nodes; i++) {
+        const Coterie__V1__Node *node = response->nodes[i];
+        table_row(&table,
+                  (const char *const[]){
+                      node->name, name_in(livenesses, ARRAY_COUNT(livenesses), (int)node->liveness),
+                      name_in(states, ARRAY_COUNT(states), (int)node->state), node->peer_address,
+                      node->data_center[0] == '\0' ? "-" : node->data_center,
+                      node->zone[0] == '\0' ? "-" : node->zone,
+                      arena_printf(arena, "%u", node->weight),
+                      arena_printf(arena, "%u", node->partitions_owned),
+                      arena_printf(arena, "%.1f %%", 100 * node->share),
+                      arena_printf(arena, "%.1f", node->phi), NULL});
+    }
+    table_print(&table);
+}
+
+enum cli_exit cli_run_nodes(struct cli *cli)
+{
+    enum cli_exit exit = CLI_OK;
+    Coterie__V1__ListNodesRequest request = COTERIE__V1__LIST_NODES_REQUEST__INIT;
+    Coterie__V1__ListNodesResponse *response = (Coterie__V1__ListNodesResponse *)cli_call(
+        cli, SERVICE "ListNodes", &request.base, &coterie__v1__list_nodes_response__descriptor,
+        false, &exit);
+    if (response == NULL)
+        return exit;
+    if (!cli->json) {
+        print_nodes(cli, response);
+        return CLI_OK;
+    }
+    json_t *nodes = json_array();
+    for (size_t i = 0; i < response->n_nodes; i++) {
+        const Coterie__V1__Node *node = response->nodes[i];
+        json_array_append_new(
+            nodes,
+            json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:s, s:s, s:f, s:I, s:I, s:f}", "number",
+                      (json_int_t)node->number, "name", node->name, "peer_address",
+                      node->peer_address, "data_center", node->data_center, "zone", node->zone,
+                      "weight", (json_int_t)node->weight, "state",
+                      name_in(states, ARRAY_COUNT(states), (int)node->state), "liveness",
+                      name_in(livenesses, ARRAY_COUNT(livenesses), (int)node->liveness), "phi",
+                      node->phi, "generation", (json_int_t)node->generation, "partitions_owned",
+                      (json_int_t)node->partitions_owned, "share", node->share));
+    }
+    output_json(json_pack("{s:o}", "nodes", nodes));
+    return CLI_OK;
+}
+
+static void print_ring(struct cli *cli, const Coterie__V1__GetRingResponse *ring)
+{
+    struct table table;
+    struct arena *arena = &cli->arena;
+    table_init(
+        &table, arena,
+        (const char *const[]){"PARTITION", "FIRST HASH", "DC", "REPLICAS | FALLBACKS", NULL});
+    for (size_t i = 0; i < ring->n_partitions; i++) {
+        const Coterie__V1__Partition *partition = ring->partitions[i];
+        for (size_t j = 0; j < partition->n_data_centers; j++) {
+            const Coterie__V1__Partition__Replicas *replicas = partition->data_centers[j];
+            const char *names = output_names(arena, replicas->replicas, replicas->n_replicas);
+            if (replicas->n_fallbacks > 0)
+                names =
+                    arena_printf(arena, "%s | %s", names,
+                                 output_names(arena, replicas->fallbacks, replicas->n_fallbacks));
+            table_row(&table,
+                      (const char *const[]){
+                          arena_printf(arena, "%u", partition->partition),
+                          arena_printf(arena, "%016llx", (unsigned long long)partition->first_hash),
+                          replicas->data_center[0] == '\0' ? "-" : replicas->data_center, names,
+                          NULL});
+        }
+    }
+    table_print(&table);
+}
+
+static json_t *json_of_partition(struct arena *arena, const Coterie__V1__Partition *partition)
+{
+    json_t *data_centers = json_array();
+    for (size_t i = 0; i < partition->n_data_centers; i++) {
+        const Coterie__V1__Partition__Replicas *replicas = partition->data_centers[i];
+        json_array_append_new(
+            data_centers,
+            json_pack("{s:s, s:o, s:o}", "data_center", replicas->data_center, "replicas",
+                      output_json_names(replicas->replicas, replicas->n_replicas), "fallbacks",
+                      output_json_names(replicas->fallbacks, replicas->n_fallbacks)));
+    }
+    /* Hashes are 64 bits wide, more than a JSON number can be trusted with. */
+    return json_pack("{s:I, s:s, s:o}", "partition", (json_int_t)partition->partition, "first_hash",
+                     arena_printf(arena, "%016llx", (unsigned long long)partition->first_hash),
+                     "data_centers", data_centers);
+}
+
+enum cli_exit cli_run_ring(struct cli *cli)
+{
+    enum cli_exit exit = CLI_OK;
+    Coterie__V1__GetRingRequest request = COTERIE__V1__GET_RING_REQUEST__INIT;
+    request.keyspace = input_keyspace(cli);
+    Coterie__V1__GetRingResponse *ring = (Coterie__V1__GetRingResponse *)cli_call(
+        cli, SERVICE "GetRing", &request.base, &coterie__v1__get_ring_response__descriptor, false,
+        &exit);
+    if (ring == NULL)
+        return exit;
+    if (!cli->json) {
+        print_ring(cli, ring);
+        return CLI_OK;
+    }
+    json_t *partitions = json_array();
+    for (size_t i = 0; i < ring->n_partitions; i++)
+        json_array_append_new(partitions, json_of_partition(&cli->arena, ring->partitions[i]));
+    output_json(
+        json_pack("{s:I, s:o}", "epoch", (json_int_t)ring->epoch, "partitions", partitions));
+    return CLI_OK;
+}
+
+/* One endpoint: what it says of itself. */
+static const char *ask_health(struct cli *cli, const char *endpoint, bool *ret_reached)
+{
+    static const char *const answers[] = {"unknown", "serving", "not serving", "service unknown"};
+    struct rpc_client *client;
+    struct rpc_client_status status;
+    char why[512];
+    if (rpc_client_new(endpoint, &client, why, sizeof why) != OK)
+        UNREACHABLE("the whole list was checked");
+    Grpc__Health__V1__HealthCheckRequest request = GRPC__HEALTH__V1__HEALTH_CHECK_REQUEST__INIT;
+    Grpc__Health__V1__HealthCheckResponse *response =
+        (Grpc__Health__V1__HealthCheckResponse *)rpc_client_call(
+            client, "/grpc.health.v1.Health/Check", &request.base,
+            &grpc__health__v1__health_check_response__descriptor, cli->deadline_ms, true,
+            &cli->arena, &status);
+    rpc_client_free(client);
+    *ret_reached = strcmp(status.reason, "NOT_CONNECTED") != 0;
+    if (response != NULL)
+        return name_in(answers, ARRAY_COUNT(answers), (int)response->status);
+    return arena_printf(&cli->arena, "%s: %s", cli_code_name((int)status.code), status.message);
+}
+
+enum cli_exit cli_run_health(struct cli *cli)
+{
+    if (cli_client(cli) == NULL)
+        return CLI_USAGE;
+    struct table table;
+    table_init(&table, &cli->arena, (const char *const[]){"ENDPOINT", "HEALTH", NULL});
+    json_t *list = json_array();
+    bool all_serve = true, any_reached = false;
+    for (const char *next = cli->endpoints; next != NULL;) {
+        size_t size = strcspn(next, ",");
+        const char *endpoint = arena_string(&cli->arena, bytes_of(next, size));
+        bool reached = false;
+        const char *health = ask_health(cli, endpoint, &reached);
+        any_reached = any_reached || reached;
+        all_serve = all_serve && strcmp(health, "serving") == 0;
+        table_row(&table, (const char *const[]){endpoint, health, NULL});
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s}", "endpoint", endpoint, "health", health));
+        next = next[size] == ',' ? next + size + 1 : NULL;
+    }
+    if (cli->json) {
+        output_json(json_pack("{s:o}", "endpoints", list));
+    } else {
+        table_print(&table);
+        json_decref(list);
+    }
+    if (all_serve)
+        return CLI_OK;
+    return any_reached ? CLI_UNHEALTHY : CLI_UNAVAILABLE;
+}

@@ -1,0 +1,345 @@
+#include "cli/transfer.h"
+
+#include "cli/output.h"
+
+#include <stdlib.h>
+#include <time.h>
+
+#define IN_FLIGHT_DEFAULT   8u
+#define BATCH_ITEMS_DEFAULT 100u
+#define PAUSE_MS_MIN        100u
+#define PAUSE_MS_MAX        3000u
+#define WAIT_MS_MAX         100u
+
+enum cli_exit transfer_init(struct transfer *transfer, struct cli *cli,
+                            const struct transfer_class *class, const char *input)
+{
+    uint64_t batch_items = BATCH_ITEMS_DEFAULT, in_flight = IN_FLIGHT_DEFAULT;
+    enum cli_exit exit = cli_option_u64(cli, OPTION_BATCH, 1, TRANSFER_ITEMS_MAX, &batch_items);
+    if (exit == CLI_OK)
+        exit = cli_option_u64(cli, OPTION_IN_FLIGHT, 1, TRANSFER_IN_FLIGHT_MAX, &in_flight);
+    if (exit != CLI_OK)
+        return exit;
+    *transfer = (struct transfer){.cli = cli, .class = class};
+    transfer->client = cli_client(cli);
+    if (transfer->client == NULL)
+        return CLI_USAGE;
+    if (!lines_open(&transfer->lines, input))
+        return CLI_FAILED;
+    transfer->batch_items = (uint32_t)batch_items;
+    transfer->in_flight = (uint32_t)in_flight;
+    for (uint32_t i = 0; i < transfer->in_flight; i++) {
+        transfer->batches[i] = calloc(1, sizeof *transfer->batches[i]);
+        CHECK(transfer->batches[i] != NULL);
+        arena_init(&transfer->batches[i]->arena, NULL, 0);
+    }
+    prng_init(&transfer->prng, progress_now_ms(), 0);
+    progress_init(&transfer->progress, class->verb);
+    return CLI_OK;
+}
+
+void transfer_deinit(struct transfer *transfer)
+{
+    for (uint32_t i = 0; i < transfer->in_flight; i++) {
+        arena_deinit(&transfer->batches[i]->arena);
+        free(transfer->batches[i]);
+    }
+    lines_close(&transfer->lines);
+}
+
+static void item_failed(struct transfer *transfer, struct transfer_batch *batch,
+                        struct transfer_item *item, const char *why)
+{
+    item->state = ITEM_FAILED;
+    transfer->items_failed++;
+    if (transfer->failures_told++ >= TRANSFER_FAILURES_TOLD)
+        return;
+    progress_clear(&transfer->progress);
+    if (item->key.size > 0)
+        cli_note("line %llu, key '%s': %s", (unsigned long long)item->line,
+                 output_key(&batch->arena, item->key), why);
+    else
+        cli_note("line %llu: %s", (unsigned long long)item->line, why);
+}
+
+static bool is_temporary(int code)
+{
+    return code == GRPC_STATUS_UNAVAILABLE || code == GRPC_STATUS_RESOURCE_EXHAUSTED ||
+           code == GRPC_STATUS_DEADLINE_EXCEEDED || code == GRPC_STATUS_ABORTED ||
+           code == GRPC_STATUS_CANCELLED;
+}
+
+void transfer_item_answer(struct transfer *transfer, struct transfer_batch *batch,
+                          struct transfer_item *item, int code, const char *message,
+                          const char *reason, const char *outcome)
+{
+    CHECK(item->state == ITEM_PENDING);
+    if (code == GRPC_STATUS_OK) {
+        item->state = ITEM_DONE;
+        transfer->items_done++;
+        return;
+    }
+    if (is_temporary(code) && batch->attempts + 1 < TRANSFER_ATTEMPTS_MAX)
+        return;
+    bool tells_outcome = transfer->class->is_write && outcome[0] != '\0';
+    item_failed(transfer, batch, item,
+                arena_printf(&batch->arena, "%s (%s%s%s%s%s)", message, cli_code_name(code),
+                             reason[0] != '\0' ? " " : "", reason, tells_outcome ? ", " : "",
+                             tells_outcome ? outcome : ""));
+}
+
+/* -- input --------------------------------------------------------------------------------------
+ */
+
+/* False: nothing more is to be had now. */
+static bool batch_take_line(struct transfer *transfer, struct transfer_batch *batch)
+{
+    struct bytes line;
+    enum lines_result result = lines_next(&transfer->lines, &line);
+    if (result == LINES_END || result == LINES_FAILED) {
+        transfer->input_ended = true;
+        transfer->input_failed = result == LINES_FAILED;
+        return false;
+    }
+    batch->input_bytes = transfer->lines.bytes;
+    if (result == LINES_LINE && line.size == 0)
+        return true;
+    struct transfer_item *item = &batch->items[batch->count++];
+    *item = (struct transfer_item){.line = transfer->lines.line};
+    const char *wrong = result == LINES_TOO_LONG
+                            ? "the line is longer than any value can be"
+                            : transfer->class->parse(transfer, batch, line, item);
+    if (wrong == NULL && (item->key.size == 0 || item->key.size > 4096))
+        wrong = "the key has not 1 to 4096 bytes";
+    if (wrong != NULL)
+        item_failed(transfer, batch, item, wrong);
+    else
+        batch->bytes += item->key.size + item->value.size;
+    return true;
+}
+
+/* A batch from the input; does not wait for input while others are under way. */
+static bool batch_fill(struct transfer *transfer)
+{
+    struct transfer_batch *batch = transfer->batches[transfer->filled % transfer->in_flight];
+    CHECK(!batch->used);
+    arena_clear(&batch->arena);
+    batch->count = 0;
+    batch->bytes = 0;
+    batch->attempts = 0;
+    batch->due_ms = 0;
+    batch->limit = transfer->batch_items;
+    while (batch->count < transfer->batch_items && batch->bytes < TRANSFER_BATCH_BYTES) {
+        bool may_wait = batch->count == 0 && transfer->filled == transfer->settled;
+        if (!may_wait && !lines_ready(&transfer->lines))
+            break;
+        if (!batch_take_line(transfer, batch))
+            break;
+    }
+    if (batch->count == 0)
+        return false;
+    batch->used = true;
+    transfer->filled++;
+    return true;
+}
+
+/* -- sending ------------------------------------------------------------------------------------
+ */
+
+static bool batch_is_settled(const struct transfer_batch *batch)
+{
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (batch->items[i].state == ITEM_PENDING)
+            return false;
+    }
+    return true;
+}
+
+static void batch_send(struct transfer *transfer, struct transfer_batch *batch)
+{
+    size_t bytes = 0;
+    batch->sent_count = 0;
+    for (uint32_t i = 0; i < batch->count && batch->sent_count < batch->limit; i++) {
+        const struct transfer_item *item = &batch->items[i];
+        if (item->state != ITEM_PENDING)
+            continue;
+        /* The last item of a full batch may be a large one: it goes alone. */
+        size_t size = item->key.size + item->value.size;
+        if (batch->sent_count > 0 && bytes + size > TRANSFER_BATCH_BYTES)
+            break;
+        bytes += size;
+        batch->sent[batch->sent_count++] = i;
+    }
+    batch->in_flight = true;
+    transfer->class->send(transfer, batch);
+}
+
+static void batch_pause(struct transfer *transfer, struct transfer_batch *batch,
+                        uint64_t retry_after_ms)
+{
+    uint64_t pause_ms = PAUSE_MS_MIN << (batch->attempts < 6 ? batch->attempts : 6);
+    if (pause_ms < retry_after_ms)
+        pause_ms = retry_after_ms;
+    if (pause_ms > PAUSE_MS_MAX)
+        pause_ms = PAUSE_MS_MAX;
+    batch->due_ms = progress_now_ms() + prng_between(&transfer->prng, pause_ms / 2, pause_ms);
+}
+
+/* The server names a field of an item: the items can be told apart by asking for fewer. */
+static bool is_about_items(const struct rpc_client_status *status)
+{
+    static const char *const fields[] = {"items", "keys", "key", "value", "context", "ttl_ms"};
+    size_t size = strcspn(status->field, "[.");
+    for (size_t i = 0; i < ARRAY_COUNT(fields); i++) {
+        if (strlen(fields[i]) == size && strncmp(fields[i], status->field, size) == 0)
+            return status->code == GRPC_STATUS_INVALID_ARGUMENT;
+    }
+    return false;
+}
+
+/* The request as a whole was refused: for its size or one item, for now, or for good. */
+static void batch_on_failure(struct transfer *transfer, struct transfer_batch *batch,
+                             const struct rpc_client_status *status)
+{
+    bool about_items = is_about_items(status);
+    bool too_much = status->code == GRPC_STATUS_RESOURCE_EXHAUSTED || about_items;
+    if (about_items && batch->sent_count == 1) {
+        struct transfer_item *item = &batch->items[batch->sent[0]];
+        transfer_item_answer(transfer, batch, item, (int)status->code, status->message,
+                             status->reason, status->outcome);
+        batch->limit = transfer->batch_items;
+        return;
+    }
+    if (too_much && batch->sent_count > 1)
+        batch->limit = batch->sent_count / 2;
+    if (about_items)
+        return;
+    batch->attempts++;
+    if (is_temporary((int)status->code) && batch->attempts < TRANSFER_ATTEMPTS_MAX) {
+        transfer->items_retried += batch->sent_count;
+        batch_pause(transfer, batch, status->retry_after_ms);
+        return;
+    }
+    if (!transfer->stopped)
+        transfer->stop_status = *status;
+    transfer->stopped = true;
+}
+
+static void batch_on_answer(struct transfer *transfer, struct transfer_batch *batch,
+                            const struct rpc_client_answer *answer)
+{
+    batch->in_flight = false;
+    if (answer->response == NULL) {
+        batch_on_failure(transfer, batch, &answer->status);
+        return;
+    }
+    transfer->class->answer(transfer, batch, answer->response);
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < batch->sent_count; i++)
+        left += batch->items[batch->sent[i]].state == ITEM_PENDING;
+    batch->attempts = left < batch->sent_count ? 0 : batch->attempts + 1;
+    if (left > 0) {
+        transfer->items_retried += left;
+        batch_pause(transfer, batch, 0);
+    }
+}
+
+/* -- the loop -----------------------------------------------------------------------------------
+ */
+
+/* Sends what is due; the milliseconds until the next one is. */
+static uint64_t send_due(struct transfer *transfer)
+{
+    uint64_t now_ms = progress_now_ms(), wait_ms = WAIT_MS_MAX;
+    for (uint64_t i = transfer->settled; i < transfer->filled && !transfer->stopped; i++) {
+        struct transfer_batch *batch = transfer->batches[i % transfer->in_flight];
+        if (batch->in_flight || batch_is_settled(batch))
+            continue;
+        if (batch->due_ms <= now_ms)
+            batch_send(transfer, batch);
+        else if (batch->due_ms - now_ms < wait_ms)
+            wait_ms = batch->due_ms - now_ms;
+    }
+    return wait_ms;
+}
+
+static void settle_in_order(struct transfer *transfer)
+{
+    while (transfer->settled < transfer->filled) {
+        struct transfer_batch *batch = transfer->batches[transfer->settled % transfer->in_flight];
+        if (batch->in_flight || !batch_is_settled(batch))
+            return;
+        if (transfer->class->settled != NULL)
+            transfer->class->settled(transfer, batch);
+        transfer->input_bytes = batch->input_bytes;
+        batch->used = false;
+        transfer->settled++;
+    }
+}
+
+static void wait_for_answers(struct transfer *transfer, uint64_t wait_ms)
+{
+    if (rpc_client_outstanding(transfer->client) == 0) {
+        struct timespec pause = {.tv_nsec = (long)wait_ms * 1000000};
+        nanosleep(&pause, NULL);
+        return;
+    }
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    struct rpc_client_answer answer;
+    while (rpc_client_next(transfer->client, (uint32_t)wait_ms, &arena, &answer)) {
+        batch_on_answer(transfer, answer.tag, &answer);
+        arena_clear(&arena);
+        wait_ms = 0; /* whatever else is there already */
+    }
+    arena_deinit(&arena);
+}
+
+void transfer_run(struct transfer *transfer)
+{
+    for (;;) {
+        bool full = transfer->filled - transfer->settled == transfer->in_flight;
+        bool filled = !full && !transfer->input_ended && !transfer->stopped && batch_fill(transfer);
+        uint64_t wait_ms = send_due(transfer);
+        settle_in_order(transfer);
+        bool idle = rpc_client_outstanding(transfer->client) == 0;
+        if (transfer->stopped && idle)
+            break;
+        if (transfer->input_ended && transfer->settled == transfer->filled)
+            break;
+        if (filled)
+            wait_ms = 0;
+        if (!idle || !filled)
+            wait_for_answers(transfer, wait_ms);
+        settle_in_order(transfer);
+        progress_show(&transfer->progress, transfer->items_done, transfer->input_bytes,
+                      transfer->lines.bytes_total);
+    }
+    progress_clear(&transfer->progress);
+}
+
+/* The first line that is not settled: where to go on. */
+static uint64_t stop_line(const struct transfer *transfer)
+{
+    const struct transfer_batch *batch = transfer->batches[transfer->settled % transfer->in_flight];
+    for (uint32_t i = 0; transfer->settled < transfer->filled && i < batch->count; i++) {
+        if (batch->items[i].state == ITEM_PENDING)
+            return batch->items[i].line;
+    }
+    return transfer->lines.line + 1;
+}
+
+enum cli_exit transfer_finish(struct transfer *transfer)
+{
+    if (transfer->failures_told > TRANSFER_FAILURES_TOLD)
+        cli_note("and %llu more failed lines",
+                 (unsigned long long)(transfer->failures_told - TRANSFER_FAILURES_TOLD));
+    if (transfer->stopped) {
+        enum cli_exit exit =
+            cli_report(transfer->cli, &transfer->stop_status, transfer->class->is_write);
+        cli_note("stopped: all lines before line %llu are settled; go on from there",
+                 (unsigned long long)stop_line(transfer));
+        return exit;
+    }
+    return transfer->input_failed || transfer->items_failed > 0 ? CLI_FAILED : CLI_OK;
+}
