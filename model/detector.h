@@ -14,12 +14,12 @@
 #define DETECTOR_SAMPLES_MAX 128u
 
 struct detector_options {
-    double threshold;               /* convict at phi >= threshold; 8 */
-    uint64_t deviation_min_ms;      /* 100 */
-    uint64_t acceptable_pause_ms;   /* added to the mean; 0 for the textbook formula */
-    uint64_t first_interval_ms;     /* guess before the second heartbeat; 1000 */
-    uint32_t samples_max;           /* window, <= DETECTOR_SAMPLES_MAX */
-    uint64_t local_pause_max_ms;    /* 5000 */
+    double threshold;             /* convict at phi >= threshold; 8 */
+    uint64_t deviation_min_ms;    /* 100 */
+    uint64_t acceptable_pause_ms; /* added to the mean; 0 for the textbook formula */
+    uint64_t first_interval_ms;   /* guess before the second heartbeat; 1000 */
+    uint32_t samples_max;         /* window, <= DETECTOR_SAMPLES_MAX */
+    uint64_t local_pause_max_ms;  /* 5000 */
 };
 
 struct detector {
@@ -35,10 +35,13 @@ struct detector {
 
 struct detector_options detector_options_default(void);
 void detector_init(struct detector *detector, struct detector_options options);
+/* A heartbeat that ends an outage (phi was at the threshold) adds no interval. The guess counts as
+ * two samples (first_interval_ms +- a quarter) until real ones fill the window. */
 void detector_heartbeat(struct detector *detector, uint64_t now_ms);
 /* 0 while no heartbeat was ever seen. */
 double detector_phi(const struct detector *detector, uint64_t now_ms);
 bool detector_available(const struct detector *detector, uint64_t now_ms);
+/* Of the real intervals alone; first_interval_ms when there is none. */
 double detector_mean_ms(const struct detector *detector);
 double detector_variance(const struct detector *detector); /* population variance, ms^2 */
 

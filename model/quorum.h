@@ -1,8 +1,8 @@
 /* quorum.h -- how many answers are enough: N, R, W arithmetic for every consistency level.
  *
  * Pure bookkeeping for one request: which replicas there are (by data centre), which have answered,
- * which have failed. Counts distinct nodes; an answer of a node that has already answered, or that is
- * no replica, changes nothing. Levels mean what they mean in Cassandra:
+ * which have failed. Counts distinct nodes; an answer of a node that has already answered, or that
+ * is no replica, changes nothing. Levels mean what they mean in Cassandra:
  *
  *   ONE           any one replica              LOCAL_ONE     any one of the local data centre
  *   QUORUM        majority of all replicas     LOCAL_QUORUM  majority of the local data centre
@@ -34,7 +34,7 @@ const char *consistency_text(enum consistency level); /* "ONE", ... */
 enum err consistency_parse(const char *text, enum consistency *ret_level) MUST_USE;
 
 enum quorum_state {
-    QUORUM_PENDING,    /* more answers are needed and can still come */
+    QUORUM_PENDING, /* more answers are needed and can still come */
     QUORUM_MET,
     QUORUM_IMPOSSIBLE, /* too many have failed */
 };
@@ -44,8 +44,8 @@ struct quorum {
     uint8_t local_data_center;
     uint8_t data_center_count;
     uint8_t replica_count;
-    uint8_t needed_total;                     /* over all data centres; 0 where counted per centre */
-    uint8_t needed[DATA_CENTERS_MAX];         /* per data centre; 0 = none needed there */
+    uint8_t needed_total;             /* over all data centres; 0 where counted per centre */
+    uint8_t needed[DATA_CENTERS_MAX]; /* per data centre; 0 = none needed there */
     uint8_t acked[DATA_CENTERS_MAX];
     uint8_t failed[DATA_CENTERS_MAX];
     uint8_t replicas[DATA_CENTERS_MAX];
@@ -58,18 +58,20 @@ struct quorum {
 
 /* `count` is r or w for CONSISTENCY_COUNT, else ignored. Replicas are added afterwards with
  * quorum_add_replica; then quorum_seal computes what is needed.
- * quorum_seal: INVALID when count is 0 or more than there are replicas; UNAVAILABLE when the level asks
- * for a data centre that has no replica. */
+ * quorum_seal: INVALID when count is 0 or more than there are replicas; UNAVAILABLE when the level
+ * asks for a data centre that has no replica. EACH_QUORUM asks for those that have replicas. */
 void quorum_init(struct quorum *quorum, enum consistency level, uint32_t count,
                  uint8_t local_data_center);
 void quorum_add_replica(struct quorum *quorum, uint32_t member, uint8_t data_center);
 enum err quorum_seal(struct quorum *quorum) MUST_USE;
 
 enum quorum_state quorum_ack(struct quorum *quorum, uint32_t member);
-/* This member will not answer (refused, known dead, timed out). */
+/* This member will not answer (refused, known dead, timed out). The first outcome of a member
+ * stands: an answer after its failure changes nothing. */
 enum quorum_state quorum_fail(struct quorum *quorum, uint32_t member);
 enum quorum_state quorum_state(const struct quorum *quorum);
-/* For errors: "k of n". With counts per data centre: sums over those that matter. */
+/* For errors: "k of n". With counts per data centre: sums over those that matter, answers beyond
+ * what a data centre needs left out. */
 void quorum_progress(const struct quorum *quorum, uint32_t *ret_acked, uint32_t *ret_needed);
 /* Whether all replicas have answered or failed. */
 bool quorum_settled(const struct quorum *quorum);

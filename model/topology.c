@@ -387,11 +387,7 @@ static void read_word(struct reader *reader, char *ret_word, size_t size_max)
 static void read_member(struct reader *reader, struct member *ret_member)
 {
     ret_member->number = (uint32_t)reader_varint_max(reader, UINT32_MAX);
-    uint8_t status = reader_u8(reader);
-    if (status > MEMBER_REMOVED)
-        reader->failed = true;
-    else
-        ret_member->status = (enum member_status)status;
+    ret_member->status = (enum member_status)reader_u8(reader);
     ret_member->data_center = reader_u8(reader);
     ret_member->weight = (uint16_t)reader_varint_max(reader, WEIGHT_MAX);
     read_word(reader, ret_member->name, NODE_NAME_MAX);
@@ -419,10 +415,7 @@ enum err topology_decode(struct arena *arena, struct bytes bytes, struct topolog
     topology.members = ARENA_NEW(arena, struct member, topology.member_count);
     for (uint32_t i = 0; i < topology.member_count && !reader.failed; i++)
         read_member(&reader, &topology.members[i]);
-    /* Every owner takes a byte at least: what is left bounds the allocation. */
     size_t owner_count = (size_t)topology.data_center_count * topology.partitions;
-    if (owner_count > reader_left(&reader))
-        return ERR_CORRUPT;
     topology.owners = ARENA_NEW(arena, uint32_t, owner_count);
     for (size_t i = 0; i < owner_count; i++)
         topology.owners[i] = (uint32_t)reader_varint_max(&reader, UINT32_MAX);

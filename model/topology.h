@@ -1,7 +1,7 @@
 /* topology.h -- the topology document: who is in the cluster and who owns which partition.
  *
- * One document per epoch, immutable, the only source of ownership (DESIGN.md 4). Each data centre has
- * a ring of its own: Q partitions, each with one owner among the members of that data centre.
+ * One document per epoch, immutable, the only source of ownership (DESIGN.md 4). Each data centre
+ * has a ring of its own: Q partitions, each with one owner among the members of that data centre.
  */
 #ifndef MODEL_TOPOLOGY_H
 #define MODEL_TOPOLOGY_H
@@ -17,9 +17,9 @@ enum member_status {
     MEMBER_REMOVED, /* a durable tombstone: the number is never used again */
 };
 
-#define MEMBER_NONE 0u /* member numbers start at 1 */
+#define MEMBER_NONE   0u /* member numbers start at 1 */
 #define NODE_NAME_MAX 63u
-#define ADDRESS_MAX 255u
+#define ADDRESS_MAX   255u
 #define ZONE_NAME_MAX 31u
 
 struct member {
@@ -43,7 +43,7 @@ struct topology {
     uint32_t *owners; /* owners[data_center * partitions + partition] = member number */
 };
 
-/* One entry of --initial-cluster. Empty data centre and zone mean "default". */
+/* One entry of --initial-cluster. Empty data centre and zone mean "default", weight 0 means 1. */
 struct topology_seed {
     char name[NODE_NAME_MAX + 1];
     char address[ADDRESS_MAX + 1];
@@ -54,21 +54,26 @@ struct topology_seed {
 
 /* Epoch 1: every listed node computes the same document from the same list, in whatever order it is
  * given. Members are numbered by name; the cluster id is a hash of the sorted list and Q.
- * INVALID: empty or duplicate name, duplicate address, bad Q, too many; *ret_why names it (static). */
+ * INVALID: empty or duplicate name, duplicate address, bad Q, too many; *ret_why names it (static).
+ */
 enum err topology_initial(struct arena *arena, const struct topology_seed *seeds, size_t count,
                           uint32_t partitions, struct topology *ret_topology,
                           const char **ret_why) MUST_USE;
 
 const struct member *topology_member(const struct topology *topology, uint32_t number);
+/* NULL when absent or removed: a name may be used again after its member has gone. */
 const struct member *topology_member_by_name(const struct topology *topology, const char *name);
 uint32_t topology_owner(const struct topology *topology, uint32_t data_center, uint32_t partition);
 /* Members of a data centre that hold data (normal or leaving). */
 uint32_t topology_member_count_in(const struct topology *topology, uint32_t data_center);
 
 struct bytes topology_encode(struct arena *arena, const struct topology *topology);
+/* CORRUPT; UNSUPPORTED for another format version. What is given back is valid and canonical. */
 enum err topology_decode(struct arena *arena, struct bytes bytes,
                          struct topology *ret_topology) MUST_USE;
-/* Invariants: owners exist and are in their data centre, numbers ascend, names unique. */
+/* Invariants: numbers ascend, names of living members unique; every owner is a member of its data
+ * centre that holds data. Only a data centre without such members has MEMBER_NONE as owners.
+ * At most MEMBERS_MAX members, tombstones included. */
 bool topology_valid(const struct topology *topology);
 
 #endif

@@ -92,6 +92,8 @@ static void test_phi_is_monotone_and_finite(void **state)
     for (int t = 0; t < 40; t++)
         assert_true(detector_phi_normal(t, 0, 10) < detector_phi_normal(t + 1, 0, 10));
     assert_true(detector_phi_normal(1100, 1000, 500) < detector_phi_normal(1100, 1000, 100));
+    /* 7 deviations by the approximation's own constants: 7 (1.5976 + 0.070566 x 49) / ln 10. */
+    assert_near(detector_phi_normal(1700, 1000, 100), 15.36856, 1e-4);
     assert_true(isfinite(detector_phi_normal(1e12, 0, 1)));
     assert_true(detector_phi_normal(1e6, 0, 1) < detector_phi_normal(2e6, 0, 1));
     assert_true(detector_phi_normal(-1e6, 0, 1) >= 0);
@@ -330,6 +332,11 @@ static void test_first_interval_may_be_odd(void **state)
     detector_heartbeat(&detector, 5);
     assert_true(detector_available(&detector, 1100));
     assert_false(detector_available(&detector, 10000));
+    /* 750, 1250 (the guess) and 1000: mean 1000, deviation 204.124. */
+    detector_init(&detector, detector_options_default());
+    detector_heartbeat(&detector, 0);
+    detector_heartbeat(&detector, 1000);
+    assert_near(detector_phi(&detector, 2500), detector_phi_normal(1500, 1000, 204.124145), 1e-6);
 }
 
 /* A clock that the caller lets slip back makes nobody late, nor the window wild. */

@@ -210,6 +210,9 @@ static struct keyspace draw_keyspace(struct prng *prng, uint32_t names)
         keyspace.read_level = CONSISTENCY_COUNT;
         keyspace.read_count = (uint8_t)prng_between(prng, 1, 5);
     }
+    keyspace.write_level = (enum consistency)prng_between(prng, CONSISTENCY_ONE, CONSISTENCY_COUNT);
+    if (keyspace.write_level == CONSISTENCY_COUNT)
+        keyspace.write_count = (uint8_t)prng_between(prng, 1, 5);
     keyspace.data_center_count = (uint8_t)prng_below(prng, 3);
     for (uint32_t i = 0; i < keyspace.data_center_count; i++) {
         snprintf(keyspace.data_centers[i].name, 32, "dc%u", i);
@@ -392,6 +395,8 @@ static void test_round_trip_and_hostile_bytes(void **state)
             assert_int_equal(decoded.keyspaces[i].id, map.keyspaces[i].id);
             assert_int_equal(decoded.keyspaces[i].dropped, map.keyspaces[i].dropped);
             assert_int_equal(decoded.keyspaces[i].read_count, map.keyspaces[i].read_count);
+            assert_int_equal(decoded.keyspaces[i].write_count, map.keyspaces[i].write_count);
+            assert_int_equal(decoded.keyspaces[i].write_level, map.keyspaces[i].write_level);
         }
         assert_true(maps_equal(&arena, &map, &decoded));
         uint8_t *copy = arena_alloc(&arena, bytes.size + 1);
