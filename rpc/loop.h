@@ -30,6 +30,16 @@ void rpc_loop_start(struct rpc_loop *loop);
 /* Posts to an actor. On a loop thread the wake-up waits for the end of the batch; elsewhere it is at
  * once. Consumes. False: refused, mailbox full (counted there). */
 bool rpc_loop_post(struct rpc_loop *loop, struct message *message);
+
+/* Called about once a second on the first thread. Ticks of one loop never run together. */
+struct rpc_tick {
+    void (*run)(struct rpc_tick *tick);
+    struct rpc_tick *next; /* the loop's */
+};
+void rpc_loop_tick_add(struct rpc_loop *loop, struct rpc_tick *tick);
+/* On return the tick is not running and will not run. Not from within a tick. */
+void rpc_loop_tick_remove(struct rpc_loop *loop, struct rpc_tick *tick);
+
 /* No calls are left: shuts the queues down, joins the threads, frees. */
 void rpc_loop_free(struct rpc_loop *loop);
 

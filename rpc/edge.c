@@ -1,0 +1,636 @@
+#include "rpc/edge.h"
+
+#include "base/check.h"
+#include "model/limits.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/support/time.h>
+#include <stdlib.h>
+
+#define REFUSALS_MAX 512u /* calls beyond requests_max that are being told so */
+
+/* A handle: generation, item, index. */
+#define INDEX_BITS 16u
+#define ITEM_BITS  10u
+static_assert(BATCH_ITEMS_MAX <= 1u << ITEM_BITS, "an item fits a handle");
+#define GENERATION_MASK (UINT64_MAX >> (INDEX_BITS + ITEM_BITS))
+
+/* The answer should reach the client before its own deadline ends the call. */
+#define MARGIN_NS_MAX 25000000ull
+#define MARGIN_PART   8u
+#define UNREAD_LIMIT_NS                                                                            \
+    30000000000ull /* how long a finished call may wait for its client to read */
+
+static void on_new(struct rpc_event *event, bool ok);
+static void on_close(struct rpc_event *event, bool ok);
+static void on_answer(struct rpc_event *event, bool ok);
+
+/* -- the pool
+ * --------------------------------------------------------------------------------------- */
+
+static void pool_put(struct call *call)
+{
+    struct edge_queue *queue = &call->edge->queues[call->queue];
+    pthread_mutex_lock(&queue->lock);
+    call->next = queue->pool;
+    queue->pool = call;
+    pthread_mutex_unlock(&queue->lock);
+    /* Last: whoever drains frees the pool when this count is zero. */
+    atomic_fetch_sub(&call->edge->live, 1);
+}
+
+static struct call *pool_take(struct edge *edge, uint32_t index)
+{
+    struct edge_queue *queue = &edge->queues[index];
+    pthread_mutex_lock(&queue->lock);
+    struct call *call = queue->pool;
+    if (call != NULL) {
+        queue->pool = call->next;
+        atomic_fetch_add(&edge->live, 1);
+    }
+    pthread_mutex_unlock(&queue->lock);
+    return call;
+}
+
+static void call_arm(struct call *call, const struct method *method, void *registered)
+{
+    struct edge *edge = call->edge;
+    grpc_completion_queue *queue = edge->queues[call->queue].queue;
+    call->method = method;
+    call->registered = registered;
+    call->state = CALL_ARMED;
+    call->rearm = false;
+    call->metadata.count = 0;
+    grpc_call_error error;
+    if (method->path == NULL)
+        error = grpc_server_request_call(edge->server, &call->call, &call->details, &call->metadata,
+                                         queue, queue, &call->on_new);
+    else
+        error = grpc_server_request_registered_call(edge->server, registered, &call->call,
+                                                    &call->deadline, &call->metadata,
+                                                    &call->payload, queue, queue, &call->on_new);
+    CHECK_U64(error, ==, GRPC_CALL_OK);
+}
+
+static void batch_free(struct batch *batch)
+{
+    if (batch == NULL)
+        return;
+    for (uint32_t i = 0; i < batch->count; i++)
+        message_free(batch->items[i].answer);
+    arena_deinit(&batch->arena);
+    free(batch);
+}
+
+struct batch *batch_new(uint32_t count, size_t size_hint)
+{
+    struct batch *batch = malloc(sizeof *batch + size_hint);
+    CHECK(batch != NULL);
+    *batch = (struct batch){.count = count};
+    arena_init(&batch->arena, batch + 1, size_hint);
+    batch->items = ARENA_NEW(&batch->arena, struct batch_item, count);
+    return batch;
+}
+
+static void credits_return(struct call *call)
+{
+    if (call->credits != 0)
+        atomic_fetch_sub(&call->edge->in_flight, call->credits);
+    call->credits = 0;
+}
+
+/* No tag of the call is with gRPC and nobody else will touch it. */
+static void call_release(struct call *call)
+{
+    /* First: from here neither a late answer nor the sweep sees anything of it. */
+    pthread_mutex_lock(&call->lock);
+    CHECK_U64(call->tags, ==, 0);
+    call->state = CALL_POOLED;
+    call->generation = (call->generation + 1) & GENERATION_MASK;
+    pthread_mutex_unlock(&call->lock);
+    if (call->call != NULL)
+        grpc_call_unref(call->call);
+    grpc_byte_buffer_destroy(call->payload);
+    grpc_byte_buffer_destroy(call->response);
+    grpc_slice_unref(call->status_message);
+    grpc_slice_unref(call->trailer.value);
+    if (call->method->path == NULL) {
+        grpc_call_details_destroy(&call->details);
+        grpc_call_details_init(&call->details);
+    }
+    batch_free(call->batch);
+    credits_return(call);
+    call->call = NULL;
+    call->payload = NULL;
+    call->response = NULL;
+    call->status_message = grpc_empty_slice();
+    call->trailer.value = grpc_empty_slice();
+    call->batch = NULL;
+    call->overdue = false;
+    if (call->rearm && !atomic_load(&call->edge->closing))
+        call_arm(call, call->method, call->registered);
+    else
+        pool_put(call);
+}
+
+/* -- figures
+ * ---------------------------------------------------------------------------------------- */
+
+static uint32_t latency_bucket(uint64_t latency_ns)
+{
+    uint64_t units = latency_ns / 16000;
+    uint32_t bucket = units == 0 ? 0 : 64u - (uint32_t)__builtin_clzll(units);
+    return bucket < RPC_LATENCY_BUCKETS ? bucket : RPC_LATENCY_BUCKETS - 1;
+}
+
+void edge_count(struct edge *edge, enum rpc_operation operation, grpc_status_code code,
+                uint64_t arrived_ns)
+{
+    struct operation_figures *figures = &edge->figures[operation];
+    uint64_t latency_ns = runtime_now_ns() - arrived_ns;
+    CHECK_U64(code, <, ARRAY_COUNT(figures->codes));
+    atomic_fetch_add_explicit(&figures->requests, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&figures->codes[code], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&figures->latency[latency_bucket(latency_ns)], 1,
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&figures->latency_ns_total, latency_ns, memory_order_relaxed);
+}
+
+void edge_figures(const struct edge *edge, enum rpc_operation operation,
+                  struct rpc_operation_figures *ret)
+{
+    CHECK_U64(operation, <, RPC_OPERATION_COUNT);
+    const struct operation_figures *figures = &edge->figures[operation];
+    ret->requests = atomic_load_explicit(&figures->requests, memory_order_relaxed);
+    for (size_t i = 0; i < ARRAY_COUNT(ret->errors); i++)
+        ret->errors[i] = atomic_load_explicit(&figures->codes[i], memory_order_relaxed);
+    for (size_t i = 0; i < RPC_LATENCY_BUCKETS; i++)
+        ret->latency[i] = atomic_load_explicit(&figures->latency[i], memory_order_relaxed);
+    ret->latency_ns_total = atomic_load_explicit(&figures->latency_ns_total, memory_order_relaxed);
+}
+
+/* -- replies
+ * ---------------------------------------------------------------------------------------- */
+
+grpc_byte_buffer *buffer_of_message(const ProtobufCMessage *message)
+{
+    grpc_slice slice = grpc_slice_malloc(protobuf_c_message_get_packed_size(message));
+    protobuf_c_message_pack(message, GRPC_SLICE_START_PTR(slice));
+    grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
+    grpc_slice_unref(slice);
+    return buffer;
+}
+
+/* One batch: headers, response if any, status; and word of the call's end unless that is waited for
+ * already. */
+static void call_send(struct call *call, const struct status *status)
+{
+    grpc_op ops[4];
+    memset(ops, 0, sizeof ops);
+    size_t count = 0;
+    if (call->state == CALL_HANDLING) {
+        call->state = CALL_ANSWERING;
+        call->tags = 1;
+        ops[count].op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+        ops[count++].data.recv_close_on_server.cancelled = &call->cancelled;
+    }
+    CHECK_U64(call->state, ==, CALL_ANSWERING);
+    ops[count++].op = GRPC_OP_SEND_INITIAL_METADATA;
+    if (call->response != NULL) {
+        ops[count].op = GRPC_OP_SEND_MESSAGE;
+        ops[count++].data.send_message.send_message = call->response;
+    }
+    ops[count].op = GRPC_OP_SEND_STATUS_FROM_SERVER;
+    if (status != NULL) {
+        call->status_message = grpc_slice_from_copied_string(status->message);
+        call->trailer.value = status_details(status);
+        ops[count].data.send_status_from_server.status = status->code;
+        ops[count].data.send_status_from_server.status_details = &call->status_message;
+        if (GRPC_SLICE_LENGTH(call->trailer.value) != 0) {
+            ops[count].data.send_status_from_server.trailing_metadata_count = 1;
+            ops[count].data.send_status_from_server.trailing_metadata = &call->trailer;
+        }
+    }
+    count++;
+    edge_count(call->edge, call->method->operation, status == NULL ? GRPC_STATUS_OK : status->code,
+               call->arrived_ns);
+    grpc_call_error error = grpc_call_start_batch(call->call, ops, count, &call->on_answer, NULL);
+    CHECK_U64(error, ==, GRPC_CALL_OK);
+}
+
+void call_reply_buffer(struct call *call, grpc_byte_buffer *response)
+{
+    call->response = response;
+    call_send(call, NULL);
+}
+
+void call_reply(struct call *call, const ProtobufCMessage *response)
+{
+    call_reply_buffer(call, buffer_of_message(response));
+}
+
+void call_fail(struct call *call, const struct status *status)
+{
+    CHECK(status->code != GRPC_STATUS_OK);
+    call_send(call, status);
+}
+
+/* -- waiting
+ * ---------------------------------------------------------------------------------------- */
+
+uint64_t call_handle(const struct call *call, uint32_t item)
+{
+    CHECK_U64(item, <, 1u << ITEM_BITS);
+    return call->generation << (INDEX_BITS + ITEM_BITS) | (uint64_t)item << INDEX_BITS |
+           call->index;
+}
+
+uint8_t call_next_coordinator(struct call *call)
+{
+    uint32_t count = runtime_coordinators(call->edge->options->runtime);
+    return (uint8_t)(call->edge->queues[call->queue].next_coordinator++ % count);
+}
+
+bool call_wait(struct call *call, uint32_t credits, uint32_t expected, struct batch *batch)
+{
+    struct edge *edge = call->edge;
+    CHECK_U64(call->state, ==, CALL_HANDLING);
+    CHECK_U64(expected, >, 0);
+    uint32_t max = edge->options->requests_max;
+    if (credits > max)
+        credits = max;
+    if (atomic_fetch_add(&edge->in_flight, credits) + credits > max) {
+        atomic_fetch_sub(&edge->in_flight, credits);
+        atomic_fetch_add(&edge->refused, 1);
+        batch_free(batch);
+        struct status status;
+        status_overloaded(&status, 0, "too many requests in flight at this node");
+        call_fail(call, &status);
+        return false;
+    }
+    call->credits = credits;
+    call->expected = expected;
+    call->batch = batch;
+    call->tags = 1;
+    /* The queue's thread runs us: the call's end cannot be seen before handle() returns. */
+    pthread_mutex_lock(&call->lock);
+    call->state = CALL_WAITING;
+    pthread_mutex_unlock(&call->lock);
+    grpc_op op;
+    memset(&op, 0, sizeof op);
+    op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+    op.data.recv_close_on_server.cancelled = &call->cancelled;
+    grpc_call_error error = grpc_call_start_batch(call->call, &op, 1, &call->on_close, NULL);
+    CHECK_U64(error, ==, GRPC_CALL_OK);
+    return true;
+}
+
+static struct message *refusal(enum message_kind kind, uint64_t client)
+{
+    static const char why[] = "the mailbox of this node's actor is full";
+    struct message *answer = message_new(kind, 0);
+    if (kind == MESSAGE_client_get_done) {
+        answer->client_get_done =
+            (struct client_get_done){.client = client, .status = ERR_OVERLOADED, .why = why};
+    } else if (kind == MESSAGE_client_put_done) {
+        answer->client_put_done.client = client;
+        answer->client_put_done.result = (struct put_result){
+            .status = ERR_OVERLOADED, .outcome = OUTCOME_NOT_APPLIED, .why = why};
+    } else {
+        CHECK_U64(kind, ==, MESSAGE_keyspace_change_done);
+        answer->keyspace_change_done.client = client;
+        answer->keyspace_change_done.status = ERR_OVERLOADED;
+        answer->keyspace_change_done.why = why;
+    }
+    return answer;
+}
+
+void edge_post(struct edge *edge, struct message *message, enum message_kind done_kind,
+               uint64_t client)
+{
+    if (!rpc_loop_post(edge->options->loop, message))
+        edge_deliver(edge, refusal(done_kind, client));
+}
+
+/* -- answers
+ * ---------------------------------------------------------------------------------------- */
+
+static uint64_t answer_client(const struct message *answer)
+{
+    if (answer->kind == MESSAGE_client_get_done)
+        return answer->client_get_done.client;
+    if (answer->kind == MESSAGE_client_put_done)
+        return answer->client_put_done.client;
+    CHECK_U64(answer->kind, ==, MESSAGE_keyspace_change_done);
+    return answer->keyspace_change_done.client;
+}
+
+static size_t answer_bytes(const struct message *answer)
+{
+    if (answer->kind != MESSAGE_client_get_done)
+        return 0;
+    size_t size = 0;
+    for (uint32_t i = 0; i < answer->client_get_done.set.count; i++)
+        size += answer->client_get_done.set.versions[i].value.size;
+    return size;
+}
+
+/* False: not an answer that is waited for. */
+static bool batch_keep(struct batch *batch, uint32_t index, struct message *answer)
+{
+    if (index >= batch->count || batch->items[index].answer != NULL ||
+        batch->items[index].status != NULL)
+        return false;
+    struct batch_item *item = &batch->items[index];
+    size_t size = answer_bytes(answer);
+    if (batch->answer_bytes + size <= BATCH_BYTES_MAX) {
+        batch->answer_bytes += size;
+        item->answer = answer;
+        return true;
+    }
+    item->status = ARENA_NEW(&batch->arena, struct status, 1);
+    status_set(item->status, GRPC_STATUS_RESOURCE_EXHAUSTED, "BATCH_TOO_LARGE",
+               "items: the answer would hold more than %u bytes of values; get this key by itself",
+               BATCH_BYTES_MAX);
+    message_free(answer);
+    return true;
+}
+
+void edge_deliver(struct edge *edge, struct message *answer)
+{
+    uint64_t client = answer_client(answer);
+    uint32_t index = (uint32_t)(client & ((1u << INDEX_BITS) - 1));
+    uint32_t item = (uint32_t)(client >> INDEX_BITS) & ((1u << ITEM_BITS) - 1);
+    CHECK_U64(index, <, edge->call_count);
+    struct call *call = &edge->calls[index];
+    pthread_mutex_lock(&call->lock);
+    bool waited_for = call->generation == client >> (INDEX_BITS + ITEM_BITS) &&
+                      (call->state == CALL_WAITING || call->state == CALL_ABANDONED);
+    if (waited_for && call->batch != NULL)
+        waited_for = batch_keep(call->batch, item, answer);
+    if (!waited_for) {
+        pthread_mutex_unlock(&call->lock);
+        atomic_fetch_add(&edge->late, 1);
+        message_free(answer);
+        return;
+    }
+    bool last = --call->expected == 0;
+    bool abandoned = call->state == CALL_ABANDONED;
+    if (last && !abandoned) {
+        call->state = CALL_ANSWERING;
+        call->tags++;
+    }
+    bool batch = call->batch != NULL;
+    pthread_mutex_unlock(&call->lock);
+    if (last && abandoned) {
+        if (!batch)
+            message_free(answer);
+        call_release(call);
+    } else if (last) {
+        credits_return(call);
+        if (batch)
+            call->method->batch_answer(call);
+        else
+            call->method->answer(call, answer);
+    }
+}
+
+/* -- events
+ * ----------------------------------------------------------------------------------------- */
+
+static uint64_t deadline_of(const struct call *call)
+{
+    uint64_t left_ns = DEADLINE_DEFAULT_MS * 1000000ull;
+    gpr_timespec future = gpr_inf_future(call->deadline.clock_type);
+    if (gpr_time_cmp(call->deadline, future) != 0) {
+        gpr_timespec left = gpr_time_sub(call->deadline, gpr_now(GPR_CLOCK_MONOTONIC));
+        if (left.tv_sec < 0)
+            left_ns = 0;
+        else if (left.tv_sec >= (int64_t)(DEADLINE_MAX_MS / 1000))
+            left_ns = DEADLINE_MAX_MS * 1000000ull;
+        else
+            left_ns = (uint64_t)left.tv_sec * UINT64_C(1000000000) + (uint64_t)left.tv_nsec;
+    }
+    uint64_t margin_ns = left_ns / MARGIN_PART;
+    return call->arrived_ns + left_ns - (margin_ns < MARGIN_NS_MAX ? margin_ns : MARGIN_NS_MAX);
+}
+
+static void call_handle_request(struct call *call)
+{
+    if (call->method->path == NULL) {
+        call->method->handle(call, bytes_of(NULL, 0));
+        return;
+    }
+    grpc_byte_buffer_reader reader;
+    struct status status;
+    if (call->payload == NULL || !grpc_byte_buffer_reader_init(&reader, call->payload)) {
+        status_invalid(&status, "request", "%s",
+                       call->payload == NULL ? "the call carries no message"
+                                             : "the message cannot be decompressed");
+        call_fail(call, &status);
+        return;
+    }
+    grpc_slice *first = NULL;
+    grpc_slice whole = grpc_empty_slice();
+    struct bytes payload = {0};
+    if (grpc_byte_buffer_reader_peek(&reader, &first)) {
+        payload = bytes_of(GRPC_SLICE_START_PTR(*first), GRPC_SLICE_LENGTH(*first));
+        if (payload.size != grpc_byte_buffer_length(reader.buffer_out)) {
+            grpc_byte_buffer_reader_destroy(&reader);
+            CHECK(grpc_byte_buffer_reader_init(&reader, call->payload));
+            whole = grpc_byte_buffer_reader_readall(&reader);
+            payload = bytes_of(GRPC_SLICE_START_PTR(whole), GRPC_SLICE_LENGTH(whole));
+        }
+    }
+    /* handle() may end the call on another thread: what is needed after it is not the call's. */
+    grpc_byte_buffer *buffer = call->payload;
+    call->payload = NULL;
+    call->method->handle(call, payload);
+    grpc_slice_unref(whole);
+    grpc_byte_buffer_reader_destroy(&reader);
+    grpc_byte_buffer_destroy(buffer);
+}
+
+static void on_new(struct rpc_event *event, bool ok)
+{
+    struct call *call = CONTAINER_OF(event, struct call, on_new);
+    if (!ok) { /* the server shuts down */
+        call->rearm = false;
+        call_release(call);
+        return;
+    }
+    call->arrived_ns = runtime_now_ns();
+    call->state = CALL_HANDLING;
+    call->lww = false;
+    struct call *next = pool_take(call->edge, call->queue);
+    if (next != NULL)
+        call_arm(next, call->method, call->registered);
+    call->rearm = next == NULL;
+    call->deadline_ns = deadline_of(call);
+    call_handle_request(call);
+}
+
+/* The call is over: either our status has left, or the client is gone, or its deadline has passed.
+ */
+static void on_close(struct rpc_event *event, bool ok)
+{
+    (void)ok;
+    struct call *call = CONTAINER_OF(event, struct call, on_close);
+    pthread_mutex_lock(&call->lock);
+    CHECK_U64(call->tags, >, 0);
+    bool done = --call->tags == 0;
+    if (call->state == CALL_WAITING) {
+        /* The actors still work on it: its credits stay taken until they answer, so that a client
+         * that cancels and asks again gets no more than its share. */
+        call->state = CALL_ABANDONED;
+        grpc_call_unref(call->call);
+        call->call = NULL;
+        done = false;
+        bool passed = runtime_now_ns() >= call->deadline_ns;
+        edge_count(call->edge, call->method->operation,
+                   passed ? GRPC_STATUS_DEADLINE_EXCEEDED : GRPC_STATUS_CANCELLED,
+                   call->arrived_ns);
+    }
+    pthread_mutex_unlock(&call->lock);
+    if (done)
+        call_release(call);
+}
+
+static void on_answer(struct rpc_event *event, bool ok)
+{
+    (void)ok; /* not sent: the client is gone, nothing else to do */
+    struct call *call = CONTAINER_OF(event, struct call, on_answer);
+    pthread_mutex_lock(&call->lock);
+    CHECK_U64(call->tags, >, 0);
+    bool done = --call->tags == 0;
+    pthread_mutex_unlock(&call->lock);
+    if (done)
+        call_release(call);
+}
+
+/* -- overdue
+ * ---------------------------------------------------------------------------------------- */
+
+static void call_give_up(struct call *call)
+{
+    struct status status;
+    status_set(&status, GRPC_STATUS_DEADLINE_EXCEEDED,
+               call->method->write ? "OUTCOME_UNKNOWN" : "DEADLINE_EXCEEDED",
+               "the deadline passed without an answer");
+    status.outcome = call->method->write ? "UNKNOWN" : NULL;
+    call_fail(call, &status);
+}
+
+static void call_sweep(struct call *call, uint64_t now_ns, uint64_t late_ns)
+{
+    bool release = false;
+    bool give_up = false;
+    pthread_mutex_lock(&call->lock);
+    enum call_state state = call->state;
+    if (state == CALL_WAITING || state == CALL_ABANDONED) {
+        bool overdue = late_ns == 0 || now_ns > call->deadline_ns + late_ns;
+        release = overdue && state == CALL_ABANDONED;
+        give_up = overdue && state == CALL_WAITING;
+        if (overdue)
+            call->state = CALL_ANSWERING; /* ours alone from here */
+        if (give_up)
+            call->tags++;
+    } else if (state == CALL_ANSWERING && call->call != NULL && !call->overdue &&
+               now_ns > call->deadline_ns + UNREAD_LIMIT_NS) {
+        call->overdue = true;
+        grpc_call_cancel(call->call, NULL);
+    }
+    pthread_mutex_unlock(&call->lock);
+    if (release || give_up)
+        atomic_fetch_add(&call->edge->lost, 1);
+    if (release) {
+        call_release(call);
+    } else if (give_up) {
+        credits_return(call);
+        call_give_up(call);
+    }
+}
+
+void edge_sweep(struct edge *edge, uint64_t late_ns)
+{
+    uint64_t now_ns = runtime_now_ns();
+    for (uint32_t i = 0; i < edge->call_count; i++)
+        call_sweep(&edge->calls[i], now_ns, late_ns);
+}
+
+/* -- life
+ * ------------------------------------------------------------------------------------------- */
+
+static void call_init(struct call *call, struct edge *edge, uint32_t index)
+{
+    call->on_new.done = on_new;
+    call->on_close.done = on_close;
+    call->on_answer.done = on_answer;
+    call->edge = edge;
+    call->index = index;
+    call->queue = index % edge->queue_count;
+    call->state = CALL_POOLED;
+    call->status_message = grpc_empty_slice();
+    call->trailer.key = grpc_slice_from_static_string(STATUS_DETAILS_KEY);
+    call->trailer.value = grpc_empty_slice();
+    CHECK(pthread_mutex_init(&call->lock, NULL) == 0);
+    grpc_metadata_array_init(&call->metadata);
+    grpc_call_details_init(&call->details);
+}
+
+void edge_init(struct edge *edge, const struct rpc_server_options *options, grpc_server *server,
+               const struct method *methods, size_t method_count)
+{
+    memset(edge, 0, sizeof *edge);
+    edge->options = options;
+    edge->server = server;
+    edge->queue_count = rpc_loop_count(options->loop);
+    edge->queues = calloc(edge->queue_count, sizeof *edge->queues);
+    CHECK(edge->queues != NULL);
+    for (uint32_t i = 0; i < edge->queue_count; i++) {
+        edge->queues[i].queue = rpc_loop_queue(options->loop, i);
+        CHECK(pthread_mutex_init(&edge->queues[i].lock, NULL) == 0);
+    }
+    for (size_t i = 0; i < method_count; i++)
+        edge->armed_count += methods[i].armed_count * edge->queue_count;
+    edge->call_count = options->requests_max + REFUSALS_MAX + edge->armed_count;
+    CHECK_U64(edge->call_count, <=, 1u << INDEX_BITS);
+    edge->calls = calloc(edge->call_count, sizeof *edge->calls);
+    CHECK(edge->calls != NULL);
+    for (uint32_t i = 0; i < edge->call_count; i++) {
+        struct call *call = &edge->calls[i];
+        call_init(call, edge, i);
+        call->next = edge->queues[call->queue].pool;
+        edge->queues[call->queue].pool = call;
+    }
+}
+
+void edge_arm(struct edge *edge, const struct method *methods, void *const *registered,
+              size_t method_count)
+{
+    for (uint32_t queue = 0; queue < edge->queue_count; queue++) {
+        for (size_t i = 0; i < method_count; i++) {
+            for (uint32_t j = 0; j < methods[i].armed_count; j++) {
+                struct call *call = pool_take(edge, queue);
+                CHECK(call != NULL);
+                call_arm(call, &methods[i], registered[i]);
+            }
+        }
+    }
+}
+
+void edge_deinit(struct edge *edge)
+{
+    CHECK_U64(atomic_load(&edge->live), ==, 0);
+    for (uint32_t i = 0; i < edge->call_count; i++) {
+        struct call *call = &edge->calls[i];
+        grpc_metadata_array_destroy(&call->metadata);
+        grpc_call_details_destroy(&call->details);
+        pthread_mutex_destroy(&call->lock);
+    }
+    for (uint32_t i = 0; i < edge->queue_count; i++)
+        pthread_mutex_destroy(&edge->queues[i].lock);
+    free(edge->calls);
+    free(edge->queues);
+}

@@ -1,0 +1,174 @@
+/* edge.h -- calls in flight on the client port (internal to it).
+ *
+ * Owns:     a fixed pool of calls; as many of each method as it wants are armed, that is, ready to
+ * take the next request. Taking one arms another; with the pool empty a call arms itself again when
+ *           it is done, so no method is ever deaf for longer than its calls take.
+ * Admission: requests that go to actors take credits (one an item), at most requests_max over all;
+ * a request without credits is answered RESOURCE_EXHAUSTED at once. Handles:  an answer finds its
+ * call by index and generation; a call's generation changes when it is done, so a late answer finds
+ * nothing (counted). Threads:  a new call is handled on its queue's thread; answers may come on any
+ * thread, at once with the call's end. `lock` guards a call's state; whoever moves it to ANSWERING
+ * owns it until it has started the answer's batch.
+ *
+ *              request                wait                   last answer
+ *      ARMED ----------> HANDLING ------------> WAITING ----------------+
+ *        ^                  |                      | client is gone      |
+ *        |                  | reply at once        v                     v
+ *        |                  |                  ABANDONED             ANSWERING
+ *        |                  v                      | last answer        | sent, closed
+ *        +------------- (pool) <-------------------+--------------------+
+ */
+#ifndef RPC_EDGE_H
+#define RPC_EDGE_H
+
+#include "rpc/decode.h"
+#include "rpc/server.h"
+
+#include <pthread.h>
+
+struct call;
+struct edge;
+
+enum call_state {
+    CALL_POOLED,
+    CALL_ARMED,
+    CALL_HANDLING,
+    CALL_WAITING,
+    CALL_ABANDONED,
+    CALL_ANSWERING,
+};
+
+struct method {
+    const char *path; /* "/coterie.v1.KeyValue/Get"; NULL: whatever no other method takes */
+    enum rpc_operation operation;
+    uint32_t armed_count; /* on each queue */
+    bool write;           /* an answer that never comes leaves its outcome unknown */
+    /* Replies, fails, or waits and posts. The payload is borrowed for the call. */
+    void (*handle)(struct call *call, struct bytes payload);
+    /* One answer to a call that waits without a batch; consumes it; replies or fails. */
+    void (*answer)(struct call *call, struct message *answer);
+    /* All answers of a batch are in. */
+    void (*batch_answer)(struct call *call);
+};
+
+/* A call of many items: their answers are kept until the last one is in. */
+struct batch {
+    struct arena arena; /* the request and what was made of it */
+    uint32_t count;
+    size_t answer_bytes; /* of values kept so far */
+    struct batch_item {
+        struct bytes key;
+        struct message *answer; /* owned */
+        struct status *status;  /* of an item that failed here, in the arena */
+    } * items;
+};
+
+struct call {
+    struct rpc_event on_new;
+    struct rpc_event on_close;
+    struct rpc_event on_answer;
+    struct edge *edge;
+    const struct method *method;
+    void *registered;
+    uint32_t index;
+    uint32_t queue;
+    struct call *next; /* in the pool */
+
+    pthread_mutex_t lock;
+    _Atomic enum call_state state; /* changes under the lock once others know of the call */
+    uint64_t generation;
+    uint32_t tags;     /* batches of ours that gRPC has not finished */
+    uint32_t expected; /* answers still to come */
+    uint32_t credits;
+    bool rearm;
+    bool overdue; /* the client does not take the answer: cancelled */
+
+    grpc_call *call;
+    gpr_timespec deadline;
+    grpc_metadata_array metadata;
+    grpc_call_details details; /* unknown methods only */
+    grpc_byte_buffer *payload;
+    int cancelled;
+    uint64_t arrived_ns;
+    uint64_t deadline_ns; /* when the coordinator must have answered; monotonic */
+
+    bool lww; /* of the request's keyspace */
+    struct batch *batch;
+    grpc_byte_buffer *response;
+    grpc_slice status_message;
+    grpc_metadata trailer;
+};
+
+struct edge_queue {
+    grpc_completion_queue *queue;
+    pthread_mutex_t lock; /* the pool */
+    struct call *pool;
+    uint32_t next_coordinator; /* the queue's thread only */
+};
+
+struct operation_figures {
+    _Atomic uint64_t requests;
+    _Atomic uint64_t codes[17];
+    _Atomic uint64_t latency[RPC_LATENCY_BUCKETS];
+    _Atomic uint64_t latency_ns_total;
+};
+
+struct edge {
+    const struct rpc_server_options *options;
+    grpc_server *server;
+    uint32_t queue_count;
+    struct edge_queue *queues;
+    uint32_t call_count;
+    uint32_t armed_count; /* over all methods and queues */
+    struct call *calls;
+    uint64_t started_ns;
+    _Atomic bool serving; /* what health says */
+    _Atomic bool closing;
+    _Atomic uint32_t live; /* calls outside the pool */
+    _Atomic uint64_t in_flight;
+    _Atomic uint64_t refused;
+    _Atomic uint64_t late; /* answers whose call was over */
+    _Atomic uint64_t lost; /* calls whose answer did not come in time */
+    struct operation_figures figures[RPC_OPERATION_COUNT];
+};
+
+/* The pool is for these methods, over all queues of the loop. */
+void edge_init(struct edge *edge, const struct rpc_server_options *options, grpc_server *server,
+               const struct method *methods, size_t method_count);
+/* The server has started. `registered` as methods. */
+void edge_arm(struct edge *edge, const struct method *methods, void *const *registered,
+              size_t method_count);
+/* Gives up calls whose answer is overdue by `late_ns` (all that wait when 0). */
+void edge_sweep(struct edge *edge, uint64_t late_ns);
+/* No call is live. */
+void edge_deinit(struct edge *edge);
+/* Consumes one answer from an actor. */
+void edge_deliver(struct edge *edge, struct message *answer);
+void edge_figures(const struct edge *edge, enum rpc_operation operation,
+                  struct rpc_operation_figures *ret);
+void edge_count(struct edge *edge, enum rpc_operation operation, grpc_status_code code,
+                uint64_t arrived_ns);
+
+/* -- for services: exactly one of these ends a call's handling
+ * ------------------------------------- */
+
+void call_reply(struct call *call, const ProtobufCMessage *response);
+/* `response` is consumed. */
+void call_reply_buffer(struct call *call, grpc_byte_buffer *response);
+void call_fail(struct call *call, const struct status *status);
+/* Takes `credits` and waits for `expected` answers: from here the call may end at any time, so post
+ * and touch nothing else of it. False: refused, and answered already. `batch` is consumed. */
+bool call_wait(struct call *call, uint32_t credits, uint32_t expected, struct batch *batch);
+/* The `client` of a message. Taken before call_wait. */
+uint64_t call_handle(const struct call *call, uint32_t item);
+/* Posts a message to an actor of this node; one that is refused is answered OVERLOADED at once, as
+ * `done_kind`. Consumes. */
+void edge_post(struct edge *edge, struct message *message, enum message_kind done_kind,
+               uint64_t client);
+/* The coordinator for the next message: round robin. */
+uint8_t call_next_coordinator(struct call *call);
+
+grpc_byte_buffer *buffer_of_message(const ProtobufCMessage *message);
+struct batch *batch_new(uint32_t count, size_t size_hint);
+
+#endif

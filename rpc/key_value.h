@@ -1,0 +1,52 @@
+/* key_value.h -- what KeyValue's single and batch calls share (internal to the client port). */
+#ifndef RPC_KEY_VALUE_H
+#define RPC_KEY_VALUE_H
+
+#include "coterie/v1/key_value.pb-c.h"
+#include "rpc/edge.h"
+
+/* Which keyspace, at which level: one for all items of a call. */
+struct target {
+    uint32_t keyspace_id;
+    enum consistency level;
+    uint32_t count;
+    bool lww;
+};
+
+struct target_words {
+    const char *keyspace;
+    int consistency;
+    uint32_t count;
+    const char *count_field; /* "r" or "w" */
+};
+
+/* One write as a client asks for it. */
+struct write_words {
+    struct bytes key;
+    struct bytes value;
+    struct bytes context;
+    bool tombstone;
+    bool has_ttl;
+    uint64_t ttl_ms;
+};
+
+/* False with a status that names the field and the limit. */
+bool target_find(const struct view *view, const struct target_words *words,
+                 struct target *ret_target, struct status *ret_error) MUST_USE;
+bool key_check(struct bytes key, struct status *ret_error) MUST_USE;
+/* Borrows all of `words`; `scratch` takes what checking needs. */
+bool put_request_fill(struct call *call, const struct target *target,
+                      const struct write_words *words, struct arena *scratch,
+                      struct put_request *ret_request, struct status *ret_error) MUST_USE;
+
+/* Sender, receiver, epoch, deadline. */
+void message_address(struct call *call, const struct view *view, struct message *message,
+                     uint64_t client);
+
+/* Responses, in `arena`; names and values are borrowed from the view and the answer. */
+Coterie__V1__GetResponse *get_response_new(struct arena *arena, const struct view *view,
+                                           const struct client_get_done *done, bool lww);
+Coterie__V1__PutResponse *put_response_new(struct arena *arena, const struct view *view,
+                                           const struct put_result *result);
+
+#endif

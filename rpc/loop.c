@@ -1,0 +1,278 @@
+#include "rpc/loop.h"
+
+#include "base/check.h"
+#include "base/log.h"
+
+#include <grpc/support/alloc.h>
+#include <grpc/support/log.h>
+#include <grpc/support/time.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define LOOP_THREADS_MAX 64u
+/* A busy queue never runs empty: mail waits for at most this many events. */
+#define BATCH_EVENTS_MAX 256u
+#define TICK_NS          1000000000ull
+
+/* Lines that gRPC may log in one second; the rest is counted. Remote peers can cause such lines. */
+#define LOG_LINES_PER_SECOND 20u
+
+struct loop_thread {
+    struct rpc_loop *loop;
+    grpc_completion_queue *queue;
+    pthread_t thread;
+    uint32_t index;
+    struct runtime_wakes wakes; /* this thread's, over one batch */
+};
+
+struct rpc_loop {
+    struct runtime *runtime;
+    uint32_t count;
+    bool started;
+    struct loop_thread *threads;
+    pthread_mutex_t tick_lock; /* the list of ticks, and that one runs at a time */
+    struct rpc_tick *ticks;
+};
+
+static _Thread_local struct loop_thread *current;
+
+/* -- the library ----------------------------------------------------------------------------------
+ */
+
+/* Debian's abseil is built with its deadlock detector in abort mode. The symbol is that of libabsl
+ * 20220623; weak, so that another build links without it. */
+extern void absl_deadlock_mode(int mode) __asm__(
+    "_ZN4absl7debian329SetMutexDeadlockDetectionModeENS0_15OnDeadlockCycleE") __attribute__((weak));
+#define ABSL_DEADLOCK_IGNORE 0
+
+static struct {
+    const struct log *log;
+    _Atomic uint64_t second;
+    _Atomic uint32_t lines;
+    _Atomic uint64_t suppressed;
+} library_log;
+
+/* Sometimes called under gRPC's own locks: only copies and writes, never calls back. */
+static void library_log_write(gpr_log_func_args *args)
+{
+    uint64_t second = runtime_now_ns() / 1000000000ull;
+    if (atomic_exchange(&library_log.second, second) != second)
+        atomic_store(&library_log.lines, 0);
+    if (atomic_fetch_add(&library_log.lines, 1) >= LOG_LINES_PER_SECOND) {
+        atomic_fetch_add(&library_log.suppressed, 1);
+        return;
+    }
+    char text[512];
+    size_t size = 0;
+    for (const char *p = args->message; *p != '\0' && size < sizeof text - 1; p++)
+        text[size++] = (*p < ' ' || *p == '"' || *p == '\\') ? ' ' : *p;
+    text[size] = '\0';
+    enum log_level level = args->severity == GPR_LOG_SEVERITY_ERROR ? LOG_WARNING : LOG_DEBUG;
+    log_write(library_log.log, level, "grpc", "text=\"%s\" suppressed=%llu", text,
+              (unsigned long long)atomic_load(&library_log.suppressed));
+}
+
+/* Threads inherit the mask of their maker: signals belong to the main thread alone. */
+static sigset_t signals_block(void)
+{
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    return before;
+}
+
+static void signals_restore(sigset_t before)
+{
+    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+}
+
+void rpc_library_init(const struct log *log)
+{
+    if (absl_deadlock_mode != NULL)
+        absl_deadlock_mode(ABSL_DEADLOCK_IGNORE);
+    library_log.log = log;
+    gpr_set_log_function(library_log_write);
+    gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
+    /* A listener whose accept once failed for want of descriptors stays deaf (CVE-2023-4785). */
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+            log_write(log, LOG_WARNING, "descriptor_limit", "error=setrlimit");
+    }
+    sigset_t before = signals_block();
+    grpc_init();
+    signals_restore(before);
+}
+
+void rpc_library_shutdown(void)
+{
+    grpc_shutdown_blocking();
+    gpr_set_log_function(NULL);
+}
+
+/* -- threads
+ * --------------------------------------------------------------------------------------- */
+
+static void ticks_run(struct rpc_loop *loop)
+{
+    pthread_mutex_lock(&loop->tick_lock);
+    for (struct rpc_tick *tick = loop->ticks; tick != NULL; tick = tick->next)
+        tick->run(tick);
+    pthread_mutex_unlock(&loop->tick_lock);
+}
+
+static gpr_timespec wait_until(bool first_thread, uint64_t next_tick_ns)
+{
+    if (!first_thread)
+        return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+    uint64_t now = runtime_now_ns();
+    uint64_t left = next_tick_ns > now ? next_tick_ns - now : 0;
+    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                        gpr_time_from_nanos((int64_t)left, GPR_TIMESPAN));
+}
+
+/* Everything that is ready, or BATCH_EVENTS_MAX of it. False when the queue is shut down and empty.
+ */
+static bool batch_run(struct loop_thread *thread, grpc_event event)
+{
+    uint32_t events = 0;
+    while (event.type == GRPC_OP_COMPLETE) {
+        struct rpc_event *tag = event.tag;
+        tag->done(tag, event.success != 0);
+        if (++events == BATCH_EVENTS_MAX)
+            break;
+        event = grpc_completion_queue_next(thread->queue, gpr_inf_past(GPR_CLOCK_MONOTONIC), NULL);
+    }
+    return event.type != GRPC_QUEUE_SHUTDOWN;
+}
+
+static void *thread_main(void *argument)
+{
+    struct loop_thread *thread = argument;
+    struct rpc_loop *loop = thread->loop;
+    if (loop->runtime != NULL)
+        runtime_thread_register();
+    current = thread;
+    bool first = thread->index == 0;
+    uint64_t next_tick_ns = runtime_now_ns() + TICK_NS;
+    for (bool running = true; running;) {
+        grpc_event event =
+            grpc_completion_queue_next(thread->queue, wait_until(first, next_tick_ns), NULL);
+        running = batch_run(thread, event);
+        if (first && runtime_now_ns() >= next_tick_ns) {
+            ticks_run(loop);
+            next_tick_ns = runtime_now_ns() + TICK_NS;
+        }
+        if (thread->wakes.threads != 0)
+            runtime_wake(loop->runtime, &thread->wakes);
+        thread->wakes = (struct runtime_wakes){0};
+    }
+    current = NULL;
+    if (loop->runtime != NULL)
+        runtime_thread_unregister();
+    return NULL;
+}
+
+struct rpc_loop *rpc_loop_new(uint32_t threads, struct runtime *runtime)
+{
+    CHECK_U64(threads, >=, 1);
+    CHECK_U64(threads, <=, LOOP_THREADS_MAX);
+    struct rpc_loop *loop = calloc(1, sizeof *loop);
+    CHECK(loop != NULL);
+    loop->runtime = runtime;
+    loop->count = threads;
+    loop->threads = calloc(threads, sizeof *loop->threads);
+    CHECK(loop->threads != NULL);
+    CHECK(pthread_mutex_init(&loop->tick_lock, NULL) == 0);
+    for (uint32_t i = 0; i < threads; i++) {
+        loop->threads[i].loop = loop;
+        loop->threads[i].index = i;
+        loop->threads[i].queue = grpc_completion_queue_create_for_next(NULL);
+        CHECK(loop->threads[i].queue != NULL);
+    }
+    return loop;
+}
+
+uint32_t rpc_loop_count(const struct rpc_loop *loop)
+{
+    return loop->count;
+}
+
+grpc_completion_queue *rpc_loop_queue(struct rpc_loop *loop, uint32_t index)
+{
+    CHECK_U64(index, <, loop->count);
+    return loop->threads[index].queue;
+}
+
+void rpc_loop_start(struct rpc_loop *loop)
+{
+    CHECK(!loop->started);
+    loop->started = true;
+    sigset_t before = signals_block();
+    for (uint32_t i = 0; i < loop->count; i++) {
+        struct loop_thread *thread = &loop->threads[i];
+        CHECK(pthread_create(&thread->thread, NULL, thread_main, thread) == 0);
+        char name[16];
+        snprintf(name, sizeof name, "grpc-%u", i);
+        pthread_setname_np(thread->thread, name);
+    }
+    signals_restore(before);
+}
+
+bool rpc_loop_post(struct rpc_loop *loop, struct message *message)
+{
+    CHECK(loop->runtime != NULL);
+    if (current != NULL && current->loop == loop)
+        return runtime_post(loop->runtime, message, &current->wakes);
+    struct runtime_wakes wakes = {0};
+    bool posted = runtime_post(loop->runtime, message, &wakes);
+    runtime_wake(loop->runtime, &wakes);
+    return posted;
+}
+
+void rpc_loop_tick_add(struct rpc_loop *loop, struct rpc_tick *tick)
+{
+    pthread_mutex_lock(&loop->tick_lock);
+    tick->next = loop->ticks;
+    loop->ticks = tick;
+    pthread_mutex_unlock(&loop->tick_lock);
+}
+
+void rpc_loop_tick_remove(struct rpc_loop *loop, struct rpc_tick *tick)
+{
+    pthread_mutex_lock(&loop->tick_lock);
+    for (struct rpc_tick **at = &loop->ticks; *at != NULL; at = &(*at)->next) {
+        if (*at == tick) {
+            *at = tick->next;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&loop->tick_lock);
+}
+
+void rpc_loop_free(struct rpc_loop *loop)
+{
+    for (uint32_t i = 0; i < loop->count; i++)
+        grpc_completion_queue_shutdown(loop->threads[i].queue);
+    for (uint32_t i = 0; i < loop->count; i++) {
+        struct loop_thread *thread = &loop->threads[i];
+        if (loop->started)
+            CHECK(pthread_join(thread->thread, NULL) == 0);
+        else
+            while (
+                grpc_completion_queue_next(thread->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL)
+                    .type != GRPC_QUEUE_SHUTDOWN)
+                continue;
+        grpc_completion_queue_destroy(thread->queue);
+    }
+    CHECK(loop->ticks == NULL);
+    pthread_mutex_destroy(&loop->tick_lock);
+    free(loop->threads);
+    free(loop);
+}

@@ -1,0 +1,383 @@
+#include "rpc/server.h"
+
+#include "base/check.h"
+#include "model/limits.h"
+#include "rpc/edge.h"
+#include "rpc/service.h"
+#include "rpc/service_health.h"
+#include "rpc/service_reflection.h"
+
+#include <errno.h>
+#include <grpc/grpc_security.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define MEMORY_QUOTA_BYTES (128u << 20)
+#define LATE_NS            2000000000ull /* past its deadline: the actors have lost the request */
+#define CONNECTION_IDLE_MS (5 * 60 * 1000)
+#define CONNECTION_AGE_MS  (60 * 60 * 1000)
+#define AGE_GRACE_MS       30000
+#define DRAIN_POLL_NS      2000000
+
+#define HOT_ARMED  32u
+#define COLD_ARMED 4u
+
+#define KEY_VALUE   "/coterie.v1.KeyValue/"
+#define CLUSTER     "/coterie.v1.Cluster/"
+#define MAINTENANCE "/coterie.v1.Maintenance/"
+
+static const struct method methods[] = {
+    {.path = KEY_VALUE "Get",
+     .operation = RPC_GET,
+     .armed_count = HOT_ARMED,
+     .handle = get_handle,
+     .answer = get_answer},
+    {.path = KEY_VALUE "Put",
+     .operation = RPC_PUT,
+     .armed_count = HOT_ARMED,
+     .write = true,
+     .handle = put_handle,
+     .answer = put_answer},
+    {.path = KEY_VALUE "Delete",
+     .operation = RPC_DELETE,
+     .armed_count = HOT_ARMED,
+     .write = true,
+     .handle = delete_handle,
+     .answer = put_answer},
+    {.path = KEY_VALUE "BatchGet",
+     .operation = RPC_BATCH_GET,
+     .armed_count = COLD_ARMED,
+     .handle = batch_get_handle,
+     .batch_answer = batch_get_answer},
+    {.path = KEY_VALUE "BatchWrite",
+     .operation = RPC_BATCH_WRITE,
+     .armed_count = COLD_ARMED,
+     .write = true,
+     .handle = batch_write_handle,
+     .batch_answer = batch_write_answer},
+    {.path = MAINTENANCE "Null",
+     .operation = RPC_NULL,
+     .armed_count = HOT_ARMED,
+     .handle = null_handle},
+    {.path = CLUSTER "Status",
+     .operation = RPC_CLUSTER,
+     .armed_count = COLD_ARMED,
+     .handle = cluster_status_handle},
+    {.path = CLUSTER "ListNodes",
+     .operation = RPC_CLUSTER,
+     .armed_count = COLD_ARMED,
+     .handle = list_nodes_handle},
+    {.path = CLUSTER "GetRing",
+     .operation = RPC_CLUSTER,
+     .armed_count = COLD_ARMED,
+     .handle = get_ring_handle},
+    {.path = CLUSTER "ListKeyspaces",
+     .operation = RPC_CLUSTER,
+     .armed_count = COLD_ARMED,
+     .handle = list_keyspaces_handle},
+    {.path = CLUSTER "DescribeKeyspace",
+     .operation = RPC_CLUSTER,
+     .armed_count = COLD_ARMED,
+     .handle = describe_keyspace_handle},
+    {.path = CLUSTER "CreateKeyspace",
+     .operation = RPC_CLUSTER,
+     .armed_count = COLD_ARMED,
+     .write = true,
+     .handle = create_keyspace_handle,
+     .answer = create_keyspace_answer},
+    {.path = CLUSTER "DropKeyspace",
+     .operation = RPC_CLUSTER,
+     .armed_count = COLD_ARMED,
+     .write = true,
+     .handle = drop_keyspace_handle,
+     .answer = drop_keyspace_answer},
+    {.path = "/grpc.health.v1.Health/Check",
+     .operation = RPC_CLUSTER,
+     .armed_count = COLD_ARMED,
+     .handle = health_check_handle},
+    {.path = NULL,
+     .operation = RPC_CLUSTER,
+     .armed_count = COLD_ARMED,
+     .handle = unknown_method_handle},
+};
+#define METHOD_COUNT ARRAY_COUNT(methods)
+
+struct rpc_server {
+    struct rpc_server_options options; /* strings are our own copies */
+    char *address;
+    char *node_name;
+    char *version;
+    int port;
+    grpc_server *server;
+    struct edge edge;
+    struct health *health;
+    struct reflection *reflection;
+    struct rpc_tick sweep;
+    struct rpc_event on_shutdown;
+    _Atomic bool shut_down;
+    bool drained;
+};
+
+void null_handle(struct call *call, struct bytes payload)
+{
+    (void)payload;
+    call_reply_buffer(call, grpc_raw_byte_buffer_create(NULL, 0));
+}
+
+void unknown_method_handle(struct call *call, struct bytes payload)
+{
+    (void)payload;
+    struct status status;
+    char path[96];
+    size_t size = GRPC_SLICE_LENGTH(call->details.method);
+    if (size > sizeof path - 1)
+        size = sizeof path - 1;
+    memcpy(path, GRPC_SLICE_START_PTR(call->details.method), size);
+    path[size] = '\0';
+    status_set(&status, GRPC_STATUS_UNIMPLEMENTED, "UNKNOWN_METHOD",
+               "method: %s is not served here", path);
+    call_fail(call, &status);
+}
+
+/* -- start
+ * ------------------------------------------------------------------------------------------ */
+
+static grpc_server *core_server_new(void)
+{
+    grpc_resource_quota *quota = grpc_resource_quota_create("clients");
+    grpc_resource_quota_resize(quota, MEMORY_QUOTA_BYTES);
+    const struct {
+        const char *key;
+        int value;
+    } integers[] = {
+        {GRPC_ARG_ALLOW_REUSEPORT, 0},
+        {GRPC_ARG_MAX_CONCURRENT_STREAMS, STREAMS_MAX},
+        {GRPC_ARG_MAX_METADATA_SIZE, METADATA_BYTES_MAX},
+        {GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, GRPC_MESSAGE_BYTES_MAX},
+        {GRPC_ARG_MAX_CONNECTION_IDLE_MS, CONNECTION_IDLE_MS},
+        {GRPC_ARG_MAX_CONNECTION_AGE_MS, CONNECTION_AGE_MS},
+        {GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, AGE_GRACE_MS},
+        {GRPC_ARG_KEEPALIVE_TIME_MS, 60000},
+        {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000},
+        {GRPC_ARG_HTTP2_MAX_PING_STRIKES, 2},
+        {GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 60000},
+        {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 5000},
+        {GRPC_ARG_ENABLE_CHANNELZ, 0},
+        {GRPC_ARG_TCP_TX_ZEROCOPY_ENABLED, 0},
+    };
+    grpc_arg list[ARRAY_COUNT(integers) + 1];
+    memset(list, 0, sizeof list);
+    for (size_t i = 0; i < ARRAY_COUNT(integers); i++) {
+        list[i].type = GRPC_ARG_INTEGER;
+        list[i].key = (char *)(uintptr_t)integers[i].key;
+        list[i].value.integer = integers[i].value;
+    }
+    grpc_arg *pointer = &list[ARRAY_COUNT(integers)];
+    pointer->type = GRPC_ARG_POINTER;
+    pointer->key = (char *)(uintptr_t)GRPC_ARG_RESOURCE_QUOTA;
+    pointer->value.pointer.p = quota;
+    pointer->value.pointer.vtable = grpc_resource_quota_arg_vtable();
+    grpc_channel_args args = {.num_args = ARRAY_COUNT(list), .args = list};
+    grpc_server *server = grpc_server_create(&args, NULL);
+    grpc_resource_quota_unref(quota);
+    return server;
+}
+
+/* gRPC only says that it could not bind: the reason comes from trying again by hand. */
+static void explain_bind(const char *address, char *why, size_t why_size)
+{
+    snprintf(why, why_size, "cannot listen on %s", address);
+    char host[256];
+    const char *colon = strrchr(address, ':');
+    if (colon == NULL || (size_t)(colon - address) >= sizeof host) {
+        snprintf(why, why_size, "cannot listen on %s: must be host:port", address);
+        return;
+    }
+    memcpy(host, address, (size_t)(colon - address));
+    host[colon - address] = '\0';
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    struct addrinfo *found = NULL;
+    int error = getaddrinfo(host[0] == '\0' ? NULL : host, colon + 1, &hints, &found);
+    if (error != 0) {
+        snprintf(why, why_size, "cannot listen on %s: %s", address, gai_strerror(error));
+        return;
+    }
+    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0) {
+        int one = 1;
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        if (bind(fd, found->ai_addr, found->ai_addrlen) != 0)
+            snprintf(why, why_size, "cannot listen on %s: %s", address, strerror(errno));
+        close(fd);
+    }
+    freeaddrinfo(found);
+}
+
+static void sweep(struct rpc_tick *tick)
+{
+    struct rpc_server *server = CONTAINER_OF(tick, struct rpc_server, sweep);
+    if (atomic_load(&server->edge.live) > server->edge.armed_count)
+        edge_sweep(&server->edge, LATE_NS);
+}
+
+static void on_shutdown(struct rpc_event *event, bool ok)
+{
+    (void)ok;
+    struct rpc_server *server = CONTAINER_OF(event, struct rpc_server, on_shutdown);
+    atomic_store(&server->shut_down, true);
+}
+
+static char *copy(const char *text)
+{
+    char *copied = strdup(text);
+    CHECK(copied != NULL);
+    return copied;
+}
+
+static struct rpc_server *server_new(const struct rpc_server_options *options, grpc_server *core,
+                                     int port)
+{
+    struct rpc_server *server = calloc(1, sizeof *server);
+    CHECK(server != NULL);
+    server->options = *options;
+    server->options.address = server->address = copy(options->address);
+    server->options.node_name = server->node_name = copy(options->node_name);
+    server->options.version = server->version = copy(options->version);
+    server->server = core;
+    server->port = port;
+    server->sweep.run = sweep;
+    server->on_shutdown.done = on_shutdown;
+    edge_init(&server->edge, &server->options, core, methods, METHOD_COUNT);
+    server->edge.started_ns = runtime_now_ns();
+    server->health = health_new(&server->edge);
+    server->reflection = reflection_new(&server->edge);
+    return server;
+}
+
+enum err rpc_server_start(const struct rpc_server_options *options, struct rpc_server **ret_server,
+                          char *why, size_t why_size)
+{
+    CHECK_U64(options->value_bytes_max, <=, VALUE_BYTES_MAX_CEILING);
+    grpc_server *core = core_server_new();
+    for (uint32_t i = 0; i < rpc_loop_count(options->loop); i++)
+        grpc_server_register_completion_queue(core, rpc_loop_queue(options->loop, i), NULL);
+    grpc_server_credentials *credentials = grpc_insecure_server_credentials_create();
+    int port = grpc_server_add_http2_port(core, options->address, credentials);
+    grpc_server_credentials_release(credentials);
+    if (port == 0) {
+        explain_bind(options->address, why, why_size);
+        grpc_server_destroy(core);
+        return ERR_IO;
+    }
+    struct rpc_server *server = server_new(options, core, port);
+    void *registered[METHOD_COUNT];
+    for (size_t i = 0; i < METHOD_COUNT; i++)
+        registered[i] =
+            methods[i].path == NULL
+                ? NULL
+                : grpc_server_register_method(core, methods[i].path, NULL,
+                                              GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
+    void *watch = grpc_server_register_method(core, "/grpc.health.v1.Health/Watch", NULL,
+                                              GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
+    reflection_register(server->reflection);
+    grpc_server_start(core);
+    edge_arm(&server->edge, methods, registered, METHOD_COUNT);
+    health_arm(server->health, watch);
+    reflection_arm(server->reflection);
+    rpc_loop_tick_add(options->loop, &server->sweep);
+    log_write(options->log, LOG_INFO, "client_port", "address=%s port=%d", options->address, port);
+    *ret_server = server;
+    return OK;
+}
+
+int rpc_server_port(const struct rpc_server *server)
+{
+    return server->port;
+}
+
+void rpc_server_set_serving(struct rpc_server *server, bool serving)
+{
+    if (atomic_exchange(&server->edge.serving, serving) != serving)
+        health_changed(server->health);
+}
+
+void rpc_server_deliver(struct rpc_server *server, struct message *list)
+{
+    while (list != NULL) {
+        struct message *answer = list;
+        list = answer->next;
+        answer->next = NULL;
+        edge_deliver(&server->edge, answer);
+    }
+}
+
+/* -- end
+ * -------------------------------------------------------------------------------------------- */
+
+static bool all_done(struct rpc_server *server)
+{
+    return atomic_load(&server->shut_down) && atomic_load(&server->edge.live) == 0 &&
+           health_live(server->health) == 0 && reflection_live(server->reflection) == 0;
+}
+
+static void drain_wait(struct rpc_server *server, uint64_t until_ns, bool cancel)
+{
+    const struct timespec pause = {.tv_nsec = DRAIN_POLL_NS};
+    while (!all_done(server) && runtime_now_ns() < until_ns) {
+        /* Calls whose client is gone wait for their actors no longer. */
+        if (cancel)
+            edge_sweep(&server->edge, 0);
+        nanosleep(&pause, NULL);
+    }
+}
+
+void rpc_server_drain(struct rpc_server *server, uint32_t grace_ms)
+{
+    if (server->drained)
+        return;
+    server->drained = true;
+    rpc_server_set_serving(server, false);
+    atomic_store(&server->edge.closing, true);
+    health_drain(server->health);
+    reflection_drain(server->reflection);
+    grpc_server_shutdown_and_notify(server->server, rpc_loop_queue(server->options.loop, 0),
+                                    &server->on_shutdown);
+    drain_wait(server, runtime_now_ns() + grace_ms * 1000000ull, false);
+    if (!all_done(server)) {
+        grpc_server_cancel_all_calls(server->server);
+        drain_wait(server, UINT64_MAX, true);
+    }
+    rpc_loop_tick_remove(server->options.loop, &server->sweep);
+}
+
+void rpc_server_free(struct rpc_server *server)
+{
+    rpc_server_drain(server, 0);
+    grpc_server_destroy(server->server);
+    reflection_free(server->reflection);
+    health_free(server->health);
+    edge_deinit(&server->edge);
+    free(server->address);
+    free(server->node_name);
+    free(server->version);
+    free(server);
+}
+
+void rpc_server_figures(const struct rpc_server *server, enum rpc_operation operation,
+                        struct rpc_operation_figures *ret)
+{
+    edge_figures(&server->edge, operation, ret);
+}
+
+uint64_t rpc_server_in_flight(const struct rpc_server *server)
+{
+    return atomic_load(&server->edge.in_flight);
+}
+
+uint64_t rpc_server_refused(const struct rpc_server *server)
+{
+    return atomic_load(&server->edge.refused);
+}

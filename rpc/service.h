@@ -1,0 +1,34 @@
+/* service.h -- the methods of the client port (internal to it). */
+#ifndef RPC_SERVICE_H
+#define RPC_SERVICE_H
+
+#include "rpc/edge.h"
+
+#define SERVICE_HANDLER(name) void name##_handle(struct call *call, struct bytes payload)
+#define SERVICE_ANSWER(name)  void name##_answer(struct call *call, struct message *answer)
+
+SERVICE_HANDLER(get);
+SERVICE_ANSWER(get);
+SERVICE_HANDLER(put);
+SERVICE_ANSWER(put);
+SERVICE_HANDLER(delete);
+SERVICE_HANDLER(batch_get);
+void batch_get_answer(struct call *call);
+SERVICE_HANDLER(batch_write);
+void batch_write_answer(struct call *call);
+
+SERVICE_HANDLER(cluster_status);
+SERVICE_HANDLER(list_nodes);
+SERVICE_HANDLER(get_ring);
+SERVICE_HANDLER(list_keyspaces);
+SERVICE_HANDLER(describe_keyspace);
+SERVICE_HANDLER(create_keyspace);
+SERVICE_ANSWER(create_keyspace);
+SERVICE_HANDLER(drop_keyspace);
+SERVICE_ANSWER(drop_keyspace);
+
+SERVICE_HANDLER(null);
+SERVICE_HANDLER(health_check);
+SERVICE_HANDLER(unknown_method);
+
+#endif

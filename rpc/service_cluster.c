@@ -1,0 +1,235 @@
+/* Cluster: what this node knows of the cluster, from its view, at once. */
+#include "rpc/cluster.h"
+
+#include "base/check.h"
+#include "model/hash.h"
+#include "model/limits.h"
+
+#include <stdio.h>
+
+#define PROBLEMS_MAX MEMBERS_MAX
+
+bool request_begin(struct request *request, struct call *call, struct bytes payload,
+                   const ProtobufCMessageDescriptor *descriptor)
+{
+    struct status status;
+    request->call = call;
+    arena_init(&request->arena, request->memory, sizeof request->memory);
+    request->message = decode(&request->arena, payload, descriptor, &status);
+    if (request->message == NULL) {
+        call_fail(call, &status);
+        arena_deinit(&request->arena);
+        return false;
+    }
+    request->view = runtime_view_lock(call->edge->options->runtime);
+    return true;
+}
+
+void request_end(struct request *request)
+{
+    runtime_view_unlock(request->call->edge->options->runtime);
+    arena_deinit(&request->arena);
+}
+
+/* -- Status
+ * ----------------------------------------------------------------------------------------- */
+
+static void add_problems(struct request *request, Coterie__V1__StatusResponse *response)
+{
+    const struct view *view = request->view;
+    response->problems = ARENA_NEW(&request->arena, char *, PROBLEMS_MAX);
+    for (uint32_t i = 0; i < view->topology.member_count; i++) {
+        const struct member *member = &view->topology.members[i];
+        if (member->status == MEMBER_REMOVED)
+            continue;
+        response->nodes_total++;
+        if (view_alive(view, member->number)) {
+            response->nodes_alive++;
+            continue;
+        }
+        response->problems[response->n_problems++] = arena_printf(
+            &request->arena,
+            "node %s (%s) does not answer: check that coteried runs there and that its peer port "
+            "can be reached from %s",
+            member->name, member->address, request->call->edge->options->node_name);
+    }
+}
+
+void cluster_status_handle(struct call *call, struct bytes payload)
+{
+    struct request request;
+    if (!request_begin(&request, call, payload, &coterie__v1__status_request__descriptor))
+        return;
+    const struct topology *topology = &request.view->topology;
+    const struct rpc_server_options *options = call->edge->options;
+    Coterie__V1__StatusResponse response = COTERIE__V1__STATUS_RESPONSE__INIT;
+    char cluster_id[2 * sizeof topology->cluster_id + 1];
+    for (size_t i = 0; i < sizeof topology->cluster_id; i++)
+        snprintf(&cluster_id[2 * i], 3, "%02x", topology->cluster_id[i]);
+    response.cluster_id = cluster_id;
+    response.epoch = topology->epoch;
+    response.partitions = topology->partitions;
+    response.node = text_of(options->node_name);
+    response.version = text_of(options->version);
+    response.uptime_ms = (runtime_now_ns() - call->edge->started_ns) / 1000000;
+    for (uint32_t i = 0; i < request.view->keyspaces.count; i++)
+        response.keyspaces += !request.view->keyspaces.keyspaces[i].dropped;
+    add_problems(&request, &response);
+    response.healthy = response.n_problems == 0;
+    call_reply(call, &response.base);
+    request_end(&request);
+}
+
+/* -- ListNodes
+ * -------------------------------------------------------------------------------------- */
+
+static Coterie__V1__Node__State state_of(enum member_status status)
+{
+    switch (status) {
+    case MEMBER_JOINING:
+        return COTERIE__V1__NODE__STATE__STATE_JOINING;
+    case MEMBER_NORMAL:
+        return COTERIE__V1__NODE__STATE__STATE_NORMAL;
+    case MEMBER_LEAVING:
+        return COTERIE__V1__NODE__STATE__STATE_LEAVING;
+    case MEMBER_REMOVED:
+        break;
+    }
+    return COTERIE__V1__NODE__STATE__STATE_REMOVED;
+}
+
+static Coterie__V1__Node__Liveness liveness_of(const struct view *view, uint32_t number)
+{
+    if (number == view->self)
+        return COTERIE__V1__NODE__LIVENESS__LIVENESS_ALIVE;
+    switch (view_liveness(view, number)) {
+    case LIVENESS_ALIVE:
+        return COTERIE__V1__NODE__LIVENESS__LIVENESS_ALIVE;
+    case LIVENESS_DOWN:
+        return COTERIE__V1__NODE__LIVENESS__LIVENESS_DOWN;
+    case LIVENESS_UNKNOWN:
+        break;
+    }
+    return COTERIE__V1__NODE__LIVENESS__LIVENESS_UNSPECIFIED;
+}
+
+static Coterie__V1__Node *node_new(struct arena *arena, const struct view *view, uint32_t index)
+{
+    const struct topology *topology = &view->topology;
+    const struct member *member = &topology->members[index];
+    Coterie__V1__Node *node = arena_alloc(arena, sizeof *node);
+    coterie__v1__node__init(node);
+    node->number = member->number;
+    node->name = text_of(member->name);
+    node->peer_address = text_of(member->address);
+    node->data_center = text_of(topology->data_centers[member->data_center]);
+    node->zone = text_of(member->zone);
+    node->weight = member->weight;
+    node->state = state_of(member->status);
+    node->liveness = liveness_of(view, member->number);
+    node->phi = view->members[index].phi;
+    node->generation = view->members[index].generation;
+    for (uint32_t i = 0; i < topology->partitions; i++)
+        node->partitions_owned +=
+            topology_owner(topology, member->data_center, i) == member->number;
+    node->share = (double)node->partitions_owned / (double)topology->partitions;
+    return node;
+}
+
+void list_nodes_handle(struct call *call, struct bytes payload)
+{
+    struct request request;
+    if (!request_begin(&request, call, payload, &coterie__v1__list_nodes_request__descriptor))
+        return;
+    uint32_t count = request.view->topology.member_count;
+    Coterie__V1__ListNodesResponse response = COTERIE__V1__LIST_NODES_RESPONSE__INIT;
+    response.n_nodes = count;
+    response.nodes = ARENA_NEW(&request.arena, Coterie__V1__Node *, count);
+    for (uint32_t i = 0; i < count; i++)
+        response.nodes[i] = node_new(&request.arena, request.view, i);
+    call_reply(call, &response.base);
+    request_end(&request);
+}
+
+/* -- GetRing
+ * ---------------------------------------------------------------------------------------- */
+
+static Coterie__V1__Partition__Replicas *replicas_new(struct arena *arena, const struct view *view,
+                                                      const struct keyspace *keyspace,
+                                                      uint32_t data_center, uint32_t partition)
+{
+    const struct topology *topology = &view->topology;
+    Coterie__V1__Partition__Replicas *replicas = arena_alloc(arena, sizeof *replicas);
+    coterie__v1__partition__replicas__init(replicas);
+    replicas->data_center = text_of(topology->data_centers[data_center]);
+    uint32_t n = keyspace_n(keyspace, topology->data_centers[data_center]);
+    if (n == 0)
+        return replicas;
+    struct preference_list list;
+    ring_preference_list(topology, data_center, partition, n, &list);
+    /* As many fallbacks as could ever stand in; 1,024 partitions of 64 names would not fit a reply.
+     */
+    uint32_t count = list.count < 2 * list.replicas ? list.count : 2 * list.replicas;
+    replicas->replicas = ARENA_NEW(arena, char *, count);
+    replicas->fallbacks = replicas->replicas + list.replicas;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct member *member = topology_member(topology, list.members[i]);
+        CHECK(member != NULL);
+        replicas->replicas[i] = text_of(member->name);
+    }
+    replicas->n_replicas = list.replicas;
+    replicas->n_fallbacks = count - list.replicas;
+    return replicas;
+}
+
+const struct keyspace *keyspace_named(const struct view *view, const char *name, const char *field,
+                                      struct status *ret_error)
+{
+    if (!keyspace_name_valid(name)) {
+        status_invalid(ret_error, field, "\"%.80s\" is not of the form [a-z][a-z0-9_-]{0,%u}", name,
+                       KEYSPACE_NAME_MAX - 1);
+        return NULL;
+    }
+    const struct keyspace *keyspace = keyspace_map_find(&view->keyspaces, name);
+    if (keyspace == NULL)
+        status_set(ret_error, GRPC_STATUS_NOT_FOUND, "KEYSPACE_NOT_FOUND",
+                   "%s: keyspace \"%s\" does not exist", field, name);
+    return keyspace;
+}
+
+void get_ring_handle(struct call *call, struct bytes payload)
+{
+    struct request request;
+    if (!request_begin(&request, call, payload, &coterie__v1__get_ring_request__descriptor))
+        return;
+    const struct view *view = request.view;
+    const char *name = ((const Coterie__V1__GetRingRequest *)request.message)->keyspace;
+    struct status status;
+    const struct keyspace *keyspace =
+        keyspace_named(view, name[0] == '\0' ? "default" : name, "keyspace", &status);
+    if (keyspace == NULL) {
+        call_fail(call, &status);
+        request_end(&request);
+        return;
+    }
+    Coterie__V1__GetRingResponse response = COTERIE__V1__GET_RING_RESPONSE__INIT;
+    uint32_t data_centers = view->topology.data_center_count;
+    response.epoch = view->topology.epoch;
+    response.n_partitions = view->topology.partitions;
+    response.partitions =
+        ARENA_NEW(&request.arena, Coterie__V1__Partition *, response.n_partitions);
+    for (uint32_t i = 0; i < response.n_partitions; i++) {
+        Coterie__V1__Partition *partition = arena_alloc(&request.arena, sizeof *partition);
+        coterie__v1__partition__init(partition);
+        partition->partition = i;
+        partition->first_hash = hash_partition_start(i, view->topology.partitions);
+        partition->n_data_centers = data_centers;
+        partition->data_centers =
+            ARENA_NEW(&request.arena, Coterie__V1__Partition__Replicas *, data_centers);
+        for (uint32_t j = 0; j < data_centers; j++)
+            partition->data_centers[j] = replicas_new(&request.arena, view, keyspace, j, i);
+        response.partitions[i] = partition;
+    }
+    call_reply(call, &response.base);
+    request_end(&request);
+}

@@ -1,0 +1,373 @@
+#include "rpc/key_value.h"
+
+#include "base/check.h"
+#include "model/hlc.h"
+#include "model/limits.h"
+#include "rpc/context.h"
+#include "rpc/service.h"
+
+/* Beyond the request's own bytes: its struct, alignment of its fields, a checked context. */
+#define DECODE_SLACK_BYTES 512u
+#define TTL_MS_MAX         (100ull * 366 * 24 * 3600 * 1000)
+
+/* -- requests
+ * --------------------------------------------------------------------------------------- */
+
+static uint32_t replica_count(const struct view *view, const struct keyspace *keyspace)
+{
+    uint32_t total = 0;
+    for (uint32_t i = 0; i < view->topology.data_center_count; i++) {
+        uint32_t n = keyspace_n(keyspace, view->topology.data_centers[i]);
+        uint32_t members = topology_member_count_in(&view->topology, i);
+        total += n < members ? n : members;
+    }
+    return total;
+}
+
+static const struct keyspace *keyspace_find(const struct view *view, const char *name,
+                                            struct status *ret_error)
+{
+    if (name[0] == '\0')
+        name = "default";
+    if (!keyspace_name_valid(name)) {
+        status_invalid(ret_error, "keyspace", "\"%.80s\" is not of the form [a-z][a-z0-9_-]{0,%u}",
+                       name, KEYSPACE_NAME_MAX - 1);
+        return NULL;
+    }
+    const struct keyspace *keyspace = keyspace_map_find(&view->keyspaces, name);
+    if (keyspace == NULL)
+        status_set(ret_error, GRPC_STATUS_NOT_FOUND, "KEYSPACE_NOT_FOUND",
+                   "keyspace: \"%s\" does not exist", name);
+    return keyspace;
+}
+
+bool target_find(const struct view *view, const struct target_words *words,
+                 struct target *ret_target, struct status *ret_error)
+{
+    const struct keyspace *keyspace = keyspace_find(view, words->keyspace, ret_error);
+    if (keyspace == NULL)
+        return false;
+    if (keyspace->mode != KEYSPACE_AVAILABLE) {
+        status_set(ret_error, GRPC_STATUS_FAILED_PRECONDITION, "WRONG_MODE",
+                   "keyspace: \"%s\" is of mode consistent, which this version cannot serve",
+                   keyspace->name);
+        return false;
+    }
+    if (words->consistency < 0 || words->consistency > (int)CONSISTENCY_EACH_QUORUM) {
+        status_invalid(ret_error, "consistency", "%d is no known level, limit %d",
+                       words->consistency, (int)CONSISTENCY_EACH_QUORUM);
+        return false;
+    }
+    if (words->count != 0 && words->consistency != 0) {
+        status_invalid(ret_error, words->count_field,
+                       "given together with consistency; give one of them");
+        return false;
+    }
+    uint32_t replicas = words->count == 0 ? 0 : replica_count(view, keyspace);
+    if (words->count > replicas) {
+        status_invalid(ret_error, words->count_field, "%u replicas, limit %u (keyspace \"%s\")",
+                       words->count, replicas, keyspace->name);
+        return false;
+    }
+    *ret_target = (struct target){.keyspace_id = keyspace->id,
+                                  .level = words->count != 0 ? CONSISTENCY_COUNT
+                                                             : (enum consistency)words->consistency,
+                                  .count = words->count,
+                                  .lww = keyspace->conflict == KEYSPACE_LWW};
+    return true;
+}
+
+bool key_check(struct bytes key, struct status *ret_error)
+{
+    if (key.size == 0)
+        status_invalid(ret_error, "key", "empty, at least 1 byte");
+    else if (key.size > KEY_BYTES_MAX)
+        status_invalid_size(ret_error, "key", key.size, KEY_BYTES_MAX);
+    else
+        return true;
+    return false;
+}
+
+bool put_request_fill(struct call *call, const struct target *target,
+                      const struct write_words *words, struct arena *scratch,
+                      struct put_request *ret_request, struct status *ret_error)
+{
+    if (!key_check(words->key, ret_error))
+        return false;
+    uint32_t value_bytes_max = call->edge->options->value_bytes_max;
+    if (words->value.size > value_bytes_max) {
+        status_invalid_size(ret_error, "value", words->value.size, value_bytes_max);
+        return false;
+    }
+    if (words->has_ttl && (words->ttl_ms == 0 || words->ttl_ms > TTL_MS_MAX)) {
+        status_invalid(ret_error, "ttl_ms", "%llu, must be 1 to %llu",
+                       (unsigned long long)words->ttl_ms, TTL_MS_MAX);
+        return false;
+    }
+    struct bytes clock = {0};
+    if (words->context.size != 0) {
+        enum err err = context_open(scratch, words->context, &clock);
+        if (err == ERR_LIMIT)
+            status_invalid_size(ret_error, "context", words->context.size, CONTEXT_BYTES_MAX);
+        else if (err != OK)
+            status_invalid(ret_error, "context", "not a context that this cluster has given");
+        if (err != OK)
+            return false;
+    }
+    *ret_request = (struct put_request){.keyspace_id = target->keyspace_id,
+                                        .key = words->key,
+                                        .value = words->value,
+                                        .flags = words->tombstone ? VERSION_TOMBSTONE : 0,
+                                        .expires_at_ms =
+                                            words->has_ttl ? runtime_wall_ms() + words->ttl_ms : 0,
+                                        .has_context = words->context.size != 0,
+                                        .context = clock,
+                                        .level = target->level,
+                                        .count = target->count};
+    return true;
+}
+
+void message_address(struct call *call, const struct view *view, struct message *message,
+                     uint64_t client)
+{
+    message->from = (struct actor_id){.node = view->self, .kind = ACTOR_EDGE};
+    message->to = (struct actor_id){
+        .node = view->self, .kind = ACTOR_COORDINATOR, .index = call_next_coordinator(call)};
+    message->id = client;
+    message->deadline_ns = call->deadline_ns;
+    message->epoch = view->topology.epoch;
+}
+
+/* -- responses
+ * -------------------------------------------------------------------------------------- */
+
+static Coterie__V1__Acknowledgement *
+acknowledgement_new(struct arena *arena, const struct view *view, const struct progress *progress)
+{
+    Coterie__V1__Acknowledgement *acknowledgement = arena_alloc(arena, sizeof *acknowledgement);
+    coterie__v1__acknowledgement__init(acknowledgement);
+    acknowledgement->acknowledged = progress->acked;
+    acknowledgement->needed = progress->needed;
+    acknowledgement->primaries = ARENA_NEW(arena, char *, progress->acked_count);
+    for (uint8_t i = 0; i < progress->acked_count; i++) {
+        const struct member *member = topology_member(&view->topology, progress->acked_members[i]);
+        if (member != NULL)
+            acknowledgement->primaries[acknowledgement->n_primaries++] =
+                (char *)(uintptr_t)member->name;
+    }
+    return acknowledgement;
+}
+
+static Coterie__V1__Value *value_new(struct arena *arena, const struct version *version,
+                                     uint64_t wall_ms)
+{
+    Coterie__V1__Value *value = arena_alloc(arena, sizeof *value);
+    coterie__v1__value__init(value);
+    value->value = binary_of_bytes(version->value);
+    value->written_at_ms = hlc_wall_ms(version->written_at);
+    if (version->expires_at_ms != 0) {
+        value->_ttl_ms_case = COTERIE__V1__VALUE___TTL_MS_TTL_MS;
+        value->ttl_ms = version->expires_at_ms - wall_ms;
+    }
+    return value;
+}
+
+Coterie__V1__GetResponse *get_response_new(struct arena *arena, const struct view *view,
+                                           const struct client_get_done *done, bool lww)
+{
+    struct version_set set = done->set;
+    if (lww)
+        set = version_set_last_writer_wins(arena, &set);
+    Coterie__V1__GetResponse *response = arena_alloc(arena, sizeof *response);
+    coterie__v1__get_response__init(response);
+    response->values = ARENA_NEW(arena, Coterie__V1__Value *, set.count);
+    for (uint32_t i = 0; i < set.count; i++) {
+        if (version_is_live(&set.versions[i], done->wall_ms))
+            response->values[response->n_values++] =
+                value_new(arena, &set.versions[i], done->wall_ms);
+    }
+    response->found = response->n_values != 0;
+    struct clock clock = version_set_context(&set);
+    response->context = binary_of_bytes(context_of_clock(arena, &clock));
+    response->acknowledgement = acknowledgement_new(arena, view, &done->progress);
+    return response;
+}
+
+Coterie__V1__PutResponse *put_response_new(struct arena *arena, const struct view *view,
+                                           const struct put_result *result)
+{
+    Coterie__V1__PutResponse *response = arena_alloc(arena, sizeof *response);
+    coterie__v1__put_response__init(response);
+    response->context = binary_of_bytes(context_of_clock_bytes(arena, result->context));
+    response->siblings = result->sibling_count;
+    response->acknowledgement = acknowledgement_new(arena, view, &result->progress);
+    return response;
+}
+
+/* -- Get
+ * -------------------------------------------------------------------------------------------- */
+
+/* The message goes to its coordinator, or the status to the client. */
+static void single_start(struct call *call, struct message *message, enum message_kind done_kind,
+                         bool valid, const struct status *status)
+{
+    uint64_t client = message->id;
+    if (!valid)
+        call_fail(call, status);
+    if (!valid || !call_wait(call, 1, 1, NULL)) {
+        message_free(message);
+        return;
+    }
+    edge_post(call->edge, message, done_kind, client);
+}
+
+static bool get_prepare(struct call *call, const struct view *view,
+                        const Coterie__V1__GetRequest *request, struct message *message,
+                        struct status *status)
+{
+    struct target target;
+    struct target_words words = {.keyspace = request->keyspace,
+                                 .consistency = (int)request->consistency,
+                                 .count = request->r,
+                                 .count_field = "r"};
+    if (!target_find(view, &words, &target, status) ||
+        !key_check(bytes_of_binary(request->key), status))
+        return false;
+    call->lww = target.lww;
+    message->client_get = (struct client_get){.client = call_handle(call, 0),
+                                              .keyspace_id = target.keyspace_id,
+                                              .key = bytes_of_binary(request->key),
+                                              .level = target.level,
+                                              .count = target.count};
+    message_address(call, view, message, message->client_get.client);
+    return true;
+}
+
+void get_handle(struct call *call, struct bytes payload)
+{
+    struct status status;
+    /* Decoded into the message's own arena: no copy later. */
+    struct message *message = message_new(MESSAGE_client_get, payload.size + DECODE_SLACK_BYTES);
+    const Coterie__V1__GetRequest *request = (const Coterie__V1__GetRequest *)decode(
+        &message->arena, payload, &coterie__v1__get_request__descriptor, &status);
+    bool valid = request != NULL;
+    if (valid) {
+        const struct view *view = runtime_view_lock(call->edge->options->runtime);
+        valid = get_prepare(call, view, request, message, &status);
+        runtime_view_unlock(call->edge->options->runtime);
+    }
+    single_start(call, message, MESSAGE_client_get_done, valid, &status);
+}
+
+void get_answer(struct call *call, struct message *answer)
+{
+    CHECK_U64(answer->kind, ==, MESSAGE_client_get_done);
+    struct runtime *runtime = call->edge->options->runtime;
+    const struct client_get_done *done = &answer->client_get_done;
+    struct status status;
+    grpc_byte_buffer *response = NULL;
+    const struct view *view = runtime_view_lock(runtime);
+    if (done->status == OK)
+        response =
+            buffer_of_message(&get_response_new(&answer->arena, view, done, call->lww)->base);
+    else
+        status_of_get(&status, view, done);
+    runtime_view_unlock(runtime);
+    if (response != NULL)
+        call_reply_buffer(call, response);
+    else
+        call_fail(call, &status);
+    message_free(answer);
+}
+
+/* -- Put, Delete
+ * -------------------------------------------------------------------------------------- */
+
+static bool put_prepare(struct call *call, const struct view *view,
+                        const struct target_words *target_words,
+                        const struct write_words *write_words, struct message *message,
+                        struct status *status)
+{
+    struct target target;
+    if (!target_find(view, target_words, &target, status) ||
+        !put_request_fill(call, &target, write_words, &message->arena, &message->client_put.request,
+                          status))
+        return false;
+    message->client_put.client = call_handle(call, 0);
+    message_address(call, view, message, message->client_put.client);
+    return true;
+}
+
+static void put_start(struct call *call, const struct target_words *target_words,
+                      const struct write_words *write_words, struct message *message)
+{
+    struct status status;
+    const struct view *view = runtime_view_lock(call->edge->options->runtime);
+    bool valid = put_prepare(call, view, target_words, write_words, message, &status);
+    runtime_view_unlock(call->edge->options->runtime);
+    single_start(call, message, MESSAGE_client_put_done, valid, &status);
+}
+
+void put_handle(struct call *call, struct bytes payload)
+{
+    struct status status;
+    struct message *message = message_new(MESSAGE_client_put, payload.size + DECODE_SLACK_BYTES);
+    const Coterie__V1__PutRequest *request = (const Coterie__V1__PutRequest *)decode(
+        &message->arena, payload, &coterie__v1__put_request__descriptor, &status);
+    if (request == NULL) {
+        single_start(call, message, MESSAGE_client_put_done, false, &status);
+        return;
+    }
+    struct target_words target_words = {.keyspace = request->keyspace,
+                                        .consistency = (int)request->consistency,
+                                        .count = request->w,
+                                        .count_field = "w"};
+    struct write_words write_words = {.key = bytes_of_binary(request->key),
+                                      .value = bytes_of_binary(request->value),
+                                      .context = bytes_of_binary(request->context),
+                                      .has_ttl = request->_ttl_ms_case ==
+                                                 COTERIE__V1__PUT_REQUEST___TTL_MS_TTL_MS,
+                                      .ttl_ms = request->ttl_ms};
+    put_start(call, &target_words, &write_words, message);
+}
+
+void delete_handle(struct call *call, struct bytes payload)
+{
+    struct status status;
+    struct message *message = message_new(MESSAGE_client_put, payload.size + DECODE_SLACK_BYTES);
+    const Coterie__V1__DeleteRequest *request = (const Coterie__V1__DeleteRequest *)decode(
+        &message->arena, payload, &coterie__v1__delete_request__descriptor, &status);
+    if (request == NULL) {
+        single_start(call, message, MESSAGE_client_put_done, false, &status);
+        return;
+    }
+    struct target_words target_words = {.keyspace = request->keyspace,
+                                        .consistency = (int)request->consistency,
+                                        .count = request->w,
+                                        .count_field = "w"};
+    struct write_words write_words = {.key = bytes_of_binary(request->key),
+                                      .context = bytes_of_binary(request->context),
+                                      .tombstone = true};
+    put_start(call, &target_words, &write_words, message);
+}
+
+/* PutResponse and DeleteResponse are the same bytes. */
+void put_answer(struct call *call, struct message *answer)
+{
+    CHECK_U64(answer->kind, ==, MESSAGE_client_put_done);
+    struct runtime *runtime = call->edge->options->runtime;
+    const struct put_result *result = &answer->client_put_done.result;
+    struct status status;
+    grpc_byte_buffer *response = NULL;
+    const struct view *view = runtime_view_lock(runtime);
+    if (result->status == OK)
+        response = buffer_of_message(&put_response_new(&answer->arena, view, result)->base);
+    else
+        status_of_put(&status, view, result);
+    runtime_view_unlock(runtime);
+    if (response != NULL)
+        call_reply_buffer(call, response);
+    else
+        call_fail(call, &status);
+    message_free(answer);
+}

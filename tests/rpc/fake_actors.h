@@ -1,0 +1,378 @@
+/* A runtime with actors that a test steers: a coordinator over a table in memory and a gossip actor
+ * that agrees to every change. What a key begins with decides how it is answered:
+ *
+ *   late:MS:...    after MS milliseconds
+ *   never:...      not at all
+ *   twice:...      two times
+ *   error:N:O:...  with enum err N, and for writes enum outcome O; "why" and progress 1 of 2, n2
+ * missing else           from the table, at once
+ */
+#ifndef TESTS_RPC_FAKE_ACTORS_H
+#define TESTS_RPC_FAKE_ACTORS_H
+
+#include "actors/runtime/runtime.h"
+#include "base/check.h"
+#include "model/hash.h"
+#include "model/hlc.h"
+#include "rpc/server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define FAKE_BUCKETS  65536u
+#define FAKE_LATE_MAX 8192u
+#define FAKE_WALL_MS  1700000000000ull /* written_at of what it stores */
+
+struct fake_entry {
+    struct fake_entry *next;
+    uint32_t keyspace_id;
+    struct bytes key;
+    struct arena arena;
+    struct version_set set;
+};
+
+struct fake_coordinator {
+    struct actor actor;
+    struct fake_entry *buckets[FAKE_BUCKETS];
+    struct {
+        uint64_t at_ns;
+        struct message *message; /* the request */
+    } late[FAKE_LATE_MAX];
+    uint32_t late_count;
+    _Atomic uint64_t requests;
+    _Atomic uint64_t deadline_ns; /* of the request that came last */
+};
+
+struct fake_gossip {
+    struct actor actor;
+};
+
+struct fake_node {
+    struct fake_coordinator *coordinator;
+    struct fake_gossip gossip;
+    struct runtime *runtime;
+    struct rpc_loop *loop;
+    struct rpc_server *_Atomic server;
+    struct arena arena;
+};
+
+static struct fake_entry **fake_place(struct fake_coordinator *fake, uint32_t keyspace_id,
+                                      struct bytes key)
+{
+    struct fake_entry **at = &fake->buckets[hash_key(keyspace_id, key) % FAKE_BUCKETS];
+    while (*at != NULL && !((*at)->keyspace_id == keyspace_id && bytes_equal((*at)->key, key)))
+        at = &(*at)->next;
+    return at;
+}
+
+static bool key_begins(struct bytes key, const char *word)
+{
+    return key.size >= strlen(word) && memcmp(key.data, word, strlen(word)) == 0;
+}
+
+/* The number after the n-th colon. */
+static uint32_t key_number(struct bytes key, uint32_t n)
+{
+    size_t at = 0;
+    while (n > 0 && at < key.size)
+        n -= key.data[at++] == ':';
+    uint32_t value = 0;
+    for (; at < key.size && key.data[at] >= '0' && key.data[at] <= '9'; at++)
+        value = value * 10 + (uint32_t)(key.data[at] - '0');
+    return value;
+}
+
+static const struct progress fake_progress = {
+    .acked = 1,
+    .needed = 2,
+    .acked_count = 1,
+    .missing_count = 1,
+    .acked_members = {1},
+    .missing_members = {2},
+};
+
+static void fake_get(struct fake_coordinator *fake, struct actor_context *ctx,
+                     const struct message *message)
+{
+    const struct client_get *request = &message->client_get;
+    struct message *reply = message_new_reply(message, MESSAGE_client_get_done, 256);
+    struct client_get_done *done = &reply->client_get_done;
+    done->client = request->client;
+    done->wall_ms = ctx->wall_ms;
+    if (key_begins(request->key, "error:")) {
+        done->status = (enum err)key_number(request->key, 1);
+        done->why = "why";
+        done->progress = fake_progress;
+    } else {
+        done->progress =
+            (struct progress){.acked = 1, .needed = 1, .acked_count = 1, .acked_members = {1}};
+        const struct fake_entry *entry = *fake_place(fake, request->keyspace_id, request->key);
+        if (entry != NULL)
+            /* An empty set merged in: a copy of the versions; their values are copied after it. */
+            done->set = version_set_merge(&reply->arena, &entry->set, &(struct version_set){0});
+        struct version *versions = ARENA_NEW(&reply->arena, struct version, done->set.count);
+        for (uint32_t i = 0; i < done->set.count; i++) {
+            versions[i] = done->set.versions[i];
+            versions[i].value = arena_copy(&reply->arena, versions[i].value);
+        }
+        done->set.versions = versions;
+    }
+    outbox_send(ctx, &fake->actor, reply);
+}
+
+static void fake_store(struct fake_coordinator *fake, const struct put_request *request,
+                       struct put_result *result, struct arena *arena)
+{
+    struct fake_entry **place = fake_place(fake, request->keyspace_id, request->key);
+    struct fake_entry *old = *place;
+    struct fake_entry *entry = calloc(1, sizeof *entry);
+    CHECK(entry != NULL);
+    arena_init(&entry->arena, NULL, 0);
+    entry->keyspace_id = request->keyspace_id;
+    entry->key = arena_copy(&entry->arena, request->key);
+    struct clock context = {0};
+    if (request->has_context) {
+        struct bytes copy = arena_copy(&entry->arena, request->context);
+        struct reader reader = reader_of(copy);
+        CHECK(clock_decode(&reader, &entry->arena, &context) == OK);
+    }
+    struct version version = {.written_at = FAKE_WALL_MS << 16,
+                              .expires_at_ms = request->expires_at_ms,
+                              .flags = request->flags,
+                              .value = arena_copy(&entry->arena, request->value)};
+    struct version_set before = old == NULL ? (struct version_set){0} : old->set;
+    struct dot dot;
+    struct version_set after = version_set_put(
+        &entry->arena, &before, request->has_context ? &context : NULL, 1, 1, &version, &dot);
+    /* The result may share memory with `before`: through bytes into memory of its own. */
+    struct writer writer;
+    writer_init(&writer, &entry->arena, 256);
+    version_set_encode(&writer, &after);
+    struct reader reader = reader_of(writer_result(&writer));
+    CHECK(version_set_decode(&reader, &entry->arena, &entry->set) == OK);
+    struct clock given =
+        version_set_put_context(arena, request->has_context ? &context : NULL, &before, dot);
+    writer_init(&writer, arena, 64);
+    clock_encode(&writer, &given);
+    result->context = writer_result(&writer);
+    result->sibling_count = entry->set.count;
+    if (old != NULL) {
+        entry->next = old->next;
+        arena_deinit(&old->arena);
+        free(old);
+    }
+    *place = entry;
+}
+
+static void fake_put(struct fake_coordinator *fake, struct actor_context *ctx,
+                     const struct message *message)
+{
+    const struct put_request *request = &message->client_put.request;
+    struct message *reply = message_new_reply(message, MESSAGE_client_put_done, 256);
+    struct put_result *result = &reply->client_put_done.result;
+    reply->client_put_done.client = message->client_put.client;
+    if (key_begins(request->key, "error:")) {
+        result->status = (enum err)key_number(request->key, 1);
+        result->outcome = (enum outcome)key_number(request->key, 2);
+        result->why = "why";
+        result->progress = fake_progress;
+    } else {
+        result->outcome = OUTCOME_APPLIED;
+        result->progress =
+            (struct progress){.acked = 1, .needed = 1, .acked_count = 1, .acked_members = {1}};
+        fake_store(fake, request, result, &reply->arena);
+    }
+    outbox_send(ctx, &fake->actor, reply);
+}
+
+static void fake_answer(struct fake_coordinator *fake, struct actor_context *ctx,
+                        const struct message *message)
+{
+    if (message->kind == MESSAGE_client_get)
+        fake_get(fake, ctx, message);
+    else if (message->kind == MESSAGE_client_put)
+        fake_put(fake, ctx, message);
+}
+
+static void fake_handle(struct actor *actor, struct actor_context *ctx, struct message *message)
+{
+    struct fake_coordinator *fake = (struct fake_coordinator *)actor;
+    fake->requests++;
+    fake->deadline_ns = message->deadline_ns;
+    struct bytes key = message->kind == MESSAGE_client_get   ? message->client_get.key
+                       : message->kind == MESSAGE_client_put ? message->client_put.request.key
+                                                             : bytes_of(NULL, 0);
+    if (key_begins(key, "late:")) {
+        CHECK_U64(fake->late_count, <, FAKE_LATE_MAX);
+        fake->late[fake->late_count].at_ns = ctx->now_ns + key_number(key, 1) * 1000000ull;
+        fake->late[fake->late_count++].message = message;
+        return;
+    }
+    if (!key_begins(key, "never:"))
+        fake_answer(fake, ctx, message);
+    if (key_begins(key, "twice:"))
+        fake_answer(fake, ctx, message);
+    message_free(message);
+}
+
+static void fake_tick(struct actor *actor, struct actor_context *ctx)
+{
+    struct fake_coordinator *fake = (struct fake_coordinator *)actor;
+    for (uint32_t i = 0; i < fake->late_count;) {
+        if (fake->late[i].at_ns > ctx->now_ns) {
+            i++;
+            continue;
+        }
+        fake_answer(fake, ctx, fake->late[i].message);
+        message_free(fake->late[i].message);
+        fake->late[i] = fake->late[--fake->late_count];
+    }
+}
+
+static uint64_t fake_wake_at_ns(const struct actor *actor)
+{
+    const struct fake_coordinator *fake = (const struct fake_coordinator *)actor;
+    uint64_t at_ns = NEVER_NS;
+    for (uint32_t i = 0; i < fake->late_count; i++) {
+        if (fake->late[i].at_ns < at_ns)
+            at_ns = fake->late[i].at_ns;
+    }
+    return at_ns;
+}
+
+static const struct actor_class fake_coordinator_class = {
+    .name = "fake_coordinator",
+    .handle = fake_handle,
+    .tick = fake_tick,
+    .wake_at_ns = fake_wake_at_ns,
+};
+
+/* Names decide: "taken" exists already, "full" is over a limit. */
+static void fake_gossip_handle(struct actor *actor, struct actor_context *ctx,
+                               struct message *message)
+{
+    if (message->kind == MESSAGE_keyspace_change) {
+        struct message *reply = message_new_reply(message, MESSAGE_keyspace_change_done, 0);
+        struct keyspace_change_done *done = &reply->keyspace_change_done;
+        done->client = message->keyspace_change.client;
+        done->keyspace = message->keyspace_change.keyspace;
+        done->keyspace.created_at = FAKE_WALL_MS << 16;
+        done->keyspace.id = keyspace_id(done->keyspace.name, done->keyspace.created_at);
+        done->known_by = 1;
+        done->nodes = 3;
+        if (strcmp(done->keyspace.name, "taken") == 0)
+            done->status = ERR_EXISTS;
+        if (strcmp(done->keyspace.name, "full") == 0)
+            done->status = ERR_LIMIT;
+        outbox_send(ctx, actor, reply);
+    }
+    message_free(message);
+}
+
+static const struct actor_class fake_gossip_class = {
+    .name = "fake_gossip",
+    .handle = fake_gossip_handle,
+};
+
+/* -- the node
+ * --------------------------------------------------------------------------------------- */
+
+static void fake_deliver_edge(void *host, struct message *list)
+{
+    struct fake_node *node = host;
+    rpc_server_deliver(node->server, list);
+}
+
+static void fake_deliver_remote(void *host, struct message *list)
+{
+    (void)host;
+    CHECK(list == NULL);
+}
+
+/* Three nodes, n1 is us, n2 is down. Keyspaces: default (n 3), last (lww), strict (consistent). */
+static struct view *fake_view(struct arena *arena)
+{
+    static const struct topology_seed seeds[] = {
+        {.name = "n1", .address = "127.0.0.1:7801", .weight = 1},
+        {.name = "n2", .address = "127.0.0.1:7802", .weight = 1},
+        {.name = "n3", .address = "127.0.0.1:7803", .weight = 1},
+    };
+    struct topology topology;
+    const char *why = NULL;
+    CHECK(topology_initial(arena, seeds, ARRAY_COUNT(seeds), 64, &topology, &why) == OK);
+    struct keyspace_map map = {0};
+    struct keyspace keyspace = keyspace_builtin();
+    map = keyspace_map_put(arena, &map, &keyspace);
+    keyspace = keyspace_default("last");
+    keyspace.conflict = KEYSPACE_LWW;
+    map = keyspace_map_put(arena, &map, &keyspace);
+    keyspace = keyspace_default("strict");
+    keyspace.mode = KEYSPACE_CONSISTENT;
+    map = keyspace_map_put(arena, &map, &keyspace);
+    struct view *view = view_new(&topology, &map, 1);
+    view->members[1].liveness = LIVENESS_DOWN;
+    view->members[2].liveness = LIVENESS_ALIVE;
+    return view;
+}
+
+static void fake_node_start(struct fake_node *node, uint32_t requests_max, uint32_t threads)
+{
+    *node = (struct fake_node){0};
+    arena_init(&node->arena, NULL, 0);
+    node->coordinator = calloc(1, sizeof *node->coordinator);
+    CHECK(node->coordinator != NULL);
+    actor_init(&node->coordinator->actor, &fake_coordinator_class,
+               (struct actor_id){.node = 1, .kind = ACTOR_COORDINATOR});
+    actor_init(&node->gossip.actor, &fake_gossip_class,
+               (struct actor_id){.node = 1, .kind = ACTOR_GOSSIP});
+    struct runtime_options options = {.self = 1,
+                                      .mailbox_messages_max = 65536,
+                                      .seed = 1,
+                                      .deliver_remote = fake_deliver_remote,
+                                      .deliver_edge = fake_deliver_edge,
+                                      .host = node};
+    node->runtime = runtime_new(&options, fake_view(&node->arena));
+    runtime_add_actor(node->runtime, &node->coordinator->actor, NULL, "coordinator");
+    runtime_add_actor(node->runtime, &node->gossip.actor, NULL, "gossip");
+    node->loop = rpc_loop_new(threads, node->runtime);
+    struct rpc_server_options server_options = {.address = "127.0.0.1:0",
+                                                .loop = node->loop,
+                                                .runtime = node->runtime,
+                                                .requests_max = requests_max,
+                                                .value_bytes_max = 1024 * 1024,
+                                                .node_name = "n1",
+                                                .version = "test"};
+    char why[256] = "";
+    struct rpc_server *server = NULL;
+    if (rpc_server_start(&server_options, &server, why, sizeof why) != OK) {
+        fprintf(stderr, "%s\n", why);
+        abort();
+    }
+    node->server = server;
+    runtime_start(node->runtime);
+    rpc_loop_start(node->loop);
+    rpc_server_set_serving(server, true);
+}
+
+static void fake_node_stop(struct fake_node *node, uint32_t grace_ms)
+{
+    rpc_server_drain(node->server, grace_ms);
+    runtime_stop(node->runtime);
+    rpc_server_free(node->server);
+    rpc_loop_free(node->loop);
+    runtime_free(node->runtime);
+    for (uint32_t i = 0; i < node->coordinator->late_count; i++)
+        message_free(node->coordinator->late[i].message);
+    for (uint32_t i = 0; i < FAKE_BUCKETS; i++) {
+        while (node->coordinator->buckets[i] != NULL) {
+            struct fake_entry *entry = node->coordinator->buckets[i];
+            node->coordinator->buckets[i] = entry->next;
+            arena_deinit(&entry->arena);
+            free(entry);
+        }
+    }
+    free(node->coordinator);
+    arena_deinit(&node->arena);
+}
+
+#endif
