@@ -593,8 +593,8 @@ static bool hello_read(struct bytes bytes, struct peer_hello *hello)
     if (!layout_read(&hello_layout, (void *)hello, bytes, NULL))
         return false;
     for (const char *c = hello->name; *c != '\0'; c++)
-        if (*c < 0x20 || *c > 0x7e)
-            return false;
+        if (*c < ' ' || *c > '~' || *c == '"' || *c == '\\')
+            return false; /* it is written to logs */
     return true;
 }
 

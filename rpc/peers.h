@@ -1,15 +1,26 @@
 /* peers.h -- the peer port and the links to all peers.
  *
- * This node opens one bidi stream to each peer (its sending direction) and serves one from each peer.
- * What queued up during the last send is the next frame. A link that is down drops what it is given
- * (counted; the protocols above live with loss) and reconnects with jittered back-off; the gossip actor
- * and the coordinators are told by peer_link messages. Queues are bounded in bytes.
+ * This node opens one bidi stream to each peer (its sending direction) and serves one from each
+ * peer. What queued up during the last send is the next frame. A link that is down drops what it is
+ * given (counted; the protocols above live with loss) and reconnects with jittered back-off; the
+ * gossip actor and the coordinators are told by peer_link messages. Queues are bounded in bytes.
+ *
+ * Owns:     per peer one channel, one queue of frames (queue_bytes_max), one call; at most
+ *           PEER_STREAMS_MAX calls from peers.
+ * Receives: any message for another node (rpc_peers_deliver); hostile bytes on its port.
+ * Sends:    whatever peers sent to actors of this node; peer_link to the gossip actor, from
+ * ACTOR_RUNTIME. Time:     looks after its links once a second on the loop's first thread (stalled
+ * sends, silent handshakes, retries). Order:    runtime and loop run from before rpc_peers_start
+ * until after rpc_peers_drain; rpc_peers_deliver may be called until rpc_peers_free, which comes
+ * after runtime_stop.
  */
 #ifndef RPC_PEERS_H
 #define RPC_PEERS_H
 
 #include "rpc/loop.h"
 #include "rpc/peer_codec.h"
+
+#define PEER_STREAMS_MAX 256u
 
 struct rpc_peers_options {
     const char *address; /* host:port to listen on; port 0 = any free one */
@@ -20,8 +31,10 @@ struct rpc_peers_options {
     size_t queue_bytes_max;  /* per link, 64 MiB */
     uint32_t backoff_min_ms; /* 100 */
     uint32_t backoff_max_ms; /* 2000 */
-    /* The store cannot go on with this peer (other cluster, other Q, duplicate identity): for the log and
-     * the status page. May be NULL. */
+    uint32_t refused_ms;     /* until a refused link is tried again; 0 = 5000 */
+    uint32_t stall_ms;       /* a send or handshake without progress ends its stream; 0 = 10000 */
+    /* The store cannot go on with this peer (other cluster, other Q, duplicate identity): for the
+     * log and the status page. May be NULL. */
     void (*refused)(void *host, uint32_t member, const char *why);
     void *host;
 };
@@ -31,25 +44,41 @@ struct rpc_peers;
 enum err rpc_peers_start(const struct rpc_peers_options *options, struct rpc_peers **ret_peers,
                          char *why, size_t why_size) MUST_USE;
 int rpc_peers_port(const struct rpc_peers *peers);
-/* Opens links to every other member of the topology; again after a change of topology. */
+/* Opens links to every other member of the topology and closes those to members that are gone;
+ * again after a change of topology. Peers that call before the first time wait. Never at once with
+ * itself. */
 void rpc_peers_connect(struct rpc_peers *peers, const struct topology *topology);
-/* runtime_options.deliver_remote: a list linked by `next`; consumed. Any registered thread. */
+/* runtime_options.deliver_remote: a list linked by `next`; consumed. Any registered thread. In
+ * order per peer and calling thread, nothing twice; what cannot be sent is dropped and counted. */
 void rpc_peers_deliver(struct rpc_peers *peers, struct message *list);
+/* Gives queued frames up to grace_ms to leave, then ends all streams and waits until they are gone.
+ */
 void rpc_peers_drain(struct rpc_peers *peers, uint32_t grace_ms);
+/* Drains first when that was not done. NULL is fine. */
 void rpc_peers_free(struct rpc_peers *peers);
 
 struct rpc_peer_figures {
     uint32_t member;
-    bool connected;
+    bool connected; /* our stream to it: what we send arrives */
+    bool serving;   /* its stream to us */
     uint64_t messages_sent;
     uint64_t messages_received;
-    uint64_t messages_dropped; /* link down or queue full */
+    uint64_t messages_dropped; /* link down, queue full, or too large for the wire */
     uint64_t frames_sent;
     uint64_t bytes_sent;
     uint64_t bytes_received;
     uint64_t queue_bytes;
-    uint64_t reconnects;
+    uint64_t reconnects; /* times that the link came up, but for the first */
 };
+/* Up to `max`, ordered by member; gives how many there are. */
 size_t rpc_peers_figures(struct rpc_peers *peers, struct rpc_peer_figures *ret, size_t max);
+
+struct rpc_peers_totals {
+    uint64_t streams;   /* from peers, now */
+    uint64_t accepted;  /* from peers, ever */
+    uint64_t refused;   /* handshakes that said no, either direction */
+    uint64_t malformed; /* streams ended for what was in them */
+};
+void rpc_peers_totals(struct rpc_peers *peers, struct rpc_peers_totals *ret);
 
 #endif

@@ -1,0 +1,572 @@
+#include "rpc/peer_link.h"
+
+#include "base/check.h"
+#include "model/hash.h"
+#include "rpc/client_channel.h"
+
+#include <grpc/grpc_security.h>
+#include <grpc/support/alloc.h>
+#include <grpc/support/time.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NS_PER_MS         UINT64_C(1000000)
+#define FRAME_BYTES_FIRST 4096u
+#define FRAME_BYTES_MAX   (1024u * 1024)
+#define FRAME_GROWTH      4u
+/* A link that was up for longer than this is opened again at once when it breaks. */
+#define STEADY_NS    (1000 * NS_PER_MS)
+#define FAILURES_MAX 16u
+
+/* What goes out in one gRPC message. */
+struct frame {
+    struct frame *next;
+    uint8_t *data;
+    size_t size;
+    size_t capacity;
+    uint32_t messages;
+};
+
+/* One call to the peer. Lives until its last tag is back. */
+struct attempt {
+    struct rpc_event on_sent;
+    struct rpc_event on_received;
+    struct rpc_event on_status;
+    struct link *link;
+    grpc_call *call;
+    uint32_t tags;
+    bool sending;
+    bool hello_sent;
+    bool hello_answered;
+    uint64_t waiting_since_ns; /* for the send on its way, or the answer to the hello */
+    size_t sending_bytes;      /* of the frame on its way; 0: the hello */
+    uint32_t sending_messages;
+    grpc_byte_buffer *out;
+    grpc_byte_buffer *in;
+    grpc_metadata_array initial;
+    grpc_metadata_array trailing;
+    grpc_status_code status;
+    grpc_slice details;
+    bool retry_now;
+    bool refused;             /* by us or by the peer */
+    char why[PEER_WHY_BYTES]; /* ours for ending it; empty: the other side's */
+};
+
+static const uint32_t moves[LINK_STATE_COUNT] = {
+    [LINK_IDLE] = 1u << LINK_OPENING | 1u << LINK_CLOSED,
+    [LINK_OPENING] = 1u << LINK_UP | 1u << LINK_ENDING,
+    [LINK_UP] = 1u << LINK_ENDING,
+    [LINK_ENDING] = 1u << LINK_IDLE | 1u << LINK_CLOSED,
+    [LINK_CLOSED] = 0,
+};
+
+static void link_move(struct link *link, enum link_state to)
+{
+    CHECK((moves[link->state] & 1u << to) != 0);
+    link->state = to;
+}
+
+/* -- the queue
+ * ----------------------------------------------------------------------------------------- */
+
+static void frame_free(void *pointer)
+{
+    struct frame *frame = pointer;
+    free(frame->data);
+    free(frame);
+}
+
+/* Room for `size` more bytes in the frame that is filled. */
+static uint8_t *queue_reserve(struct link *link, size_t size)
+{
+    struct frame *frame = link->last;
+    if (frame == NULL || (frame->size != 0 && frame->size + size > FRAME_BYTES_MAX)) {
+        frame = calloc(1, sizeof *frame);
+        CHECK(frame != NULL);
+        if (link->last == NULL)
+            link->first = frame;
+        else
+            link->last->next = frame;
+        link->last = frame;
+    }
+    if (frame->size + size > frame->capacity) {
+        size_t capacity = frame->capacity == 0 ? FRAME_BYTES_FIRST : FRAME_GROWTH * frame->capacity;
+        if (capacity < frame->size + size)
+            capacity = frame->size + size;
+        frame->data = realloc(frame->data, capacity);
+        CHECK(frame->data != NULL);
+        frame->capacity = capacity;
+    }
+    uint8_t *at = frame->data + frame->size;
+    frame->size += size;
+    frame->messages++;
+    link->queue_bytes += size;
+    return at;
+}
+
+static struct frame *queue_take(struct link *link)
+{
+    struct frame *frame = link->first;
+    link->first = frame->next;
+    if (link->first == NULL)
+        link->last = NULL;
+    return frame;
+}
+
+static void queue_drop(struct link *link)
+{
+    while (link->first != NULL) {
+        struct frame *frame = queue_take(link);
+        atomic_fetch_add(&link->figures.messages_dropped, frame->messages);
+        link->queue_bytes -= frame->size;
+        frame_free(frame);
+    }
+}
+
+bool peer_link_append(struct link *link, const struct message *message, uint64_t now_ns)
+{
+    pthread_mutex_lock(&link->lock);
+    bool fits = false;
+    if (link->state == LINK_UP && !link->closing) {
+        size_t size = peer_frame_message_size(message, now_ns);
+        fits = size != 0 && link->queue_bytes + size <= link->peers->options.queue_bytes_max;
+        if (fits)
+            peer_frame_message_write(queue_reserve(link, size), size, message, now_ns);
+        else if (size == 0 && peers_may_log(link->peers, link->member))
+            log_write(link->peers->options.log, LOG_WARNING, "peer_message_too_large",
+                      "member=%u message=%s id=%llu", link->member,
+                      message_kind_text(message->kind), (unsigned long long)message->id);
+    }
+    pthread_mutex_unlock(&link->lock);
+    if (!fits)
+        atomic_fetch_add(&link->figures.messages_dropped, 1);
+    return fits;
+}
+
+bool peer_link_is_empty(struct link *link)
+{
+    pthread_mutex_lock(&link->lock);
+    bool empty = link->queue_bytes == 0;
+    pthread_mutex_unlock(&link->lock);
+    return empty;
+}
+
+/* -- sending
+ * --------------------------------------------------------------------------------------------- */
+
+static grpc_byte_buffer *frame_buffer(struct frame *frame)
+{
+    grpc_slice slice = grpc_slice_new_with_user_data(frame->data, frame->size, frame_free, frame);
+    grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
+    grpc_slice_unref(slice);
+    return buffer;
+}
+
+static void batch_start(struct attempt *attempt, const grpc_op *ops, size_t count,
+                        struct rpc_event *event)
+{
+    grpc_call_error error = grpc_call_start_batch(attempt->call, ops, count, event, NULL);
+    CHECK_U64(error, ==, GRPC_CALL_OK);
+}
+
+void peer_link_flush(struct link *link)
+{
+    pthread_mutex_lock(&link->lock);
+    struct attempt *attempt = link->attempt;
+    if (link->state != LINK_UP || attempt->sending || link->first == NULL) {
+        pthread_mutex_unlock(&link->lock);
+        return;
+    }
+    struct frame *frame = queue_take(link);
+    attempt->sending = true;
+    attempt->sending_bytes = frame->size;
+    attempt->sending_messages = frame->messages;
+    attempt->waiting_since_ns = runtime_now_ns();
+    attempt->tags++;
+    pthread_mutex_unlock(&link->lock);
+    attempt->out = frame_buffer(frame);
+    grpc_op op = {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = attempt->out};
+    batch_start(attempt, &op, 1, &attempt->on_sent);
+}
+
+/* -- opening
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static grpc_arg integer_arg(const char *key, int value)
+{
+    return (grpc_arg){
+        .type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)key, .value.integer = value};
+}
+
+static grpc_channel *channel_new(const struct link *link)
+{
+    const struct rpc_peers_options *options = &link->peers->options;
+    grpc_arg args[] = {
+        integer_arg(GRPC_ARG_ENABLE_RETRIES, 0),
+        integer_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0),
+        integer_arg(GRPC_ARG_ENABLE_CHANNELZ, 0),
+        integer_arg(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1),
+        integer_arg(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1),
+        integer_arg(GRPC_ARG_CLIENT_IDLE_TIMEOUT_MS, INT_MAX),
+        integer_arg(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, (int)options->backoff_max_ms),
+        integer_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, (int)options->backoff_min_ms),
+        integer_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, (int)options->backoff_max_ms),
+        integer_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, (int)options->backoff_max_ms),
+        integer_arg(GRPC_ARG_KEEPALIVE_TIME_MS, PEER_KEEPALIVE_MS),
+        integer_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, PEER_KEEPALIVE_TIMEOUT_MS),
+        integer_arg(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1),
+        integer_arg(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
+        integer_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, 65536),
+        integer_arg(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, (int)GRPC_MESSAGE_BYTES_MAX),
+    };
+    grpc_channel_args all = {.num_args = ARRAY_COUNT(args), .args = args};
+    grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
+    grpc_channel *channel = grpc_channel_create(link->target, credentials, &all);
+    grpc_channel_credentials_release(credentials);
+    CHECK(channel != NULL);
+    return channel;
+}
+
+static void on_sent(struct rpc_event *event, bool ok);
+static void on_received(struct rpc_event *event, bool ok);
+static void on_status(struct rpc_event *event, bool ok);
+
+static void attempt_start(struct attempt *attempt)
+{
+    struct link *link = attempt->link;
+    struct peer_hello hello = peers_hello(link->peers, link->member);
+    attempt->out = peers_hello_buffer(&hello);
+    attempt->sending = true;
+    attempt->tags = 3;
+    grpc_op sends[2] = {
+        {.op = GRPC_OP_SEND_INITIAL_METADATA,
+         .flags = GRPC_INITIAL_METADATA_WAIT_FOR_READY |
+                  GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET},
+        {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = attempt->out},
+    };
+    grpc_op receives[2] = {
+        {.op = GRPC_OP_RECV_INITIAL_METADATA,
+         .data.recv_initial_metadata.recv_initial_metadata = &attempt->initial},
+        {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &attempt->in},
+    };
+    grpc_op status = {.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
+                      .data.recv_status_on_client = {.trailing_metadata = &attempt->trailing,
+                                                     .status = &attempt->status,
+                                                     .status_details = &attempt->details}};
+    batch_start(attempt, sends, 2, &attempt->on_sent);
+    batch_start(attempt, receives, 2, &attempt->on_received);
+    batch_start(attempt, &status, 1, &attempt->on_status);
+}
+
+/* The lock is held. */
+static void link_open(struct link *link)
+{
+    link_move(link, LINK_OPENING);
+    if (link->channel == NULL || link->target_changed) {
+        if (link->channel != NULL)
+            grpc_channel_destroy(link->channel);
+        link->channel = channel_new(link);
+        link->target_changed = false;
+    }
+    struct attempt *attempt = calloc(1, sizeof *attempt);
+    CHECK(attempt != NULL);
+    attempt->link = link;
+    attempt->on_sent.done = on_sent;
+    attempt->on_received.done = on_received;
+    attempt->on_status.done = on_status;
+    attempt->details = grpc_empty_slice();
+    attempt->call =
+        grpc_channel_create_call(link->channel, NULL, GRPC_PROPAGATE_DEFAULTS, link->queue,
+                                 grpc_slice_from_static_string(PEER_METHOD), NULL,
+                                 gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    CHECK(attempt->call != NULL);
+    link->attempt = attempt;
+    peers_live_add(link->peers);
+    attempt_start(attempt);
+}
+
+/* Tells the gossip actor when it does not know yet; a full mailbox is tried again by the tick. The
+ * lock is held, so that ups and downs keep their order. Loop threads only. */
+static void link_announce(struct link *link)
+{
+    bool up = link->state == LINK_UP;
+    if (up == link->announced)
+        return;
+    uint32_t self = link->peers->options.hello.member;
+    struct message *message = message_new(MESSAGE_peer_link, 0);
+    message->from = (struct actor_id){self, ACTOR_RUNTIME, 0};
+    message->to = (struct actor_id){self, ACTOR_GOSSIP, 0};
+    message->peer_link = (struct peer_link){.member = link->member, .up = up};
+    if (rpc_loop_post(link->peers->options.loop, message))
+        link->announced = up;
+}
+
+/* -- ending
+ * -------------------------------------------------------------------------------------------------
+ */
+
+/* The status tag follows. The lock is held. */
+static void attempt_cancel(struct attempt *attempt, grpc_status_code code, const char *why)
+{
+    if (attempt->why[0] != '\0')
+        return;
+    snprintf(attempt->why, sizeof attempt->why, "%s", why);
+    grpc_call_cancel_with_status(attempt->call, code, attempt->why, NULL);
+}
+
+/* Another node's words end up in our log: printable, without quotes. */
+static void details_copy(const struct attempt *attempt, char *text, size_t text_size)
+{
+    snprintf(text, text_size, "%.*s", (int)GRPC_SLICE_LENGTH(attempt->details),
+             (const char *)GRPC_SLICE_START_PTR(attempt->details));
+    for (char *c = text; *c != '\0'; c++)
+        if (*c < ' ' || *c > '~' || *c == '"' || *c == '\\')
+            *c = '?';
+}
+
+/* The status is here: nothing more will get through. The lock is held. */
+static void link_end(struct link *link)
+{
+    struct rpc_peers *peers = link->peers;
+    struct attempt *attempt = link->attempt;
+    uint64_t now_ns = runtime_now_ns();
+    bool steady = link->state == LINK_UP && now_ns - link->up_since_ns > STEADY_NS;
+    char theirs[PEER_WHY_BYTES];
+    details_copy(attempt, theirs, sizeof theirs);
+    const char *why = attempt->why[0] != '\0' ? attempt->why : theirs;
+    attempt->refused = attempt->refused || attempt->status == GRPC_STATUS_FAILED_PRECONDITION;
+    if (link->state == LINK_UP)
+        log_write(peers->options.log, LOG_INFO, "peer_down", "member=%u status=%d why=\"%s\"",
+                  link->member, (int)attempt->status, why);
+    if (attempt->refused)
+        peers_refuse(peers, link->member, "to", why);
+    if (attempt->hello_answered)
+        peers_leave(peers, link, false);
+    if (attempt->refused)
+        link->retry_at_ns = now_ns + peers_jitter_ns(peers, peers->options.refused_ms);
+    else if (steady || attempt->retry_now)
+        link->retry_at_ns = now_ns;
+    else {
+        uint64_t delay_ms = (uint64_t)peers->options.backoff_min_ms << link->failures;
+        if (delay_ms > peers->options.backoff_max_ms)
+            delay_ms = peers->options.backoff_max_ms;
+        link->failures += link->failures < FAILURES_MAX ? 1 : 0;
+        link->retry_at_ns = now_ns + peers_jitter_ns(peers, delay_ms);
+    }
+    link_move(link, LINK_ENDING);
+    link_announce(link);
+    queue_drop(link);
+}
+
+static void attempt_free(struct attempt *attempt)
+{
+    grpc_call_unref(attempt->call);
+    grpc_metadata_array_destroy(&attempt->initial);
+    grpc_metadata_array_destroy(&attempt->trailing);
+    grpc_slice_unref(attempt->details);
+    free(attempt);
+}
+
+/* Gives up the lock, and with the last tag the attempt; then the link may be gone as well. */
+static void tag_done(struct attempt *attempt)
+{
+    struct link *link = attempt->link;
+    struct rpc_peers *peers = link->peers;
+    CHECK_U64(attempt->tags, >, 0);
+    bool last = --attempt->tags == 0;
+    if (last) {
+        link->attempt = NULL;
+        attempt_free(attempt);
+        link_move(link, link->closing ? LINK_CLOSED : LINK_IDLE);
+        if (!link->closing && runtime_now_ns() >= link->retry_at_ns)
+            link_open(link);
+    }
+    pthread_mutex_unlock(&link->lock);
+    if (last)
+        peers_live_drop(peers);
+}
+
+static void on_status(struct rpc_event *event, bool ok)
+{
+    (void)ok;
+    struct attempt *attempt = CONTAINER_OF(event, struct attempt, on_status);
+    pthread_mutex_lock(&attempt->link->lock);
+    link_end(attempt->link);
+    tag_done(attempt);
+}
+
+/* -- progress
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void on_sent(struct rpc_event *event, bool ok)
+{
+    struct attempt *attempt = CONTAINER_OF(event, struct attempt, on_sent);
+    struct link *link = attempt->link;
+    grpc_byte_buffer_destroy(attempt->out);
+    pthread_mutex_lock(&link->lock);
+    attempt->out = NULL;
+    attempt->sending = false;
+    if (attempt->sending_bytes == 0) {
+        attempt->hello_sent = true;
+        attempt->waiting_since_ns = runtime_now_ns();
+    } else {
+        link->queue_bytes -= attempt->sending_bytes;
+        atomic_fetch_add(ok ? &link->figures.messages_sent : &link->figures.messages_dropped,
+                         attempt->sending_messages);
+        if (ok) {
+            atomic_fetch_add(&link->figures.frames_sent, 1);
+            atomic_fetch_add(&link->figures.bytes_sent, attempt->sending_bytes);
+        }
+    }
+    bool more = link->state == LINK_UP && link->first != NULL;
+    tag_done(attempt);
+    if (more) /* up: so there are tags left, and this thread is the one that brings them */
+        peer_link_flush(link);
+}
+
+static bool no_message(void *closure, struct bytes message)
+{
+    (void)closure;
+    (void)message;
+    return false;
+}
+
+static bool hello_of_buffer(grpc_byte_buffer *buffer, struct peer_hello *ret_hello)
+{
+    grpc_slice copy;
+    struct bytes bytes;
+    bool has_hello = false;
+    if (peers_buffer_bytes(buffer, &copy, &bytes) != OK)
+        return false;
+    enum err err = peer_frame_walk(bytes, no_message, NULL, &has_hello, ret_hello);
+    grpc_slice_unref(copy);
+    return err == OK && has_hello;
+}
+
+/* The first and only thing that the other side says. The lock is held. */
+static void link_hear(struct link *link, grpc_byte_buffer *buffer)
+{
+    struct rpc_peers *peers = link->peers;
+    struct attempt *attempt = link->attempt;
+    struct peer_hello theirs;
+    char why[PEER_WHY_BYTES];
+    if (attempt->hello_answered || !hello_of_buffer(buffer, &theirs)) {
+        atomic_fetch_add(&peers->malformed, 1);
+        attempt_cancel(attempt, GRPC_STATUS_INVALID_ARGUMENT, "the answer is not a hello");
+        return;
+    }
+    if (peers_admit(peers, &theirs, link->member, why, sizeof why) == NULL) {
+        attempt->refused = true;
+        attempt_cancel(attempt, GRPC_STATUS_FAILED_PRECONDITION, why);
+        return;
+    }
+    attempt->hello_answered = true;
+    link->failures = 0;
+    link->up_since_ns = runtime_now_ns();
+    atomic_fetch_add(&link->figures.ups, 1);
+    link_move(link, LINK_UP);
+    log_write(peers->options.log, LOG_INFO, "peer_up", "member=%u name=\"%s\" generation=%llu",
+              link->member, theirs.name, (unsigned long long)theirs.generation);
+    link_announce(link);
+}
+
+static void on_received(struct rpc_event *event, bool ok)
+{
+    struct attempt *attempt = CONTAINER_OF(event, struct attempt, on_received);
+    struct link *link = attempt->link;
+    pthread_mutex_lock(&link->lock);
+    grpc_byte_buffer *buffer = attempt->in;
+    attempt->in = NULL;
+    if (ok && buffer != NULL && (link->state == LINK_OPENING || link->state == LINK_UP)) {
+        link_hear(link, buffer);
+        /* Keeps listening: the status comes only after what was said before it has been taken. */
+        grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &attempt->in};
+        attempt->tags++;
+        batch_start(attempt, &op, 1, &attempt->on_received);
+    }
+    grpc_byte_buffer_destroy(buffer);
+    tag_done(attempt);
+}
+
+/* -- from outside
+ * --------------------------------------------------------------------------------------------- */
+
+struct link *peer_link_new(struct rpc_peers *peers, uint32_t member, grpc_completion_queue *queue)
+{
+    struct link *link = calloc(1, sizeof *link);
+    CHECK(link != NULL);
+    link->peers = peers;
+    link->member = member;
+    link->queue = queue;
+    link->state = LINK_IDLE;
+    CHECK(pthread_mutex_init(&link->lock, NULL) == 0);
+    return link;
+}
+
+void peer_link_set_address(struct link *link, const char *address)
+{
+    struct client_endpoint endpoint;
+    char why[512];
+    pthread_mutex_lock(&link->lock);
+    bool reopened = link->state == LINK_CLOSED; /* gone and back: only removed members go */
+    if (reopened || strcmp(link->address, address) == 0) {
+        pthread_mutex_unlock(&link->lock);
+        return;
+    }
+    snprintf(link->address, sizeof link->address, "%s", address);
+    if (client_endpoint_parse(bytes_of_string(address), &endpoint, why, sizeof why) != OK) {
+        log_write(link->peers->options.log, LOG_ERROR, "peer_address", "member=%u why=\"%s\"",
+                  link->member, why);
+    } else {
+        snprintf(link->target, sizeof link->target, "%s", endpoint.target);
+        link->target_changed = true;
+        if (link->state == LINK_IDLE) {
+            link_open(link);
+        } else if (link->attempt != NULL) {
+            link->attempt->retry_now = true;
+            attempt_cancel(link->attempt, GRPC_STATUS_CANCELLED, "the peer's address changed");
+        }
+    }
+    pthread_mutex_unlock(&link->lock);
+}
+
+void peer_link_tick(struct link *link, uint64_t now_ns)
+{
+    uint64_t stall_ns = link->peers->options.stall_ms * NS_PER_MS;
+    pthread_mutex_lock(&link->lock);
+    struct attempt *attempt = link->attempt;
+    if (link->state == LINK_IDLE && !link->closing && link->target[0] != '\0' &&
+        now_ns >= link->retry_at_ns) {
+        link_open(link);
+    } else if (link->state == LINK_OPENING || link->state == LINK_UP) {
+        bool waiting = link->state == LINK_UP ? attempt->sending : attempt->hello_sent;
+        if (waiting && now_ns > attempt->waiting_since_ns + stall_ns)
+            attempt_cancel(attempt, GRPC_STATUS_DEADLINE_EXCEEDED, "the peer makes no progress");
+    }
+    link_announce(link);
+    pthread_mutex_unlock(&link->lock);
+}
+
+void peer_link_close(struct link *link)
+{
+    pthread_mutex_lock(&link->lock);
+    link->closing = true;
+    if (link->state == LINK_IDLE)
+        link_move(link, LINK_CLOSED);
+    else if (link->attempt != NULL)
+        attempt_cancel(link->attempt, GRPC_STATUS_CANCELLED, "this node closes the link");
+    pthread_mutex_unlock(&link->lock);
+}
+
+void peer_link_free(struct link *link)
+{
+    CHECK(link->attempt == NULL);
+    queue_drop(link);
+    if (link->channel != NULL)
+        grpc_channel_destroy(link->channel);
+    pthread_mutex_destroy(&link->lock);
+    free(link);
+}

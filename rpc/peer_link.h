@@ -1,0 +1,166 @@
+/* peer_link.h -- what the parts of the peer port share (internal to it): peers.c knows who is who,
+ * peer_link.c sends to one peer, peer_serve.c receives from all.
+ *
+ * Locks: rpc_peers.lock may be taken while a link's lock is held, never the other way round. Frames
+ * are given to gRPC with no lock held (it may write to the socket at once): the busy flag `sending`
+ * keeps sends one at a time, the tag count keeps the call alive.
+ */
+#ifndef RPC_PEER_LINK_H
+#define RPC_PEER_LINK_H
+
+#include "base/prng.h"
+#include "model/topology.h"
+#include "rpc/peers.h"
+
+#include <pthread.h>
+
+#define PEER_METHOD               "/coterie.internal.v1.Peer/Link"
+#define PEER_KEEPALIVE_MS         10000
+#define PEER_KEEPALIVE_TIMEOUT_MS 5000
+#define PEER_WHY_BYTES            256u
+#define PEER_TARGET_BYTES         (ADDRESS_MAX + 64u)
+
+struct frame;
+struct attempt;
+
+/*
+ *            open            hello answered
+ *     IDLE ---------> OPENING ------------> UP
+ *      ^ |               | refused,          | broken, stalled,
+ *      | | close         | broken            | close
+ *      | |               v                   |
+ *      | |    all tags  ENDING <-------------+
+ *      +-|--------------+  |
+ *        v                 | all tags, closing
+ *      CLOSED <------------+
+ */
+enum link_state { LINK_IDLE, LINK_OPENING, LINK_UP, LINK_ENDING, LINK_CLOSED, LINK_STATE_COUNT };
+
+struct link {
+    struct rpc_peers *peers;
+    uint32_t member;
+
+    /* Who this member is, while any stream with it is up. Under peers->lock. */
+    uint8_t node_id[16];
+    uint32_t streams_up;
+    uint32_t streams_served;
+
+    pthread_mutex_t lock; /* all below but the figures */
+    enum link_state state;
+    _Atomic bool closing; /* read without the lock by who admits streams */
+    bool announced; /* what the gossip actor was last told */
+    char address[ADDRESS_MAX + 1];
+    char target[PEER_TARGET_BYTES];
+    bool target_changed;
+    grpc_completion_queue *queue;
+    grpc_channel *channel;
+    struct attempt *attempt; /* NULL in IDLE and CLOSED */
+    uint64_t retry_at_ns;
+    uint64_t up_since_ns;
+    uint32_t failures;    /* attempts in a row that did not come up */
+    struct frame *first;  /* the next to send */
+    struct frame *last;   /* the one that is filled */
+    uint64_t queue_bytes; /* frames in the queue and in flight */
+
+    struct {
+        _Atomic uint64_t messages_sent;
+        _Atomic uint64_t messages_received;
+        _Atomic uint64_t messages_dropped;
+        _Atomic uint64_t frames_sent;
+        _Atomic uint64_t bytes_sent;
+        _Atomic uint64_t bytes_received;
+        _Atomic uint64_t ups;
+    } figures;
+};
+
+struct incoming;
+
+struct rpc_peers {
+    struct rpc_peers_options options;
+    char address[ADDRESS_MAX + 1];
+    int port;
+    grpc_server *server;
+    void *method;
+    struct rpc_tick tick;
+    struct rpc_event on_shutdown;
+
+    /* Links are only added, never taken away before rpc_peers_free. */
+    struct link *links[MEMBERS_MAX];
+    _Atomic uint32_t link_count;
+
+    pthread_mutex_t lock;
+    pthread_cond_t idle; /* live has become 0 */
+    struct peer_hello hello;
+    struct prng prng;
+    struct incoming *incoming; /* those with a call */
+    uint32_t incoming_count;
+    uint32_t live; /* objects that gRPC holds tags of */
+    bool armed;
+    bool closing;
+    bool drained;
+    struct {
+        uint64_t hash;
+        uint64_t at_ns;
+    } logged[16]; /* causes of the last minute */
+
+    _Atomic uint64_t accepted;
+    _Atomic uint64_t refused;
+    _Atomic uint64_t malformed;
+};
+
+/* -- peers.c
+ * ------------------------------------------------------------------------------------------ */
+
+/* NULL: no such member. */
+struct link *peers_link(struct rpc_peers *peers, uint32_t member);
+/* Counts a refusal, writes it to the log once a minute for each cause, tells the host. */
+void peers_refuse(struct rpc_peers *peers, uint32_t member, const char *direction, const char *why);
+/* At most once a minute for each cause. */
+bool peers_may_log(struct rpc_peers *peers, uint64_t cause);
+/* What this node says to `to_member`. */
+struct peer_hello peers_hello(struct rpc_peers *peers, uint32_t to_member);
+/* Takes a peer in: one identity per member while any stream with it is up. `expected` is whom this
+ * node called, MEMBER_NONE when it was called. NULL with a sentence. */
+struct link *peers_admit(struct rpc_peers *peers, const struct peer_hello *theirs,
+                         uint32_t expected, char *why, size_t why_size);
+void peers_leave(struct rpc_peers *peers, struct link *link, bool serving);
+/* Objects with tags in gRPC: drain waits for the last of them. */
+void peers_live_add(struct rpc_peers *peers);
+void peers_live_drop(struct rpc_peers *peers);
+/* Uniform in [ms / 2, ms], as nanoseconds. */
+uint64_t peers_jitter_ns(struct rpc_peers *peers, uint64_t ms);
+/* The bytes of a received buffer: borrowed from it when they lie in one piece, else in *ret_copy,
+ * to be unreffed. CORRUPT: cannot be decompressed. */
+enum err peers_buffer_bytes(grpc_byte_buffer *buffer, grpc_slice *ret_copy,
+                            struct bytes *ret_bytes) MUST_USE;
+grpc_byte_buffer *peers_hello_buffer(const struct peer_hello *hello);
+
+/* -- peer_link.c
+ * --------------------------------------------------------------------------------------- */
+
+struct link *peer_link_new(struct rpc_peers *peers, uint32_t member, grpc_completion_queue *queue);
+/* Where the peer is. A change takes effect with the next stream, which starts now. */
+void peer_link_set_address(struct link *link, const char *address);
+/* Appends to the queue; false: dropped. Does not send. */
+bool peer_link_append(struct link *link, const struct message *message, uint64_t now_ns);
+/* Sends what is queued if nothing is on its way. */
+void peer_link_flush(struct link *link);
+void peer_link_tick(struct link *link, uint64_t now_ns);
+/* No new stream from here; the one that is open is cancelled. */
+void peer_link_close(struct link *link);
+bool peer_link_is_empty(struct link *link);
+/* Closed, all tags back. */
+void peer_link_free(struct link *link);
+
+/* -- peer_serve.c
+ * -------------------------------------------------------------------------------------- */
+
+/* On every queue: slots for streams, and for methods that do not exist. */
+void peer_serve_arm(struct rpc_peers *peers);
+/* Ends streams whose hello does not come. */
+void peer_serve_tick(struct rpc_peers *peers, uint64_t now_ns);
+/* Cancels the other streams of a member: the newest is the one that lives. Under peers->lock. */
+void peer_serve_replace(struct rpc_peers *peers, const struct link *link,
+                        const struct incoming *newest);
+
+#endif

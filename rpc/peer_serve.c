@@ -1,0 +1,440 @@
+#include "rpc/peer_link.h"
+
+#include "actors/actor.h"
+#include "base/check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NS_PER_MS       UINT64_C(1000000)
+#define SLOTS_PER_QUEUE 4u
+
+/*
+ *             call           hello admitted         a frame that is none, a newer stream
+ *    ARMED ---------> HELLO ----------------> OPEN -------------------------+
+ *      | shutdown       | refused, malformed    | peer is gone              |
+ *      v                v                       v                           v
+ *    (freed)         ENDING <-------------------+---------------------------+
+ *                       | last tag
+ *                       v
+ *                    (freed)
+ *
+ * A stream's tags all come to one queue and so to one thread: only `call`, `link` and the list are
+ * shared with the tick, under rpc_peers.lock.
+ */
+enum incoming_state { INCOMING_ARMED, INCOMING_HELLO, INCOMING_OPEN, INCOMING_ENDING };
+
+struct incoming {
+    struct rpc_event on_call;
+    struct rpc_event on_close;
+    struct rpc_event on_sent;
+    struct rpc_event on_received;
+    struct rpc_peers *peers;
+    struct incoming *next;
+    struct incoming *previous;
+    grpc_completion_queue *queue;
+    enum incoming_state state;
+    uint32_t tags;
+    bool sending;
+    grpc_call *call;
+    gpr_timespec deadline;
+    grpc_metadata_array metadata;
+    int cancelled;
+    grpc_byte_buffer *in;
+    grpc_byte_buffer *out;
+    bool metadata_sent;
+    bool finishing; /* a status is to be sent as soon as nothing else is on its way */
+    grpc_status_code status;
+    grpc_slice details;
+    struct link *link; /* once admitted */
+    uint64_t since_ns;
+};
+
+static void slot_arm(struct rpc_peers *peers, grpc_completion_queue *queue);
+
+static void batch_start(struct incoming *incoming, const grpc_op *ops, size_t count,
+                        struct rpc_event *event)
+{
+    incoming->tags++;
+    grpc_call_error error = grpc_call_start_batch(incoming->call, ops, count, event, NULL);
+    CHECK_U64(error, ==, GRPC_CALL_OK);
+}
+
+static void list_add(struct incoming *incoming)
+{
+    struct rpc_peers *peers = incoming->peers;
+    pthread_mutex_lock(&peers->lock);
+    incoming->next = peers->incoming;
+    if (peers->incoming != NULL)
+        peers->incoming->previous = incoming;
+    peers->incoming = incoming;
+    peers->incoming_count++;
+    pthread_mutex_unlock(&peers->lock);
+}
+
+static void list_remove(struct incoming *incoming)
+{
+    struct rpc_peers *peers = incoming->peers;
+    pthread_mutex_lock(&peers->lock);
+    if (incoming->previous != NULL)
+        incoming->previous->next = incoming->next;
+    else
+        peers->incoming = incoming->next;
+    if (incoming->next != NULL)
+        incoming->next->previous = incoming->previous;
+    peers->incoming_count--;
+    pthread_mutex_unlock(&peers->lock);
+}
+
+static void incoming_free(struct incoming *incoming)
+{
+    struct rpc_peers *peers = incoming->peers;
+    if (incoming->call != NULL) {
+        list_remove(incoming);
+        if (incoming->link != NULL)
+            peers_leave(peers, incoming->link, true);
+        grpc_call_unref(incoming->call);
+    }
+    grpc_metadata_array_destroy(&incoming->metadata);
+    grpc_slice_unref(incoming->details);
+    free(incoming);
+    peers_live_drop(peers);
+}
+
+static void tag_done(struct incoming *incoming)
+{
+    CHECK_U64(incoming->tags, >, 0);
+    if (--incoming->tags == 0)
+        incoming_free(incoming);
+}
+
+/* -- ending
+ * -----------------------------------------------------------------------------------------------
+ */
+
+static void status_send(struct incoming *incoming)
+{
+    grpc_op ops[2];
+    memset(ops, 0, sizeof ops);
+    size_t count = 0;
+    if (!incoming->metadata_sent)
+        ops[count++].op = GRPC_OP_SEND_INITIAL_METADATA;
+    ops[count].op = GRPC_OP_SEND_STATUS_FROM_SERVER;
+    ops[count].data.send_status_from_server.status = incoming->status;
+    ops[count++].data.send_status_from_server.status_details = &incoming->details;
+    incoming->metadata_sent = true;
+    incoming->sending = true;
+    incoming->finishing = false;
+    batch_start(incoming, ops, count, &incoming->on_sent);
+}
+
+static void incoming_finish(struct incoming *incoming, grpc_status_code status, const char *why)
+{
+    if (incoming->state == INCOMING_ENDING)
+        return;
+    incoming->state = INCOMING_ENDING;
+    incoming->status = status;
+    incoming->details = grpc_slice_from_copied_string(why);
+    incoming->finishing = true;
+    if (!incoming->sending)
+        status_send(incoming);
+}
+
+static void incoming_malformed(struct incoming *incoming, const char *why)
+{
+    struct rpc_peers *peers = incoming->peers;
+    uint32_t member = incoming->link == NULL ? MEMBER_NONE : incoming->link->member;
+    atomic_fetch_add(&peers->malformed, 1);
+    if (peers_may_log(peers, UINT64_MAX - member))
+        log_write(peers->options.log, LOG_WARNING, "peer_malformed", "member=%u why=\"%s\"", member,
+                  why);
+    incoming_finish(incoming, GRPC_STATUS_INVALID_ARGUMENT, why);
+}
+
+static void on_close(struct rpc_event *event, bool ok)
+{
+    (void)ok;
+    struct incoming *incoming = CONTAINER_OF(event, struct incoming, on_close);
+    if (incoming->cancelled != 0)
+        incoming->state = INCOMING_ENDING;
+    tag_done(incoming);
+}
+
+/* -- what comes in
+ * ------------------------------------------------------------------------------------------ */
+
+/* The partition that a message is about is one of this cluster's. */
+static bool partition_exists(const struct message *message, uint32_t partitions)
+{
+    uint32_t partition = message_partition(message);
+    if (message->kind == MESSAGE_hint_store)
+        partition = message->hint_store.write.partition;
+    else if (message->kind == MESSAGE_tree_compare)
+        partition = message->tree_compare.partition;
+    return partition == UINT32_MAX || partition < partitions;
+}
+
+struct intake {
+    struct incoming *incoming;
+    uint64_t now_ns;
+    uint64_t count;
+};
+
+static bool on_message(void *closure, struct bytes bytes)
+{
+    struct intake *intake = closure;
+    struct incoming *incoming = intake->incoming;
+    const struct rpc_peers_options *options = &incoming->peers->options;
+    if (incoming->link == NULL)
+        return false; /* no hello yet */
+    struct message *message =
+        peer_message_decode(bytes, incoming->link->member, options->hello.member, intake->now_ns);
+    if (message == NULL)
+        return false;
+    if (!partition_exists(message, options->hello.partitions)) {
+        message_free(message);
+        return false;
+    }
+    intake->count++;
+    rpc_loop_post(options->loop, message); /* refused: counted by the mailbox */
+    return true;
+}
+
+static void incoming_greet(struct incoming *incoming, const struct peer_hello *theirs)
+{
+    struct rpc_peers *peers = incoming->peers;
+    char why[PEER_WHY_BYTES];
+    struct link *link = peers_admit(peers, theirs, MEMBER_NONE, why, sizeof why);
+    if (link == NULL) {
+        peers_refuse(peers, theirs->member, "from", why);
+        incoming_finish(incoming, GRPC_STATUS_FAILED_PRECONDITION, why);
+        return;
+    }
+    atomic_fetch_add(&peers->accepted, 1);
+    pthread_mutex_lock(&peers->lock);
+    incoming->link = link;
+    peer_serve_replace(peers, link, incoming);
+    pthread_mutex_unlock(&peers->lock);
+    incoming->state = INCOMING_OPEN;
+    struct peer_hello mine = peers_hello(peers, theirs->member);
+    incoming->out = peers_hello_buffer(&mine);
+    grpc_op ops[2] = {
+        {.op = GRPC_OP_SEND_INITIAL_METADATA},
+        {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = incoming->out},
+    };
+    incoming->metadata_sent = true;
+    incoming->sending = true;
+    batch_start(incoming, ops, 2, &incoming->on_sent);
+}
+
+static void frame_take(struct incoming *incoming, struct bytes frame)
+{
+    struct intake intake = {.incoming = incoming, .now_ns = runtime_now_ns()};
+    struct peer_hello hello;
+    bool has_hello = false;
+    enum err err = peer_frame_walk(frame, on_message, &intake, &has_hello, &hello);
+    if (incoming->link != NULL) {
+        atomic_fetch_add(&incoming->link->figures.messages_received, intake.count);
+        atomic_fetch_add(&incoming->link->figures.bytes_received, frame.size);
+    }
+    if (err != OK)
+        incoming_malformed(incoming, "a frame or a message in it is malformed");
+    else if (has_hello != (incoming->state == INCOMING_HELLO))
+        incoming_malformed(incoming, "the hello is the first frame and no other");
+    else if (has_hello)
+        incoming_greet(incoming, &hello);
+}
+
+static void receive_next(struct incoming *incoming)
+{
+    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &incoming->in};
+    batch_start(incoming, &op, 1, &incoming->on_received);
+}
+
+static void on_received(struct rpc_event *event, bool ok)
+{
+    struct incoming *incoming = CONTAINER_OF(event, struct incoming, on_received);
+    grpc_byte_buffer *buffer = incoming->in;
+    incoming->in = NULL;
+    if (!ok || buffer == NULL) {
+        /* Half-closed, cancelled, or a frame over the size limit. */
+        incoming_finish(incoming, GRPC_STATUS_OK, "");
+    } else if (incoming->state != INCOMING_ENDING) {
+        grpc_slice copy;
+        struct bytes frame;
+        if (peers_buffer_bytes(buffer, &copy, &frame) != OK) {
+            incoming_malformed(incoming, "a frame cannot be decompressed");
+        } else {
+            frame_take(incoming, frame);
+            grpc_slice_unref(copy);
+        }
+        if (incoming->state != INCOMING_ENDING)
+            receive_next(incoming);
+    }
+    grpc_byte_buffer_destroy(buffer);
+    tag_done(incoming);
+}
+
+static void on_sent(struct rpc_event *event, bool ok)
+{
+    (void)ok;
+    struct incoming *incoming = CONTAINER_OF(event, struct incoming, on_sent);
+    grpc_byte_buffer_destroy(incoming->out);
+    incoming->out = NULL;
+    incoming->sending = false;
+    if (incoming->finishing)
+        status_send(incoming);
+    tag_done(incoming);
+}
+
+/* -- slots
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+static void on_call(struct rpc_event *event, bool ok)
+{
+    struct incoming *incoming = CONTAINER_OF(event, struct incoming, on_call);
+    struct rpc_peers *peers = incoming->peers;
+    if (!ok) {
+        tag_done(incoming);
+        return;
+    }
+    slot_arm(peers, incoming->queue);
+    list_add(incoming);
+    incoming->state = INCOMING_HELLO;
+    incoming->since_ns = runtime_now_ns();
+    grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER,
+                  .data.recv_close_on_server.cancelled = &incoming->cancelled};
+    batch_start(incoming, &op, 1, &incoming->on_close);
+    pthread_mutex_lock(&peers->lock);
+    bool full = peers->incoming_count > PEER_STREAMS_MAX;
+    pthread_mutex_unlock(&peers->lock);
+    if (full)
+        incoming_finish(incoming, GRPC_STATUS_RESOURCE_EXHAUSTED, "too many streams");
+    else
+        receive_next(incoming);
+    tag_done(incoming);
+}
+
+static void slot_arm(struct rpc_peers *peers, grpc_completion_queue *queue)
+{
+    struct incoming *incoming = calloc(1, sizeof *incoming);
+    CHECK(incoming != NULL);
+    incoming->peers = peers;
+    incoming->queue = queue;
+    incoming->on_call.done = on_call;
+    incoming->on_close.done = on_close;
+    incoming->on_sent.done = on_sent;
+    incoming->on_received.done = on_received;
+    incoming->details = grpc_empty_slice();
+    incoming->tags = 1;
+    peers_live_add(peers);
+    grpc_call_error error = grpc_server_request_registered_call(
+        peers->server, peers->method, &incoming->call, &incoming->deadline, &incoming->metadata,
+        NULL, queue, queue, &incoming->on_call);
+    CHECK_U64(error, ==, GRPC_CALL_OK);
+}
+
+/* A method that does not exist: answered at once, or it would wait inside gRPC for ever. */
+struct unknown {
+    struct rpc_event on_call;
+    struct rpc_event on_done;
+    struct rpc_peers *peers;
+    grpc_completion_queue *queue;
+    grpc_call *call;
+    grpc_call_details details;
+    grpc_metadata_array metadata;
+    int cancelled;
+    grpc_slice why;
+};
+
+static void unknown_arm(struct rpc_peers *peers, grpc_completion_queue *queue);
+
+static void unknown_free(struct unknown *unknown)
+{
+    struct rpc_peers *peers = unknown->peers;
+    if (unknown->call != NULL)
+        grpc_call_unref(unknown->call);
+    grpc_call_details_destroy(&unknown->details);
+    grpc_metadata_array_destroy(&unknown->metadata);
+    free(unknown);
+    peers_live_drop(peers);
+}
+
+static void unknown_on_done(struct rpc_event *event, bool ok)
+{
+    (void)ok;
+    struct unknown *unknown = CONTAINER_OF(event, struct unknown, on_done);
+    struct rpc_peers *peers = unknown->peers;
+    pthread_mutex_lock(&peers->lock);
+    bool closing = peers->closing;
+    pthread_mutex_unlock(&peers->lock);
+    if (!closing)
+        unknown_arm(peers, unknown->queue);
+    unknown_free(unknown);
+}
+
+static void unknown_on_call(struct rpc_event *event, bool ok)
+{
+    struct unknown *unknown = CONTAINER_OF(event, struct unknown, on_call);
+    if (!ok) {
+        unknown_free(unknown);
+        return;
+    }
+    unknown->why = grpc_slice_from_static_string("peers speak " PEER_METHOD " here");
+    grpc_op ops[3] = {
+        {.op = GRPC_OP_RECV_CLOSE_ON_SERVER,
+         .data.recv_close_on_server.cancelled = &unknown->cancelled},
+        {.op = GRPC_OP_SEND_INITIAL_METADATA},
+        {.op = GRPC_OP_SEND_STATUS_FROM_SERVER,
+         .data.send_status_from_server = {.status = GRPC_STATUS_UNIMPLEMENTED,
+                                          .status_details = &unknown->why}},
+    };
+    grpc_call_error error = grpc_call_start_batch(unknown->call, ops, 3, &unknown->on_done, NULL);
+    CHECK_U64(error, ==, GRPC_CALL_OK);
+}
+
+static void unknown_arm(struct rpc_peers *peers, grpc_completion_queue *queue)
+{
+    struct unknown *unknown = calloc(1, sizeof *unknown);
+    CHECK(unknown != NULL);
+    unknown->peers = peers;
+    unknown->queue = queue;
+    unknown->on_call.done = unknown_on_call;
+    unknown->on_done.done = unknown_on_done;
+    grpc_call_details_init(&unknown->details);
+    peers_live_add(peers);
+    grpc_call_error error =
+        grpc_server_request_call(peers->server, &unknown->call, &unknown->details,
+                                 &unknown->metadata, queue, queue, &unknown->on_call);
+    CHECK_U64(error, ==, GRPC_CALL_OK);
+}
+
+void peer_serve_arm(struct rpc_peers *peers)
+{
+    for (uint32_t i = 0; i < rpc_loop_count(peers->options.loop); i++) {
+        grpc_completion_queue *queue = rpc_loop_queue(peers->options.loop, i);
+        for (uint32_t slot = 0; slot < SLOTS_PER_QUEUE; slot++)
+            slot_arm(peers, queue);
+        unknown_arm(peers, queue);
+    }
+}
+
+void peer_serve_tick(struct rpc_peers *peers, uint64_t now_ns)
+{
+    uint64_t stall_ns = peers->options.stall_ms * NS_PER_MS;
+    pthread_mutex_lock(&peers->lock);
+    for (struct incoming *at = peers->incoming; at != NULL; at = at->next)
+        if (at->link == NULL && now_ns > at->since_ns + stall_ns)
+            grpc_call_cancel_with_status(at->call, GRPC_STATUS_DEADLINE_EXCEEDED, "no hello", NULL);
+    pthread_mutex_unlock(&peers->lock);
+}
+
+void peer_serve_replace(struct rpc_peers *peers, const struct link *link,
+                        const struct incoming *newest)
+{
+    for (struct incoming *at = peers->incoming; at != NULL; at = at->next)
+        if (at != newest && at->link == link)
+            grpc_call_cancel_with_status(at->call, GRPC_STATUS_ABORTED, "a newer stream took over",
+                                         NULL);
+}

@@ -1,0 +1,452 @@
+#include "rpc/peers.h"
+
+#include "base/check.h"
+#include "model/hash.h"
+#include "rpc/peer_link.h"
+
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/grpc_security.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define NS_PER_MS            UINT64_C(1000000)
+#define REFUSAL_LOG_EVERY_NS (60000 * NS_PER_MS)
+#define REFUSED_MS_DEFAULT   5000u
+#define STALL_MS_DEFAULT     10000u
+#define STREAMS_OF_A_PEER    16
+#define DRAIN_LOOK_NS        1000000
+
+static grpc_arg integer_arg(const char *key, int value)
+{
+    /* gRPC copies the key; its type is not const for historical reasons only. */
+    return (grpc_arg){
+        .type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)key, .value.integer = value};
+}
+
+static grpc_server *server_new(void)
+{
+    grpc_arg args[] = {
+        integer_arg(GRPC_ARG_ALLOW_REUSEPORT, 0),
+        integer_arg(GRPC_ARG_ENABLE_CHANNELZ, 0),
+        integer_arg(GRPC_ARG_MAX_CONCURRENT_STREAMS, STREAMS_OF_A_PEER),
+        integer_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)GRPC_MESSAGE_BYTES_MAX),
+        integer_arg(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 5000),
+        integer_arg(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 60000),
+        integer_arg(GRPC_ARG_KEEPALIVE_TIME_MS, PEER_KEEPALIVE_MS),
+        integer_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, PEER_KEEPALIVE_TIMEOUT_MS),
+        integer_arg(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1),
+        integer_arg(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, PEER_KEEPALIVE_MS / 2),
+    };
+    grpc_channel_args all = {.num_args = ARRAY_COUNT(args), .args = args};
+    return grpc_server_create(&all, NULL);
+}
+
+static enum err server_listen(struct rpc_peers *peers, char *why, size_t why_size)
+{
+    char address[ADDRESS_MAX + 8];
+    const char *given = peers->options.address;
+    snprintf(address, sizeof address, "%s%s", given[0] == ':' ? "[::]" : "", given);
+    grpc_server_credentials *credentials = grpc_insecure_server_credentials_create();
+    peers->port = grpc_server_add_http2_port(peers->server, address, credentials);
+    grpc_server_credentials_release(credentials);
+    if (peers->port > 0)
+        return OK;
+    snprintf(why, why_size, "cannot listen for peers on %s: in use, or not an address of this host",
+             address);
+    return ERR_IO;
+}
+
+static void on_tick(struct rpc_tick *tick)
+{
+    struct rpc_peers *peers = CONTAINER_OF(tick, struct rpc_peers, tick);
+    uint64_t now_ns = runtime_now_ns();
+    uint32_t count = atomic_load(&peers->link_count);
+    for (uint32_t i = 0; i < count; i++)
+        peer_link_tick(peers->links[i], now_ns);
+    peer_serve_tick(peers, now_ns);
+}
+
+static void on_shutdown(struct rpc_event *event, bool ok)
+{
+    (void)ok;
+    peers_live_drop(CONTAINER_OF(event, struct rpc_peers, on_shutdown));
+}
+
+static void peers_destroy(struct rpc_peers *peers)
+{
+    grpc_server_destroy(peers->server);
+    for (uint32_t i = 0; i < atomic_load(&peers->link_count); i++)
+        peer_link_free(peers->links[i]);
+    CHECK(peers->incoming == NULL);
+    pthread_mutex_destroy(&peers->lock);
+    pthread_cond_destroy(&peers->idle);
+    free(peers);
+}
+
+enum err rpc_peers_start(const struct rpc_peers_options *options, struct rpc_peers **ret_peers,
+                         char *why, size_t why_size)
+{
+    CHECK(options->address != NULL && strlen(options->address) <= ADDRESS_MAX);
+    CHECK_U64(options->queue_bytes_max, >=, GRPC_MESSAGE_BYTES_MAX);
+    CHECK_U64(options->backoff_min_ms, >, 0);
+    CHECK_U64(options->backoff_min_ms, <=, options->backoff_max_ms);
+    CHECK_U64(options->hello.member, !=, MEMBER_NONE);
+    struct rpc_peers *peers = calloc(1, sizeof *peers);
+    CHECK(peers != NULL);
+    peers->options = *options;
+    if (peers->options.refused_ms == 0)
+        peers->options.refused_ms = REFUSED_MS_DEFAULT;
+    if (peers->options.stall_ms == 0)
+        peers->options.stall_ms = STALL_MS_DEFAULT;
+    snprintf(peers->address, sizeof peers->address, "%s", options->address);
+    peers->options.address = peers->address;
+    peers->hello = options->hello;
+    peers->tick.run = on_tick;
+    peers->on_shutdown.done = on_shutdown;
+    prng_init(&peers->prng, runtime_now_ns(), options->hello.member);
+    CHECK(pthread_mutex_init(&peers->lock, NULL) == 0);
+    CHECK(pthread_cond_init(&peers->idle, NULL) == 0);
+    peers->server = server_new();
+    for (uint32_t i = 0; i < rpc_loop_count(options->loop); i++)
+        grpc_server_register_completion_queue(peers->server, rpc_loop_queue(options->loop, i),
+                                              NULL);
+    peers->method =
+        grpc_server_register_method(peers->server, PEER_METHOD, NULL, GRPC_SRM_PAYLOAD_NONE, 0);
+    CHECK(peers->method != NULL);
+    enum err err = server_listen(peers, why, why_size);
+    if (err != OK) {
+        peers_destroy(peers);
+        return err;
+    }
+    grpc_server_start(peers->server);
+    rpc_loop_tick_add(options->loop, &peers->tick);
+    *ret_peers = peers;
+    return OK;
+}
+
+int rpc_peers_port(const struct rpc_peers *peers)
+{
+    return peers->port;
+}
+
+/* -- who is who
+ * ---------------------------------------------------------------------------------------- */
+
+struct link *peers_link(struct rpc_peers *peers, uint32_t member)
+{
+    uint32_t count = atomic_load_explicit(&peers->link_count, memory_order_acquire);
+    for (uint32_t i = 0; i < count; i++)
+        if (peers->links[i]->member == member)
+            return peers->links[i];
+    return NULL;
+}
+
+static bool wants_link(const struct topology *topology, uint32_t member, uint32_t self)
+{
+    const struct member *found = topology_member(topology, member);
+    return found != NULL && member != self && found->status != MEMBER_REMOVED;
+}
+
+void rpc_peers_connect(struct rpc_peers *peers, const struct topology *topology)
+{
+    uint32_t self = peers->options.hello.member;
+    pthread_mutex_lock(&peers->lock);
+    bool closing = peers->closing;
+    bool arm = !peers->armed && !closing;
+    peers->armed = peers->armed || arm;
+    if (topology->epoch > peers->hello.epoch)
+        peers->hello.epoch = topology->epoch;
+    pthread_mutex_unlock(&peers->lock);
+    if (closing)
+        return;
+    for (uint32_t i = 0; i < atomic_load(&peers->link_count); i++)
+        if (!wants_link(topology, peers->links[i]->member, self))
+            peer_link_close(peers->links[i]);
+    for (uint32_t i = 0; i < topology->member_count; i++) {
+        const struct member *member = &topology->members[i];
+        if (!wants_link(topology, member->number, self))
+            continue;
+        struct link *link = peers_link(peers, member->number);
+        if (link == NULL) {
+            uint32_t count = atomic_load(&peers->link_count);
+            if (count == MEMBERS_MAX) {
+                log_write(peers->options.log, LOG_ERROR, "peer_table_full", "member=%u",
+                          member->number);
+                continue;
+            }
+            uint32_t queue = count % rpc_loop_count(peers->options.loop);
+            link = peer_link_new(peers, member->number, rpc_loop_queue(peers->options.loop, queue));
+            peers->links[count] = link;
+            atomic_store_explicit(&peers->link_count, count + 1, memory_order_release);
+        }
+        peer_link_set_address(link, member->address);
+    }
+    if (arm)
+        peer_serve_arm(peers);
+}
+
+struct peer_hello peers_hello(struct rpc_peers *peers, uint32_t to_member)
+{
+    pthread_mutex_lock(&peers->lock);
+    struct peer_hello hello = peers->hello;
+    pthread_mutex_unlock(&peers->lock);
+    hello.to_member = to_member;
+    return hello;
+}
+
+struct link *peers_admit(struct rpc_peers *peers, const struct peer_hello *theirs,
+                         uint32_t expected, char *why, size_t why_size)
+{
+    bool serving = expected == MEMBER_NONE;
+    struct peer_hello mine = peers_hello(peers, expected);
+    if (peer_hello_refusal(&mine, theirs, why, why_size) != NULL)
+        return NULL;
+    struct link *link = peers_link(peers, theirs->member);
+    if (link == NULL || atomic_load(&link->closing)) {
+        snprintf(why, why_size, "member %u is not in the topology of member %u (epoch %llu)",
+                 theirs->member, mine.member, (unsigned long long)mine.epoch);
+        return NULL;
+    }
+    pthread_mutex_lock(&peers->lock);
+    bool same =
+        link->streams_up == 0 || memcmp(link->node_id, theirs->node_id, sizeof link->node_id) == 0;
+    if (same) {
+        memcpy(link->node_id, theirs->node_id, sizeof link->node_id);
+        link->streams_up++;
+        link->streams_served += serving ? 1 : 0;
+    }
+    pthread_mutex_unlock(&peers->lock);
+    if (same)
+        return link;
+    snprintf(why, why_size, "another node is connected as member %u already: duplicate identity",
+             theirs->member);
+    return NULL;
+}
+
+void peers_leave(struct rpc_peers *peers, struct link *link, bool serving)
+{
+    pthread_mutex_lock(&peers->lock);
+    CHECK_U64(link->streams_up, >, 0);
+    link->streams_up--;
+    link->streams_served -= serving ? 1 : 0;
+    pthread_mutex_unlock(&peers->lock);
+}
+
+bool peers_may_log(struct rpc_peers *peers, uint64_t hash)
+{
+    uint64_t now_ns = runtime_now_ns();
+    size_t oldest = 0;
+    bool fresh = true;
+    pthread_mutex_lock(&peers->lock);
+    for (size_t i = 0; i < ARRAY_COUNT(peers->logged); i++) {
+        if (peers->logged[i].hash == hash && peers->logged[i].at_ns != 0 &&
+            now_ns - peers->logged[i].at_ns < REFUSAL_LOG_EVERY_NS)
+            fresh = false;
+        if (peers->logged[i].at_ns < peers->logged[oldest].at_ns)
+            oldest = i;
+    }
+    if (fresh) {
+        peers->logged[oldest].hash = hash;
+        peers->logged[oldest].at_ns = now_ns;
+    }
+    pthread_mutex_unlock(&peers->lock);
+    return fresh;
+}
+
+void peers_refuse(struct rpc_peers *peers, uint32_t member, const char *direction, const char *why)
+{
+    atomic_fetch_add(&peers->refused, 1);
+    if (peers_may_log(peers, hash_bytes(bytes_of_string(why), member)))
+        log_write(peers->options.log, LOG_WARNING, "peer_refused",
+                  "member=%u direction=%s why=\"%s\"", member, direction, why);
+    if (peers->options.refused != NULL)
+        peers->options.refused(peers->options.host, member, why);
+}
+
+/* -- shared pieces
+ * -------------------------------------------------------------------------------------- */
+
+void peers_live_add(struct rpc_peers *peers)
+{
+    pthread_mutex_lock(&peers->lock);
+    peers->live++;
+    pthread_mutex_unlock(&peers->lock);
+}
+
+void peers_live_drop(struct rpc_peers *peers)
+{
+    pthread_mutex_lock(&peers->lock);
+    CHECK_U64(peers->live, >, 0);
+    if (--peers->live == 0)
+        pthread_cond_broadcast(&peers->idle);
+    pthread_mutex_unlock(&peers->lock);
+}
+
+uint64_t peers_jitter_ns(struct rpc_peers *peers, uint64_t ms)
+{
+    pthread_mutex_lock(&peers->lock);
+    uint64_t ns = prng_between(&peers->prng, ms * NS_PER_MS / 2, ms * NS_PER_MS);
+    pthread_mutex_unlock(&peers->lock);
+    return ns;
+}
+
+enum err peers_buffer_bytes(grpc_byte_buffer *buffer, grpc_slice *ret_copy, struct bytes *ret_bytes)
+{
+    grpc_byte_buffer_reader reader;
+    if (grpc_byte_buffer_length(buffer) == 0) {
+        *ret_copy = grpc_empty_slice();
+        *ret_bytes = (struct bytes){0};
+        return OK;
+    }
+    if (!grpc_byte_buffer_reader_init(&reader, buffer))
+        return ERR_CORRUPT;
+    if (buffer->type == GRPC_BB_RAW && buffer->data.raw.compression == GRPC_COMPRESS_NONE &&
+        buffer->data.raw.slice_buffer.count == 1) {
+        const grpc_slice *slice = &buffer->data.raw.slice_buffer.slices[0];
+        *ret_copy = grpc_empty_slice();
+        *ret_bytes = bytes_of(GRPC_SLICE_START_PTR(*slice), GRPC_SLICE_LENGTH(*slice));
+    } else {
+        *ret_copy = grpc_byte_buffer_reader_readall(&reader);
+        *ret_bytes = bytes_of(GRPC_SLICE_START_PTR(*ret_copy), GRPC_SLICE_LENGTH(*ret_copy));
+    }
+    grpc_byte_buffer_reader_destroy(&reader);
+    return OK;
+}
+
+grpc_byte_buffer *peers_hello_buffer(const struct peer_hello *hello)
+{
+    uint8_t memory[512];
+    struct arena arena;
+    arena_init(&arena, memory, sizeof memory);
+    struct bytes frame = peer_frame_hello(&arena, hello);
+    grpc_slice slice = grpc_slice_from_copied_buffer((const char *)frame.data, frame.size);
+    grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
+    grpc_slice_unref(slice);
+    arena_deinit(&arena);
+    return buffer;
+}
+
+/* -- messages out
+ * ------------------------------------------------------------------------------------------ */
+
+void rpc_peers_deliver(struct rpc_peers *peers, struct message *list)
+{
+    uint64_t now_ns = runtime_now_ns();
+    struct link *touched[MEMBERS_MAX];
+    uint32_t touched_count = 0;
+    while (list != NULL) {
+        struct message *message = list;
+        list = message->next;
+        struct link *link = peers_link(peers, message->to.node);
+        if (link != NULL && peer_link_append(link, message, now_ns)) {
+            uint32_t i = 0;
+            while (i < touched_count && touched[i] != link)
+                i++;
+            if (i == touched_count)
+                touched[touched_count++] = link;
+        }
+        message_free(message);
+    }
+    /* Only now: one frame for all of the batch. */
+    for (uint32_t i = 0; i < touched_count; i++)
+        peer_link_flush(touched[i]);
+}
+
+/* -- the end
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static bool queues_are_empty(struct rpc_peers *peers)
+{
+    for (uint32_t i = 0; i < atomic_load(&peers->link_count); i++)
+        if (!peer_link_is_empty(peers->links[i]))
+            return false;
+    return true;
+}
+
+void rpc_peers_drain(struct rpc_peers *peers, uint32_t grace_ms)
+{
+    CHECK(!peers->drained);
+    peers->drained = true;
+    uint64_t until_ns = runtime_now_ns() + grace_ms * NS_PER_MS;
+    while (!queues_are_empty(peers) && runtime_now_ns() < until_ns)
+        nanosleep(&(struct timespec){.tv_nsec = DRAIN_LOOK_NS}, NULL);
+    pthread_mutex_lock(&peers->lock);
+    peers->closing = true;
+    peers->live++; /* the server's own tag */
+    pthread_mutex_unlock(&peers->lock);
+    rpc_loop_tick_remove(peers->options.loop, &peers->tick);
+    for (uint32_t i = 0; i < atomic_load(&peers->link_count); i++)
+        peer_link_close(peers->links[i]);
+    grpc_server_shutdown_and_notify(peers->server, rpc_loop_queue(peers->options.loop, 0),
+                                    &peers->on_shutdown);
+    grpc_server_cancel_all_calls(peers->server);
+    pthread_mutex_lock(&peers->lock);
+    while (peers->live != 0)
+        pthread_cond_wait(&peers->idle, &peers->lock);
+    pthread_mutex_unlock(&peers->lock);
+}
+
+void rpc_peers_free(struct rpc_peers *peers)
+{
+    if (peers == NULL)
+        return;
+    if (!peers->drained)
+        rpc_peers_drain(peers, 0);
+    peers_destroy(peers);
+}
+
+/* -- figures
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+static int figures_compare(const void *a, const void *b)
+{
+    uint32_t left = ((const struct rpc_peer_figures *)a)->member;
+    uint32_t right = ((const struct rpc_peer_figures *)b)->member;
+    return (left > right) - (left < right);
+}
+
+size_t rpc_peers_figures(struct rpc_peers *peers, struct rpc_peer_figures *ret, size_t max)
+{
+    struct rpc_peer_figures all[MEMBERS_MAX];
+    uint32_t count = atomic_load(&peers->link_count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct link *link = peers->links[i];
+        uint64_t ups = atomic_load(&link->figures.ups);
+        all[i] = (struct rpc_peer_figures){
+            .member = link->member,
+            .messages_sent = atomic_load(&link->figures.messages_sent),
+            .messages_received = atomic_load(&link->figures.messages_received),
+            .messages_dropped = atomic_load(&link->figures.messages_dropped),
+            .frames_sent = atomic_load(&link->figures.frames_sent),
+            .bytes_sent = atomic_load(&link->figures.bytes_sent),
+            .bytes_received = atomic_load(&link->figures.bytes_received),
+            .reconnects = ups == 0 ? 0 : ups - 1,
+        };
+        pthread_mutex_lock(&link->lock);
+        all[i].connected = link->state == LINK_UP;
+        all[i].queue_bytes = link->queue_bytes;
+        pthread_mutex_unlock(&link->lock);
+        pthread_mutex_lock(&peers->lock);
+        all[i].serving = link->streams_served != 0;
+        pthread_mutex_unlock(&peers->lock);
+    }
+    qsort(all, count, sizeof all[0], figures_compare);
+    memcpy(ret, all, (count < max ? count : max) * sizeof all[0]);
+    return count;
+}
+
+void rpc_peers_totals(struct rpc_peers *peers, struct rpc_peers_totals *ret)
+{
+    pthread_mutex_lock(&peers->lock);
+    uint32_t streams = peers->incoming_count;
+    pthread_mutex_unlock(&peers->lock);
+    *ret = (struct rpc_peers_totals){
+        .streams = streams,
+        .accepted = atomic_load(&peers->accepted),
+        .refused = atomic_load(&peers->refused),
+        .malformed = atomic_load(&peers->malformed),
+    };
+}
