@@ -264,7 +264,7 @@ static void check_domain_case(uint32_t count, uint32_t n, uint32_t partitions, u
 static void test_exhaustive_domain(void **state)
 {
     (void)state;
-    uint32_t partitions_max = is_long() ? 1024 : 128;
+    uint32_t partitions_max = is_long() ? 1024 : 256;
     uint32_t tight = 0;
     uint32_t cases = 0;
     for (uint32_t partitions = 8; partitions <= partitions_max; partitions *= 2) {
@@ -408,7 +408,7 @@ static uint32_t draw_change(struct prng *prng, struct scene *scene, uint32_t nex
 static void test_chains_of_changes(void **state)
 {
     (void)state;
-    uint32_t chains = is_long() ? 200 : 24;
+    uint32_t chains = is_long() ? 200 : 12;
     for (uint32_t chain = 0; chain < chains; chain++) {
         struct prng prng;
         prng_init(&prng, SEED + chain, 2);
