@@ -8,22 +8,20 @@
 
 #define NS_PER_S 1000000000u
 
-/* -- parking
- * ----------------------------------------------------------------------------------------
+/* Parking
  *
- * A producer:  depth += 1, enqueue, [more posts], then in runtime_wake: read parked, take it, futex
- * wake The runner:  parked = 1, then read depth: sleep only when it is 0
+ *   a producer: depth += 1, enqueue, more posts; then in runtime_wake read `parked`, take it, wake
+ *   the runner: parked = 1, then read depth; sleep only when it is 0
  *
  * Both sides write one and read the other, all sequentially consistent: at least one of them sees
  * the other's write. So either the runner sees the mail, or the producer sees it parked. The
- * timeout is there for ticks; that it should ever find mail whose producer has no wake left to give
- * would be a bug here, and is counted.
+ * time-out is there for ticks; that it should ever find mail whose producer has no wake left to
+ * give would be a bug here, and is counted.
  */
 
 bool runner_wake(struct runner *runner)
 {
-    /* The load spares a busy target's cache line; the exchange lets one producer pay for the call.
-     */
+    /* The load spares a busy target's cache line; only one producer wins the exchange. */
     if (atomic_load(&runner->parked) == 0 || atomic_exchange(&runner->parked, 0) == 0)
         return false;
     syscall(SYS_futex, &runner->parked, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
@@ -77,8 +75,7 @@ static void runner_park(struct runner *runner)
     atomic_store(&runner->parked, 0);
 }
 
-/* -- working -------------------------------------------------------------------------------------
- */
+/* -- working ----------------------------------------------------------------------------------- */
 
 static void runner_flush(struct runner *runner)
 {

@@ -26,8 +26,7 @@ uint64_t runtime_wall_ms(void)
     return (uint64_t)now.tv_sec * MS_PER_S + (uint64_t)now.tv_nsec / NS_PER_MS;
 }
 
-/* -- registration
- * ---------------------------------------------------------------------------------- */
+/* -- registration ------------------------------------------------------------------------------ */
 
 static _Thread_local uint32_t registrations; /* may nest: liburcu's must not */
 
@@ -62,8 +61,7 @@ static void signals_restore(sigset_t before)
     CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
 }
 
-/* -- life
- * ------------------------------------------------------------------------------------------ */
+/* -- life -------------------------------------------------------------------------------------- */
 
 static void *alloc_lines(size_t size)
 {
@@ -215,8 +213,7 @@ void runtime_free(struct runtime *runtime)
     free(runtime);
 }
 
-/* -- mail
- * ------------------------------------------------------------------------------------------ */
+/* -- mail -------------------------------------------------------------------------------------- */
 
 static struct cell *cell_for(struct runtime *runtime, const struct message *message)
 {
@@ -316,8 +313,7 @@ void runtime_wake(struct runtime *runtime, struct runtime_wakes *wakes)
     }
 }
 
-/* -- views
- * ----------------------------------------------------------------------------------------- */
+/* -- views ------------------------------------------------------------------------------------- */
 
 const struct view *runtime_view_lock(struct runtime *runtime)
 {
@@ -366,8 +362,7 @@ void runtime_publish(struct runtime *runtime, struct view *view)
     rcu_defer(&retired->head, retired_view_unref);
 }
 
-/* -- figures
- * --------------------------------------------------------------------------------------- */
+/* -- figures ----------------------------------------------------------------------------------- */
 
 uint32_t runtime_shards(const struct runtime *runtime)
 {

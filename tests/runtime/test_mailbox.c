@@ -174,12 +174,67 @@ static void many_producers_lose_nothing(void **state)
     runtime_thread_unregister();
 }
 
+#define NODES 2000u
+
+static void *recycle_main(void *argument)
+{
+    struct queue_node **taken = argument;
+    runtime_thread_register();
+    struct node_batch batch = {0};
+    for (uint32_t i = 0; i < NODES; i++)
+        taken[i] = node_pool_take();
+    for (uint32_t i = 0; i < NODES; i++)
+        node_batch_add(&batch, taken[i]);
+    node_batch_retire(&batch);
+    runtime_thread_unregister();
+    return NULL;
+}
+
+static void recycle(struct queue_node **ret_taken)
+{
+    house_join(house_thread(recycle_main, ret_taken));
+}
+
+static uint32_t common_count(struct queue_node **a, struct queue_node **b)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < NODES; i++) {
+        for (uint32_t j = 0; j < NODES; j++)
+            count += a[i] == b[j];
+    }
+    return count;
+}
+
+/* node_pool.h: a node may be used again only when every reader of the time it left its queue is
+ * gone; then it is used again. */
+static void nodes_come_back_after_a_grace_period(void **state)
+{
+    (void)state;
+    static struct queue_node *first[NODES];
+    static struct queue_node *second[NODES];
+    runtime_thread_register();
+    rcu_lock();
+    recycle(first);
+    recycle(second);
+    assert_int_equal(common_count(first, second), 0);
+    rcu_unlock();
+    rcu_drain();
+    uint64_t size = node_pool_size();
+    for (uint32_t i = 0; i < 20; i++) {
+        recycle(first);
+        rcu_drain();
+    }
+    assert_int_equal(node_pool_size(), size);
+    runtime_thread_unregister();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(drains_in_order_and_bounded),
         cmocka_unit_test(refuses_over_the_bound),
         cmocka_unit_test(many_producers_lose_nothing),
+        cmocka_unit_test(nodes_come_back_after_a_grace_period),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,8 +16,7 @@
 static const struct runtime_options options_default = {
     .self = SELF, .mailbox_messages_max = 65536, .seed = 1};
 
-/* -- nothing lost, nothing twice, in order; few wake-ups ------------------------------------------
- */
+/* -- nothing lost, nothing twice, in order; few wake-ups --------------------------------------- */
 
 #define PRODUCERS       4u
 #define MESSAGES_EACH   300000u
@@ -146,8 +145,7 @@ static void delivers_once_in_order_to_another_node(void **state)
     relay_all((struct actor_id){.node = 2, .kind = ACTOR_REPLICA});
 }
 
-/* -- bounds
- * ---------------------------------------------------------------------------------------- */
+/* -- bounds ------------------------------------------------------------------------------------ */
 
 struct gate {
     struct actor actor;
@@ -212,8 +210,7 @@ static void mailbox_bound_holds(void **state)
     }
 }
 
-/* -- routes
- * ---------------------------------------------------------------------------------------- */
+/* -- routes ------------------------------------------------------------------------------------ */
 
 struct counting {
     struct actor actor;
@@ -296,8 +293,7 @@ static void routes_by_partition_and_index(void **state)
     runtime_free(runtime);
 }
 
-/* -- the store's part
- * ------------------------------------------------------------------------------ */
+/* -- the store's part -------------------------------------------------------------------------- */
 
 struct submit_store {
     struct store store;
@@ -337,8 +333,7 @@ static void store_is_submitted_once_a_batch(void **state)
     runtime_free(runtime);
 }
 
-/* -- stop
- * ------------------------------------------------------------------------------------------ */
+/* -- stop -------------------------------------------------------------------------------------- */
 
 /* What lies in the mailboxes is worked off, though nobody was ever woken for it. */
 static void stop_drains_mail(void **state)

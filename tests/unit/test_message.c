@@ -173,8 +173,7 @@ static void message_partition_of_replica_requests(void **state)
     assert_int_equal(replica_shard(13, 4), 1);
 }
 
-/* -- actor and outbox -----------------------------------------------------------------------------
- */
+/* -- actor and outbox -------------------------------------------------------------------------- */
 
 struct test_actor {
     struct actor actor;
@@ -239,8 +238,7 @@ static void outbox_keeps_order_and_fills_in(void **state)
     view_unref(view);
 }
 
-/* -- view -----------------------------------------------------------------------------------------
- */
+/* -- view -------------------------------------------------------------------------------------- */
 
 /* view.h: unknown is treated as alive, down is not, oneself is always alive. */
 static void view_liveness_rules(void **state)
