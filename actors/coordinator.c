@@ -32,14 +32,14 @@ static struct coordinator *coordinator_of(struct actor *actor)
 
 /* An id names a start of this node, a request, and its place in the table, so that an answer to a
  * request that has ended, in this life or an earlier one, meets nobody. */
-static uint64_t request_id(struct coordinator *coordinator, uint32_t index)
+static uint64_t coordinator_request_id(struct coordinator *coordinator, uint32_t index)
 {
     uint64_t serial = ++coordinator->serial & UINT32_MAX;
     return (coordinator->options.generation & 0xFFFF) << 48 | serial << 16 | index;
 }
 
-struct request *request_new(struct coordinator *coordinator, struct actor_context *ctx,
-                            struct message *origin, enum request_state state)
+struct request *coordinator_request_new(struct coordinator *coordinator, struct actor_context *ctx,
+                                        struct message *origin, enum request_state state)
 {
     if (coordinator->free_count == 0) {
         counter_add(&coordinator->figures.refused, 1);
@@ -49,7 +49,7 @@ struct request *request_new(struct coordinator *coordinator, struct actor_contex
     struct request *request = &coordinator->requests[index];
     memset(request, 0, sizeof *request);
     request->state = state;
-    request->id = request_id(coordinator, index);
+    request->id = coordinator_request_id(coordinator, index);
     request->origin = origin;
     request->started_ns = ctx->now_ns;
     request->late_at_ns = NEVER_NS;
@@ -66,7 +66,7 @@ struct request *request_new(struct coordinator *coordinator, struct actor_contex
     return request;
 }
 
-struct request *request_find(struct coordinator *coordinator, uint64_t id)
+struct request *coordinator_request_find(struct coordinator *coordinator, uint64_t id)
 {
     uint32_t index = (uint32_t)(id & 0xFFFF);
     if (index < coordinator->options.requests_max) {
@@ -78,7 +78,7 @@ struct request *request_find(struct coordinator *coordinator, uint64_t id)
     return NULL;
 }
 
-void request_move(struct request *request, enum request_state state)
+void coordinator_request_move(struct request *request, enum request_state state)
 {
     static const bool allowed[REQUEST_STATE_COUNT][REQUEST_STATE_COUNT] = {
         [REQUEST_READING] = {[REQUEST_REPAIRING] = true, [REQUEST_FREE] = true},
@@ -99,9 +99,9 @@ static void free_list(struct message *list)
     }
 }
 
-void request_end(struct coordinator *coordinator, struct request *request)
+void coordinator_request_end(struct coordinator *coordinator, struct request *request)
 {
-    request_move(request, REQUEST_FREE);
+    coordinator_request_move(request, REQUEST_FREE);
     message_free(request->origin);
     free_list(request->answers);
     message_free(request->result);
@@ -128,14 +128,15 @@ static void wakes_compact(struct coordinator *coordinator)
     coordinator->wakes = kept;
 }
 
-void request_wake_at(struct coordinator *coordinator, const struct request *request, uint64_t at_ns)
+void coordinator_request_wake_at(struct coordinator *coordinator, const struct request *request,
+                                 uint64_t at_ns)
 {
     if (coordinator->wakes.count >= 8 * (size_t)coordinator->options.requests_max + 64)
         wakes_compact(coordinator);
     heap_push(&coordinator->wakes, (struct heap_entry){.key = at_ns, .tie = request->id});
 }
 
-int request_replica_index(const struct request *request, uint32_t member)
+int coordinator_request_replica_index(const struct request *request, uint32_t member)
 {
     for (uint32_t i = 0; i < request->replicas.count; i++) {
         if (request->replicas.replicas[i].member == member)
@@ -153,9 +154,10 @@ static void plan_level(const struct keyspace *keyspace, bool write, enum consist
     *count = write ? keyspace->write_count : keyspace->read_count;
 }
 
-enum err request_plan(struct coordinator *coordinator, struct actor_context *ctx,
-                      struct request *request, uint32_t keyspace_id, struct bytes key,
-                      enum consistency level, uint32_t count, bool write, const char **ret_why)
+enum err coordinator_request_plan(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request, uint32_t keyspace_id, struct bytes key,
+                                  enum consistency level, uint32_t count, bool write,
+                                  const char **ret_why)
 {
     (void)coordinator;
     const struct view *view = ctx->view;
@@ -195,7 +197,7 @@ enum err request_plan(struct coordinator *coordinator, struct actor_context *ctx
     return OK;
 }
 
-void request_progress(const struct request *request, struct progress *ret_progress)
+void coordinator_request_progress(const struct request *request, struct progress *ret_progress)
 {
     struct progress *progress = ret_progress;
     quorum_progress(&request->quorum, &progress->acked, &progress->needed);
@@ -208,7 +210,7 @@ void request_progress(const struct request *request, struct progress *ret_progre
     }
 }
 
-enum err request_failure(const struct request *request)
+enum err coordinator_request_failure(const struct request *request)
 {
     switch (request->last_error) {
     case ERR_OVERLOADED:
@@ -254,7 +256,7 @@ void coordinator_learn_latency(struct coordinator *coordinator, uint32_t member,
 static void coordinator_on_replica_write_reply(struct coordinator *coordinator,
                                                struct actor_context *ctx, struct message *message)
 {
-    struct request *request = request_find(coordinator, message->id);
+    struct request *request = coordinator_request_find(coordinator, message->id);
     uint32_t member = message->from.node;
     enum err status = message->replica_write_reply.status;
     message_free(message);
@@ -409,7 +411,7 @@ void coordinator_free(struct coordinator *coordinator)
 {
     for (uint32_t i = 0; i < coordinator->options.requests_max; i++) {
         if (coordinator->requests[i].state != REQUEST_FREE)
-            request_end(coordinator, &coordinator->requests[i]);
+            coordinator_request_end(coordinator, &coordinator->requests[i]);
     }
     heap_deinit(&coordinator->wakes);
     arena_deinit(&coordinator->scratch);

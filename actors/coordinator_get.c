@@ -10,7 +10,7 @@ static struct message *get_answer(const struct request *request, struct actor_co
     answer->client_get_done.client = request->origin->client_get.client;
     answer->client_get_done.status = status;
     answer->client_get_done.wall_ms = ctx->wall_ms;
-    request_progress(request, &answer->client_get_done.progress);
+    coordinator_request_progress(request, &answer->client_get_done.progress);
     return answer;
 }
 
@@ -24,7 +24,7 @@ static void get_fail(struct coordinator *coordinator, struct actor_context *ctx,
     if (status == ERR_OVERLOADED)
         answer->client_get_done.retry_after_ms = 100;
     outbox_send(ctx, &coordinator->actor, answer);
-    request_end(coordinator, request);
+    coordinator_request_end(coordinator, request);
 }
 
 /* -- asking
@@ -109,7 +109,7 @@ void coordinator_on_client_get(struct coordinator *coordinator, struct actor_con
     const struct client_get *get = &message->client_get;
     const char *why = NULL;
     counter_add(&coordinator->figures.gets, 1);
-    struct request *request = request_new(coordinator, ctx, message, REQUEST_READING);
+    struct request *request = coordinator_request_new(coordinator, ctx, message, REQUEST_READING);
     if (request == NULL) {
         struct message *answer = message_new_reply(message, MESSAGE_client_get_done, 0);
         answer->client_get_done = (struct client_get_done){
@@ -122,8 +122,8 @@ void coordinator_on_client_get(struct coordinator *coordinator, struct actor_con
         message_free(message);
         return;
     }
-    enum err err = request_plan(coordinator, ctx, request, get->keyspace_id, get->key, get->level,
-                                get->count, false, &why);
+    enum err err = coordinator_request_plan(coordinator, ctx, request, get->keyspace_id, get->key,
+                                            get->level, get->count, false, &why);
     if (err != OK) {
         get_fail(coordinator, ctx, request, err, why);
         return;
@@ -131,8 +131,9 @@ void coordinator_on_client_get(struct coordinator *coordinator, struct actor_con
     get_ask_more(coordinator, ctx, request, false);
     uint64_t late_at_ns = ctx->now_ns + coordinator->options.read_late_ns;
     request->late_at_ns = late_at_ns < request->deadline_ns ? late_at_ns : NEVER_NS;
-    request_wake_at(coordinator, request,
-                    late_at_ns < request->deadline_ns ? late_at_ns : request->deadline_ns);
+    coordinator_request_wake_at(coordinator, request,
+                                late_at_ns < request->deadline_ns ? late_at_ns
+                                                                  : request->deadline_ns);
 }
 
 /* -- answering
@@ -142,7 +143,7 @@ static void get_send(struct coordinator *coordinator, struct actor_context *ctx,
                      struct request *request, struct message *answer)
 {
     outbox_send(ctx, &coordinator->actor, answer);
-    request_end(coordinator, request);
+    coordinator_request_end(coordinator, request);
 }
 
 /* The answer of a replica, by its index. */
@@ -244,7 +245,7 @@ static void get_finish(struct coordinator *coordinator, struct actor_context *ct
         get_send(coordinator, ctx, request, answer);
         return;
     }
-    request_move(request, REQUEST_REPAIRING);
+    coordinator_request_move(request, REQUEST_REPAIRING);
     request->result = answer;
     request->late_at_ns = NEVER_NS;
 }
@@ -252,12 +253,12 @@ static void get_finish(struct coordinator *coordinator, struct actor_context *ct
 void coordinator_get_on_repaired(struct coordinator *coordinator, struct actor_context *ctx,
                                  struct request *request, uint32_t member, enum err status)
 {
-    int index = request_replica_index(request, member);
+    int index = coordinator_request_replica_index(request, member);
     if (index < 0 || (request->repairing >> index & 1) == 0)
         return;
     if (status != OK) {
         request->last_error = status;
-        get_fail(coordinator, ctx, request, request_failure(request),
+        get_fail(coordinator, ctx, request, coordinator_request_failure(request),
                  "replicas differed and one could not be repaired");
         return;
     }
@@ -286,9 +287,9 @@ static enum err get_verify(struct coordinator *coordinator, const struct request
 void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct actor_context *ctx,
                                        struct message *message)
 {
-    struct request *request = request_find(coordinator, message->id);
+    struct request *request = coordinator_request_find(coordinator, message->id);
     uint32_t member = message->from.node;
-    int index = request == NULL ? -1 : request_replica_index(request, member);
+    int index = request == NULL ? -1 : coordinator_request_replica_index(request, member);
     if (index < 0 || request->state != REQUEST_READING || (request->asked >> index & 1) == 0 ||
         (request->answered >> index & 1) != 0) {
         message_free(message);
@@ -313,7 +314,7 @@ void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct a
     if (state == QUORUM_MET)
         get_finish(coordinator, ctx, request);
     else if (state == QUORUM_IMPOSSIBLE)
-        get_fail(coordinator, ctx, request, request_failure(request),
+        get_fail(coordinator, ctx, request, coordinator_request_failure(request),
                  "too many replicas could not answer");
 }
 
@@ -334,7 +335,7 @@ void coordinator_get_on_late(struct coordinator *coordinator, struct actor_conte
     }
     get_ask_more(coordinator, ctx, request, true);
     request->late_at_ns = NEVER_NS;
-    request_wake_at(coordinator, request, request->deadline_ns);
+    coordinator_request_wake_at(coordinator, request, request->deadline_ns);
 }
 
 void coordinator_get_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,

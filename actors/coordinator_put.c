@@ -36,7 +36,7 @@ static void put_end(struct coordinator *coordinator, struct actor_context *ctx,
     result->status = status;
     result->outcome = outcome;
     result->why = why == NULL ? NULL : arena_string(&answer->arena, bytes_of_string(why));
-    request_progress(request, &result->progress);
+    coordinator_request_progress(request, &result->progress);
     if (mint != NULL && outcome == OUTCOME_APPLIED) {
         result->context = arena_copy(&answer->arena, mint->context);
         result->sibling_count = mint->sibling_count;
@@ -46,7 +46,7 @@ static void put_end(struct coordinator *coordinator, struct actor_context *ctx,
     if (status == ERR_OVERLOADED)
         result->retry_after_ms = 100;
     outbox_send(ctx, &coordinator->actor, answer);
-    request_end(coordinator, request);
+    coordinator_request_end(coordinator, request);
 }
 
 /* -- this node holds a replica: mint here --------------------------------------------------------
@@ -71,7 +71,7 @@ static void put_mint(struct coordinator *coordinator, struct actor_context *ctx,
         if (member != coordinator->options.self && view_alive(ctx->view, member))
             mint->targets[mint->target_count++] = member;
     }
-    request_wake_at(coordinator, request, request->deadline_ns);
+    coordinator_request_wake_at(coordinator, request, request->deadline_ns);
     outbox_send(ctx, &coordinator->actor, message);
 }
 
@@ -90,8 +90,8 @@ static void put_forward(struct coordinator *coordinator, struct actor_context *c
         message->to = (struct actor_id){.node = member, .kind = ACTOR_COORDINATOR};
         message->deadline_ns = request->deadline_ns;
         put_request_copy(&message->arena, put, &message->forward_put.request);
-        request_move(request, REQUEST_FORWARDED);
-        request_wake_at(coordinator, request, request->deadline_ns);
+        coordinator_request_move(request, REQUEST_FORWARDED);
+        coordinator_request_wake_at(coordinator, request, request->deadline_ns);
         counter_add(&coordinator->figures.forwarded, 1);
         outbox_send(ctx, &coordinator->actor, message);
         return;
@@ -117,19 +117,19 @@ static void put_begin(struct coordinator *coordinator, struct actor_context *ctx
                       struct message *origin)
 {
     const char *why = NULL;
-    struct request *request = request_new(coordinator, ctx, origin, REQUEST_WRITING);
+    struct request *request = coordinator_request_new(coordinator, ctx, origin, REQUEST_WRITING);
     if (request == NULL) {
         put_refuse(coordinator, ctx, origin);
         return;
     }
     const struct put_request *put = put_request_of(origin);
-    enum err err = request_plan(coordinator, ctx, request, put->keyspace_id, put->key, put->level,
-                                put->count, true, &why);
+    enum err err = coordinator_request_plan(coordinator, ctx, request, put->keyspace_id, put->key,
+                                            put->level, put->count, true, &why);
     if (err != OK) {
         put_end(coordinator, ctx, request, err, OUTCOME_NOT_APPLIED, why);
         return;
     }
-    if (request_replica_index(request, coordinator->options.self) >= 0)
+    if (coordinator_request_replica_index(request, coordinator->options.self) >= 0)
         put_mint(coordinator, ctx, request);
     else if (origin->kind == MESSAGE_client_put)
         put_forward(coordinator, ctx, request);
@@ -164,14 +164,14 @@ void coordinator_on_forward_put(struct coordinator *coordinator, struct actor_co
 void coordinator_on_forward_put_reply(struct coordinator *coordinator, struct actor_context *ctx,
                                       struct message *message)
 {
-    struct request *request = request_find(coordinator, message->id);
+    struct request *request = coordinator_request_find(coordinator, message->id);
     if (request != NULL && request->state == REQUEST_FORWARDED) {
         struct put_result *result;
         const struct put_result *from = &message->forward_put_reply.result;
         struct message *answer = put_answer(request->origin, from->context.size, &result);
         put_result_copy(&answer->arena, from, result);
         outbox_send(ctx, &coordinator->actor, answer);
-        request_end(coordinator, request);
+        coordinator_request_end(coordinator, request);
     }
     message_free(message);
 }
@@ -185,14 +185,14 @@ static void put_decide(struct coordinator *coordinator, struct actor_context *ct
     if (state == QUORUM_MET && request->mint != NULL)
         put_end(coordinator, ctx, request, OK, OUTCOME_APPLIED, NULL);
     else if (state == QUORUM_IMPOSSIBLE)
-        put_end(coordinator, ctx, request, request_failure(request), OUTCOME_UNKNOWN,
+        put_end(coordinator, ctx, request, coordinator_request_failure(request), OUTCOME_UNKNOWN,
                 "too many replicas could not take the write; some have it");
 }
 
 void coordinator_on_replica_mint_done(struct coordinator *coordinator, struct actor_context *ctx,
                                       struct message *message)
 {
-    struct request *request = request_find(coordinator, message->id);
+    struct request *request = coordinator_request_find(coordinator, message->id);
     const struct replica_mint_done *done = &message->replica_mint_done;
     if (request == NULL || request->state != REQUEST_WRITING || request->mint != NULL) {
         message_free(message);
@@ -211,7 +211,8 @@ void coordinator_on_replica_mint_done(struct coordinator *coordinator, struct ac
 void coordinator_put_on_written(struct coordinator *coordinator, struct actor_context *ctx,
                                 struct request *request, uint32_t member, enum err status)
 {
-    if (member == coordinator->options.self || request_replica_index(request, member) < 0)
+    if (member == coordinator->options.self ||
+        coordinator_request_replica_index(request, member) < 0)
         return;
     if (status != OK)
         request->last_error = status;

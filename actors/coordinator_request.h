@@ -66,25 +66,26 @@ static_assert(REPLICAS_TOTAL_MAX <= 64, "a bit per replica");
 
 /* A new request that owns `origin`; NULL when the table is full (origin stays the caller's). Its
  * first wake-up is the caller's to set. */
-struct request *request_new(struct coordinator *coordinator, struct actor_context *ctx,
-                            struct message *origin, enum request_state state);
+struct request *coordinator_request_new(struct coordinator *coordinator, struct actor_context *ctx,
+                                        struct message *origin, enum request_state state);
 /* NULL when it has ended already. */
-struct request *request_find(struct coordinator *coordinator, uint64_t id);
-void request_move(struct request *request, enum request_state state);
-void request_end(struct coordinator *coordinator, struct request *request);
-void request_wake_at(struct coordinator *coordinator, const struct request *request,
-                     uint64_t at_ns);
+struct request *coordinator_request_find(struct coordinator *coordinator, uint64_t id);
+void coordinator_request_move(struct request *request, enum request_state state);
+void coordinator_request_end(struct coordinator *coordinator, struct request *request);
+void coordinator_request_wake_at(struct coordinator *coordinator, const struct request *request,
+                                 uint64_t at_ns);
 /* Index of a member in the replica set, or -1. */
-int request_replica_index(const struct request *request, uint32_t member);
+int coordinator_request_replica_index(const struct request *request, uint32_t member);
 
 /* Keyspace, replicas and sealed quorum for a key; replicas known to be down have failed already. On
  * an error *ret_why says why (static text). */
-enum err request_plan(struct coordinator *coordinator, struct actor_context *ctx,
-                      struct request *request, uint32_t keyspace_id, struct bytes key,
-                      enum consistency level, uint32_t count, bool write, const char **ret_why);
-void request_progress(const struct request *request, struct progress *ret_progress);
+enum err coordinator_request_plan(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request, uint32_t keyspace_id, struct bytes key,
+                                  enum consistency level, uint32_t count, bool write,
+                                  const char **ret_why);
+void coordinator_request_progress(const struct request *request, struct progress *ret_progress);
 /* Why too many replicas have failed, as a status for the client. */
-enum err request_failure(const struct request *request);
+enum err coordinator_request_failure(const struct request *request);
 
 uint64_t coordinator_latency_ns(const struct coordinator *coordinator, uint32_t member);
 void coordinator_learn_latency(struct coordinator *coordinator, uint32_t member,
