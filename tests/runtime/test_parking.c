@@ -113,7 +113,7 @@ static void no_wake_up_is_lost_among_timeouts(void **state)
 #define KNOCKS 100000u
 
 /* The knocking thread and the sleeping one must run at the same time to meet in a narrow place. */
-static void pin_to_processor(int number)
+static void pin_to_processor(size_t number)
 {
     cpu_set_t set;
     CPU_ZERO(&set);
