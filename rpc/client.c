@@ -68,20 +68,8 @@ enum err rpc_client_new(const char *endpoints, struct rpc_client **ret_client, c
 {
     struct rpc_client *client = calloc(1, sizeof *client);
     CHECK(client != NULL);
-    const char *next = endpoints;
-    enum err err = OK;
-    while (err == OK && next != NULL) {
-        size_t size = strcspn(next, ",");
-        if (client->endpoint_count == RPC_CLIENT_ENDPOINTS_MAX) {
-            snprintf(why, why_size, "more than %u endpoints", RPC_CLIENT_ENDPOINTS_MAX);
-            err = ERR_INVALID;
-            break;
-        }
-        err = client_endpoint_parse(bytes_of(next, size),
-                                    &client->endpoints[client->endpoint_count], why, why_size);
-        client->endpoint_count++;
-        next = next[size] == ',' ? next + size + 1 : NULL;
-    }
+    enum err err = client_endpoints_parse(endpoints, client->endpoints, &client->endpoint_count,
+                                          why, why_size);
     if (err != OK) {
         free(client);
         return err;

@@ -84,9 +84,10 @@ uint32_t rpc_client_outstanding(const struct rpc_client *client);
 
 struct rpc_flight; /* one completion queue and its channels; one thread at a time */
 
-/* `endpoint`: "host:port". The calls take turns over `connections` TCP connections. INVALID with a
- * sentence in `why`. */
-enum err rpc_flight_new(const char *endpoint, uint32_t connections, struct rpc_flight **ret_flight,
+/* `endpoints`: as for rpc_client_new. The calls take turns over `connections` TCP connections, and
+ * these over the endpoints. INVALID with a sentence in `why`, also when an endpoint would have
+ * none. */
+enum err rpc_flight_new(const char *endpoints, uint32_t connections, struct rpc_flight **ret_flight,
                         char *why, size_t why_size) MUST_USE;
 /* Starts a call whose answer will be given by rpc_flight_next. `request` is packed at once;
  * `method` lives for ever. At most RPC_FLIGHT_CALLS_MAX are outstanding. */

@@ -82,6 +82,26 @@ enum err client_endpoint_parse(struct bytes text, struct client_endpoint *ret_en
     return OK;
 }
 
+enum err client_endpoints_parse(const char *text, struct client_endpoint *ret_endpoints,
+                                uint32_t *ret_count, char *why, size_t why_size)
+{
+    uint32_t count = 0;
+    for (const char *next = text; next != NULL; count++) {
+        size_t size = strcspn(next, ",");
+        if (count == RPC_CLIENT_ENDPOINTS_MAX) {
+            snprintf(why, why_size, "more than %u endpoints", RPC_CLIENT_ENDPOINTS_MAX);
+            return ERR_INVALID;
+        }
+        enum err err =
+            client_endpoint_parse(bytes_of(next, size), &ret_endpoints[count], why, why_size);
+        if (err != OK)
+            return err;
+        next = next[size] == ',' ? next + size + 1 : NULL;
+    }
+    *ret_count = count;
+    return OK;
+}
+
 static grpc_arg integer_arg(const char *key, int value)
 {
     /* gRPC copies the key; its type is not const for historical reasons only. */

@@ -13,6 +13,9 @@ struct client_endpoint {
 /* One endpoint out of `text`, surrounding blanks ignored. INVALID with a sentence in `why`. */
 enum err client_endpoint_parse(struct bytes text, struct client_endpoint *ret_endpoint, char *why,
                                size_t why_size) MUST_USE;
+/* A list of 1 to RPC_CLIENT_ENDPOINTS_MAX endpoints, commas between. */
+enum err client_endpoints_parse(const char *text, struct client_endpoint *ret_endpoints,
+                                uint32_t *ret_count, char *why, size_t why_size) MUST_USE;
 /* Channels with different ordinals have connections of their own. */
 grpc_channel *client_channel_new(const char *target, uint32_t ordinal);
 gpr_timespec client_deadline(uint64_t timeout_ms);

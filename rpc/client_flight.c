@@ -4,6 +4,7 @@
 
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/support/time.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 struct flight_call {
@@ -37,15 +38,19 @@ struct rpc_flight {
     struct flight_call calls[RPC_FLIGHT_CALLS_MAX];
 };
 
-enum err rpc_flight_new(const char *endpoint, uint32_t connections, struct rpc_flight **ret_flight,
+enum err rpc_flight_new(const char *endpoints, uint32_t connections, struct rpc_flight **ret_flight,
                         char *why, size_t why_size)
 {
-    CHECK_U64(connections, >, 0);
     CHECK_U64(connections, <=, RPC_FLIGHT_CONNECTIONS_MAX);
-    struct client_endpoint parsed;
-    enum err err = client_endpoint_parse(bytes_of_string(endpoint), &parsed, why, why_size);
+    struct client_endpoint parsed[RPC_CLIENT_ENDPOINTS_MAX];
+    uint32_t endpoint_count;
+    enum err err = client_endpoints_parse(endpoints, parsed, &endpoint_count, why, why_size);
     if (err != OK)
         return err;
+    if (connections < endpoint_count) {
+        snprintf(why, why_size, "%u connections for %u endpoints", connections, endpoint_count);
+        return ERR_INVALID;
+    }
     struct rpc_flight *flight = calloc(1, sizeof *flight);
     CHECK(flight != NULL);
     static uint32_t connection_ordinal; /* flights of one process never share a connection */
@@ -53,8 +58,8 @@ enum err rpc_flight_new(const char *endpoint, uint32_t connections, struct rpc_f
     flight->queue = grpc_completion_queue_create_for_next(NULL);
     flight->channel_count = connections;
     for (uint32_t i = 0; i < connections; i++)
-        flight->channels[i] =
-            client_channel_new(parsed.target, RPC_CLIENT_ENDPOINTS_MAX + first + i);
+        flight->channels[i] = client_channel_new(parsed[i % endpoint_count].target,
+                                                 RPC_CLIENT_ENDPOINTS_MAX + first + i);
     flight->answer = grpc_empty_slice();
     for (uint32_t i = RPC_FLIGHT_CALLS_MAX; i > 0; i--) {
         flight->calls[i - 1].next_free = flight->free_calls;

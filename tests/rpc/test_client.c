@@ -693,6 +693,29 @@ static void flights_share_their_connections(void **state)
     fake_stop(fake);
 }
 
+/* Connections take turns over the endpoints, so each gets its share of the calls. */
+static void flights_take_turns_over_endpoints(void **state)
+{
+    (void)state;
+    struct fake *first = fake_start(0), *second = fake_start(0);
+    char endpoints[128], why[256];
+    snprintf(endpoints, sizeof endpoints, "%s,%s", first->name, second->name);
+    struct rpc_flight *flight;
+    assert_int_equal(rpc_flight_new(endpoints, 1, &flight, why, sizeof why), ERR_INVALID);
+    assert_int_equal(rpc_flight_new(endpoints, 2, &flight, why, sizeof why), OK);
+    Coterie__V1__GetRequest request = COTERIE__V1__GET_REQUEST__INIT;
+    for (int i = 0; i < 10; i++)
+        rpc_flight_start(flight, GET, &request.base, DEADLINE_MS, NULL);
+    struct rpc_flight_result result;
+    for (int i = 0; i < 10; i++)
+        assert_true(rpc_flight_next(flight, DEADLINE_MS, &result));
+    assert_int_equal(atomic_load(&first->calls), 5);
+    assert_int_equal(atomic_load(&second->calls), 5);
+    rpc_flight_free(flight);
+    fake_stop(first);
+    fake_stop(second);
+}
+
 static void flights_tell_codes(void **state)
 {
     (void)state;
@@ -729,6 +752,7 @@ int main(void)
         cmocka_unit_test(every_call_ends_once),
         cmocka_unit_test(free_cancels),
         cmocka_unit_test(flights_share_their_connections),
+        cmocka_unit_test(flights_take_turns_over_endpoints),
         cmocka_unit_test(flights_tell_codes),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
