@@ -5,15 +5,16 @@
  *     every member is within one partition of its share);
  *   - moved partitions <= 1.1 x the minimum that any balanced assignment needs;
  *   - any `spread` neighbours on the ring, wrapping round, on distinct members while S >= spread,
- * and in distinct zones while enough zones exist; what cannot be had is counted, never hidden;
+ *     and in distinct zones while enough zones exist; what cannot be had is counted, never hidden;
  *   - the same input gives the same output.
  * Where these pull against each other: balance, then moves, then members apart (near neighbours
  * before far ones), then zones apart. A first claim keeps all windows of `spread` free of repeats
  * whenever the quotas allow it. A change may not (a ring of five that loses one cannot become a
  * strict cycle of four by its few moves): for Q >= 10 x S, equal weights and N = spread - 1 all
  * windows of N stay free of repeats when S >= N + 2 after an addition and S >= 2 x N after a
- * removal (tested for S <= 16, N <= 5). Source: Dynamo 6.2 strategy 3; riak_core
- * docs/claim-version4.md for the requirements.
+ * removal (tested for S <= 16, N <= 5).
+ *
+ * Source: Dynamo 6.2 strategy 3; riak_core docs/claim-version4.md for the requirements.
  */
 #ifndef MODEL_CLAIM_H
 #define MODEL_CLAIM_H

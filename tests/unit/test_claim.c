@@ -19,6 +19,17 @@
 
 #define SEED 20260101u
 
+/* How much to draw; a sanitizer's build takes some twenty times as long. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define DOMAIN_PARTITIONS 64u
+#define CHAINS            3u
+#define EVERY             16u
+#else
+#define DOMAIN_PARTITIONS 256u
+#define CHAINS            12u
+#define EVERY             8u
+#endif
+
 struct scene {
     struct claim_member members[MEMBERS_MAX];
     uint32_t count;
@@ -264,7 +275,7 @@ static void check_domain_case(uint32_t count, uint32_t n, uint32_t partitions, u
 static void test_exhaustive_domain(void **state)
 {
     (void)state;
-    uint32_t partitions_max = is_long() ? 1024 : 256;
+    uint32_t partitions_max = is_long() ? 1024 : DOMAIN_PARTITIONS;
     uint32_t tight = 0;
     uint32_t cases = 0;
     for (uint32_t partitions = 8; partitions <= partitions_max; partitions *= 2) {
@@ -286,7 +297,7 @@ static void test_first_claim_of_1_to_64_members(void **state)
     prng_init(&prng, SEED, 1);
     for (uint32_t count = 1; count <= MEMBERS_MAX; count++) {
         for (uint32_t partitions = 8; partitions <= 1024; partitions *= 2) {
-            if (partitions < count || (partitions > 256 && count % 8 != 0 && !is_long()))
+            if (partitions < count || (partitions > 256 && count % EVERY != 0 && !is_long()))
                 continue;
             struct arena arena;
             arena_init(&arena, NULL, 0);
@@ -408,7 +419,7 @@ static uint32_t draw_change(struct prng *prng, struct scene *scene, uint32_t nex
 static void test_chains_of_changes(void **state)
 {
     (void)state;
-    uint32_t chains = is_long() ? 200 : 12;
+    uint32_t chains = is_long() ? 200 : CHAINS;
     for (uint32_t chain = 0; chain < chains; chain++) {
         struct prng prng;
         prng_init(&prng, SEED + chain, 2);
