@@ -1,0 +1,89 @@
+#include "bench/bench.h"
+
+#include "coterie/v1/maintenance.pb-c.h"
+#include "rpc/loop.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_UNAVAILABLE };
+
+static int tell(const struct rpc_client_status *status, const char *next)
+{
+    fprintf(stderr, "coterie-bench: %s (code %d %s, from %s)\n  next: %s\n", status->message,
+            (int)status->code, status->reason, status->endpoint, next);
+    return status->code == GRPC_STATUS_NOT_FOUND     ? EXIT_NOT_FOUND
+           : status->code == GRPC_STATUS_UNAVAILABLE ? EXIT_UNAVAILABLE
+                                                     : EXIT_FAILED;
+}
+
+/* Every target answers, and the keyspace exists: else figures would be those of errors. */
+static int check_target(const struct bench_options *options, const char *target)
+{
+    struct rpc_client *client;
+    struct rpc_client_status status;
+    char why[512];
+    if (rpc_client_new(target, &client, why, sizeof why) != OK) {
+        fprintf(stderr, "coterie-bench: --targets: %s\n", why);
+        return EXIT_USAGE;
+    }
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    int code = EXIT_OK;
+    Coterie__V1__NullRequest null = COTERIE__V1__NULL_REQUEST__INIT;
+    if (rpc_client_call(client, "/coterie.v1.Maintenance/Null", &null.base,
+                        &coterie__v1__null_response__descriptor, options->deadline_ms, true, &arena,
+                        &status) == NULL)
+        code = tell(&status, "start the node, or name others with --targets");
+    Coterie__V1__GetRequest get = COTERIE__V1__GET_REQUEST__INIT;
+    get.keyspace = (char *)(uintptr_t)options->keyspace;
+    get.key = (ProtobufCBinaryData){.len = 5, .data = (uint8_t *)(uintptr_t) "bench"};
+    if (code == EXIT_OK && options->operation != BENCH_NULL &&
+        rpc_client_call(client, "/coterie.v1.KeyValue/Get", &get.base,
+                        &coterie__v1__get_response__descriptor, options->deadline_ms, true, &arena,
+                        &status) == NULL)
+        code = tell(&status, "see coterie status and coterie keyspace list");
+    arena_deinit(&arena);
+    rpc_client_free(client);
+    return code;
+}
+
+static int check_targets(const struct bench_options *options)
+{
+    int code = EXIT_OK;
+    for (const char *next = options->targets; code == EXIT_OK && next != NULL;) {
+        size_t size = strcspn(next, ",");
+        char target[512];
+        snprintf(target, sizeof target, "%.*s", (int)(size < 500 ? size : 500), next);
+        code = check_target(options, target);
+        next = next[size] == ',' ? next + size + 1 : NULL;
+    }
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    rpc_library_init(NULL);
+    struct bench_options options;
+    bool done = false;
+    int code = bench_options_parse(argc, argv, &options, &done);
+    if (code == EXIT_OK && !done)
+        code = check_targets(&options);
+    if (code == EXIT_OK && !done) {
+        struct bench_result *result = calloc(1, sizeof *result);
+        CHECK(result != NULL);
+        code = bench_run(&options, result);
+        if (code == EXIT_OK)
+            bench_report(&options, result);
+        if (code == EXIT_OK && (result->load_failed || bench_errors(&result->null) > 0 ||
+                                bench_errors(&result->operation) > 0)) {
+            fputs(
+                "coterie-bench: there were errors: the figures are not those of a working system\n",
+                stderr);
+            code = EXIT_FAILED;
+        }
+        free(result);
+    }
+    rpc_library_shutdown();
+    return code;
+}
