@@ -47,11 +47,14 @@ static bool starts_with(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
+bool rdb_is_stall(const char *message)
+{
+    return starts_with(message, "Result incomplete") || starts_with(message, "Incomplete");
+}
+
 enum err rdb_error(char *message)
 {
-    enum err err = starts_with(message, "Corruption")   ? ERR_CORRUPT
-                   : starts_with(message, "Incomplete") ? ERR_OVERLOADED
-                                                        : ERR_IO;
+    enum err err = starts_with(message, "Corruption") ? ERR_CORRUPT : ERR_IO;
     rocksdb_free(message);
     return err;
 }
@@ -149,8 +152,10 @@ static enum err list_families(struct rdb_engine *engine, struct family_list *ret
         char *error = NULL;
         found = rocksdb_list_column_families(engine->db_options, engine->directory, &found_count,
                                              &error);
-        if (error != NULL)
+        if (error != NULL) {
+            rocksdb_list_column_families_destroy(found, found_count);
             return explain_open_error(engine->directory, error, why);
+        }
     }
     struct family_list list = {.names = calloc(found_count + ARRAY_COUNT(always), sizeof(char *))};
     CHECK(list.names != NULL);

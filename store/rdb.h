@@ -96,8 +96,10 @@ struct rdb_engine {
 
 /* Final: later stages give IO; options.failed hears of the first. */
 void rdb_fail(struct rdb_engine *engine, const char *why);
-/* What a message of RocksDB means for the caller; frees it. CORRUPT, OVERLOADED (stalled) or IO. */
+/* What a read error's message means for the caller; frees it. CORRUPT or IO. */
 enum err rdb_error(char *message);
+/* Whether a write was refused because it would have had to wait. */
+bool rdb_is_stall(const char *message);
 uint64_t rdb_now_ns(void);
 
 /* -- rdb_options.c ---------------------------------------------------------------------------- */

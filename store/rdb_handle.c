@@ -42,7 +42,7 @@ static enum err write_batch(struct rdb_handle *handle)
     rocksdb_write(engine->db, engine->write_options, handle->batch, &error);
     if (error == NULL)
         return OK;
-    if (strncmp(error, "Incomplete", strlen("Incomplete")) == 0) {
+    if (rdb_is_stall(error)) {
         rocksdb_free(error);
         return refuse(handle);
     }

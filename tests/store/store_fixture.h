@@ -31,6 +31,7 @@ struct fixture {
     uint64_t reports[HANDLES_MAX];
     bool descended;
     uint32_t failures;
+    char why[256]; /* of the last failure */
 };
 
 static inline void fixture_on_committed(void *host, uint32_t handle, uint64_t sequence)
@@ -45,9 +46,9 @@ static inline void fixture_on_committed(void *host, uint32_t handle, uint64_t se
 
 static inline void fixture_on_failed(void *host, const char *why)
 {
-    (void)why;
     struct fixture *fixture = host;
     pthread_mutex_lock(&fixture->mutex);
+    snprintf(fixture->why, sizeof fixture->why, "%s", why);
     fixture->failures++;
     pthread_mutex_unlock(&fixture->mutex);
 }
@@ -118,6 +119,7 @@ static inline void fixture_init(struct fixture *fixture, enum engine_kind kind)
 
 static inline void fixture_deinit(struct fixture *fixture)
 {
+    disk_faults_clear(); /* a stalled disk would never let it close */
     if (fixture->engine != NULL)
         engine_close(fixture->engine);
     memory_disk_free(fixture->disk);
@@ -125,7 +127,6 @@ static inline void fixture_deinit(struct fixture *fixture)
     snprintf(command, sizeof command, "rm -rf -- '%s'", fixture->parent);
     CHECK(system(command) == 0);
     pthread_mutex_destroy(&fixture->mutex);
-    disk_faults_clear();
 }
 
 static inline struct store *fixture_store(struct fixture *fixture, uint32_t handle)
