@@ -88,8 +88,9 @@ static void mint_record(struct host *host, const struct mint_watch *watch,
                              .key_epoch = epoch,
                              .counter = clock_last_counter(&after->clock, host->member, epoch)};
     mint->operation = watch->operation;
-    mint->covers =
-        clock_copy(&mints->arena, watch->has_context ? &watch->context : &watch->before.clock);
+    bool lww = world->options.keyspaces[watch->keyspace].conflict == KEYSPACE_LWW;
+    mint->covers = clock_copy(&mints->arena,
+                              watch->has_context && !lww ? &watch->context : &watch->before.clock);
     if (clock_covers(&watch->before.clock, mint->dot) || clock_covers(&mint->covers, mint->dot))
         world_fail(world, "dots", "n%u: operation %u got a dot that was seen before", host->member,
                    watch->operation);
@@ -99,7 +100,7 @@ static void mint_record(struct host *host, const struct mint_watch *watch,
         mint->kept = true;
         mint->written_at = after->versions[i].written_at;
     }
-    if (world->options.keyspaces[watch->keyspace].conflict == KEYSPACE_SIBLINGS)
+    if (!lww)
         check_removed(host, watch, &mint->covers, after, mint->dot);
     struct mint **list = &mints->by_key[watch->keyspace][watch->key];
     mint->next = *list;

@@ -30,6 +30,8 @@ static void plan_arrival(struct world *world, uint32_t from, uint32_t to, struct
     CHECK(event->bytes != NULL);
     memcpy(event->bytes, bytes.data, bytes.size);
     event->size = bytes.size;
+    if (world->phase <= PHASE_SAFETY && at_ns > world->network.faulty_until_ns)
+        world->network.faulty_until_ns = at_ns;
 }
 
 /* How the incidents of the moment change one message's way. */

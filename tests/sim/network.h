@@ -19,6 +19,7 @@ struct network {
     struct prng prng;
     struct prng link_prng;
     struct arena scratch;
+    uint64_t faulty_until_ns; /* the last arrival of what was sent before the faults healed */
     uint64_t last_arrival_ns[NODES_MAX][NODES_MAX];
     struct {
         bool usable;               /* as the world is */

@@ -134,10 +134,11 @@ static void enter(struct world *world, enum phase phase)
     trace_line(&world->trace, world->now_ns, "phase %s", phase_names[phase]);
 }
 
-/* Gossip has found everyone again, and every request has ended. */
+/* Gossip has found everyone again, every request has ended, and nothing old is under way that could
+ * still become a write. */
 static bool settled(const struct world *world)
 {
-    if (world->workload.running > 0)
+    if (world->workload.running > 0 || world->now_ns < world->network.faulty_until_ns + SECOND_NS)
         return false;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         for (uint32_t j = 0; j < world->options.nodes; j++) {
