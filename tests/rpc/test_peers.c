@@ -566,9 +566,10 @@ static grpc_status_code raw_stream(int port, const char *method, struct bytes fi
     grpc_channel *channel = grpc_channel_create(target, credentials, NULL);
     grpc_channel_credentials_release(credentials);
     grpc_completion_queue *queue = grpc_completion_queue_create_for_pluck(NULL);
-    grpc_call *call = grpc_channel_create_call(channel, NULL, GRPC_PROPAGATE_DEFAULTS, queue,
-                                               grpc_slice_from_copied_string(method), NULL,
-                                               gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    grpc_slice method_name = grpc_slice_from_copied_string(method);
+    grpc_call *call =
+        grpc_channel_create_call(channel, NULL, GRPC_PROPAGATE_DEFAULTS, queue, method_name, NULL,
+                                 gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
     grpc_byte_buffer *frames[2] = {buffer_of(first), buffer_of(second)};
     grpc_byte_buffer *in = NULL;
     grpc_metadata_array initial = {0};
@@ -604,6 +605,7 @@ static grpc_status_code raw_stream(int port, const char *method, struct bytes fi
     grpc_metadata_array_destroy(&initial);
     grpc_metadata_array_destroy(&trailing);
     grpc_slice_unref(details);
+    grpc_slice_unref(method_name);
     grpc_call_unref(call);
     grpc_channel_destroy(channel);
     grpc_completion_queue_shutdown(queue);
@@ -719,6 +721,7 @@ struct deaf_peer {
     grpc_metadata_array metadata;
     gpr_timespec deadline;
     int cancelled;
+    bool closed; /* its close tag was plucked */
     grpc_byte_buffer *in;
     grpc_byte_buffer *out;
     int tags[4];
@@ -766,7 +769,8 @@ static void deaf_stop(struct deaf_peer *deaf)
 {
     grpc_server_shutdown_and_notify(deaf->server, deaf->queue, &deaf->tags[3]);
     grpc_server_cancel_all_calls(deaf->server);
-    pluck(deaf->queue, &deaf->tags[1]);
+    if (!deaf->closed)
+        pluck(deaf->queue, &deaf->tags[1]);
     pluck(deaf->queue, &deaf->tags[3]);
     grpc_byte_buffer_destroy(deaf->in);
     grpc_byte_buffer_destroy(deaf->out);
@@ -778,6 +782,60 @@ static void deaf_stop(struct deaf_peer *deaf)
                .type != GRPC_QUEUE_SHUTDOWN)
         continue;
     grpc_completion_queue_destroy(deaf->queue);
+}
+
+static void deaf_accept(struct deaf_peer *deaf)
+{
+    pluck(deaf->queue, &deaf->tags[0]);
+    grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER,
+                  .data.recv_close_on_server.cancelled = &deaf->cancelled};
+    CHECK(grpc_call_start_batch(deaf->call, &op, 1, &deaf->tags[1], NULL) == GRPC_CALL_OK);
+}
+
+static void test_a_hello_without_an_answer_is_given_up(void **state)
+{
+    (void)state;
+    struct deaf_peer deaf;
+    deaf_start(&deaf);
+    struct node *a = node_start(&(struct node_options){.member = 1, .stall_ms = 500});
+    node_connect(a, a->port, deaf.port, NOWHERE);
+    deaf_accept(&deaf);
+    pluck(deaf.queue, &deaf.tags[1]);
+    assert_int_equal(deaf.cancelled, 1);
+    assert_false(figures_of(a, 2).connected);
+    assert_int_equal(atomic_load(&a->ups[2]) + atomic_load(&a->downs[2]), 0);
+    node_stop(a, 0);
+    deaf.closed = true;
+    deaf_stop(&deaf);
+}
+
+/* The other way round: a stream on which no hello comes. */
+static void test_a_stream_without_a_hello_is_given_up(void **state)
+{
+    (void)state;
+    struct node *a = node_start(&(struct node_options){.member = 1, .stall_ms = 500});
+    node_connect(a, a->port, NOWHERE, NOWHERE);
+    assert_int_equal(
+        raw_stream(a->port, "/coterie.internal.v1.Peer/Link", (struct bytes){0}, (struct bytes){0}),
+        GRPC_STATUS_INVALID_ARGUMENT); /* an empty frame is no hello */
+    int fd = raw_connect(a->port);
+    /* Preface, SETTINGS, and HEADERS that open the stream (names and values without Huffman). */
+    static const char request[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+                                  "\0\0\0\4\0\0\0\0\0"
+                                  "\0\0\x62\1\4\0\0\0\1"
+                                  "\x83\x86"
+                                  "\0\5:path\x1e/coterie.internal.v1.Peer/Link"
+                                  "\0\xa:authority\1x"
+                                  "\0\2te\x8trailers"
+                                  "\0\xc"
+                                  "content-type\x10"
+                                  "application/grpc";
+    CHECK(sizeof request - 1 == 24 + 9 + 9 + 0x62);
+    CHECK(send(fd, request, sizeof request - 1, MSG_NOSIGNAL) == (ssize_t)(sizeof request - 1));
+    WAIT_FOR(totals_of(a).streams == 1);
+    WAIT_FOR(totals_of(a).streams == 0);
+    close(fd);
+    node_stop(a, 0);
 }
 
 static void test_the_queue_to_a_deaf_peer_is_bounded(void **state)
@@ -841,10 +899,7 @@ static void test_free_in_every_state(void **state)
     deaf_start(&deaf);
     a = node_start_plain(1);
     node_connect(a, a->port, deaf.port, NOWHERE);
-    pluck(deaf.queue, &deaf.tags[0]);
-    grpc_op close_op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER,
-                        .data.recv_close_on_server.cancelled = &deaf.cancelled};
-    CHECK(grpc_call_start_batch(deaf.call, &close_op, 1, &deaf.tags[1], NULL) == GRPC_CALL_OK);
+    deaf_accept(&deaf);
     node_stop(a, 0);
     deaf_stop(&deaf);
     deaf_start(&deaf);
@@ -893,6 +948,8 @@ static void test_an_address_in_use(void **state)
 static int group_setup(void **state)
 {
     (void)state;
+    /* c-ares 1.18 leaks the name of every look-up that /etc/hosts answers. */
+    setenv("GRPC_DNS_RESOLVER", "native", 0);
     rpc_library_init(NULL);
     runtime_thread_register();
     return 0;
@@ -919,6 +976,8 @@ int main(void)
         cmocka_unit_test(test_duplicate_identity),
         cmocka_unit_test(test_hostile_streams_end_alone),
         cmocka_unit_test(test_garbage_on_the_port),
+        cmocka_unit_test(test_a_hello_without_an_answer_is_given_up),
+        cmocka_unit_test(test_a_stream_without_a_hello_is_given_up),
         cmocka_unit_test(test_the_queue_to_a_deaf_peer_is_bounded),
         cmocka_unit_test(test_free_in_every_state),
         cmocka_unit_test(test_an_address_in_use),
