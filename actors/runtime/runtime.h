@@ -28,7 +28,7 @@ struct runtime_options {
     uint64_t seed;                 /* each actor's PRNG stream comes from it */
     const struct log *log;
     /* Messages for another node, as a list linked by `next`; consumed. Called on a runner's thread
-     * once per drained batch, must not block. */
+     * once per drained batch, or on the thread of runtime_post; must not block, must not post. */
     void (*deliver_remote)(void *host, struct message *list);
     /* Messages to ACTOR_EDGE (answers to clients), as above. */
     void (*deliver_edge)(void *host, struct message *list);
@@ -40,16 +40,18 @@ struct runtime *runtime_new(const struct runtime_options *options,
                             struct view *view /* consumed ref */);
 
 /* Before runtime_start. Actors of the same thread_name share one thread. `store` may be NULL. The
- * actor stays the caller's and outlives the runtime. */
+ * actor stays the caller's and outlives the runtime. Those of one kind are added in the order of
+ * their index, from 0. */
 void runtime_add_actor(struct runtime *runtime, struct actor *actor, struct store *store,
                        const char *thread_name);
 void runtime_start(struct runtime *runtime);
-/* Drains what can be drained, joins the threads, frees what is left in mailboxes. Producers have
- * stopped. */
+/* Drains what can be drained within a second, joins the threads, frees what is left in mailboxes.
+ * Producers have stopped. */
 void runtime_stop(struct runtime *runtime);
 void runtime_free(struct runtime *runtime);
 
-/* Foreign threads (gRPC, HTTP, syncer) that post or read views register first. */
+/* Foreign threads (gRPC, HTTP, syncer) that post or read views register first, and unregister
+ * before they end. May nest. Checked: to post or to read a view unregistered ends the process. */
 void runtime_thread_register(void);
 void runtime_thread_unregister(void);
 
@@ -58,9 +60,11 @@ struct runtime_wakes {
     uint64_t threads; /* bit set */
 };
 
-/* To an actor of this node (message->to; a replica message is routed to the shard of its
- * partition), or to another node via deliver_remote. Consumes on every path. False: the mailbox is
- * full, the message was dropped and counted. */
+/* To an actor of this node (message->to; a replica request goes to the shard of its partition, a
+ * forward_put to coordinator index modulo their number, as the sender may have more), to the edge
+ * or to another node via deliver_*. Consumes on every path. False: the mailbox is full or there is
+ * no such actor; the message was dropped, counted and logged. After posts comes one runtime_wake.
+ */
 bool runtime_post(struct runtime *runtime, struct message *message, struct runtime_wakes *wakes);
 void runtime_wake(struct runtime *runtime, struct runtime_wakes *wakes);
 
