@@ -1,14 +1,15 @@
 /* edge.h -- calls in flight on the client port (internal to it).
  *
- * Owns:     a fixed pool of calls; as many of each method as it wants are armed, that is, ready to
- * take the next request. Taking one arms another; with the pool empty a call arms itself again when
- *           it is done, so no method is ever deaf for longer than its calls take.
+ * Owns:      a fixed pool of calls. As many of each method as it wants are armed, that is, ready to
+ *            take the next request; taking one arms another. With the pool empty a call arms itself
+ *            again when it is done, so no method is deaf for longer than its calls take.
  * Admission: requests that go to actors take credits (one an item), at most requests_max over all;
- * a request without credits is answered RESOURCE_EXHAUSTED at once. Handles:  an answer finds its
- * call by index and generation; a call's generation changes when it is done, so a late answer finds
- * nothing (counted). Threads:  a new call is handled on its queue's thread; answers may come on any
- * thread, at once with the call's end. `lock` guards a call's state; whoever moves it to ANSWERING
- * owns it until it has started the answer's batch.
+ *            a request without credits is answered RESOURCE_EXHAUSTED at once.
+ * Handles:   an answer finds its call by index and generation. The generation changes when the call
+ *            is done, so a late answer finds nothing (counted).
+ * Threads:   a new call is handled on its queue's thread; answers may come on any thread, at the
+ *            same time as the call's end. `lock` guards a call's state; whoever moves it to
+ *            ANSWERING owns it until it has started the answer's batch.
  *
  *              request                wait                   last answer
  *      ARMED ----------> HANDLING ------------> WAITING ----------------+
@@ -149,8 +150,7 @@ void edge_figures(const struct edge *edge, enum rpc_operation operation,
 void edge_count(struct edge *edge, enum rpc_operation operation, grpc_status_code code,
                 uint64_t arrived_ns);
 
-/* -- for services: exactly one of these ends a call's handling
- * ------------------------------------- */
+/* -- for services: exactly one of these ends a call's handling --------------------------------- */
 
 void call_reply(struct call *call, const ProtobufCMessage *response);
 /* `response` is consumed. */

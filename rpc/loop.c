@@ -40,8 +40,7 @@ struct rpc_loop {
 
 static _Thread_local struct loop_thread *current;
 
-/* -- the library ----------------------------------------------------------------------------------
- */
+/* -- the library ------------------------------------------------------------------------------- */
 
 /* Debian's abseil is built with its deadlock detector in abort mode. The symbol is that of libabsl
  * 20220623; weak, so that another build links without it. */
@@ -116,8 +115,7 @@ void rpc_library_shutdown(void)
     gpr_set_log_function(NULL);
 }
 
-/* -- threads
- * --------------------------------------------------------------------------------------- */
+/* -- threads ----------------------------------------------------------------------------------- */
 
 static void ticks_run(struct rpc_loop *loop)
 {

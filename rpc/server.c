@@ -142,8 +142,7 @@ void unknown_method_handle(struct call *call, struct bytes payload)
     call_fail(call, &status);
 }
 
-/* -- start
- * ------------------------------------------------------------------------------------------ */
+/* -- start ------------------------------------------------------------------------------------- */
 
 static grpc_server *core_server_new(void)
 {
@@ -314,8 +313,7 @@ void rpc_server_deliver(struct rpc_server *server, struct message *list)
     }
 }
 
-/* -- end
- * -------------------------------------------------------------------------------------------- */
+/* -- end --------------------------------------------------------------------------------------- */
 
 static bool all_done(struct rpc_server *server)
 {

@@ -67,8 +67,7 @@ static void batch_start(struct call *call, struct batch *batch, struct message *
     }
 }
 
-/* -- BatchGet
- * --------------------------------------------------------------------------------------- */
+/* -- BatchGet ---------------------------------------------------------------------------------- */
 
 static struct message *batch_get_message(struct call *call, const struct view *view,
                                          const struct target *target, struct bytes key,
@@ -152,8 +151,7 @@ void batch_get_handle(struct call *call, struct bytes payload)
     batch_start(call, batch, list, count, MESSAGE_client_get_done);
 }
 
-/* -- BatchWrite
- * --------------------------------------------------------------------------------------- */
+/* -- BatchWrite -------------------------------------------------------------------------------- */
 
 static struct message *batch_write_message(struct call *call, const struct view *view,
                                            const struct target *target,
@@ -244,8 +242,7 @@ void batch_write_handle(struct call *call, struct bytes payload)
     batch_start(call, batch, list, count, MESSAGE_client_put_done);
 }
 
-/* -- answers
- * ---------------------------------------------------------------------------------------- */
+/* -- answers ----------------------------------------------------------------------------------- */
 
 static Coterie__V1__ItemStatus *item_status_new(struct arena *arena, const struct status *status)
 {

@@ -31,8 +31,7 @@ void request_end(struct request *request)
     arena_deinit(&request->arena);
 }
 
-/* -- Status
- * ----------------------------------------------------------------------------------------- */
+/* -- Status ------------------------------------------------------------------------------------ */
 
 static void add_problems(struct request *request, Coterie__V1__StatusResponse *response)
 {
@@ -80,8 +79,7 @@ void cluster_status_handle(struct call *call, struct bytes payload)
     request_end(&request);
 }
 
-/* -- ListNodes
- * -------------------------------------------------------------------------------------- */
+/* -- ListNodes --------------------------------------------------------------------------------- */
 
 static Coterie__V1__Node__State state_of(enum member_status status)
 {
@@ -151,8 +149,7 @@ void list_nodes_handle(struct call *call, struct bytes payload)
     request_end(&request);
 }
 
-/* -- GetRing
- * ---------------------------------------------------------------------------------------- */
+/* -- GetRing ----------------------------------------------------------------------------------- */
 
 static Coterie__V1__Partition__Replicas *replicas_new(struct arena *arena, const struct view *view,
                                                       const struct keyspace *keyspace,

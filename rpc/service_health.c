@@ -39,8 +39,7 @@ static serving_status serving_now(const struct edge *edge)
                : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING;
 }
 
-/* -- Check
- * ------------------------------------------------------------------------------------------ */
+/* -- Check ------------------------------------------------------------------------------------- */
 
 static const Grpc__Health__V1__HealthCheckRequest *
 request_decode(struct arena *arena, struct bytes payload, struct status *ret_error)
@@ -70,8 +69,7 @@ void health_check_handle(struct call *call, struct bytes payload)
     arena_deinit(&arena);
 }
 
-/* -- Watch
- * ------------------------------------------------------------------------------------------ */
+/* -- Watch ------------------------------------------------------------------------------------- */
 
 struct watch {
     struct rpc_event on_new;
@@ -289,8 +287,7 @@ static void watch_on_send(struct rpc_event *event, bool ok)
     pthread_mutex_unlock(&health->lock);
 }
 
-/* -- life
- * ------------------------------------------------------------------------------------------- */
+/* -- life -------------------------------------------------------------------------------------- */
 
 struct health *health_new(struct edge *edge)
 {

@@ -10,8 +10,7 @@
 #define DECODE_SLACK_BYTES 512u
 #define TTL_MS_MAX         (100ull * 366 * 24 * 3600 * 1000)
 
-/* -- requests
- * --------------------------------------------------------------------------------------- */
+/* -- requests ---------------------------------------------------------------------------------- */
 
 static uint32_t replica_count(const struct view *view, const struct keyspace *keyspace)
 {
@@ -138,8 +137,7 @@ void message_address(struct call *call, const struct view *view, struct message 
     message->epoch = view->topology.epoch;
 }
 
-/* -- responses
- * -------------------------------------------------------------------------------------- */
+/* -- responses --------------------------------------------------------------------------------- */
 
 static Coterie__V1__Acknowledgement *
 acknowledgement_new(struct arena *arena, const struct view *view, const struct progress *progress)
@@ -204,8 +202,7 @@ Coterie__V1__PutResponse *put_response_new(struct arena *arena, const struct vie
     return response;
 }
 
-/* -- Get
- * -------------------------------------------------------------------------------------------- */
+/* -- Get --------------------------------------------------------------------------------------- */
 
 /* The message goes to its coordinator, or the status to the client. */
 static void single_start(struct call *call, struct message *message, enum message_kind done_kind,
@@ -280,8 +277,7 @@ void get_answer(struct call *call, struct message *answer)
     message_free(answer);
 }
 
-/* -- Put, Delete
- * -------------------------------------------------------------------------------------- */
+/* -- Put, Delete ------------------------------------------------------------------------------- */
 
 static bool put_prepare(struct call *call, const struct view *view,
                         const struct target_words *target_words,

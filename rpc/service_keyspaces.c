@@ -9,8 +9,7 @@
 typedef Coterie__V1__Keyspace keyspace_words;
 typedef Coterie__V1__Keyspace__NByDataCenterEntry data_center_words;
 
-/* -- keyspaces, read
- * -------------------------------------------------------------------------------- */
+/* -- keyspaces, read --------------------------------------------------------------------------- */
 
 static Coterie__V1__Consistency level_words(enum consistency level)
 {
@@ -87,8 +86,7 @@ void describe_keyspace_handle(struct call *call, struct bytes payload)
     request_end(&request);
 }
 
-/* -- keyspaces, change
- * ------------------------------------------------------------------------------ */
+/* -- keyspaces, change ------------------------------------------------------------------------- */
 
 static bool choice_check(const char *field, int value, int max, struct status *ret_error)
 {

@@ -59,8 +59,7 @@ struct reflection {
     struct stream streams[SLOTS_MAX];
 };
 
-/* -- responses
- * -------------------------------------------------------------------------------------- */
+/* -- responses --------------------------------------------------------------------------------- */
 
 /* What a response is built of; lives until it is packed. */
 struct answer {
@@ -148,8 +147,7 @@ static grpc_byte_buffer *respond(const struct descriptors *descriptors, reflecti
     return buffer_of_message(&response.base);
 }
 
-/* -- streams
- * ---------------------------------------------------------------------------------------- */
+/* -- streams ----------------------------------------------------------------------------------- */
 
 static void stream_batch(struct stream *stream, const grpc_op *ops, size_t count,
                          struct rpc_event *tag)
@@ -355,8 +353,7 @@ static void stream_on_send(struct rpc_event *event, bool ok)
     pthread_mutex_unlock(&reflection->lock);
 }
 
-/* -- life
- * ------------------------------------------------------------------------------------------- */
+/* -- life -------------------------------------------------------------------------------------- */
 
 struct reflection *reflection_new(struct edge *edge)
 {

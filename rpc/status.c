@@ -58,8 +58,7 @@ void status_overloaded(struct status *status, uint64_t retry_after_ms, const cha
     status->retry_after_ms = retry_after_ms == 0 ? RETRY_AFTER_DEFAULT_MS : retry_after_ms;
 }
 
-/* -- from answers
- * ---------------------------------------------------------------------------------- */
+/* -- from answers ------------------------------------------------------------------------------ */
 
 static void add_missing(struct status *status, const struct view *view,
                         const struct progress *progress)
@@ -186,8 +185,7 @@ void status_of_put(struct status *status, const struct view *view, const struct 
     status->outcome = "UNKNOWN";
 }
 
-/* -- the trailer
- * ----------------------------------------------------------------------------------- */
+/* -- the trailer ------------------------------------------------------------------------------- */
 
 #define DETAILS_MAX 3u
 #define ENCODED_MAX 1024u /* of one detail; all its texts are bounded by struct status */

@@ -274,8 +274,7 @@ static const struct actor_class fake_gossip_class = {
     .handle = fake_gossip_handle,
 };
 
-/* -- the node
- * --------------------------------------------------------------------------------------- */
+/* -- the node ---------------------------------------------------------------------------------- */
 
 static void fake_deliver_edge(void *host, struct message *list)
 {

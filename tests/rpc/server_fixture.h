@@ -40,8 +40,7 @@ static int fixture_stop(void **state)
     return 0;
 }
 
-/* -- get
- * ---------------------------------------------------------------------------------------------- */
+/* -- get --------------------------------------------------------------------------------------- */
 
 struct get_words {
     const char *key;
@@ -82,8 +81,7 @@ static __attribute__((unused)) void get_result_clear(struct get_result *result)
     raw_reply_clear(&result->reply);
 }
 
-/* -- put, delete
- * -------------------------------------------------------------------------------------- */
+/* -- put, delete ------------------------------------------------------------------------------- */
 
 struct put_words {
     const char *key;
