@@ -28,7 +28,7 @@ struct runtime_options {
     uint64_t seed;                 /* each actor's PRNG stream comes from it */
     const struct log *log;
     /* Messages for another node, as a list linked by `next`; consumed. Called on a runner's thread
-     * once per drained batch, or on the thread of runtime_post; must not block, must not post. */
+     * once per drained batch, or on the thread of runtime_post; must not block; may post. */
     void (*deliver_remote)(void *host, struct message *list);
     /* Messages to ACTOR_EDGE (answers to clients), as above. */
     void (*deliver_edge)(void *host, struct message *list);
@@ -63,8 +63,7 @@ struct runtime_wakes {
 /* To an actor of this node (message->to; a replica request goes to the shard of its partition, a
  * forward_put to coordinator index modulo their number, as the sender may have more), to the edge
  * or to another node via deliver_*. Consumes on every path. False: the mailbox is full or there is
- * no such actor; the message was dropped, counted and logged. After posts comes one runtime_wake.
- */
+ * no such actor; the message was dropped, counted and logged. After the posts: runtime_wake. */
 bool runtime_post(struct runtime *runtime, struct message *message, struct runtime_wakes *wakes);
 void runtime_wake(struct runtime *runtime, struct runtime_wakes *wakes);
 
