@@ -1,56 +1,12 @@
 /* peer_layout.h -- where each field of peer.proto lives in our structs, and what it may hold.
- *
- * A field's number is its place in its table, from 1. Included by peer_codec.c alone.
+ * Included by peer_codec.c alone.
  */
 #ifndef RPC_PEER_LAYOUT_H
 #define RPC_PEER_LAYOUT_H
 
 #include "actors/message.h"
 #include "rpc/peer_codec.h"
-
-enum field_kind {
-    FIELD_U32, /* also enums */
-    FIELD_U64,
-    FIELD_BOOL,
-    FIELD_BYTES,      /* struct bytes */
-    FIELD_TEXT,       /* const char *, NULL when empty */
-    FIELD_ARRAY,      /* char or uint8_t [max], zero-padded; `min` bytes at least */
-    FIELD_MEMBERS,    /* uint32_t [max] with a uint8_t count */
-    FIELD_STRUCT,     /* one inner message */
-    FIELD_HEARTBEATS, /* repeated GossipHeartbeat in the arena, uint32_t count */
-};
-
-struct field {
-    enum field_kind type;
-    uint32_t offset;
-    uint32_t count_offset; /* FIELD_MEMBERS, FIELD_HEARTBEATS */
-    uint64_t min;          /* of the value, or of the size or count */
-    uint64_t max;
-    const struct layout *inner;
-};
-
-struct layout {
-    const struct field *fields;
-    uint32_t count;
-};
-
-#define FIELDS_OF(table)                                                                           \
-    {                                                                                              \
-        .fields = (table), .count = ARRAY_COUNT(table)                                             \
-    }
-#define FIELD(field_type, owner, member, low, high)                                                \
-    {                                                                                              \
-        .type = (field_type), .offset = offsetof(owner, member), .min = (low), .max = (high)       \
-    }
-#define FIELD_INNER(owner, member, inner_layout)                                                   \
-    {                                                                                              \
-        .type = FIELD_STRUCT, .offset = offsetof(owner, member), .inner = (inner_layout)           \
-    }
-#define FIELD_COUNTED(field_type, owner, member, counter, high, inner_layout)                      \
-    {                                                                                              \
-        .type = (field_type), .offset = offsetof(owner, member),                                   \
-        .count_offset = offsetof(owner, counter), .max = (high), .inner = (inner_layout)           \
-    }
+#include "rpc/peer_wire.h"
 
 #define RECORD_BYTES_MAX     (PEER_MESSAGE_BYTES_MAX - KEY_BYTES_MAX - 256u)
 #define RESULT_CONTEXT_MAX   (1024u * 1024)
@@ -167,20 +123,6 @@ static const struct layout tree_compare_layout = FIELDS_OF(tree_compare_fields);
 
 static const struct field tree_compare_reply_fields[] = {STATUS_FIELD(struct tree_compare_reply)};
 static const struct layout tree_compare_reply_layout = FIELDS_OF(tree_compare_reply_fields);
-
-static const struct field hello_fields[] = {
-    FIELD(FIELD_ARRAY, struct peer_hello, cluster_id, 16, 16),
-    FIELD(FIELD_U32, struct peer_hello, protocol_min, 0, UINT32_MAX),
-    FIELD(FIELD_U32, struct peer_hello, protocol_max, 0, UINT32_MAX),
-    FIELD(FIELD_U32, struct peer_hello, partitions, 0, UINT32_MAX),
-    FIELD(FIELD_U64, struct peer_hello, epoch, 0, UINT64_MAX),
-    FIELD(FIELD_U32, struct peer_hello, member, 0, UINT32_MAX),
-    FIELD(FIELD_ARRAY, struct peer_hello, node_id, 16, 16),
-    FIELD(FIELD_ARRAY, struct peer_hello, name, 0, sizeof(((struct peer_hello *)0)->name) - 1),
-    FIELD(FIELD_U64, struct peer_hello, generation, 0, UINT64_MAX),
-    FIELD(FIELD_U32, struct peer_hello, to_member, 0, UINT32_MAX),
-};
-static const struct layout hello_layout = FIELDS_OF(hello_fields);
 
 #define TO(kind)         (1u << ACTOR_##kind)
 #define TO_REPLICA_ASKER (TO(COORDINATOR) | TO(HINTED_HANDOFF) | TO(ANTI_ENTROPY))

@@ -11,22 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define NS_PER_MS         UINT64_C(1000000)
-#define FRAME_BYTES_FIRST 4096u
-#define FRAME_BYTES_MAX   (1024u * 1024)
-#define FRAME_GROWTH      4u
+#define NS_PER_MS UINT64_C(1000000)
 /* A link that was up for longer than this is opened again at once when it breaks. */
 #define STEADY_NS    (1000 * NS_PER_MS)
 #define FAILURES_MAX 16u
-
-/* What goes out in one gRPC message. */
-struct frame {
-    struct frame *next;
-    uint8_t *data;
-    size_t size;
-    size_t capacity;
-    uint32_t messages;
-};
 
 /* One call to the peer. Lives until its last tag is back. */
 struct attempt {
@@ -70,57 +58,13 @@ static void link_move(struct link *link, enum link_state to)
 /* -- the queue
  * ----------------------------------------------------------------------------------------- */
 
-static void frame_free(void *pointer)
-{
-    struct frame *frame = pointer;
-    free(frame->data);
-    free(frame);
-}
-
-/* Room for `size` more bytes in the frame that is filled. */
-static uint8_t *queue_reserve(struct link *link, size_t size)
-{
-    struct frame *frame = link->last;
-    if (frame == NULL || (frame->size != 0 && frame->size + size > FRAME_BYTES_MAX)) {
-        frame = calloc(1, sizeof *frame);
-        CHECK(frame != NULL);
-        if (link->last == NULL)
-            link->first = frame;
-        else
-            link->last->next = frame;
-        link->last = frame;
-    }
-    if (frame->size + size > frame->capacity) {
-        size_t capacity = frame->capacity == 0 ? FRAME_BYTES_FIRST : FRAME_GROWTH * frame->capacity;
-        if (capacity < frame->size + size)
-            capacity = frame->size + size;
-        frame->data = realloc(frame->data, capacity);
-        CHECK(frame->data != NULL);
-        frame->capacity = capacity;
-    }
-    uint8_t *at = frame->data + frame->size;
-    frame->size += size;
-    frame->messages++;
-    link->queue_bytes += size;
-    return at;
-}
-
-static struct frame *queue_take(struct link *link)
-{
-    struct frame *frame = link->first;
-    link->first = frame->next;
-    if (link->first == NULL)
-        link->last = NULL;
-    return frame;
-}
-
 static void queue_drop(struct link *link)
 {
-    while (link->first != NULL) {
-        struct frame *frame = queue_take(link);
+    struct frame *frame;
+    while ((frame = peer_queue_take(&link->queued)) != NULL) {
         atomic_fetch_add(&link->figures.messages_dropped, frame->messages);
         link->queue_bytes -= frame->size;
-        frame_free(frame);
+        peer_queue_frame_free(frame);
     }
 }
 
@@ -131,9 +75,11 @@ bool peer_link_append(struct link *link, const struct message *message, uint64_t
     if (link->state == LINK_UP && !link->closing) {
         size_t size = peer_frame_message_size(message, now_ns);
         fits = size != 0 && link->queue_bytes + size <= link->peers->options.queue_bytes_max;
-        if (fits)
-            peer_frame_message_write(queue_reserve(link, size), size, message, now_ns);
-        else if (size == 0 && peers_may_log(link->peers, link->member))
+        if (fits) {
+            uint8_t *at = peer_queue_reserve(&link->queued, size);
+            peer_frame_message_write(at, size, message, now_ns);
+            link->queue_bytes += size;
+        } else if (size == 0 && peers_may_log(link->peers, link->member))
             log_write(link->peers->options.log, LOG_WARNING, "peer_message_too_large",
                       "member=%u message=%s id=%llu", link->member,
                       message_kind_text(message->kind), (unsigned long long)message->id);
@@ -155,14 +101,6 @@ bool peer_link_is_empty(struct link *link)
 /* -- sending
  * --------------------------------------------------------------------------------------------- */
 
-static grpc_byte_buffer *frame_buffer(struct frame *frame)
-{
-    grpc_slice slice = grpc_slice_new_with_user_data(frame->data, frame->size, frame_free, frame);
-    grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
-    grpc_slice_unref(slice);
-    return buffer;
-}
-
 static void batch_start(struct attempt *attempt, const grpc_op *ops, size_t count,
                         struct rpc_event *event)
 {
@@ -174,18 +112,18 @@ void peer_link_flush(struct link *link)
 {
     pthread_mutex_lock(&link->lock);
     struct attempt *attempt = link->attempt;
-    if (link->state != LINK_UP || attempt->sending || link->first == NULL) {
+    if (link->state != LINK_UP || attempt->sending || link->queued.first == NULL) {
         pthread_mutex_unlock(&link->lock);
         return;
     }
-    struct frame *frame = queue_take(link);
+    struct frame *frame = peer_queue_take(&link->queued);
     attempt->sending = true;
     attempt->sending_bytes = frame->size;
     attempt->sending_messages = frame->messages;
     attempt->waiting_since_ns = runtime_now_ns();
     attempt->tags++;
     pthread_mutex_unlock(&link->lock);
-    attempt->out = frame_buffer(frame);
+    attempt->out = peer_queue_frame_buffer(frame);
     grpc_op op = {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = attempt->out};
     batch_start(attempt, &op, 1, &attempt->on_sent);
 }
@@ -421,7 +359,7 @@ static void on_sent(struct rpc_event *event, bool ok)
             atomic_fetch_add(&link->figures.bytes_sent, attempt->sending_bytes);
         }
     }
-    bool more = link->state == LINK_UP && link->first != NULL;
+    bool more = link->state == LINK_UP && link->queued.first != NULL;
     tag_done(attempt);
     if (more) /* up: so there are tags left, and this thread is the one that brings them */
         peer_link_flush(link);

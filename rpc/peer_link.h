@@ -10,6 +10,7 @@
 
 #include "base/prng.h"
 #include "model/topology.h"
+#include "rpc/peer_queue.h"
 #include "rpc/peers.h"
 
 #include <pthread.h>
@@ -20,7 +21,6 @@
 #define PEER_WHY_BYTES            256u
 #define PEER_TARGET_BYTES         (ADDRESS_MAX + 64u)
 
-struct frame;
 struct attempt;
 
 /*
@@ -48,7 +48,7 @@ struct link {
     pthread_mutex_t lock; /* all below but the figures */
     enum link_state state;
     _Atomic bool closing; /* read without the lock by who admits streams */
-    bool announced; /* what the gossip actor was last told */
+    bool announced;       /* what the gossip actor was last told */
     char address[ADDRESS_MAX + 1];
     char target[PEER_TARGET_BYTES];
     bool target_changed;
@@ -57,9 +57,8 @@ struct link {
     struct attempt *attempt; /* NULL in IDLE and CLOSED */
     uint64_t retry_at_ns;
     uint64_t up_since_ns;
-    uint32_t failures;    /* attempts in a row that did not come up */
-    struct frame *first;  /* the next to send */
-    struct frame *last;   /* the one that is filled */
+    uint32_t failures; /* attempts in a row that did not come up */
+    struct peer_queue queued;
     uint64_t queue_bytes; /* frames in the queue and in flight */
 
     struct {
