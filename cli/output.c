@@ -51,7 +51,7 @@ void table_print(const struct table *table)
 
 void output_json(json_t *value)
 {
-    json_dumpf(value, stdout, JSON_INDENT(2));
+    json_dumpf(value, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');
     json_decref(value);
 }
