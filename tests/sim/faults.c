@@ -140,6 +140,7 @@ static void draw_incident(struct world *world, struct prng *prng, struct inciden
         draw_links(world, prng, incident);
     incident->node = draw_node(world, prng);
     incident->slot = (uint32_t)prng_below(prng, world->hosts[0].actor_count);
+    incident->at_sync = prng_chance(prng, 0.6);
     draw_strength(world, prng, incident);
     uint64_t end_ns = world->now_ns + safety_ns;
     if (incident->ends_at_ns > end_ns)
@@ -210,12 +211,40 @@ static void crash_host(struct world *world, uint32_t node, enum fault_class clas
     event->start = host->start;
 }
 
-static void power_cut_all(struct world *world, const struct incident *incident)
+/* Down until the incident ends; a whole cluster comes back node by node. */
+void faults_on_crash(struct world *world, struct incident *incident)
 {
+    if (!incident->active)
+        return;
     struct prng *prng = &world->network.link_prng;
+    uint64_t up_again_at_ns =
+        incident->ends_at_ns > world->now_ns ? incident->ends_at_ns : world->now_ns;
+    if (incident->class != FAULT_POWER_ALL) {
+        crash_host(world, incident->node, incident->class, up_again_at_ns);
+        return;
+    }
     for (uint32_t node = 0; node < world->options.nodes; node++)
         crash_host(world, node, FAULT_POWER_ALL,
-                   incident->ends_at_ns + prng_below(prng, 500 * (uint64_t)MS_NS));
+                   up_again_at_ns + prng_below(prng, 500 * (uint64_t)MS_NS));
+}
+
+static bool is_crash(const struct incident *incident)
+{
+    return incident->class == FAULT_CRASH || incident->class == FAULT_POWER_ONE ||
+           incident->class == FAULT_POWER_ALL;
+}
+
+void faults_on_sync(struct world *world, uint32_t node, uint64_t lasts_ns)
+{
+    for (uint32_t i = 0; i < world->faults.count; i++) {
+        struct incident *incident = &world->faults.incidents[i];
+        if (!incident->active || !incident->at_sync || incident->node != node ||
+            !is_crash(incident))
+            continue;
+        incident->at_sync = false;
+        uint64_t at_ns = world->now_ns + prng_below(&world->hosts[node].disk_prng, lasts_ns + 1);
+        world_plan(world, at_ns, EVENT_CRASH)->number = i;
+    }
 }
 
 static void pause_begin(struct world *world, const struct incident *incident)
@@ -253,10 +282,9 @@ void faults_on_begin(struct world *world, struct incident *incident)
     switch (incident->class) {
     case FAULT_CRASH:
     case FAULT_POWER_ONE:
-        crash_host(world, incident->node, incident->class, incident->ends_at_ns);
-        break;
     case FAULT_POWER_ALL:
-        power_cut_all(world, incident);
+        if (!incident->at_sync)
+            faults_on_crash(world, incident);
         break;
     case FAULT_PAUSE_NODE:
     case FAULT_PAUSE_ACTOR:

@@ -21,6 +21,7 @@ struct incident {
     enum fault_class class;
     bool active;
     bool cuts_connections; /* peers notice */
+    bool at_sync;          /* a crash that waits for the node's next fsync and falls into it */
     uint64_t begins_at_ns;
     uint64_t ends_at_ns;
     uint32_t node; /* of those that hit one */
@@ -40,6 +41,9 @@ struct faults {
 void faults_plan(struct world *world);
 void faults_on_begin(struct world *world, struct incident *incident);
 void faults_on_end(struct world *world, struct incident *incident);
+/* A node's log begins to be synced: the moment that some crashes wait for. */
+void faults_on_sync(struct world *world, uint32_t node, uint64_t lasts_ns);
+void faults_on_crash(struct world *world, struct incident *incident);
 /* Ends all that is active, starts what is down, sets the clocks right. */
 void faults_heal(struct world *world);
 /* Skewed or drifting clocks exist from the first start on. */

@@ -146,8 +146,9 @@ static void sync_begin(struct host *host)
 {
     struct world *world = host->world;
     host->syncing = true;
-    struct event *event =
-        world_plan(world, world->now_ns + faults_fsync_ns(world, host->index), EVENT_SYNC_DONE);
+    uint64_t lasts_ns = faults_fsync_ns(world, host->index);
+    faults_on_sync(world, host->index, lasts_ns);
+    struct event *event = world_plan(world, world->now_ns + lasts_ns, EVENT_SYNC_DONE);
     event->node = host->index;
     event->start = host->start;
     event->number = engine_memory_mark(host->engine);

@@ -51,6 +51,8 @@ const char *fault_class_name(enum fault_class class);
 /* FAULT_CLASS_COUNT when there is none of that name. */
 enum fault_class fault_class_parse(const char *name);
 
+enum phase { PHASE_SETUP, PHASE_SAFETY, PHASE_SETTLE, PHASE_QUIET, PHASE_END };
+
 struct sim_keyspace {
     char name[8];
     enum keyspace_conflict conflict;

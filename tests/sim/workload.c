@@ -214,7 +214,9 @@ static void operation_start(struct world *world, struct operation *operation,
 static void plan_client(struct world *world, uint32_t client, uint64_t mean_ns)
 {
     uint64_t think_ns = 1 + random_exponential(&world->workload.prng, mean_ns);
-    world_plan(world, world->now_ns + think_ns, EVENT_CLIENT)->slot = client;
+    struct event *event = world_plan(world, world->now_ns + think_ns, EVENT_CLIENT);
+    event->slot = client;
+    event->number = world->phase;
 }
 
 void workload_start_clients(struct world *world)
@@ -258,8 +260,10 @@ static void client_operation(struct world *world, uint32_t client, uint32_t node
 
 static void quiet_operation(struct world *world, uint32_t client);
 
-void workload_on_client(struct world *world, uint32_t client)
+void workload_on_client(struct world *world, uint32_t client, enum phase planned_in)
 {
+    if (planned_in != world->phase)
+        return;
     if (world->phase == PHASE_QUIET) {
         quiet_operation(world, client);
         return;

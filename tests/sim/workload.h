@@ -41,7 +41,8 @@ void workload_start_quiet(struct world *world);
 bool workload_quiet_done(const struct world *world);
 
 /* Events. */
-void workload_on_client(struct world *world, uint32_t client);
+/* What was planned in an earlier phase is void. */
+void workload_on_client(struct world *world, uint32_t client, enum phase planned_in);
 void workload_on_answer(struct world *world, struct host *host, struct message *message);
 void workload_on_deadline(struct world *world, uint32_t operation);
 void workload_host_crashed(struct world *world, uint32_t node);

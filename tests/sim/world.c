@@ -107,7 +107,7 @@ static void event_run(struct world *world, struct event *event)
         on_restart(world, event);
         break;
     case EVENT_CLIENT:
-        workload_on_client(world, event->slot);
+        workload_on_client(world, event->slot, (enum phase)event->number);
         break;
     case EVENT_DEADLINE:
         workload_on_deadline(world, (uint32_t)event->number);
@@ -117,6 +117,9 @@ static void event_run(struct world *world, struct event *event)
         break;
     case EVENT_INCIDENT_END:
         faults_on_end(world, &world->faults.incidents[event->number]);
+        break;
+    case EVENT_CRASH:
+        faults_on_crash(world, &world->faults.incidents[event->number]);
         break;
     case EVENT_PHASE:
         on_phase(world);

@@ -33,6 +33,7 @@ enum event_kind {
     EVENT_DEADLINE,     /* number: operation that must have ended */
     EVENT_INCIDENT,     /* number: incident that begins */
     EVENT_INCIDENT_END, /* number */
+    EVENT_CRASH,        /* number: incident whose moment has come */
     EVENT_PHASE,        /* looks whether the phase is over */
 };
 
@@ -48,8 +49,6 @@ struct event {
     size_t size;
     struct event *next; /* in the list of unused ones */
 };
-
-enum phase { PHASE_SETUP, PHASE_SAFETY, PHASE_SETTLE, PHASE_QUIET, PHASE_END };
 
 struct failure {
     bool failed;
