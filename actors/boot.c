@@ -205,10 +205,11 @@ static enum err boot_epochs(struct store *meta, struct arena *arena,
         err = lease_scan_limit(meta, &limit);
     if (err != OK)
         return err;
+    boot->epoch_lease = options->epoch_lease == 0 ? EPOCH_LEASE : options->epoch_lease;
     boot->clean = clean != 0;
     boot->epoch_start = boot->first_start ? options->wall_ms << 20 : limit;
     boot->epoch_floor = boot->clean ? floor : boot->epoch_start;
-    boot->epoch_limit = boot->epoch_start + (uint64_t)EPOCH_LEASE * options->shards;
+    boot->epoch_limit = boot->epoch_start + (uint64_t)boot->epoch_lease * options->shards;
     for (uint32_t shard = 0; shard < options->shards && err == OK; shard++) {
         char name[32];
         lease_name(shard, name);
@@ -283,6 +284,7 @@ void epoch_lease_init(struct epoch_lease *lease, const struct boot *boot, uint32
     *lease = (struct epoch_lease){
         .next = boot->epoch_start + shard,
         .step = shards,
+        .size = boot->epoch_lease,
         .limit = boot->epoch_limit,
         .shard = shard,
     };
@@ -291,7 +293,7 @@ void epoch_lease_init(struct epoch_lease *lease, const struct boot *boot, uint32
 static void epoch_lease_renew(struct epoch_lease *lease, struct store *store)
 {
     char name[32];
-    uint64_t limit = lease->limit + (uint64_t)EPOCH_LEASE * lease->step;
+    uint64_t limit = lease->limit + (uint64_t)lease->size * lease->step;
     lease_name(lease->shard, name);
     if (meta_put_u64(store, name, limit) != OK)
         return; /* asked for again at the next draw */
@@ -302,7 +304,7 @@ static void epoch_lease_renew(struct epoch_lease *lease, struct store *store)
 enum err epoch_lease_draw(struct epoch_lease *lease, struct store *store, uint64_t *ret_epoch)
 {
     uint64_t left = lease->next >= lease->limit ? 0 : (lease->limit - lease->next) / lease->step;
-    if (left <= EPOCH_LEASE / 5 && lease->limit_staged == 0)
+    if (left <= lease->size / 5 && lease->limit_staged == 0)
         epoch_lease_renew(lease, store);
     if (lease->next >= lease->limit)
         return ERR_OVERLOADED;

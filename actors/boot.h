@@ -18,7 +18,10 @@
 #include "model/keyspace.h"
 #include "model/topology.h"
 
-#define EPOCH_LEASE 10000u /* epochs of one shard that one lease covers */
+/* Epochs of one shard that one lease covers. Loading new keys draws one each, so the last fifth
+ * must outlast a sync of the commit log: 10,000 did not (a load of 1,000-item batches was refused).
+ */
+#define EPOCH_LEASE 1000000u
 
 struct boot_options {
     const struct topology *topology; /* epoch 1, from --initial-cluster */
@@ -26,18 +29,20 @@ struct boot_options {
     uint32_t shards;
     uint64_t wall_ms;
     uint8_t random_id[16]; /* becomes the node id at the first start */
+    uint32_t epoch_lease;  /* 0: EPOCH_LEASE */
     const struct log *log;
 };
 
 struct boot {
-    /* As given, with the cluster id that the directory was created with: addresses are attributes and may
-     * change between starts, members may not. Shares memory with the options' topology. */
+    /* As given, with the cluster id that the directory was created with: addresses are attributes
+     * and may change between starts, members may not. Shares memory with the options' topology. */
     struct topology topology;
     uint8_t node_id[16];
     uint64_t generation; /* 1 at the first start */
     uint64_t epoch_start;
     uint64_t epoch_limit; /* of every shard's first lease; durable */
     uint64_t epoch_floor;
+    uint32_t epoch_lease;
     bool first_start;
     bool clean;                    /* the last stop was a clean one */
     struct keyspace_map keyspaces; /* in the arena */
@@ -56,6 +61,7 @@ enum err boot_mark_clean(struct store *meta) MUST_USE;
 struct epoch_lease {
     uint64_t next;
     uint64_t step;
+    uint32_t size;           /* epochs that one lease covers */
     uint64_t limit;          /* durable: epochs below may be used */
     uint64_t limit_staged;   /* asked for, not durable yet; 0 = none */
     uint64_t limit_sequence; /* of the store handle */
