@@ -1,0 +1,205 @@
+"""Real nodes on loopback for the tests in this folder: started, killed, paused, asked.
+
+Every process is ours and is ended by its pid; ports are free ones; data lives in a temporary folder that
+is removed at the end. Waits are for conditions, with a bound.
+"""
+
+import atexit
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+COTERIED = os.environ.get("COTERIED", os.path.join(ROOT, "build/dev/coteried"))
+
+
+def make_stubs():
+    """Python stubs by protoc, from the public files alone."""
+    out = tempfile.mkdtemp(prefix="coterie-stubs-")
+    atexit.register(shutil.rmtree, out, ignore_errors=True)
+    proto = os.path.join(ROOT, "proto")
+    files = [
+        os.path.join(folder, name)
+        for folder in ("coterie/v1", "grpc/health/v1", "grpc/reflection/v1", "grpc/reflection/v1alpha")
+        for name in sorted(os.listdir(os.path.join(proto, folder)))
+    ]
+    plugin = shutil.which("grpc_python_plugin")
+    subprocess.run(
+        ["protoc", "--proto_path=" + proto, "--python_out=" + out, "--grpc_out=" + out,
+         "--plugin=protoc-gen-grpc=" + plugin] + files, check=True)
+    # The generated grpc/ folder must not hide the grpc package: it joins the package's path.
+    sys.path.insert(0, out)
+    import grpc
+    grpc.__path__.append(os.path.join(out, "grpc"))
+    return out
+
+
+make_stubs()
+
+import grpc  # noqa: E402
+from coterie.v1 import cluster_pb2, cluster_service_pb2_grpc  # noqa: E402
+from coterie.v1 import key_value_pb2 as kv  # noqa: E402
+from coterie.v1 import key_value_service_pb2_grpc  # noqa: E402
+from grpc.health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
+
+CHANNEL_OPTIONS = [
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 300),
+    ("grpc.use_local_subchannel_pool", 1),
+]
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def wait_for(what, condition, seconds=30.0):
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError("waited %.0f s for %s" % (seconds, what))
+        time.sleep(0.02)
+
+
+class Node:
+    def __init__(self, cluster, name, ports):
+        self.cluster = cluster
+        self.name = name
+        self.client_port, self.peer_port, self.http_port = ports
+        self.process = None
+        self.log = os.path.join(cluster.folder, name + ".log")
+        self.data = os.path.join(cluster.folder, name)
+        self.endpoint = "127.0.0.1:%d" % self.client_port
+        self.channel = grpc.insecure_channel(self.endpoint, options=CHANNEL_OPTIONS)
+        self.kv = key_value_service_pb2_grpc.KeyValueStub(self.channel)
+        self.admin = cluster_service_pb2_grpc.ClusterStub(self.channel)
+        self.health = health_pb2_grpc.HealthStub(self.channel)
+
+    def arguments(self):
+        arguments = [
+            COTERIED, "--name", self.name, "--data-dir", self.data,
+            "--client-address", self.endpoint,
+            "--http-address", "127.0.0.1:%d" % self.http_port,
+            "--initial-cluster", self.cluster.initial_cluster(),
+        ]
+        return arguments + self.cluster.flags
+
+    def start(self):
+        assert self.process is None
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(self.arguments(), stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL)
+        return self
+
+    def serving(self):
+        if self.process.poll() is not None:
+            raise AssertionError("%s ended with %s:\n%s" % (self.name, self.process.returncode, self.log_tail()))
+        try:
+            reply = self.health.Check(health_pb2.HealthCheckRequest(), timeout=1)
+            return reply.status == health_pb2.HealthCheckResponse.SERVING
+        except grpc.RpcError:
+            return False
+
+    def wait_serving(self, seconds=30.0):
+        wait_for(self.name + " to serve", self.serving, seconds)
+        return self
+
+    def kill(self):
+        """SIGKILL: nothing of the process runs after this line."""
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
+    def terminate(self, seconds=20.0):
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(seconds)
+        self.process = None
+        return code
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def rss_bytes(self):
+        with open("/proc/%d/status" % self.process.pid) as status:
+            for line in status:
+                if line.startswith("VmRSS:"):
+                    return int(line.split()[1]) * 1024
+        raise AssertionError("no VmRSS")
+
+    def open_files(self):
+        return len(os.listdir("/proc/%d/fd" % self.process.pid))
+
+    def log_tail(self, lines=20):
+        with open(self.log, errors="replace") as log:
+            return "".join(log.readlines()[-lines:])
+
+    def alive_nodes(self):
+        try:
+            return self.admin.Status(cluster_pb2.StatusRequest(), timeout=1).nodes_alive
+        except grpc.RpcError:
+            return 0
+
+    def get(self, key, timeout=5, **more):
+        return self.kv.Get(kv.GetRequest(key=key, **more), timeout=timeout)
+
+    def put(self, key, value, timeout=5, **more):
+        return self.kv.Put(kv.PutRequest(key=key, value=value, **more), timeout=timeout)
+
+
+class Cluster:
+    def __init__(self, count, flags=()):
+        self.folder = tempfile.mkdtemp(prefix="coterie-cluster-")
+        self.flags = list(flags)
+        ports = free_ports(3 * count)
+        self.nodes = [Node(self, "n%d" % (i + 1), ports[3 * i:3 * i + 3]) for i in range(count)]
+        atexit.register(self.close)
+
+    def initial_cluster(self):
+        return ",".join("%s=127.0.0.1:%d" % (n.name, n.peer_port) for n in self.nodes)
+
+    def start(self):
+        for node in self.nodes:
+            if node.process is None:
+                node.start()
+        for node in self.nodes:
+            node.wait_serving()
+        self.wait_alive()
+        return self
+
+    def wait_alive(self, seconds=30.0):
+        """Every running node believes that all are alive."""
+        for node in self.nodes:
+            wait_for("%s to see all nodes" % node.name,
+                     lambda n=node: n.alive_nodes() == len(self.nodes), seconds)
+
+    def close(self):
+        for node in self.nodes:
+            if node.process is not None:
+                node.resume()
+                node.kill()
+            node.channel.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
