@@ -88,8 +88,8 @@ ProtobufCMessage *cli_call(struct cli *cli, const char *method, const ProtobufCM
 static const char *advice(const struct rpc_client_status *status, bool is_write)
 {
     if (strcmp(status->reason, "NOT_CONNECTED") == 0)
-        return "start the node (coteried), or name one that runs: --endpoints HOST:PORT,... or "
-               "COTERIE_ENDPOINTS";
+        return "see that the node runs (coteried), or name one that does: --endpoints "
+               "HOST:PORT,... or COTERIE_ENDPOINTS";
     if (is_write && strcmp(status->outcome, "UNKNOWN") == 0)
         return "read the key before you write again: the write may have happened";
     switch ((int)status->code) {

@@ -53,7 +53,8 @@ static enum cli_exit write_context(struct cli *cli, struct bytes context)
 
 static void print_value(const Coterie__V1__Value *value, bool newline)
 {
-    fwrite(value->value.data, 1, value->value.len, stdout);
+    if (value->value.len > 0)
+        fwrite(value->value.data, 1, value->value.len, stdout);
     if (newline)
         putchar('\n');
 }

@@ -125,7 +125,8 @@ static void call_finish(struct rpc_client *client, struct client_call *call)
 }
 
 /* Nothing of this attempt has left: on to the next endpoint, or the end. */
-static void call_give_up_endpoint(struct rpc_client *client, struct client_call *call)
+static void call_give_up_endpoint(struct rpc_client *client, struct client_call *call,
+                                  const char *why)
 {
     bool late = gpr_time_cmp(gpr_now(GPR_CLOCK_MONOTONIC), call->deadline) >= 0;
     if (call->attempts < client->endpoint_count && !late) {
@@ -144,9 +145,8 @@ static void call_give_up_endpoint(struct rpc_client *client, struct client_call 
     snprintf(call->status.reason, sizeof call->status.reason, "NOT_CONNECTED");
     snprintf(call->status.outcome, sizeof call->status.outcome, "NOT_APPLIED");
     snprintf(call->status.message, sizeof call->status.message,
-             client->endpoint_count == 1 ? "cannot connect to %s (tried %u of %u endpoints)"
-                                         : "cannot connect; %s was tried last (%u of %u endpoints)",
-             client->endpoints[call->endpoint].name, call->attempts, client->endpoint_count);
+             "cannot connect to %s: %s (tried %u of %u endpoints)",
+             client->endpoints[call->endpoint].name, why, call->attempts, client->endpoint_count);
     call_finish(client, call);
 }
 
@@ -186,7 +186,7 @@ static void call_look(struct rpc_client *client, struct client_call *call, bool 
         call_send(client, call);
     } else if (late || client->closing || state == GRPC_CHANNEL_SHUTDOWN ||
                (state == GRPC_CHANNEL_TRANSIENT_FAILURE && !first)) {
-        call_give_up_endpoint(client, call);
+        call_give_up_endpoint(client, call, late ? "not in time" : "refused, or no such host");
     } else {
         grpc_channel_watch_connectivity_state(channel, state, call->connect_deadline, client->queue,
                                               call);
