@@ -20,12 +20,13 @@ void network_deinit(struct network *network)
 }
 
 static void plan_arrival(struct world *world, uint32_t from, uint32_t to, struct bytes bytes,
-                         uint64_t at_ns)
+                         uint64_t at_ns, bool copy)
 {
     struct event *event = world_plan(world, at_ns, EVENT_REMOTE);
     event->node = to;
     event->from = from;
     event->start = world->hosts[to].start;
+    event->slot = copy;
     event->bytes = malloc(bytes.size);
     CHECK(event->bytes != NULL);
     memcpy(event->bytes, bytes.data, bytes.size);
@@ -118,12 +119,12 @@ void network_send(struct world *world, struct host *from, struct message *messag
     world->figures.messages_remote++;
     if (!passage.lost && !world->failure.failed) {
         plan_arrival(world, from->index, to, bytes,
-                     arrival_time(world, &passage, from->index, to, leaves_at_ns));
+                     arrival_time(world, &passage, from->index, to, leaves_at_ns), false);
         if (passage.doubled) {
             passage.reordered = true;
             passage.extra_ns += random_log(&network->prng, MS_NS, SECOND_NS);
             plan_arrival(world, from->index, to, bytes,
-                         arrival_time(world, &passage, from->index, to, leaves_at_ns));
+                         arrival_time(world, &passage, from->index, to, leaves_at_ns), true);
         }
     }
     arena_clear(&network->scratch);
