@@ -49,7 +49,7 @@ static void print_second_case(const char *word, size_t size, const struct cli_co
 {
     if (command->name[size] != ' ')
         return;
-    printf("        '%.*s') words='", (int)size, word);
+    printf("        '%.*s') choices='", (int)size, word);
     print_second_words(word, size);
     puts("' ;;");
 }
@@ -85,14 +85,14 @@ static void print_cases(const char *words_name, const char *end, const char *fir
             printf(") _coterie_words '%s'; return ;;\n", option->values);
     }
     puts("    esac\n    case $command in");
-    printf("        '') words='");
+    printf("        '') choices='");
     each_first_word(print_first_word);
     print_option_words(OPTIONS_GLOBAL);
     puts("' ;;");
     each_first_word(print_second_case);
     for (size_t i = 0; i < cli_command_count; i++) {
         const struct cli_command *command = &cli_commands[i];
-        printf("        '%s'|'%s '*) words='", command->name, command->name);
+        printf("        '%s'|'%s '*) choices='", command->name, command->name);
         print_option_words(command->options | OPTIONS_GLOBAL);
         if (command->word_values != NULL && command->word_values[0] != '@')
             printf(" %s", command->word_values);
@@ -100,7 +100,7 @@ static void print_cases(const char *words_name, const char *end, const char *fir
                                ? "; _coterie_files"
                                : "");
     }
-    puts("    esac\n    _coterie_words \"$words\"\n}");
+    puts("    esac\n    _coterie_words \"$choices\"\n}");
 }
 
 static void completion_bash(void)
@@ -110,7 +110,7 @@ static void completion_bash(void)
          "_coterie_files() { compopt -o filenames; COMPREPLY+=($(compgen -f -- \"$current\")); }\n"
          "_coterie() {\n"
          "    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}\n"
-         "    local command='' words='' i\n    COMPREPLY=()");
+         "    local command='' choices='' i\n    COMPREPLY=()");
     print_cases("COMP_WORDS", "COMP_CWORD", "1");
     puts("complete -F _coterie coterie");
 }
@@ -123,9 +123,10 @@ static void completion_zsh(void)
          "_coterie() {\n"
          "    local -a line\n    line=(\"${words[@]}\")\n"
          "    local current=${line[CURRENT]} previous=${line[CURRENT-1]}\n"
-         "    local command='' i\n    local words=''");
+         "    local command='' choices='' i");
     print_cases("line", "CURRENT", "2");
-    puts("compdef _coterie coterie");
+    puts("# Loaded by name from $fpath this file is the function's body; else it was sourced.\n"
+         "if [[ ${funcstack[1]} == _coterie ]]; then _coterie; else compdef _coterie coterie; fi");
 }
 
 /* Single quotes for fish. */
