@@ -56,8 +56,8 @@ struct fake_node {
     struct arena arena;
 };
 
-static struct fake_entry **fake_place(struct fake_coordinator *fake, uint32_t keyspace_id,
-                                      struct bytes key)
+static inline struct fake_entry **fake_place(struct fake_coordinator *fake, uint32_t keyspace_id,
+                                             struct bytes key)
 {
     struct fake_entry **at = &fake->buckets[hash_key(keyspace_id, key) % FAKE_BUCKETS];
     while (*at != NULL && !((*at)->keyspace_id == keyspace_id && bytes_equal((*at)->key, key)))
@@ -65,13 +65,13 @@ static struct fake_entry **fake_place(struct fake_coordinator *fake, uint32_t ke
     return at;
 }
 
-static bool key_begins(struct bytes key, const char *word)
+static inline bool key_begins(struct bytes key, const char *word)
 {
     return key.size >= strlen(word) && memcmp(key.data, word, strlen(word)) == 0;
 }
 
 /* The number after the n-th colon. */
-static uint32_t key_number(struct bytes key, uint32_t n)
+static inline uint32_t key_number(struct bytes key, uint32_t n)
 {
     size_t at = 0;
     while (n > 0 && at < key.size)
@@ -91,8 +91,8 @@ static const struct progress fake_progress = {
     .missing_members = {2},
 };
 
-static void fake_get(struct fake_coordinator *fake, struct actor_context *ctx,
-                     const struct message *message)
+static inline void fake_get(struct fake_coordinator *fake, struct actor_context *ctx,
+                            const struct message *message)
 {
     const struct client_get *request = &message->client_get;
     struct message *reply = message_new_reply(message, MESSAGE_client_get_done, 256);
@@ -120,8 +120,8 @@ static void fake_get(struct fake_coordinator *fake, struct actor_context *ctx,
     outbox_send(ctx, &fake->actor, reply);
 }
 
-static void fake_store(struct fake_coordinator *fake, const struct put_request *request,
-                       struct put_result *result, struct arena *arena)
+static inline void fake_store(struct fake_coordinator *fake, const struct put_request *request,
+                              struct put_result *result, struct arena *arena)
 {
     struct fake_entry **place = fake_place(fake, request->keyspace_id, request->key);
     struct fake_entry *old = *place;
@@ -164,8 +164,8 @@ static void fake_store(struct fake_coordinator *fake, const struct put_request *
     *place = entry;
 }
 
-static void fake_put(struct fake_coordinator *fake, struct actor_context *ctx,
-                     const struct message *message)
+static inline void fake_put(struct fake_coordinator *fake, struct actor_context *ctx,
+                            const struct message *message)
 {
     const struct put_request *request = &message->client_put.request;
     struct message *reply = message_new_reply(message, MESSAGE_client_put_done, 256);
@@ -185,8 +185,8 @@ static void fake_put(struct fake_coordinator *fake, struct actor_context *ctx,
     outbox_send(ctx, &fake->actor, reply);
 }
 
-static void fake_answer(struct fake_coordinator *fake, struct actor_context *ctx,
-                        const struct message *message)
+static inline void fake_answer(struct fake_coordinator *fake, struct actor_context *ctx,
+                               const struct message *message)
 {
     if (message->kind == MESSAGE_client_get)
         fake_get(fake, ctx, message);
@@ -194,7 +194,8 @@ static void fake_answer(struct fake_coordinator *fake, struct actor_context *ctx
         fake_put(fake, ctx, message);
 }
 
-static void fake_handle(struct actor *actor, struct actor_context *ctx, struct message *message)
+static inline void fake_handle(struct actor *actor, struct actor_context *ctx,
+                               struct message *message)
 {
     struct fake_coordinator *fake = (struct fake_coordinator *)actor;
     fake->requests++;
@@ -215,7 +216,7 @@ static void fake_handle(struct actor *actor, struct actor_context *ctx, struct m
     message_free(message);
 }
 
-static void fake_tick(struct actor *actor, struct actor_context *ctx)
+static inline void fake_tick(struct actor *actor, struct actor_context *ctx)
 {
     struct fake_coordinator *fake = (struct fake_coordinator *)actor;
     for (uint32_t i = 0; i < fake->late_count;) {
@@ -229,7 +230,7 @@ static void fake_tick(struct actor *actor, struct actor_context *ctx)
     }
 }
 
-static uint64_t fake_wake_at_ns(const struct actor *actor)
+static inline uint64_t fake_wake_at_ns(const struct actor *actor)
 {
     const struct fake_coordinator *fake = (const struct fake_coordinator *)actor;
     uint64_t at_ns = NEVER_NS;
@@ -248,8 +249,8 @@ static const struct actor_class fake_coordinator_class = {
 };
 
 /* Names decide: "taken" exists already, "full" is over a limit. */
-static void fake_gossip_handle(struct actor *actor, struct actor_context *ctx,
-                               struct message *message)
+static inline void fake_gossip_handle(struct actor *actor, struct actor_context *ctx,
+                                      struct message *message)
 {
     if (message->kind == MESSAGE_keyspace_change) {
         struct message *reply = message_new_reply(message, MESSAGE_keyspace_change_done, 0);
@@ -276,20 +277,20 @@ static const struct actor_class fake_gossip_class = {
 
 /* -- the node ---------------------------------------------------------------------------------- */
 
-static void fake_deliver_edge(void *host, struct message *list)
+static inline void fake_deliver_edge(void *host, struct message *list)
 {
     struct fake_node *node = host;
     rpc_server_deliver(node->server, list);
 }
 
-static void fake_deliver_remote(void *host, struct message *list)
+static inline void fake_deliver_remote(void *host, struct message *list)
 {
     (void)host;
     CHECK(list == NULL);
 }
 
 /* Three nodes, n1 is us, n2 is down. Keyspaces: default (n 3), last (lww), strict (consistent). */
-static struct view *fake_view(struct arena *arena)
+static inline struct view *fake_view(struct arena *arena)
 {
     static const struct topology_seed seeds[] = {
         {.name = "n1", .address = "127.0.0.1:7801", .weight = 1},
@@ -314,7 +315,7 @@ static struct view *fake_view(struct arena *arena)
     return view;
 }
 
-static void fake_node_start(struct fake_node *node, uint32_t requests_max, uint32_t threads)
+static inline void fake_node_start(struct fake_node *node, uint32_t requests_max, uint32_t threads)
 {
     *node = (struct fake_node){0};
     arena_init(&node->arena, NULL, 0);
@@ -353,7 +354,7 @@ static void fake_node_start(struct fake_node *node, uint32_t requests_max, uint3
     rpc_server_set_serving(server, true);
 }
 
-static void fake_node_stop(struct fake_node *node, uint32_t grace_ms)
+static inline void fake_node_stop(struct fake_node *node, uint32_t grace_ms)
 {
     rpc_server_drain(node->server, grace_ms);
     runtime_stop(node->runtime);

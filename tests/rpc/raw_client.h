@@ -36,7 +36,7 @@ struct raw_reply {
     uint8_t *body; /* malloc, freed by raw_reply_clear */
 };
 
-static struct raw_client raw_client_new(int port, int id)
+static inline struct raw_client raw_client_new(int port, int id)
 {
     char target[64];
     snprintf(target, sizeof target, "ipv4:127.0.0.1:%d", port);
@@ -62,7 +62,7 @@ static struct raw_client raw_client_new(int port, int id)
     return client;
 }
 
-static void raw_client_free(struct raw_client *client)
+static inline void raw_client_free(struct raw_client *client)
 {
     grpc_channel_destroy(client->channel);
     grpc_completion_queue_shutdown(client->queue);
@@ -73,7 +73,7 @@ static void raw_client_free(struct raw_client *client)
     grpc_completion_queue_destroy(client->queue);
 }
 
-static gpr_timespec in_ms(uint64_t ms)
+static inline gpr_timespec in_ms(uint64_t ms)
 {
     return ms == 0 ? gpr_inf_future(GPR_CLOCK_MONOTONIC)
                    : gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
@@ -92,8 +92,8 @@ struct raw_call {
 };
 
 /* `request` NULL: no message at all. deadline_ms 0: none. */
-static struct raw_call *raw_start(struct raw_client *client, const char *method,
-                                  const struct bytes *request, uint64_t deadline_ms)
+static inline struct raw_call *raw_start(struct raw_client *client, const char *method,
+                                         const struct bytes *request, uint64_t deadline_ms)
 {
     struct raw_call *call = calloc(1, sizeof *call);
     CHECK(call != NULL);
@@ -128,12 +128,12 @@ static struct raw_call *raw_start(struct raw_client *client, const char *method,
     return call;
 }
 
-static void copy_text(char *to, size_t size, const char *from)
+static inline void copy_text(char *to, size_t size, const char *from)
 {
     snprintf(to, size, "%s", from);
 }
 
-static void read_error_info(struct raw_reply *reply, ProtobufCBinaryData value)
+static inline void read_error_info(struct raw_reply *reply, ProtobufCBinaryData value)
 {
     Coterie__Internal__V1__RpcErrorInfo *info =
         coterie__internal__v1__rpc_error_info__unpack(NULL, value.len, value.data);
@@ -155,7 +155,7 @@ static void read_error_info(struct raw_reply *reply, ProtobufCBinaryData value)
     coterie__internal__v1__rpc_error_info__free_unpacked(info, NULL);
 }
 
-static void read_details(struct raw_reply *reply, grpc_slice slice)
+static inline void read_details(struct raw_reply *reply, grpc_slice slice)
 {
     Coterie__Internal__V1__RpcStatus *status = coterie__internal__v1__rpc_status__unpack(
         NULL, GRPC_SLICE_LENGTH(slice), GRPC_SLICE_START_PTR(slice));
@@ -187,7 +187,7 @@ static void read_details(struct raw_reply *reply, grpc_slice slice)
     coterie__internal__v1__rpc_status__free_unpacked(status, NULL);
 }
 
-static void raw_reply_read(struct raw_reply *reply, struct raw_call *call)
+static inline void raw_reply_read(struct raw_reply *reply, struct raw_call *call)
 {
     *reply = (struct raw_reply){.code = call->code};
     snprintf(reply->message, sizeof reply->message, "%.*s", (int)GRPC_SLICE_LENGTH(call->details),
@@ -210,13 +210,13 @@ static void raw_reply_read(struct raw_reply *reply, struct raw_call *call)
     grpc_byte_buffer_reader_destroy(&reader);
 }
 
-static void raw_reply_clear(struct raw_reply *reply)
+static inline void raw_reply_clear(struct raw_reply *reply)
 {
     free(reply->body);
     reply->body = NULL;
 }
 
-static void raw_call_free(struct raw_call *call)
+static inline void raw_call_free(struct raw_call *call)
 {
     grpc_metadata_array_destroy(&call->headers);
     grpc_metadata_array_destroy(&call->trailers);
@@ -228,14 +228,14 @@ static void raw_call_free(struct raw_call *call)
 }
 
 /* The next call that is done; NULL after `ms`. */
-static struct raw_call *raw_next(struct raw_client *client, uint64_t ms)
+static inline struct raw_call *raw_next(struct raw_client *client, uint64_t ms)
 {
     grpc_event event = grpc_completion_queue_next(client->queue, in_ms(ms), NULL);
     return event.type == GRPC_OP_COMPLETE ? event.tag : NULL;
 }
 
-static struct raw_reply raw_unary(struct raw_client *client, const char *method,
-                                  const struct bytes *request, uint64_t deadline_ms)
+static inline struct raw_reply raw_unary(struct raw_client *client, const char *method,
+                                         const struct bytes *request, uint64_t deadline_ms)
 {
     struct raw_call *started = raw_start(client, method, request, deadline_ms);
     struct raw_call *call = raw_next(client, 30000);
@@ -247,7 +247,7 @@ static struct raw_reply raw_unary(struct raw_client *client, const char *method,
 }
 
 /* Packs into malloc memory that the caller frees. */
-static struct bytes raw_pack(const ProtobufCMessage *message)
+static inline struct bytes raw_pack(const ProtobufCMessage *message)
 {
     size_t size = protobuf_c_message_get_packed_size(message);
     uint8_t *data = malloc(size + 1);
@@ -256,8 +256,8 @@ static struct bytes raw_pack(const ProtobufCMessage *message)
     return bytes_of(data, size);
 }
 
-static struct raw_reply raw_message(struct raw_client *client, const char *method,
-                                    const ProtobufCMessage *message, uint64_t deadline_ms)
+static inline struct raw_reply raw_message(struct raw_client *client, const char *method,
+                                           const ProtobufCMessage *message, uint64_t deadline_ms)
 {
     struct bytes request = raw_pack(message);
     struct raw_reply reply = raw_unary(client, method, &request, deadline_ms);

@@ -18,7 +18,7 @@ struct fixture {
     int port;
 };
 
-static int fixture_start(void **state)
+static inline int fixture_start(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     CHECK(fixture != NULL);
@@ -30,7 +30,7 @@ static int fixture_start(void **state)
     return 0;
 }
 
-static int fixture_stop(void **state)
+static inline int fixture_stop(void **state)
 {
     struct fixture *fixture = *state;
     raw_client_free(&fixture->client);
@@ -56,8 +56,7 @@ struct get_result {
     Coterie__V1__GetResponse *response; /* NULL unless OK */
 };
 
-static __attribute__((unused)) struct get_result do_get(struct fixture *fixture,
-                                                        const struct get_words *words)
+static inline struct get_result do_get(struct fixture *fixture, const struct get_words *words)
 {
     Coterie__V1__GetRequest request = COTERIE__V1__GET_REQUEST__INIT;
     struct bytes key = words->key == NULL ? words->key_bytes : bytes_of_string(words->key);
@@ -74,7 +73,7 @@ static __attribute__((unused)) struct get_result do_get(struct fixture *fixture,
     return result;
 }
 
-static __attribute__((unused)) void get_result_clear(struct get_result *result)
+static inline void get_result_clear(struct get_result *result)
 {
     if (result->response != NULL)
         coterie__v1__get_response__free_unpacked(result->response, NULL);
@@ -102,7 +101,7 @@ struct put_result_words {
     Coterie__V1__PutResponse *response;
 };
 
-static struct put_result_words put_result_of(struct raw_reply reply)
+static inline struct put_result_words put_result_of(struct raw_reply reply)
 {
     struct put_result_words result = {.reply = reply};
     if (reply.has_body)
@@ -110,8 +109,7 @@ static struct put_result_words put_result_of(struct raw_reply reply)
     return result;
 }
 
-static __attribute__((unused)) struct put_result_words do_put(struct fixture *fixture,
-                                                              const struct put_words *words)
+static inline struct put_result_words do_put(struct fixture *fixture, const struct put_words *words)
 {
     Coterie__V1__PutRequest request = COTERIE__V1__PUT_REQUEST__INIT;
     request.key =
@@ -131,8 +129,8 @@ static __attribute__((unused)) struct put_result_words do_put(struct fixture *fi
         raw_message(&fixture->client, KEY_VALUE_PUT, &request.base, words->deadline_ms));
 }
 
-static __attribute__((unused)) struct put_result_words
-do_delete(struct fixture *fixture, const char *key, struct bytes context)
+static inline struct put_result_words do_delete(struct fixture *fixture, const char *key,
+                                                struct bytes context)
 {
     Coterie__V1__DeleteRequest request = COTERIE__V1__DELETE_REQUEST__INIT;
     request.key = binary_of_bytes(bytes_of_string(key));
@@ -141,7 +139,7 @@ do_delete(struct fixture *fixture, const char *key, struct bytes context)
         raw_message(&fixture->client, "/coterie.v1.KeyValue/Delete", &request.base, 0));
 }
 
-static __attribute__((unused)) void put_result_clear(struct put_result_words *result)
+static inline void put_result_clear(struct put_result_words *result)
 {
     if (result->response != NULL)
         coterie__v1__put_response__free_unpacked(result->response, NULL);
