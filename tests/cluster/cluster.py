@@ -85,7 +85,7 @@ class Node:
         self.log = os.path.join(cluster.folder, name + ".log")
         self.data = os.path.join(cluster.folder, name)
         self.endpoint = "127.0.0.1:%d" % self.client_port
-        self.channel = grpc.insecure_channel(self.endpoint, options=CHANNEL_OPTIONS)
+        self.channel = grpc.insecure_channel("ipv4:" + self.endpoint, options=CHANNEL_OPTIONS)
         self.kv = key_value_service_pb2_grpc.KeyValueStub(self.channel)
         self.admin = cluster_service_pb2_grpc.ClusterStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)
@@ -109,6 +109,10 @@ class Node:
     def serving(self):
         if self.process.poll() is not None:
             raise AssertionError("%s ended with %s:\n%s" % (self.name, self.process.returncode, self.log_tail()))
+        try:  # the channel's own back-off starts only once somebody listens
+            socket.create_connection(("127.0.0.1", self.client_port), timeout=1).close()
+        except OSError:
+            return False
         try:
             reply = self.health.Check(health_pb2.HealthCheckRequest(), timeout=1)
             return reply.status == health_pb2.HealthCheckResponse.SERVING
