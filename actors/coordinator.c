@@ -352,6 +352,8 @@ static void coordinator_tick(struct actor *actor, struct actor_context *ctx)
             coordinator_on_deadline(coordinator, ctx, request);
         else if (request->late_at_ns <= ctx->now_ns)
             coordinator_get_on_late(coordinator, ctx, request);
+        else /* it was to be late, but has all its answers and waits for a repair */
+            coordinator_request_wake_at(coordinator, request, request->deadline_ns);
     }
     arena_clear(&coordinator->scratch);
 }
