@@ -25,17 +25,6 @@ static bool replaced(const struct world *world, const struct operation *operatio
     return false;
 }
 
-/* The dot that the client was told of: an operation that was passed on twice has two. */
-static const struct mint *mint_of(const struct world *world, const struct operation *operation)
-{
-    for (const struct mint *mint = world->mints.by_key[operation->keyspace][operation->key];
-         mint != NULL; mint = mint->next) {
-        if (mint->operation == operation->id && clock_covers(&operation->result_clock, mint->dot))
-            return mint;
-    }
-    return NULL;
-}
-
 /* A later write is, or was, part of the final history. */
 static bool beaten(const struct world *world, const struct operation *operation,
                    const struct mint *mint, const struct version_set *final)
@@ -60,7 +49,8 @@ static void check_write(struct world *world, const struct operation *operation,
                    operation->id, name, operation->key);
         return;
     }
-    const struct mint *mint = mint_of(world, operation);
+    const struct mint *mint = mints_find(&world->mints, operation->keyspace, operation->key,
+                                         operation->id, &operation->result_clock);
     if (mint == NULL) {
         world_fail(world, "lost", "op %u on %s/key%u: the context does not name its write",
                    operation->id, name, operation->key);

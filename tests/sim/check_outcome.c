@@ -31,6 +31,26 @@ static void check_progress(struct world *world, const struct operation *operatio
                    operation->id, acked, operation->needed);
 }
 
+/* What a put hands back covers its own write and what its writer replaced, nothing that it has not
+ * seen (RELIABILITY rule 8): else its next write would remove the siblings of others. */
+static void check_context(struct world *world, const struct operation *operation)
+{
+    const struct mint *mint = mints_find(&world->mints, operation->keyspace, operation->key,
+                                         operation->id, &operation->result_clock);
+    if (mint == NULL) {
+        world_fail(world, "outcome", "op %u is applied, but its context names no write of it",
+                   operation->id);
+        return;
+    }
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    struct clock entitled = clock_add(&arena, &mint->covers, mint->dot);
+    if (!clock_equal(&entitled, &operation->result_clock))
+        world_fail(world, "outcome", "the context of op %u is not what its writer has seen",
+                   operation->id);
+    arena_deinit(&arena);
+}
+
 void check_outcome_put(struct world *world, struct operation *operation,
                        const struct put_result *result)
 {
@@ -39,11 +59,7 @@ void check_outcome_put(struct world *world, struct operation *operation,
                    err_text(result->status), result->outcome);
     if (result->status == OK) {
         check_progress(world, operation, &result->progress);
-        if (mints_find(&world->mints, operation->keyspace, operation->key, operation->id) == NULL)
-            world_fail(world, "outcome", "op %u is applied, but no replica has minted it",
-                       operation->id);
-        if (result->context.size == 0)
-            world_fail(world, "outcome", "op %u is applied and has no context", operation->id);
+        check_context(world, operation);
     }
     if (result->outcome != OUTCOME_NOT_APPLIED)
         return;

@@ -121,10 +121,10 @@ void mints_after(struct host *host, struct mint_watch *watch)
 }
 
 const struct mint *mints_find(const struct mints *mints, uint32_t keyspace, uint32_t key,
-                              uint32_t operation)
+                              uint32_t operation, const struct clock *clock)
 {
     for (const struct mint *mint = mints->by_key[keyspace][key]; mint != NULL; mint = mint->next) {
-        if (mint->operation == operation)
+        if (mint->operation == operation && clock_covers(clock, mint->dot))
             return mint;
     }
     return NULL;

@@ -46,8 +46,9 @@ void mints_deinit(struct mints *mints);
 void mints_before(struct host *host, const struct message *message, struct mint_watch *ret_watch);
 /* Fails the world when the write did anything but what DESIGN.md 5 allows. */
 void mints_after(struct host *host, struct mint_watch *watch);
-/* The mint of an operation, NULL when there was none; the newest when a forward was tried twice. */
+/* The mint of an operation whose dot `clock` covers (one that was passed on twice has two); NULL
+ * when there is none. */
 const struct mint *mints_find(const struct mints *mints, uint32_t keyspace, uint32_t key,
-                              uint32_t operation);
+                              uint32_t operation, const struct clock *clock);
 
 #endif
