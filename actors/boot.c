@@ -207,7 +207,9 @@ static enum err boot_epochs(struct store *meta, struct arena *arena,
         return err;
     boot->epoch_lease = options->epoch_lease == 0 ? EPOCH_LEASE : options->epoch_lease;
     boot->clean = clean != 0;
-    boot->epoch_start = boot->first_start ? options->wall_ms << 20 : limit;
+    boot->epoch_start = options->wall_ms << 20;
+    if (boot->epoch_start < limit)
+        boot->epoch_start = limit;
     boot->epoch_floor = boot->clean ? floor : boot->epoch_start;
     boot->epoch_limit = boot->epoch_start + (uint64_t)boot->epoch_lease * options->shards;
     for (uint32_t shard = 0; shard < options->shards && err == OK; shard++) {

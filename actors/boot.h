@@ -8,7 +8,8 @@
  * staged write that the crash took back may already have been sent to other replicas under the next
  * counter.
  *
- * A new data directory starts at its creation time (ms << 20), so a wiped one never repeats itself.
+ * A start begins at its own time (ms << 20) when that is above the leases, so that a wiped
+ * directory, or one restored from an older copy, never repeats itself.
  */
 #ifndef ACTORS_BOOT_H
 #define ACTORS_BOOT_H

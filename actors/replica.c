@@ -146,9 +146,27 @@ static bool replica_ahead_of_memory(const struct replica *replica, const struct 
            clock_last_counter(clock, self, epoch) > clock_last_counter(memory, self, epoch);
 }
 
+/* A fresh epoch that neither clock has an entry of. They can only know one when the directory was
+ * restored from an older copy and its lease with it. */
+static enum err replica_draw_epoch(struct replica *replica, struct actor_context *ctx,
+                                   const struct clock *a, const struct clock *b,
+                                   uint64_t *ret_epoch)
+{
+    uint32_t self = replica->options.self;
+    uint64_t epoch = 0;
+    do {
+        enum err err = epoch_lease_draw(&replica->lease, ctx->store, &epoch);
+        if (err != OK)
+            return err;
+        counter_add(&replica->figures.epochs_drawn, 1);
+    } while (clock_find(a, self, epoch) != NULL || clock_find(b, self, epoch) != NULL);
+    *ret_epoch = epoch;
+    return OK;
+}
+
 /* The key epoch for a write here: the one in use, or a fresh one when this replica holds nothing of
- * its own, when the last start followed a crash (the floor), or when the writer has seen more of
- * our writes than we remember. */
+ * its own, when the last start followed a crash (the floor), when the writer has seen more of our
+ * writes than we remember, or when the epoch is not one that this directory has ever drawn. */
 static enum err replica_choose_epoch(struct replica *replica, struct actor_context *ctx,
                                      const struct version_set *set, const struct clock *context,
                                      uint64_t *ret_epoch)
@@ -157,14 +175,12 @@ static enum err replica_choose_epoch(struct replica *replica, struct actor_conte
     bool amnesia = context != NULL && replica_ahead_of_memory(replica, context, &set->clock);
     if (amnesia)
         counter_add(&replica->figures.amnesia, 1);
-    if (epoch != 0 && epoch >= replica->epoch_floor && !amnesia) {
+    if (epoch != 0 && epoch >= replica->epoch_floor && epoch < replica->lease.next && !amnesia) {
         *ret_epoch = epoch;
         return OK;
     }
-    enum err err = epoch_lease_draw(&replica->lease, ctx->store, ret_epoch);
-    if (err == OK)
-        counter_add(&replica->figures.epochs_drawn, 1);
-    return err;
+    return replica_draw_epoch(replica, ctx, &set->clock, context == NULL ? &set->clock : context,
+                              ret_epoch);
 }
 
 /* Greater than the wall clock, than all that this shard has stamped, and than what it replaces: a
@@ -327,7 +343,7 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
     if (amnesia) {
         /* riak_kv PR 1643: our own writes come back to us; never count on from there. */
         uint64_t epoch = 0;
-        err = epoch_lease_draw(&replica->lease, ctx->store, &epoch);
+        err = replica_draw_epoch(replica, ctx, &merged.clock, &merged.clock, &epoch);
         if (err != OK)
             return err;
         counter_add(&replica->figures.amnesia, 1);

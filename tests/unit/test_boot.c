@@ -1,0 +1,362 @@
+// link: coterie_actors coterie_store
+/* Rules of actors/boot.h: a node's identity, generations, key epochs and their leases. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/actor_fixture.h"
+
+#define SHARDS 2u
+#define LEASE  1000u
+
+static char why[256];
+
+static struct boot_options options_of(const struct fixture *f)
+{
+    return (struct boot_options){.topology = &f->topology,
+                                 .self = SELF,
+                                 .shards = SHARDS,
+                                 .epoch_lease = LEASE,
+                                 .wall_ms = f->ctx.wall_ms,
+                                 .random_id = {7, 7, 7}};
+}
+
+static enum err boot_with(struct fixture *f, const struct boot_options *options, struct boot *boot)
+{
+    why[0] = 0;
+    return boot_node(engine_store(f->engine, HANDLE_BOOT), &f->arena, options, boot, why,
+                     sizeof why);
+}
+
+static struct boot boot(struct fixture *f)
+{
+    struct boot_options options = options_of(f);
+    struct boot result;
+    assert_int_equal(boot_with(f, &options, &result), OK);
+    return result;
+}
+
+static void mark_clean(struct fixture *f)
+{
+    assert_int_equal(boot_mark_clean(engine_store(f->engine, HANDLE_BOOT)), OK);
+}
+
+/* boot.h: a new directory is generation 1, its epochs start at its creation time (ms << 20), so
+ * that a wiped one never repeats itself (DESIGN.md 5). */
+static void first_start(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    struct boot first = boot(&f);
+    assert_true(first.first_start);
+    assert_int_equal(first.generation, 1);
+    assert_int_equal(first.node_id[0], 7);
+    assert_int_equal(first.epoch_start, (uint64_t)WALL_MS << 20);
+    assert_int_equal(first.epoch_floor, first.epoch_start);
+    assert_int_equal(first.epoch_limit, first.epoch_start + (uint64_t)LEASE * SHARDS);
+    assert_non_null(keyspace_map_find(&first.keyspaces, "default"));
+    assert_memory_equal(first.topology.cluster_id, f.topology.cluster_id, 16);
+    fixture_deinit(&f);
+}
+
+/* boot.h: everything that boot_node wrote is durable when it returns: a crash right behind it, that
+ * loses all that is unsynced, is a later start of the same node. RELIABILITY rules 29, 30. */
+static void boot_is_durable(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    struct boot first = boot(&f);
+    fixture_crash(&f, false);
+    f.ctx.wall_ms = 5; /* clocks may go back */
+    struct boot_options options = options_of(&f);
+    options.random_id[0] = 9; /* not taken: the id is burned in at the first start */
+    struct boot second;
+    assert_int_equal(boot_with(&f, &options, &second), OK);
+    assert_false(second.first_start);
+    assert_int_equal(second.generation, first.generation + 1);
+    assert_int_equal(second.node_id[0], 7);
+    assert_int_equal(second.epoch_start, first.epoch_limit);
+    fixture_deinit(&f);
+}
+
+/* boot.h, the floor: after a stop that was not clean every older epoch is below it; after a clean
+ * one it stays where it was, and a crash behind that counts again. */
+static void floor_follows_unclean_stops(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    struct boot first = boot(&f);
+    mark_clean(&f);
+    fixture_crash(&f, false);
+    struct boot clean = boot(&f);
+    assert_true(clean.clean);
+    assert_int_equal(clean.epoch_floor, first.epoch_floor);
+    assert_int_equal(clean.epoch_start, first.epoch_limit);
+    fixture_crash(&f, false);
+    struct boot unclean = boot(&f);
+    assert_false(unclean.clean);
+    assert_int_equal(unclean.epoch_floor, unclean.epoch_start);
+    assert_int_equal(unclean.epoch_start, clean.epoch_limit);
+    mark_clean(&f);
+    fixture_crash(&f, true);
+    struct boot again = boot(&f);
+    assert_true(again.clean);
+    assert_int_equal(again.epoch_floor, unclean.epoch_floor);
+    fixture_deinit(&f);
+}
+
+/* boot.h: a directory restored from an older copy begins above all that it has used since the copy
+ * was made: at the time of its start. A clock that went back changes nothing: above the leases
+ * then. */
+static void restored_directory_repeats_nothing(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    struct boot copied = boot(&f);
+    fixture_crash(&f, false);
+    f.ctx.wall_ms += 1000;
+    struct boot restored = boot(&f);
+    assert_int_equal(restored.epoch_start, (uint64_t)(WALL_MS + 1000) << 20);
+    assert_true(restored.epoch_start > copied.epoch_limit);
+    fixture_crash(&f, false);
+    f.ctx.wall_ms -= 2000;
+    struct boot back = boot(&f);
+    assert_int_equal(back.epoch_start, restored.epoch_limit);
+    fixture_deinit(&f);
+}
+
+/* boot.h: no two starts share an epoch, also when the number of shards changes between them. */
+static void starts_never_share_epochs(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    uint64_t used_below = 0;
+    for (uint32_t shards = 1; shards <= 4; shards++) {
+        struct boot_options options = options_of(&f);
+        struct boot result;
+        options.shards = shards;
+        assert_int_equal(boot_with(&f, &options, &result), OK);
+        assert_true(result.epoch_start >= used_below);
+        for (uint32_t shard = 0; shard < shards; shard++) {
+            struct epoch_lease lease;
+            uint64_t epoch = 0;
+            epoch_lease_init(&lease, &result, shard, shards);
+            assert_int_equal(epoch_lease_draw(&lease, f.ctx.store, &epoch), OK);
+            assert_true(epoch >= used_below && epoch < result.epoch_limit);
+            assert_int_equal((epoch - result.epoch_start) % shards, shard);
+        }
+        used_below = result.epoch_limit;
+        fixture_crash(&f, shards % 2 == 0);
+    }
+    fixture_deinit(&f);
+}
+
+/* boot.h: a directory of another cluster, member or Q is refused with PRECONDITION and a sentence
+ * that says what to do. */
+static void refuses_what_is_not_its_own(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    struct boot first = boot(&f);
+    mark_clean(&f);
+    struct boot result = {.generation = 77};
+
+    struct boot_options other_member = options_of(&f);
+    other_member.self = 2;
+    assert_int_equal(boot_with(&f, &other_member, &result), ERR_PRECONDITION);
+    assert_non_null(strstr(why, "--name"));
+
+    struct topology bigger = fixture_topology(&f.arena, 4, 1, 16, 7701);
+    struct boot_options other_cluster = options_of(&f);
+    other_cluster.topology = &bigger;
+    assert_int_equal(boot_with(&f, &other_cluster, &result), ERR_PRECONDITION);
+    assert_non_null(strstr(why, "--initial-cluster"));
+
+    struct topology elsewhere = fixture_topology(&f.arena, 3, 3, 16, 7701);
+    struct boot_options other_places = options_of(&f);
+    other_places.topology = &elsewhere;
+    assert_int_equal(boot_with(&f, &other_places, &result), ERR_PRECONDITION);
+
+    struct topology finer = fixture_topology(&f.arena, 3, 1, 32, 7701);
+    struct boot_options other_partitions = options_of(&f);
+    other_partitions.topology = &finer;
+    assert_int_equal(boot_with(&f, &other_partitions, &result), ERR_PRECONDITION);
+    assert_non_null(strstr(why, "--partitions"));
+
+    assert_int_equal(result.generation, 77); /* no ret_ was touched on an error */
+    /* The refused starts have changed nothing: not the generation, not the clean mark. */
+    struct boot next = boot(&f);
+    assert_int_equal(next.generation, first.generation + 1);
+    assert_true(next.clean);
+    fixture_deinit(&f);
+}
+
+/* boot.h: addresses are attributes: they may change between starts, and the cluster id stays the
+ * one that the directory was created with. */
+static void accepts_other_addresses(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    struct boot first = boot(&f);
+    struct topology moved = fixture_topology(&f.arena, 3, 1, 16, 8801);
+    struct boot_options options = options_of(&f);
+    options.topology = &moved;
+    struct boot second;
+    assert_int_equal(boot_with(&f, &options, &second), OK);
+    assert_memory_equal(second.topology.cluster_id, first.topology.cluster_id, 16);
+    assert_string_equal(second.topology.members[0].address, "127.0.0.1:8801");
+    fixture_deinit(&f);
+}
+
+/* RELIABILITY rule 5: an unreadable or damaged row is an error, never a first start. */
+static void damaged_rows_are_errors(void **state)
+{
+    (void)state;
+    static const char *const rows[] = {"identity",    "topology",  "clean",
+                                       "epoch-floor", "keyspaces", "epoch-lease/0"};
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+        struct fixture f;
+        fixture_init(&f, 3, 1);
+        boot(&f);
+        struct store *store = engine_store(f.engine, HANDLE_BOOT);
+        assert_int_equal(store_put(store, STORE_META, bytes_of_string(rows[i]),
+                                   bytes_of_string("\1junk"), STORE_SYNC_NOW),
+                         OK);
+        struct boot_options options = options_of(&f);
+        struct boot result;
+        assert_int_equal(boot_with(&f, &options, &result), ERR_CORRUPT);
+        assert_true(strlen(why) > 0);
+        fixture_deinit(&f);
+    }
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    boot(&f);
+    engine_memory_set_faults(f.engine, &f.prng, 1.0, 0, false);
+    struct boot_options options = options_of(&f);
+    struct boot result;
+    assert_int_equal(boot_with(&f, &options, &result), ERR_IO);
+    engine_memory_set_faults(f.engine, NULL, 0, 0, false);
+    fixture_deinit(&f);
+}
+
+/* -- the lease
+ * --------------------------------------------------------------------------------------- */
+
+/* RELIABILITY rule 3: asks for the next lease at 80 %, goes on to draw from what is durable, blocks
+ * at 100 % with OVERLOADED, and goes on when the next lease is durable. */
+static void lease_renews_and_blocks(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    struct boot start = boot(&f);
+    struct epoch_lease lease;
+    epoch_lease_init(&lease, &start, 0, SHARDS);
+    uint64_t epoch = 0;
+    uint64_t last = 0;
+    for (uint32_t i = 0; i < LEASE; i++) {
+        assert_int_equal(epoch_lease_draw(&lease, f.ctx.store, &epoch), OK);
+        assert_true(epoch > last && epoch < start.epoch_limit);
+        last = epoch;
+        bool asked = store_staged(f.ctx.store) > 0;
+        assert_int_equal(asked, i >= LEASE * 4 / 5);
+    }
+    assert_int_equal(store_staged(f.ctx.store), 1); /* asked once */
+    assert_int_equal(epoch_lease_draw(&lease, f.ctx.store, &epoch), ERR_OVERLOADED);
+    assert_int_equal(epoch, last);
+    epoch_lease_committed(&lease, 0); /* not ours yet */
+    assert_int_equal(epoch_lease_draw(&lease, f.ctx.store, &epoch), ERR_OVERLOADED);
+    fixture_sync(&f);
+    epoch_lease_committed(&lease, f.committed[HANDLE_ACTOR]);
+    assert_int_equal(epoch_lease_draw(&lease, f.ctx.store, &epoch), OK);
+    assert_int_equal(epoch, start.epoch_limit);
+    fixture_deinit(&f);
+}
+
+/* A store that refuses the renewal: nothing is lost, it is asked again with the next draw. */
+static void lease_renewal_refused(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    struct boot start = boot(&f);
+    struct epoch_lease lease;
+    epoch_lease_init(&lease, &start, 0, SHARDS);
+    uint64_t epoch = 0;
+    engine_memory_set_faults(f.engine, &f.prng, 0, 1.0, false);
+    for (uint32_t i = 0; i < LEASE; i++)
+        assert_int_equal(epoch_lease_draw(&lease, f.ctx.store, &epoch), OK);
+    assert_int_equal(epoch_lease_draw(&lease, f.ctx.store, &epoch), ERR_OVERLOADED);
+    engine_memory_set_faults(f.engine, NULL, 0, 0, false);
+    assert_int_equal(epoch_lease_draw(&lease, f.ctx.store, &epoch), ERR_OVERLOADED);
+    fixture_sync(&f);
+    epoch_lease_committed(&lease, f.committed[HANDLE_ACTOR]);
+    assert_int_equal(epoch_lease_draw(&lease, f.ctx.store, &epoch), OK);
+    fixture_deinit(&f);
+}
+
+/* RELIABILITY rule 3: crash at each point of the lease path (before the renewal, with it staged and
+ * lost, staged and kept, durable, used), many starts in a row: no epoch is drawn twice, and none at
+ * or above the durable limit. */
+static void lease_survives_crashes(void **state)
+{
+    (void)state;
+    static const uint32_t draws[] = {1, LEASE * 4 / 5, LEASE * 4 / 5 + 1, LEASE, LEASE + LEASE / 2};
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    uint64_t last = 0;
+    for (uint32_t round = 0; round < 4 * ARRAY_COUNT(draws); round++) {
+        struct boot start = boot(&f);
+        struct epoch_lease lease;
+        epoch_lease_init(&lease, &start, round % SHARDS, SHARDS);
+        uint64_t durable = start.epoch_limit;
+        bool syncs = round % 4 < 2;
+        for (uint32_t i = 0; i < draws[round % ARRAY_COUNT(draws)]; i++) {
+            uint64_t epoch = 0;
+            enum err err = epoch_lease_draw(&lease, f.ctx.store, &epoch);
+            if (err == ERR_OVERLOADED) {
+                assert_false(syncs);
+                break;
+            }
+            assert_int_equal(err, OK);
+            assert_true(epoch > last);
+            assert_true(epoch < durable);
+            last = epoch;
+            if (syncs && engine_memory_wants_sync(f.engine)) {
+                fixture_sync(&f);
+                epoch_lease_committed(&lease, f.committed[HANDLE_ACTOR]);
+                durable = lease.limit;
+            }
+        }
+        fixture_crash(&f, round % 2 == 0);
+    }
+    fixture_deinit(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_start),
+        cmocka_unit_test(boot_is_durable),
+        cmocka_unit_test(floor_follows_unclean_stops),
+        cmocka_unit_test(restored_directory_repeats_nothing),
+        cmocka_unit_test(starts_never_share_epochs),
+        cmocka_unit_test(refuses_what_is_not_its_own),
+        cmocka_unit_test(accepts_other_addresses),
+        cmocka_unit_test(damaged_rows_are_errors),
+        cmocka_unit_test(lease_renews_and_blocks),
+        cmocka_unit_test(lease_renewal_refused),
+        cmocka_unit_test(lease_survives_crashes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
