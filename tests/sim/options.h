@@ -54,7 +54,7 @@ enum fault_class fault_class_parse(const char *name);
 enum phase { PHASE_SETUP, PHASE_SAFETY, PHASE_SETTLE, PHASE_QUIET, PHASE_END };
 
 struct sim_keyspace {
-    char name[8];
+    char name[16];
     enum keyspace_conflict conflict;
     uint8_t n;
     enum consistency read_level;
