@@ -97,9 +97,10 @@ static inline struct raw_call *raw_start(struct raw_client *client, const char *
 {
     struct raw_call *call = calloc(1, sizeof *call);
     CHECK(call != NULL);
+    grpc_slice path = grpc_slice_from_copied_string(method);
     call->call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
-                                          client->queue, grpc_slice_from_copied_string(method),
-                                          NULL, in_ms(deadline_ms), NULL);
+                                          client->queue, path, NULL, in_ms(deadline_ms), NULL);
+    grpc_slice_unref(path);
     grpc_metadata_array_init(&call->headers);
     grpc_metadata_array_init(&call->trailers);
     call->details = grpc_empty_slice();

@@ -107,7 +107,7 @@ static void test_null_takes_anything(void **state)
     raw_reply_clear(&reply);
 }
 
-/* -- errors from coordinators ----------------------------------------------------------------- */
+/* -- errors from coordinators ------------------------------------------------------------------ */
 
 /* UNAVAILABLE is said only where a blind retry is right; applied, not applied and unknown are never
  * mixed up (DESIGN.md 7, 9). */
@@ -182,7 +182,7 @@ static void test_errors_of_writes(void **state)
     }
 }
 
-/* -- time ------------------------------------------------------------------------------------- */
+/* -- time -------------------------------------------------------------------------------------- */
 
 static void wait_for_idle(struct fixture *fixture)
 {
@@ -327,7 +327,7 @@ static void test_admission(void **state)
     wait_for_idle(fixture);
 }
 
-/* -- figures, end ----------------------------------------------------------------------------- */
+/* -- figures, end ------------------------------------------------------------------------------ */
 
 static void test_figures(void **state)
 {

@@ -221,9 +221,10 @@ static void stream_wait(struct stream *stream, void *tag)
 static void stream_open(struct stream *stream, struct raw_client *client, const char *method)
 {
     *stream = (struct stream){.client = client, .details = grpc_empty_slice()};
-    stream->call =
-        grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS, client->queue,
-                                 grpc_slice_from_copied_string(method), NULL, in_ms(20000), NULL);
+    grpc_slice path = grpc_slice_from_copied_string(method);
+    stream->call = grpc_channel_create_call(client->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
+                                            client->queue, path, NULL, in_ms(20000), NULL);
+    grpc_slice_unref(path);
     grpc_metadata_array_init(&stream->headers);
     grpc_metadata_array_init(&stream->trailers);
     grpc_op ops[2];
