@@ -106,11 +106,14 @@ const char *output_level(int consistency)
 const char *output_key(struct arena *arena, struct bytes key)
 {
     bool cut = key.size > 64;
-    char *text = arena_string(arena, bytes_of(key.data, cut ? 64 : key.size));
-    for (size_t i = 0; i < (cut ? 64 : key.size); i++) {
-        if ((uint8_t)text[i] < ' ' || text[i] == 127)
+    size_t size = cut ? 64 : key.size;
+    char *text = arena_string(arena, bytes_of(key.data, size));
+    json_t *utf8 = cut ? NULL : json_stringn(text, size);
+    for (size_t i = 0; i < size; i++) {
+        if ((uint8_t)text[i] < ' ' || text[i] == 127 || ((uint8_t)text[i] > 127 && utf8 == NULL))
             text[i] = '?';
     }
+    json_decref(utf8);
     return cut ? arena_printf(arena, "%s...", text) : text;
 }
 

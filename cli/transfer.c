@@ -81,6 +81,12 @@ void transfer_item_answer(struct transfer *transfer, struct transfer_batch *batc
     }
     if (is_temporary(code) && batch->attempts + 1 < TRANSFER_ATTEMPTS_MAX)
         return;
+    if (is_temporary(code)) {
+        batch->gave_up = (struct rpc_client_status){.code = (grpc_status_code)code};
+        snprintf(batch->gave_up.message, sizeof batch->gave_up.message, "%s", message);
+        snprintf(batch->gave_up.reason, sizeof batch->gave_up.reason, "%s", reason);
+        snprintf(batch->gave_up.outcome, sizeof batch->gave_up.outcome, "%s", outcome);
+    }
     bool tells_outcome = transfer->class->is_write && outcome[0] != '\0';
     item_failed(transfer, batch, item,
                 arena_printf(&batch->arena, "%s (%s%s%s%s%s)", message, cli_code_name(code),
@@ -127,6 +133,7 @@ static bool batch_fill(struct transfer *transfer)
     batch->count = 0;
     batch->bytes = 0;
     batch->attempts = 0;
+    batch->gave_up = (struct rpc_client_status){.code = GRPC_STATUS_OK};
     batch->due_ms = 0;
     batch->limit = transfer->batch_items;
     while (batch->count < transfer->batch_items && batch->bytes < TRANSFER_BATCH_BYTES) {
@@ -197,6 +204,13 @@ static bool is_about_items(const struct rpc_client_status *status)
     return false;
 }
 
+static void transfer_stop(struct transfer *transfer, const struct rpc_client_status *status)
+{
+    if (!transfer->stopped)
+        transfer->stop_status = *status;
+    transfer->stopped = true;
+}
+
 /* The request as a whole was refused: for its size or one item, for now, or for good. */
 static void batch_on_failure(struct transfer *transfer, struct transfer_batch *batch,
                              const struct rpc_client_status *status)
@@ -220,9 +234,19 @@ static void batch_on_failure(struct transfer *transfer, struct transfer_batch *b
         batch_pause(transfer, batch, status->retry_after_ms);
         return;
     }
-    if (!transfer->stopped)
-        transfer->stop_status = *status;
-    transfer->stopped = true;
+    transfer_stop(transfer, status);
+}
+
+/* Nothing of the batch was taken, over all attempts: the next ones would fare no better. */
+static bool batch_is_hopeless(const struct transfer_batch *batch)
+{
+    if (batch->gave_up.code == GRPC_STATUS_OK)
+        return false;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (batch->items[i].state == ITEM_DONE)
+            return false;
+    }
+    return true;
 }
 
 static void batch_on_answer(struct transfer *transfer, struct transfer_batch *batch,
@@ -241,6 +265,9 @@ static void batch_on_answer(struct transfer *transfer, struct transfer_batch *ba
     if (left > 0) {
         transfer->items_retried += left;
         batch_pause(transfer, batch, 0);
+    } else if (batch_is_hopeless(batch)) {
+        memcpy(batch->gave_up.endpoint, answer->status.endpoint, sizeof answer->status.endpoint);
+        transfer_stop(transfer, &batch->gave_up);
     }
 }
 
@@ -337,7 +364,7 @@ enum cli_exit transfer_finish(struct transfer *transfer)
     if (transfer->stopped) {
         enum cli_exit exit =
             cli_report(transfer->cli, &transfer->stop_status, transfer->class->is_write);
-        cli_note("stopped: all lines before line %llu are settled; go on from there",
+        cli_note("stopped: the lines before line %llu are done or named above; go on from there",
                  (unsigned long long)stop_line(transfer));
         return exit;
     }

@@ -41,8 +41,9 @@ struct transfer_batch {
     size_t bytes;
     uint32_t sent[TRANSFER_ITEMS_MAX]; /* the items of the request under way, by index */
     uint32_t sent_count;
-    uint32_t limit;    /* items in one request; halved when that was too much */
-    uint32_t attempts; /* without progress */
+    uint32_t limit;                   /* items in one request; halved when that was too much */
+    uint32_t attempts;                /* without progress */
+    struct rpc_client_status gave_up; /* of the last item given up as unavailable; code OK: none */
     uint64_t due_ms;
     uint64_t input_bytes; /* of the input, up to the end of this batch */
 };
