@@ -76,7 +76,14 @@ static uint32_t get_order(const struct coordinator *coordinator, const struct vi
     return count;
 }
 
-/* Asks just as many more as could meet the quorum if all that were asked answer; or all. */
+/* Whether answers of this data centre can count: LOCAL_* levels never wait for another one. */
+static bool get_counts_there(const struct quorum *quorum, uint8_t data_center)
+{
+    return quorum->needed_total > 0 || quorum->needed[data_center] > 0;
+}
+
+/* Asks just as many more as could meet the quorum if all that were asked answer; or all that can
+ * count. */
 static void get_ask_more(struct coordinator *coordinator, struct actor_context *ctx,
                          struct request *request, bool all)
 {
@@ -98,7 +105,8 @@ static void get_ask_more(struct coordinator *coordinator, struct actor_context *
         quorum_ack(&hoped, member);
         quorum_progress(&hoped, &after, &needed);
         /* An answer that brings the quorum no further (another data centre's) is not asked for. */
-        if (all || after > before)
+        uint8_t data_center = request->replicas.replicas[order[i]].data_center;
+        if (all ? get_counts_there(&request->quorum, data_center) : after > before)
             get_ask(coordinator, ctx, request, order[i]);
     }
 }

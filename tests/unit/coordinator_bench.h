@@ -1,0 +1,202 @@
+/* coordinator_bench.h -- one coordinator; the test is the clients, the replicas and the other
+ * nodes. */
+#ifndef TESTS_UNIT_COORDINATOR_BENCH_H
+#define TESTS_UNIT_COORDINATOR_BENCH_H
+
+#include "actors/coordinator.h"
+#include "tests/unit/actor_fixture.h"
+
+#define REQUESTS_MAX 4u
+#define GENERATION   5u
+#define READ_LATE_NS (100 * MS)
+#define DEADLINE_NS  (5000 * MS)
+/* What the coordinator keeps back for the way to the client. */
+#define DEADLINE_KEPT_NS (DEADLINE_NS - 100 * MS)
+#define CLIENT           77u
+
+struct bench {
+    struct fixture f;
+    struct coordinator *coordinator;
+    const struct coordinator_figures *figures;
+};
+
+static inline void bench_init(struct bench *b, uint32_t members, uint32_t centers)
+{
+    memset(b, 0, sizeof *b);
+    fixture_init(&b->f, members, centers);
+    struct coordinator_options options = coordinator_options_default(SELF, 0, GENERATION);
+    assert_int_equal(options.read_late_ns, READ_LATE_NS);
+    assert_int_equal(options.deadline_default_ns, DEADLINE_NS);
+    options.requests_max = REQUESTS_MAX;
+    b->coordinator = coordinator_new(&options);
+    b->figures = coordinator_figures(b->coordinator);
+    b->f.actor = coordinator_actor(b->coordinator);
+    b->f.ctx.store = NULL; /* a coordinator has none */
+}
+
+static inline void bench_deinit(struct bench *b)
+{
+    coordinator_free(b->coordinator);
+    fixture_deinit(&b->f);
+}
+
+/* The replicas of a key as this node sees them, the local data centre first. */
+static inline struct replica_set bench_replicas(struct bench *b, const char *key)
+{
+    struct replica_set set;
+    const struct keyspace *keyspace =
+        keyspace_map_find_id(&b->f.view->keyspaces, b->f.keyspace_ids[KEYSPACE_TEST_SIBLINGS]);
+    view_replica_set(b->f.view, keyspace, test_partition(&b->f, KEYSPACE_TEST_SIBLINGS, key), &set);
+    return set;
+}
+
+static inline bool bench_is_replica(struct bench *b, const char *key, uint32_t member)
+{
+    struct replica_set set = bench_replicas(b, key);
+    for (uint32_t i = 0; i < set.count; i++) {
+        if (set.replicas[i].member == member)
+            return true;
+    }
+    return false;
+}
+
+/* A key of which this node holds a replica, or none. */
+static inline const char *bench_key(struct bench *b, bool here)
+{
+    static char key[16];
+    for (uint32_t i = 0; i < 1000; i++) {
+        snprintf(key, sizeof key, "key%u", i);
+        if (bench_is_replica(b, key, SELF) == here)
+            return key;
+    }
+    fail_msg("no such key");
+    return NULL;
+}
+
+static inline void bench_get(struct bench *b, enum test_keyspace keyspace, const char *key,
+                             enum consistency level, uint32_t count)
+{
+    struct message *message = message_new(MESSAGE_client_get, 0);
+    message->from = actor_id_of(SELF, ACTOR_EDGE);
+    message->id = 1234;
+    message->deadline_ns = b->f.ctx.now_ns + DEADLINE_NS;
+    message->client_get = (struct client_get){.client = CLIENT,
+                                              .keyspace_id = b->f.keyspace_ids[keyspace],
+                                              .key = bytes_of_string(key),
+                                              .level = level,
+                                              .count = count};
+    fixture_handle(&b->f, message);
+}
+
+static inline struct put_request bench_put_request(struct bench *b, enum test_keyspace keyspace,
+                                                   const char *key, enum consistency level)
+{
+    return (struct put_request){.keyspace_id = b->f.keyspace_ids[keyspace],
+                                .key = bytes_of_string(key),
+                                .value = bytes_of_string("value"),
+                                .level = level};
+}
+
+static inline void bench_put(struct bench *b, enum test_keyspace keyspace, const char *key,
+                             enum consistency level)
+{
+    struct message *message = message_new(MESSAGE_client_put, 0);
+    message->from = actor_id_of(SELF, ACTOR_EDGE);
+    message->id = 4321;
+    message->deadline_ns = b->f.ctx.now_ns + DEADLINE_NS;
+    message->client_put.client = CLIENT;
+    message->client_put.request = bench_put_request(b, keyspace, key, level);
+    fixture_handle(&b->f, message);
+}
+
+/* -- the other side -----------------------------------------------------------------------------
+ */
+
+/* Members that were sent a message of this kind, in order; all that left is taken. */
+struct asked {
+    uint32_t count;
+    uint32_t members[REPLICAS_TOTAL_MAX];
+    uint64_t id;
+    struct bytes record; /* of the last replica_write */
+};
+
+static inline struct asked bench_asked(struct bench *b, enum message_kind kind)
+{
+    struct asked asked = {0};
+    struct message *message;
+    while ((message = outbox_take(&b->f.outbox)) != NULL) {
+        assert_int_equal(message->kind, kind);
+        assert_int_equal(message->from.kind, ACTOR_COORDINATOR);
+        assert_true(message->epoch != 0);
+        asked.members[asked.count++] = message->to.node;
+        asked.id = message->id;
+        if (kind == MESSAGE_replica_write)
+            asked.record = arena_copy(&b->f.arena, message->replica_write.record);
+        message_free(message);
+    }
+    return asked;
+}
+
+static inline void bench_read_reply(struct bench *b, uint64_t id, uint32_t member, enum err status,
+                                    struct bytes record)
+{
+    struct message *message = message_new(MESSAGE_replica_read_reply, 0);
+    message->from = actor_id_of(member, ACTOR_REPLICA);
+    message->id = id;
+    message->replica_read_reply.status = status;
+    message->replica_read_reply.record = arena_copy(&message->arena, record);
+    fixture_handle(&b->f, message);
+}
+
+static inline void bench_write_reply(struct bench *b, uint64_t id, uint32_t member, enum err status)
+{
+    struct message *message = message_new(MESSAGE_replica_write_reply, 0);
+    message->from = actor_id_of(member, ACTOR_REPLICA);
+    message->id = id;
+    message->replica_write_reply.status = status;
+    fixture_handle(&b->f, message);
+}
+
+static inline struct client_get_done bench_got(struct bench *b, enum err status)
+{
+    struct message *message = fixture_take(&b->f, MESSAGE_client_get_done);
+    struct client_get_done done = message->client_get_done;
+    assert_int_equal(done.status, status);
+    assert_int_equal(done.client, CLIENT);
+    assert_int_equal(message->to.kind, ACTOR_EDGE);
+    assert_int_equal(message->id, 1234);
+    if (status == OK)
+        assert_true(done.why == NULL);
+    else
+        assert_non_null(done.why);
+    /* What the set points into lives on in the fixture. */
+    struct writer writer;
+    writer_init(&writer, &b->f.arena, 64);
+    version_set_encode(&writer, &done.set);
+    struct reader reader = reader_of(writer_result(&writer));
+    assert_int_equal(version_set_decode(&reader, &b->f.arena, &done.set), OK);
+    done.why = done.why == NULL ? NULL : arena_string(&b->f.arena, bytes_of_string(done.why));
+    message_free(message);
+    fixture_silent(&b->f);
+    return done;
+}
+
+static inline bool asked_member(const struct asked *asked, uint32_t member)
+{
+    for (uint32_t i = 0; i < asked->count; i++) {
+        if (asked->members[i] == member)
+            return true;
+    }
+    return false;
+}
+
+static inline bool progress_acked(const struct progress *progress, uint32_t member)
+{
+    for (uint32_t i = 0; i < progress->acked_count; i++) {
+        if (progress->acked_members[i] == member)
+            return true;
+    }
+    return false;
+}
+
+#endif
