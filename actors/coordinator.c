@@ -415,6 +415,8 @@ void coordinator_free(struct coordinator *coordinator)
         if (coordinator->requests[i].state != REQUEST_FREE)
             coordinator_request_end(coordinator, &coordinator->requests[i]);
     }
+    for (uint32_t i = 0; i < COORDINATOR_ORIGINS; i++)
+        free(coordinator->origins[i]);
     heap_deinit(&coordinator->wakes);
     arena_deinit(&coordinator->scratch);
     free(coordinator->requests);

@@ -1,7 +1,7 @@
 /* The write side: mint here or pass on to a replica, count durable copies. DESIGN.md 7. */
 #include "actors/coordinator_request.h"
 
-#include "model/hash.h"
+#include <stdlib.h>
 
 static const struct put_request *put_request_of(const struct message *origin)
 {
@@ -145,18 +145,31 @@ void coordinator_on_client_put(struct coordinator *coordinator, struct actor_con
     put_begin(coordinator, ctx, message);
 }
 
+/* Whether this forward_put has not come before. Ids of one sender ascend (coordinator.c). */
+static bool forward_is_new(struct coordinator *coordinator, const struct message *message)
+{
+    struct actor_id from = message->from;
+    struct forward_origin **slot =
+        &coordinator->origins[(from.node * 4 + from.index) % COORDINATOR_ORIGINS];
+    if (*slot == NULL) {
+        *slot = calloc(1, sizeof **slot);
+        CHECK(*slot != NULL);
+        (*slot)->id = from;
+    } else if (!actor_id_equal((*slot)->id, from)) {
+        memset(*slot, 0, sizeof **slot);
+        (*slot)->id = from;
+    }
+    return replay_window_accept(&(*slot)->window, message->id >> 16);
+}
+
 void coordinator_on_forward_put(struct coordinator *coordinator, struct actor_context *ctx,
                                 struct message *message)
 {
-    size_t slot = (size_t)((message->id ^ message->from.node) % COORDINATOR_FORWARDS_SEEN);
-    if (coordinator->forwards_seen[slot].id == message->id &&
-        actor_id_equal(coordinator->forwards_seen[slot].from, message->from)) {
+    if (!forward_is_new(coordinator, message)) {
         counter_add(&coordinator->figures.duplicates, 1);
         message_free(message);
         return;
     }
-    coordinator->forwards_seen[slot].id = message->id;
-    coordinator->forwards_seen[slot].from = message->from;
     counter_add(&coordinator->figures.taken_over, 1);
     put_begin(coordinator, ctx, message);
 }

@@ -5,6 +5,7 @@
 
 #include "actors/coordinator.h"
 #include "base/heap.h"
+#include "model/replay_window.h"
 
 enum request_state {
     REQUEST_FREE,
@@ -36,7 +37,7 @@ struct request {
     struct message *mint;    /* WRITING: replica_mint_done with OK */
 };
 
-#define COORDINATOR_FORWARDS_SEEN 4096u
+#define COORDINATOR_ORIGINS 256u /* senders of forward_put: members and their coordinators */
 
 struct coordinator {
     struct actor actor;
@@ -50,11 +51,11 @@ struct coordinator {
         uint32_t member;
         uint64_t latency_ns; /* moving average of read answers */
     } peers[MEMBERS_MAX];
-    /* forward_put seen lately, so that one that the network delivers twice is not written twice. */
-    struct {
-        struct actor_id from;
-        uint64_t id;
-    } forwards_seen[COORDINATOR_FORWARDS_SEEN];
+    /* A forward_put that the network delivers twice is not written twice. */
+    struct forward_origin {
+        struct actor_id id;
+        struct replay_window window;
+    } * origins[COORDINATOR_ORIGINS]; /* by id, NULL until heard of */
     struct arena scratch;
     struct coordinator_figures figures;
 };
