@@ -1,0 +1,511 @@
+// link: coterie_actors coterie_store
+/* Rules of actors/coordinator.h, writes: FORWARDED, WRITING and how they end; outcomes are honest.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/coordinator_bench.h"
+
+#define SIBLINGS KEYSPACE_TEST_SIBLINGS
+
+/* The mint of the put that was just begun. */
+struct minting {
+    uint64_t id;
+    uint32_t policy;
+    struct asked targets;
+};
+
+static struct minting take_mint(struct bench *b)
+{
+    struct message *message = fixture_take(&b->f, MESSAGE_replica_mint);
+    const struct replica_mint *mint = &message->replica_mint;
+    struct minting minting = {.id = message->id, .policy = mint->policy};
+    assert_int_equal(message->to.node, SELF);
+    assert_true(message->deadline_ns > b->f.ctx.now_ns);
+    assert_true(bytes_equal(mint->request.value, bytes_of_string("value")));
+    assert_int_equal(mint->partition, hash_partition(mint->hash, b->f.topology.partitions));
+    for (uint32_t i = 0; i < mint->target_count; i++)
+        minting.targets.members[minting.targets.count++] = mint->targets[i];
+    message_free(message);
+    fixture_silent(&b->f);
+    return minting;
+}
+
+static struct minting begin_put(struct bench *b, enum test_keyspace keyspace, const char *key,
+                                enum consistency level)
+{
+    bench_put(b, keyspace, key, level);
+    return take_mint(b);
+}
+
+static void mint_done(struct bench *b, uint64_t id, enum err status, const char *why)
+{
+    struct message *message = message_new(MESSAGE_replica_mint_done, 0);
+    message->from = actor_id_of(SELF, ACTOR_REPLICA);
+    message->id = id;
+    message->replica_mint_done = (struct replica_mint_done){.status = status, .why = why};
+    if (status == OK) {
+        message->replica_mint_done.staged = true;
+        message->replica_mint_done.context = bytes_of_string("context");
+        message->replica_mint_done.sibling_count = 2;
+    }
+    fixture_handle(&b->f, message);
+}
+
+static struct put_result put_answered(struct bench *b, enum err status, enum outcome outcome)
+{
+    struct message *message = fixture_take(&b->f, MESSAGE_client_put_done);
+    struct put_result result = message->client_put_done.result;
+    assert_int_equal(result.status, status);
+    assert_int_equal(result.outcome, outcome);
+    assert_int_equal(message->client_put_done.client, CLIENT);
+    assert_int_equal(message->to.kind, ACTOR_EDGE);
+    assert_int_equal(message->id, 4321);
+    assert_int_equal(result.why == NULL, status == OK);
+    /* A context is given back only for what was applied. */
+    assert_int_equal(result.context.size != 0, outcome == OUTCOME_APPLIED);
+    put_result_copy(&b->f.arena, &result, &result);
+    message_free(message);
+    fixture_silent(&b->f);
+    return result;
+}
+
+/* Ids as coordinators make them: generation, serial, place in the table. */
+static uint64_t id_of(uint64_t serial)
+{
+    return (uint64_t)GENERATION << 48 | serial << 16 | 3;
+}
+
+/* -- WRITING
+ * ----------------------------------------------------------------------------------------- */
+
+/* DESIGN.md 7: APPLIED when W distinct nodes have made it durable, this one among them. */
+static void w_durable_copies(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    struct minting m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_DEFAULT);
+    assert_int_equal(m.targets.count, 2);
+    bench_write_reply(&b, m.id, m.targets.members[0], OK);
+    fixture_silent(&b.f);
+    bench_write_reply(&b, m.id, m.targets.members[0], OK); /* the same node twice is one */
+    bench_write_reply(&b, m.id, SELF, OK);                 /* its own copy is the mint's to say */
+    bench_write_reply(&b, m.id, 9, OK);
+    fixture_silent(&b.f);
+    mint_done(&b, m.id, OK, NULL);
+    struct put_result result = put_answered(&b, OK, OUTCOME_APPLIED);
+    assert_int_equal(result.progress.acked, 2);
+    assert_int_equal(result.progress.needed, 2);
+    assert_true(progress_acked(&result.progress, SELF));
+    assert_int_equal(result.progress.missing_members[0], m.targets.members[1]);
+    assert_int_equal(result.sibling_count, 2);
+    assert_true(bytes_equal(result.context, bytes_of_string("context")));
+    bench_write_reply(&b, m.id, m.targets.members[1], OK);
+    fixture_silent(&b.f);
+    assert_int_equal(counter_get(&b.figures->answers_late), 1);
+    assert_int_equal(counter_get(&b.figures->in_flight), 0);
+    bench_deinit(&b);
+}
+
+/* Even when enough others have it: the context comes from the mint, and a mint that is not durable
+ * could lose its epoch. */
+static void waits_for_its_own_mint(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    struct minting m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_ONE);
+    bench_write_reply(&b, m.id, 2, OK);
+    bench_write_reply(&b, m.id, 3, OK);
+    fixture_silent(&b.f);
+    mint_done(&b, m.id, OK, NULL);
+    put_answered(&b, OK, OUTCOME_APPLIED);
+    mint_done(&b, m.id, OK, NULL); /* late */
+    fixture_silent(&b.f);
+    bench_deinit(&b);
+}
+
+/* What the replica must know of the keyspace travels with the mint. */
+static void policies_travel(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    assert_int_equal(begin_put(&b, SIBLINGS, "k", CONSISTENCY_ONE).policy, 0);
+    assert_int_equal(begin_put(&b, KEYSPACE_TEST_LWW, "k", CONSISTENCY_ONE).policy, POLICY_LWW);
+    assert_int_equal(begin_put(&b, KEYSPACE_TEST_PERIODIC, "k", CONSISTENCY_ONE).policy,
+                     POLICY_PERIODIC);
+    bench_put(&b, KEYSPACE_TEST_STRONG, "k", CONSISTENCY_ONE);
+    put_answered(&b, ERR_PRECONDITION, OUTCOME_NOT_APPLIED);
+    bench_deinit(&b);
+}
+
+/* RELIABILITY rule 20: a mint that was refused staged nothing anywhere: NOT_APPLIED, with the
+ * replica's own status and reason. */
+static void refused_at_the_mint(void **state)
+{
+    (void)state;
+    static const enum err refusals[] = {ERR_INVALID, ERR_LIMIT,   ERR_OVERLOADED,  ERR_TIMEOUT,
+                                        ERR_IO,      ERR_CORRUPT, ERR_PRECONDITION};
+    for (size_t i = 0; i < ARRAY_COUNT(refusals); i++) {
+        struct bench b;
+        bench_init(&b, 3, 1);
+        struct minting m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_QUORUM);
+        mint_done(&b, m.id, refusals[i], "the replica's reason");
+        struct put_result result = put_answered(&b, refusals[i], OUTCOME_NOT_APPLIED);
+        assert_string_equal(result.why, "the replica's reason");
+        assert_int_equal(result.retry_after_ms != 0, refusals[i] == ERR_OVERLOADED);
+        bench_deinit(&b);
+    }
+}
+
+/* RELIABILITY rule 20: with too many failures after the mint the outcome is UNKNOWN, also when the
+ * failures come before the mint's own answer. */
+static void too_many_failures(void **state)
+{
+    (void)state;
+    for (int mint_first = 0; mint_first < 2; mint_first++) {
+        struct bench b;
+        bench_init(&b, 3, 1);
+        struct minting m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_QUORUM);
+        if (mint_first)
+            mint_done(&b, m.id, OK, NULL);
+        bench_write_reply(&b, m.id, 2, ERR_IO);
+        bench_write_reply(&b, m.id, 2, OK); /* the first word of a member stands */
+        fixture_silent(&b.f);
+        bench_write_reply(&b, m.id, 3, mint_first ? ERR_OVERLOADED : ERR_IO);
+        struct put_result result =
+            put_answered(&b, mint_first ? ERR_OVERLOADED : ERR_UNAVAILABLE, OUTCOME_UNKNOWN);
+        assert_int_equal(result.progress.acked, mint_first ? 1 : 0);
+        mint_done(&b, m.id, OK, NULL);
+        fixture_silent(&b.f);
+        bench_deinit(&b);
+    }
+}
+
+/* The deadline: UNKNOWN, whatever has been acknowledged; not yet, then now. */
+static void deadline_while_writing(void **state)
+{
+    (void)state;
+    for (int minted = 0; minted < 2; minted++) {
+        struct bench b;
+        bench_init(&b, 3, 1);
+        struct minting m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_QUORUM);
+        if (minted)
+            mint_done(&b, m.id, OK, NULL);
+        fixture_pass(&b.f, DEADLINE_KEPT_NS - 1);
+        fixture_silent(&b.f);
+        fixture_pass(&b.f, 1);
+        struct put_result result = put_answered(&b, ERR_TIMEOUT, OUTCOME_UNKNOWN);
+        assert_int_equal(result.progress.acked, minted);
+        assert_int_equal(counter_get(&b.figures->timeouts), 1);
+        assert_int_equal(actor_wake_at_ns(b.f.actor), NEVER_NS);
+        bench_deinit(&b);
+    }
+}
+
+/* Before anything was sent: NOT_APPLIED, at once. */
+static void refused_at_once(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    fixture_set_liveness(&b.f, 2, LIVENESS_DOWN);
+    struct minting m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_QUORUM);
+    assert_int_equal(m.targets.count, 1); /* nothing is sent to one that is known to be down */
+    assert_int_equal(m.targets.members[0], 3);
+    bench_put(&b, SIBLINGS, "k", CONSISTENCY_ALL);
+    put_answered(&b, ERR_UNAVAILABLE, OUTCOME_NOT_APPLIED);
+    fixture_set_liveness(&b.f, 3, LIVENESS_DOWN);
+    bench_put(&b, SIBLINGS, "k", CONSISTENCY_QUORUM);
+    struct put_result result = put_answered(&b, ERR_UNAVAILABLE, OUTCOME_NOT_APPLIED);
+    assert_int_equal(result.progress.needed, 2);
+    bench_put(&b, SIBLINGS, "k", CONSISTENCY_COUNT);
+    put_answered(&b, ERR_INVALID, OUTCOME_NOT_APPLIED);
+    b.f.keyspace_ids[SIBLINGS] ^= 1;
+    bench_put(&b, SIBLINGS, "k", CONSISTENCY_ONE);
+    put_answered(&b, ERR_NOT_FOUND, OUTCOME_NOT_APPLIED);
+    bench_deinit(&b);
+}
+
+/* coordinator.h: beyond requests_max OVERLOADED, NOT_APPLIED, with a retry delay; for a client and
+ * for another coordinator. */
+static void table_full(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    for (uint32_t i = 0; i < REQUESTS_MAX; i++)
+        begin_put(&b, SIBLINGS, "k", CONSISTENCY_QUORUM);
+    bench_put(&b, SIBLINGS, "k", CONSISTENCY_QUORUM);
+    assert_true(put_answered(&b, ERR_OVERLOADED, OUTCOME_NOT_APPLIED).retry_after_ms > 0);
+    struct message *message = message_new(MESSAGE_forward_put, 0);
+    message->from = actor_id_of(2, ACTOR_COORDINATOR);
+    message->id = id_of(99);
+    message->forward_put.request = bench_put_request(&b, SIBLINGS, "k", CONSISTENCY_QUORUM);
+    fixture_handle(&b.f, message);
+    struct message *reply = fixture_take(&b.f, MESSAGE_forward_put_reply);
+    assert_int_equal(reply->forward_put_reply.result.status, ERR_OVERLOADED);
+    assert_int_equal(reply->forward_put_reply.result.outcome, OUTCOME_NOT_APPLIED);
+    message_free(reply);
+    assert_int_equal(counter_get(&b.figures->refused), 2);
+    bench_deinit(&b);
+}
+
+/* RELIABILITY rule 18: EACH_QUORUM waits for a majority in every data centre, LOCAL_QUORUM for its
+ * own alone; both are sent to all. */
+static void data_centres(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 6, 2); /* n01 n03 n05 are local, n02 n04 n06 are not */
+    struct minting m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_EACH_QUORUM);
+    assert_int_equal(m.targets.count, 5);
+    mint_done(&b, m.id, OK, NULL);
+    bench_write_reply(&b, m.id, 3, OK);
+    bench_write_reply(&b, m.id, 5, OK);
+    bench_write_reply(&b, m.id, 2, OK);
+    fixture_silent(&b.f);
+    bench_write_reply(&b, m.id, 6, OK);
+    struct put_result result = put_answered(&b, OK, OUTCOME_APPLIED);
+    assert_int_equal(result.progress.needed, 4);
+
+    m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_LOCAL_QUORUM);
+    assert_int_equal(m.targets.count, 5);
+    mint_done(&b, m.id, OK, NULL);
+    bench_write_reply(&b, m.id, 2, OK);
+    bench_write_reply(&b, m.id, 4, OK);
+    bench_write_reply(&b, m.id, 6, OK);
+    fixture_silent(&b.f);
+    bench_write_reply(&b, m.id, 5, OK);
+    assert_int_equal(put_answered(&b, OK, OUTCOME_APPLIED).progress.needed, 2);
+
+    m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_LOCAL_QUORUM);
+    bench_write_reply(&b, m.id, 2, ERR_IO);
+    bench_write_reply(&b, m.id, 4, ERR_IO);
+    bench_write_reply(&b, m.id, 6, ERR_IO); /* the other one's failures do not count */
+    mint_done(&b, m.id, OK, NULL);
+    fixture_silent(&b.f);
+    bench_write_reply(&b, m.id, 3, ERR_IO);
+    bench_write_reply(&b, m.id, 5, ERR_IO);
+    put_answered(&b, ERR_UNAVAILABLE, OUTCOME_UNKNOWN);
+    bench_deinit(&b);
+}
+
+/* -- FORWARDED
+ * ---------------------------------------------------------------------------------------- */
+
+struct forwarded {
+    uint64_t id;
+    uint32_t member;
+};
+
+static struct forwarded begin_forward(struct bench *b, const char *key)
+{
+    bench_put(b, SIBLINGS, key, CONSISTENCY_QUORUM);
+    struct message *message = fixture_take(&b->f, MESSAGE_forward_put);
+    struct forwarded forwarded = {.id = message->id, .member = message->to.node};
+    assert_int_equal(message->to.kind, ACTOR_COORDINATOR);
+    assert_true(bytes_equal(message->forward_put.request.key, bytes_of_string(key)));
+    assert_true(bytes_equal(message->forward_put.request.value, bytes_of_string("value")));
+    assert_int_equal(message->deadline_ns, b->f.ctx.now_ns + DEADLINE_KEPT_NS);
+    message_free(message);
+    fixture_silent(&b->f);
+    return forwarded;
+}
+
+static void forward_reply(struct bench *b, struct forwarded forwarded, struct put_result result)
+{
+    struct message *message = message_new(MESSAGE_forward_put_reply, 0);
+    message->from = actor_id_of(forwarded.member, ACTOR_COORDINATOR);
+    message->id = forwarded.id;
+    message->forward_put_reply.result = result;
+    fixture_handle(&b->f, message);
+}
+
+/* DESIGN.md 7: a node without a replica passes a write to the first live one; what that one says is
+ * the answer, in full, once. */
+static void passed_on(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 5, 1);
+    const char *key = bench_key(&b, false);
+    struct replica_set replicas = bench_replicas(&b, key);
+    struct forwarded forwarded = begin_forward(&b, key);
+    assert_int_equal(forwarded.member, replicas.replicas[0].member);
+    struct put_result theirs = {.status = OK,
+                                .outcome = OUTCOME_APPLIED,
+                                .context = bytes_of_string("context"),
+                                .sibling_count = 3,
+                                .progress = {.acked = 2, .needed = 2, .acked_count = 1}};
+    theirs.progress.acked_members[0] = forwarded.member;
+    forward_reply(&b, forwarded, theirs);
+    struct put_result result = put_answered(&b, OK, OUTCOME_APPLIED);
+    assert_int_equal(result.sibling_count, 3);
+    assert_int_equal(result.progress.needed, 2);
+    assert_true(progress_acked(&result.progress, forwarded.member));
+    forward_reply(&b, forwarded, theirs);
+    fixture_silent(&b.f);
+    assert_int_equal(counter_get(&b.figures->forwarded), 1);
+
+    /* The first one down: the second. A refusal there is a refusal here. */
+    fixture_set_liveness(&b.f, replicas.replicas[0].member, LIVENESS_DOWN);
+    forwarded = begin_forward(&b, key);
+    assert_int_equal(forwarded.member, replicas.replicas[1].member);
+    forward_reply(&b, forwarded,
+                  (struct put_result){.status = ERR_LIMIT,
+                                      .outcome = OUTCOME_NOT_APPLIED,
+                                      .why = "too many siblings"});
+    assert_string_equal(put_answered(&b, ERR_LIMIT, OUTCOME_NOT_APPLIED).why, "too many siblings");
+    bench_deinit(&b);
+}
+
+/* Silence of the node that it was passed on to: UNKNOWN, it may have it. Its answer is too late
+ * then. */
+static void deadline_while_forwarded(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 5, 1);
+    struct forwarded forwarded = begin_forward(&b, bench_key(&b, false));
+    /* Answers of replicas are not for this state. */
+    bench_write_reply(&b, forwarded.id, forwarded.member, OK);
+    bench_read_reply(&b, forwarded.id, forwarded.member, OK, (struct bytes){0});
+    mint_done(&b, forwarded.id, OK, NULL);
+    fixture_pass(&b.f, DEADLINE_KEPT_NS - 1);
+    fixture_silent(&b.f);
+    fixture_pass(&b.f, 1);
+    put_answered(&b, ERR_TIMEOUT, OUTCOME_UNKNOWN);
+    forward_reply(&b, forwarded, (struct put_result){.status = OK});
+    fixture_silent(&b.f);
+    bench_deinit(&b);
+}
+
+static struct message *forward_message(struct bench *b, const char *key, uint32_t from, uint64_t id)
+{
+    struct message *message = message_new(MESSAGE_forward_put, 0);
+    message->from = actor_id_of(from, ACTOR_COORDINATOR);
+    message->id = id;
+    message->deadline_ns = b->f.ctx.now_ns + DEADLINE_NS;
+    message->forward_put.request = bench_put_request(b, SIBLINGS, key, CONSISTENCY_QUORUM);
+    return message;
+}
+
+/* The other side: it is taken over like a client's own put, answered to where it came from; the
+ * same one delivered twice is written once (RELIABILITY rule 21), another one is another. */
+static void taken_over(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 5, 1);
+    const char *key = bench_key(&b, true);
+    fixture_handle(&b.f, forward_message(&b, key, 4, id_of(99)));
+    struct minting m = take_mint(&b);
+    fixture_handle(&b.f, forward_message(&b, key, 4, id_of(99)));
+    fixture_silent(&b.f);
+    assert_int_equal(counter_get(&b.figures->duplicates), 1);
+    mint_done(&b, m.id, OK, NULL);
+    bench_write_reply(&b, m.id, m.targets.members[0], OK);
+    struct message *reply = fixture_take(&b.f, MESSAGE_forward_put_reply);
+    assert_int_equal(reply->to.node, 4);
+    assert_int_equal(reply->id, id_of(99));
+    assert_int_equal(reply->forward_put_reply.result.status, OK);
+    assert_int_equal(reply->forward_put_reply.result.outcome, OUTCOME_APPLIED);
+    message_free(reply);
+    fixture_handle(&b.f, forward_message(&b, key, 4, id_of(99))); /* also after its end */
+    fixture_silent(&b.f);
+    fixture_handle(&b.f, forward_message(&b, key, 5, id_of(99)));
+    take_mint(&b);
+    fixture_handle(&b.f, forward_message(&b, key, 4, id_of(100)));
+    take_mint(&b);
+    assert_int_equal(counter_get(&b.figures->taken_over), 3);
+    bench_deinit(&b);
+}
+
+/* It is passed on once at most: a node that holds no replica either says so. */
+static void never_passed_on_twice(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 5, 1);
+    fixture_handle(&b.f, forward_message(&b, bench_key(&b, false), 4, id_of(99)));
+    struct message *reply = fixture_take(&b.f, MESSAGE_forward_put_reply);
+    assert_int_equal(reply->forward_put_reply.result.status, ERR_STALE_EPOCH);
+    assert_int_equal(reply->forward_put_reply.result.outcome, OUTCOME_NOT_APPLIED);
+    message_free(reply);
+    fixture_silent(&b.f);
+    bench_deinit(&b);
+}
+
+/* A request whose deadline has passed on the way is ended by the next tick, not kept. */
+static void deadline_passed_already(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    struct message *message = message_new(MESSAGE_client_put, 0);
+    message->from = actor_id_of(SELF, ACTOR_EDGE);
+    message->id = 4321;
+    message->deadline_ns = b.f.ctx.now_ns - 1;
+    message->client_put.client = CLIENT;
+    message->client_put.request = bench_put_request(&b, SIBLINGS, "k", CONSISTENCY_QUORUM);
+    fixture_handle(&b.f, message);
+    message = fixture_take(&b.f, MESSAGE_replica_mint);
+    assert_true(message->deadline_ns != 0 && message->deadline_ns <= b.f.ctx.now_ns);
+    message_free(message);
+    fixture_pass(&b.f, 0);
+    put_answered(&b, ERR_TIMEOUT, OUTCOME_UNKNOWN);
+    bench_deinit(&b);
+}
+
+/* actor.h: a message that is not for a coordinator is counted and consumed; answers to nobody too.
+ */
+static void foreign_messages_are_counted(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    uint64_t expected = 0;
+    for (unsigned kind = 0; kind < MESSAGE_KIND_COUNT; kind++) {
+        bool for_it =
+            kind == MESSAGE_client_get || kind == MESSAGE_client_put || kind == MESSAGE_forward_put;
+        bool answer = kind == MESSAGE_forward_put_reply || kind == MESSAGE_replica_mint_done ||
+                      kind == MESSAGE_replica_write_reply || kind == MESSAGE_replica_read_reply;
+        if (for_it)
+            continue;
+        fixture_handle(&b.f, message_new((enum message_kind)kind, 0));
+        expected += !answer;
+    }
+    fixture_silent(&b.f);
+    assert_int_equal(counter_get(&b.figures->unexpected), expected);
+    assert_int_equal(counter_get(&b.figures->answers_late), 4);
+    bench_deinit(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(w_durable_copies),
+        cmocka_unit_test(waits_for_its_own_mint),
+        cmocka_unit_test(policies_travel),
+        cmocka_unit_test(refused_at_the_mint),
+        cmocka_unit_test(too_many_failures),
+        cmocka_unit_test(deadline_while_writing),
+        cmocka_unit_test(refused_at_once),
+        cmocka_unit_test(table_full),
+        cmocka_unit_test(data_centres),
+        cmocka_unit_test(passed_on),
+        cmocka_unit_test(deadline_while_forwarded),
+        cmocka_unit_test(taken_over),
+        cmocka_unit_test(never_passed_on_twice),
+        cmocka_unit_test(deadline_passed_already),
+        cmocka_unit_test(foreign_messages_are_counted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
