@@ -8,6 +8,7 @@
  *   check_bounds.c     siblings, clocks, messages stay within bounds
  *   check_ends.c       every request ends in time; after healing it succeeds
  *   check_converged.c  what was read at ALL is what every replica holds
+ *   keyspaces.c        no acknowledged keyspace is lost
  * and mints.c: a write removes what it is entitled to, no more.
  */
 #ifndef SIM_CHECK_H

@@ -202,9 +202,12 @@ static void crash_host(struct world *world, uint32_t node, enum fault_class clas
     if (!host->up)
         return;
     world->figures.fired[class]++;
-    if (engine_memory_mark(host->engine) > host->synced_mark)
-        world->figures.crashes_unsynced++;
-    host_crash(host, class == FAULT_CRASH ? CRASH_PROCESS : CRASH_POWER);
+    if (class == FAULT_RESTART) {
+        host_close(host);
+    } else {
+        world->figures.crashes_unsynced += engine_memory_mark(host->engine) > host->synced_mark;
+        host_crash(host, class == FAULT_CRASH ? CRASH_PROCESS : CRASH_POWER);
+    }
     network_links_changed(world);
     struct event *event = world_plan(world, up_again_at_ns, EVENT_RESTART);
     event->node = node;
@@ -230,8 +233,8 @@ void faults_on_crash(struct world *world, struct incident *incident)
 
 static bool is_crash(const struct incident *incident)
 {
-    return incident->class == FAULT_CRASH || incident->class == FAULT_POWER_ONE ||
-           incident->class == FAULT_POWER_ALL;
+    return incident->class == FAULT_RESTART || incident->class == FAULT_CRASH ||
+           incident->class == FAULT_POWER_ONE || incident->class == FAULT_POWER_ALL;
 }
 
 void faults_on_sync(struct world *world, uint32_t node, uint64_t lasts_ns)
@@ -280,6 +283,7 @@ void faults_on_begin(struct world *world, struct incident *incident)
     world_plan(world, incident->ends_at_ns, EVENT_INCIDENT_END)->number =
         (uint64_t)(incident - world->faults.incidents);
     switch (incident->class) {
+    case FAULT_RESTART:
     case FAULT_CRASH:
     case FAULT_POWER_ONE:
     case FAULT_POWER_ALL:

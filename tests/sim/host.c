@@ -333,6 +333,7 @@ static void boot(struct host *host, struct arena *arena, struct boot *ret_boot)
         .self = host->member,
         .shards = world->options.shards,
         .wall_ms = host_wall_ms(host),
+        .epoch_lease = world->options.epoch_lease,
         .log = &world->log,
     };
     for (size_t i = 0; i < sizeof options.random_id; i++)
@@ -415,7 +416,22 @@ void host_crash(struct host *host, enum crash_kind kind)
     host_stop(host);
     engine_memory_crash(host->engine, kind, &host->disk_prng);
     host->engine = NULL;
-    workload_host_crashed(host->world, host->index);
+    workload_host_down(host->world, host->index);
+}
+
+void host_close(struct host *host)
+{
+    struct world *world = host->world;
+    CHECK(host->up);
+    trace_line(&world->trace, world->now_ns, "n%u stops", host->member);
+    host_stop(host);
+    host->deaf = true;
+    engine_memory_set_faults(host->engine, NULL, 0, 0, false);
+    if (boot_mark_clean(engine_store(host->engine, world->options.shards)) != OK)
+        world_fail(world, "boot", "n%u cannot mark a clean stop", host->member);
+    engine_close(host->engine);
+    host->engine = NULL;
+    workload_host_down(world, host->index);
 }
 
 void host_deinit(struct host *host)

@@ -75,6 +75,8 @@ void host_init(struct host *host, struct world *world, uint32_t index, uint32_t 
 void host_deinit(struct host *host);
 void host_start(struct host *host);
 void host_crash(struct host *host, enum crash_kind kind);
+/* A clean stop: all that was staged is durable. */
+void host_close(struct host *host);
 
 /* To an actor of this node from itself or from the client port; consumed. Arrives a little later.
  */

@@ -63,7 +63,7 @@ static void draw_workload(struct prng *prng, struct sim_options *options)
     options->clients = (uint32_t)prng_between(prng, 1, CLIENTS_MAX);
     options->keys = prng_chance(prng, 0.5) ? (uint32_t)prng_between(prng, 1, 4)
                                            : (uint32_t)prng_between(prng, 1, KEYS_MAX);
-    options->operations_max = (uint32_t)random_log(prng, 40, 600);
+    options->operations_max = (uint32_t)random_log(prng, 40, 1000);
     options->write_share = 0.2 + 0.6 * prng_unit(prng);
     options->context_share = prng_unit(prng);
     options->quorum_share = 0.3 + 0.7 * prng_unit(prng);
@@ -82,6 +82,7 @@ struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
     options.shards = (uint32_t)prng_between(prng, 1, 3);
     options.requests_max = (uint32_t)random_log(prng, 8, 64);
     options.held_max = (uint32_t)random_log(prng, 16, 1024);
+    options.epoch_lease = prng_chance(prng, 0.5) ? (uint32_t)random_log(prng, 64, 4096) : 0;
     draw_keyspaces(prng, &options);
     draw_workload(prng, &options);
     options.safety_ns = random_log(prng, 2, 20) * SECOND_NS;

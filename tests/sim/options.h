@@ -28,6 +28,7 @@
     X(ONE_WAY, "partition-one-way")                                                                \
     X(BRIDGE, "partition-bridge")                                                                  \
     X(RING, "partition-ring")                                                                      \
+    X(RESTART, "restart")                                                                          \
     X(CRASH, "crash")                                                                              \
     X(POWER_ONE, "power-cut-one")                                                                  \
     X(POWER_ALL, "power-cut-all")                                                                  \
@@ -72,6 +73,7 @@ struct sim_options {
     uint32_t shards;       /* on each node */
     uint32_t requests_max; /* of a coordinator */
     uint32_t held_max;     /* answers that a replica shard holds */
+    uint32_t epoch_lease;  /* 0: as in production */
     uint32_t keyspace_count;
     struct sim_keyspace keyspaces[SIM_KEYSPACES_MAX];
     uint32_t clients;

@@ -21,35 +21,11 @@ void workload_init(struct workload *workload, uint64_t seed)
 /* -- setup
  * ------------------------------------------------------------------------------------------ */
 
-static void ask_for_keyspace(struct world *world, uint32_t index)
-{
-    const struct sim_keyspace *wanted = &world->options.keyspaces[index];
-    struct host *host = &world->hosts[0];
-    struct message *message = message_new(MESSAGE_keyspace_change, 0);
-    message->from = (struct actor_id){.node = host->member, .kind = ACTOR_EDGE};
-    message->to = (struct actor_id){.node = host->member, .kind = ACTOR_GOSSIP};
-    message->id = index + 1;
-    message->deadline_ns = host_monotonic_ns(host) + 5 * (uint64_t)SECOND_NS;
-    struct keyspace *keyspace = &message->keyspace_change.keyspace;
-    *keyspace = keyspace_default(wanted->name);
-    keyspace->n = wanted->n;
-    keyspace->conflict = wanted->conflict;
-    keyspace->read_level = wanted->read_level;
-    keyspace->write_level = wanted->write_level;
-    keyspace->read_count = wanted->read_count;
-    keyspace->write_count = wanted->write_count;
-    message->keyspace_change.operation = KEYSPACE_CREATE;
-    message->keyspace_change.client = index;
-    host_post(host, message);
-}
-
 bool workload_set_up(struct world *world)
 {
     struct workload *workload = &world->workload;
-    if (workload->keyspaces_asked < world->options.keyspace_count) {
-        ask_for_keyspace(world, workload->keyspaces_asked++);
+    if (keyspaces_ask_wanted(world))
         return false;
-    }
     for (uint32_t i = 0; i < world->options.keyspace_count; i++) {
         for (uint32_t node = 0; node < world->options.nodes; node++) {
             const struct keyspace *keyspace =
@@ -60,14 +36,6 @@ bool workload_set_up(struct world *world)
         }
     }
     return true;
-}
-
-static void on_keyspace_made(struct world *world, const struct keyspace_change_done *done)
-{
-    if (done->status != OK)
-        world_fail(world, "setup", "keyspace %llu was refused: %s (%s)",
-                   (unsigned long long)done->client, err_text(done->status),
-                   done->why == NULL ? "" : done->why);
 }
 
 /* -- what a level means ---------------------------------------------------------------------------
@@ -275,6 +243,8 @@ void workload_on_client(struct world *world, uint32_t client, enum phase planned
         plan_client(world, client, world->options.think_mean_ns + MS_NS);
     else
         client_operation(world, client, node);
+    if (world->hosts[node].up && prng_chance(&world->workload.prng, 0.01))
+        keyspaces_ask_extra(world, node);
 }
 
 /* -- the quiet phase
@@ -430,7 +400,7 @@ static void trace_end(struct world *world, const struct operation *operation)
 void workload_on_answer(struct world *world, struct host *host, struct message *message)
 {
     if (message->kind == MESSAGE_keyspace_change_done) {
-        on_keyspace_made(world, &message->keyspace_change_done);
+        keyspaces_on_done(world, &message->keyspace_change_done);
         return;
     }
     bool get = message->kind == MESSAGE_client_get_done;
@@ -470,8 +440,9 @@ void workload_on_deadline(struct world *world, uint32_t id)
                host->member, (double)(world->now_ns - operation->deadline_ns) / SECOND_NS);
 }
 
-void workload_host_crashed(struct world *world, uint32_t node)
+void workload_host_down(struct world *world, uint32_t node)
 {
+    keyspaces_host_down(world, node);
     for (uint32_t i = 0; i < world->history.count; i++) {
         struct operation *operation = &world->history.operations[i];
         if (operation->node != node || operation->state != OPERATION_RUNNING)

@@ -23,9 +23,8 @@ struct remembered {
 struct workload {
     struct prng prng;
     uint32_t keyspace_ids[SIM_KEYSPACES_MAX]; /* 0 until made */
-    uint32_t keyspaces_asked;
-    uint32_t started; /* operations of the safety phase */
-    uint32_t running; /* operations without an end */
+    uint32_t started;                         /* operations of the safety phase */
+    uint32_t running;                         /* operations without an end */
     bool touched[SIM_KEYSPACES_MAX][KEYS_MAX];
     struct remembered remembered[CLIENTS_MAX][SIM_KEYSPACES_MAX][KEYS_MAX];
     uint32_t quiet_step;
@@ -45,6 +44,6 @@ bool workload_quiet_done(const struct world *world);
 void workload_on_client(struct world *world, uint32_t client, enum phase planned_in);
 void workload_on_answer(struct world *world, struct host *host, struct message *message);
 void workload_on_deadline(struct world *world, uint32_t operation);
-void workload_host_crashed(struct world *world, uint32_t node);
+void workload_host_down(struct world *world, uint32_t node);
 
 #endif

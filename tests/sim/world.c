@@ -143,6 +143,8 @@ static bool settled(const struct world *world)
 {
     if (world->workload.running > 0 || world->now_ns < world->network.faulty_until_ns + SECOND_NS)
         return false;
+    if (!keyspaces_settled(world))
+        return false;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         for (uint32_t j = 0; j < world->options.nodes; j++) {
             if (!view_alive(world->hosts[i].view, world->hosts[j].member))
@@ -162,7 +164,7 @@ static void too_long(struct world *world, uint64_t limit_ns)
     else
         world_fail(world, "ends", "phase %s: after %" PRIu64 " s healed, %u requests still run%s",
                    phase_names[world->phase], limit_ns / SECOND_NS, world->workload.running,
-                   settled(world) ? "" : ", or a node is still thought to be down");
+                   settled(world) ? "" : ", or nodes differ about who is there or about keyspaces");
 }
 
 static void on_phase(struct world *world)

@@ -13,6 +13,7 @@
 #include "tests/sim/faults.h"
 #include "tests/sim/history.h"
 #include "tests/sim/host.h"
+#include "tests/sim/keyspaces.h"
 #include "tests/sim/mints.h"
 #include "tests/sim/network.h"
 #include "tests/sim/options.h"
@@ -82,6 +83,7 @@ struct world {
     struct faults faults;
     struct history history;
     struct workload workload;
+    struct keyspaces keyspaces;
     struct mints mints;
     struct check check;
     struct failure failure;
