@@ -57,8 +57,7 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* -- one request --------------------------------------------------------------------------------
- */
+/* -- one request -------------------------------------------------------------------------- */
 
 static void send_null(struct worker *worker, struct request *request)
 {
@@ -156,8 +155,7 @@ static void request_count(struct worker *worker, const struct slice *slice,
     histogram_add(&figures->latency, ended_ns - request->started_ns);
 }
 
-/* -- slices -------------------------------------------------------------------------------------
- */
+/* -- slices ------------------------------------------------------------------------------- */
 
 /* A key that was not written is written again, a few times. True: it is under way again. */
 static bool load_retry(struct worker *worker, const struct rpc_flight_result *result)
@@ -213,8 +211,7 @@ static void *worker_run(void *argument)
     return NULL;
 }
 
-/* -- the run ------------------------------------------------------------------------------------
- */
+/* -- the run ------------------------------------------------------------------------------ */
 
 static void add_slice(struct run *run, enum bench_operation operation, bool measured, uint32_t ms)
 {

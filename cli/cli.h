@@ -97,8 +97,7 @@ extern const struct cli_option cli_options[OPTION_COUNT];
 extern const struct cli_command cli_commands[];
 extern const size_t cli_command_count;
 
-/* -- parse.c ------------------------------------------------------------------------------------
- */
+/* -- parse.c ------------------------------------------------------------------------------ */
 /* CLI_OK, or CLI_USAGE after saying why. `cli->command` is NULL when no command was named. */
 enum cli_exit cli_parse(struct cli *cli, int argc, char *const *argv) MUST_USE;
 /* The command whose name is the first words; NULL: none. ret_used: how many words its name took. */
@@ -118,15 +117,13 @@ enum cli_exit cli_option_choice(const struct cli *cli, enum cli_option_id id,
 __attribute__((format(printf, 2, 3))) enum cli_exit cli_usage_error(const struct cli *cli,
                                                                     const char *format, ...);
 
-/* -- help.c, completion.c -----------------------------------------------------------------------
- */
+/* -- help.c, completion.c ----------------------------------------------------------------- */
 void cli_help(const struct cli_command *command); /* NULL: the overview */
 enum cli_exit cli_run_help(struct cli *cli);
 enum cli_exit cli_run_version(struct cli *cli);
 enum cli_exit cli_run_completion(struct cli *cli);
 
-/* -- report.c -----------------------------------------------------------------------------------
- */
+/* -- report.c ----------------------------------------------------------------------------- */
 /* The client over the endpoints given, or NULL after saying why (then exit CLI_USAGE). */
 struct rpc_client *cli_client(struct cli *cli);
 /* One call with the usual deadline. NULL after the failure was told; then *ret_exit says how to
@@ -141,8 +138,7 @@ enum cli_exit cli_exit_of(grpc_status_code code);
 const char *cli_code_name(int code);
 __attribute__((format(printf, 1, 2))) void cli_note(const char *format, ...);
 
-/* -- run_*.c -------------------------------------------------------------------------------------
- */
+/* -- run_*.c ------------------------------------------------------------------------------ */
 enum cli_exit cli_run_get(struct cli *cli);
 enum cli_exit cli_run_put(struct cli *cli);
 enum cli_exit cli_run_delete(struct cli *cli);

@@ -94,8 +94,7 @@ void transfer_item_answer(struct transfer *transfer, struct transfer_batch *batc
                              tells_outcome ? outcome : ""));
 }
 
-/* -- input --------------------------------------------------------------------------------------
- */
+/* -- input -------------------------------------------------------------------------------- */
 
 /* False: nothing more is to be had now. */
 static bool batch_take_line(struct transfer *transfer, struct transfer_batch *batch)
@@ -150,8 +149,7 @@ static bool batch_fill(struct transfer *transfer)
     return true;
 }
 
-/* -- sending ------------------------------------------------------------------------------------
- */
+/* -- sending ------------------------------------------------------------------------------ */
 
 static bool batch_is_settled(const struct transfer_batch *batch)
 {
@@ -271,8 +269,7 @@ static void batch_on_answer(struct transfer *transfer, struct transfer_batch *ba
     }
 }
 
-/* -- the loop -----------------------------------------------------------------------------------
- */
+/* -- the loop ----------------------------------------------------------------------------- */
 
 /* Sends what is due; the milliseconds until the next one is. */
 static uint64_t send_due(struct transfer *transfer)

@@ -62,8 +62,7 @@ ProtobufCMessage *rpc_client_call(struct rpc_client *client, const char *method,
                                   bool idempotent, struct arena *arena,
                                   struct rpc_client_status *ret_status);
 
-/* -- several at once ----------------------------------------------------------------------------
- */
+/* -- several at once ---------------------------------------------------------------------- */
 
 /* At most RPC_CLIENT_CALLS_MAX are outstanding. The request is packed at once; `method` and
  * `response` live for ever. */
@@ -80,7 +79,7 @@ bool rpc_client_next(struct rpc_client *client, uint32_t timeout_ms, struct aren
                      struct rpc_client_answer *ret_answer);
 uint32_t rpc_client_outstanding(const struct rpc_client *client);
 
-/* -- many at once, for the bench -------------------------------------------------------------- */
+/* -- many at once, for the bench ---------------------------------------------------------- */
 
 struct rpc_flight; /* one completion queue and its channels; one thread at a time */
 
