@@ -156,10 +156,12 @@ class Node:
             return "".join(log.readlines()[-lines:])
 
     def alive_nodes(self):
+        """How many it has heard of and believes in: Status also counts those not heard of yet."""
         try:
-            return self.admin.Status(cluster_pb2.StatusRequest(), timeout=1).nodes_alive
+            nodes = self.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=1).nodes
         except grpc.RpcError:
             return 0
+        return sum(node.liveness == cluster_pb2.Node.LIVENESS_ALIVE for node in nodes)
 
     def get(self, key, timeout=5, **more):
         return self.kv.Get(kv.GetRequest(key=key, **more), timeout=timeout)
