@@ -53,10 +53,11 @@ struct rdb_syncer {
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t wake;
-    pthread_cond_t done;   /* a sync has ended, or the engine has failed */
-    _Atomic bool wanted;   /* false -> true wakes the thread */
-    bool stop;             /* under mutex */
-    uint64_t looked_at_ns; /* free space */
+    pthread_cond_t done;     /* a sync has ended, or the engine has failed */
+    _Atomic bool wanted;     /* false -> true wakes the thread */
+    bool stop;               /* under mutex */
+    uint64_t memory_seen_ns; /* the thread's */
+    uint64_t space_seen_ns;  /* the thread's */
     struct counter syncs;
     struct counter synced_writes;
     struct counter sync_ns;

@@ -4,8 +4,11 @@
 #include <sys/statvfs.h>
 #include <time.h>
 
-#define MS_NS            1000000ull
-#define LOOK_AT_SPACE_MS 1000u
+#define MS_NS             1000000ull
+#define SECOND_NS         (1000 * MS_NS)
+#define LOOK_AROUND_MS    100u /* at least so often, also when nothing happens */
+#define LOOK_AT_MEMORY_MS 50u  /* at most so often */
+#define LOOK_AT_SPACE_MS  1000u
 
 /* -- space and memory ------------------------------------------------------------------------- */
 
@@ -24,6 +27,8 @@ void rdb_look_at_space(struct rdb_engine *engine)
               (unsigned long long)engine->plan.free_disk_bytes_min);
 }
 
+/* Only while a flush runs: RocksDB starts one when a write comes, so refusing all writes while none
+ * runs would be for ever. */
 void rdb_look_at_memory(struct rdb_engine *engine)
 {
     char *error = NULL;
@@ -35,8 +40,11 @@ void rdb_look_at_memory(struct rdb_engine *engine)
     }
     uint64_t bytes = rocksdb_approximate_memory_usage_get_mem_table_total(usage);
     rocksdb_approximate_memory_usage_destroy(usage);
-    atomic_store_explicit(&engine->pressed, bytes > engine->plan.memtable_bytes_max,
-                          memory_order_relaxed);
+    uint64_t flushes = 0;
+    rocksdb_property_int_cf(engine->db, engine->default_family, "rocksdb.num-running-flushes",
+                            &flushes);
+    bool pressed = bytes > engine->plan.memtable_bytes_max && flushes > 0;
+    atomic_store_explicit(&engine->pressed, pressed, memory_order_relaxed);
 }
 
 /* -- one sync --------------------------------------------------------------------------------- */
@@ -89,19 +97,16 @@ static void syncer_sync(struct rdb_engine *engine)
 
 /* -- the thread ------------------------------------------------------------------------------- */
 
-static struct timespec deadline_in_ms(uint32_t ms)
-{
-    uint64_t at_ns = rdb_now_ns() + ms * MS_NS;
-    return (struct timespec){.tv_sec = (time_t)(at_ns / (1000 * MS_NS)),
-                             .tv_nsec = (long)(at_ns % (1000 * MS_NS))};
-}
+enum round { ROUND_LOOK, ROUND_SYNC, ROUND_LAST };
 
-/* Until someone wants a sync, or the periodic one is due. True: the last round. */
-static bool syncer_sleep(struct rdb_engine *engine)
+/* Until someone wants a sync, the periodic one is due, or it is time to look around. */
+static enum round syncer_sleep(struct rdb_engine *engine, uint64_t sync_due_ns)
 {
     struct rdb_syncer *syncer = &engine->syncer;
-    uint32_t ms = engine->options.periodic_sync_ms;
-    struct timespec deadline = deadline_in_ms(ms < LOOK_AT_SPACE_MS ? ms : LOOK_AT_SPACE_MS);
+    uint64_t look_due_ns = rdb_now_ns() + LOOK_AROUND_MS * MS_NS;
+    uint64_t due_ns = sync_due_ns < look_due_ns ? sync_due_ns : look_due_ns;
+    struct timespec deadline = {.tv_sec = (time_t)(due_ns / SECOND_NS),
+                                .tv_nsec = (long)(due_ns % SECOND_NS)};
     pthread_mutex_lock(&syncer->mutex);
     int late = 0;
     while (!atomic_load(&syncer->wanted) && !syncer->stop && late == 0)
@@ -109,33 +114,45 @@ static bool syncer_sleep(struct rdb_engine *engine)
     bool stop = syncer->stop;
     pthread_mutex_unlock(&syncer->mutex);
     /* From here a submit sets it again, and is covered by the next round or by this one. */
-    atomic_exchange(&syncer->wanted, false);
-    return stop;
+    bool wanted = atomic_exchange(&syncer->wanted, false);
+    if (stop)
+        return ROUND_LAST;
+    return wanted || rdb_now_ns() >= sync_due_ns ? ROUND_SYNC : ROUND_LOOK;
+}
+
+static void look_around(struct rdb_engine *engine)
+{
+    struct rdb_syncer *syncer = &engine->syncer;
+    uint64_t now_ns = rdb_now_ns();
+    if (now_ns - syncer->memory_seen_ns >= LOOK_AT_MEMORY_MS * MS_NS) {
+        syncer->memory_seen_ns = now_ns;
+        rdb_look_at_memory(engine);
+    }
+    if (now_ns - syncer->space_seen_ns >= LOOK_AT_SPACE_MS * MS_NS) {
+        syncer->space_seen_ns = now_ns;
+        rdb_look_at_space(engine);
+    }
 }
 
 static void *syncer_run(void *argument)
 {
     struct rdb_engine *engine = argument;
     struct rdb_syncer *syncer = &engine->syncer;
+    uint64_t period_ns = engine->options.periodic_sync_ms * MS_NS;
+    uint64_t sync_due_ns = rdb_now_ns() + period_ns;
     if (engine->options.thread_started != NULL)
         engine->options.thread_started(engine->options.host);
-    uint64_t memory_looked_at_ns = 0;
-    bool stop = false;
-    while (!stop) {
-        stop = syncer_sleep(engine);
-        syncer_sync(engine);
-        pthread_mutex_lock(&syncer->mutex);
-        pthread_cond_broadcast(&syncer->done);
-        pthread_mutex_unlock(&syncer->mutex);
-        uint64_t now_ns = rdb_now_ns();
-        if (now_ns - memory_looked_at_ns >= 50 * MS_NS) {
-            memory_looked_at_ns = now_ns;
-            rdb_look_at_memory(engine);
+    enum round round = ROUND_LOOK;
+    while (round != ROUND_LAST) {
+        round = syncer_sleep(engine, sync_due_ns);
+        if (round != ROUND_LOOK) {
+            sync_due_ns = rdb_now_ns() + period_ns;
+            syncer_sync(engine);
+            pthread_mutex_lock(&syncer->mutex);
+            pthread_cond_broadcast(&syncer->done);
+            pthread_mutex_unlock(&syncer->mutex);
         }
-        if (now_ns - syncer->looked_at_ns >= LOOK_AT_SPACE_MS * MS_NS) {
-            syncer->looked_at_ns = now_ns;
-            rdb_look_at_space(engine);
-        }
+        look_around(engine);
     }
     if (engine->options.thread_stopping != NULL)
         engine->options.thread_stopping(engine->options.host);
