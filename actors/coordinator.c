@@ -201,11 +201,14 @@ void coordinator_request_progress(const struct request *request, struct progress
 {
     struct progress *progress = ret_progress;
     quorum_progress(&request->quorum, &progress->acked, &progress->needed);
+    /* Once too many have failed, those are the ones that are missing; the others may never have
+     * been asked. */
+    bool impossible = quorum_state(&request->quorum) == QUORUM_IMPOSSIBLE;
     for (uint32_t i = 0; i < request->quorum.replica_count; i++) {
         uint32_t member = request->quorum.members[i].member;
         if (request->quorum.members[i].state == REPLICA_ACKED)
             progress->acked_members[progress->acked_count++] = member;
-        else
+        else if (!impossible || request->quorum.members[i].state == REPLICA_FAILED)
             progress->missing_members[progress->missing_count++] = member;
     }
 }
