@@ -1,8 +1,8 @@
 /* loop.h -- the gRPC threads: one completion queue each, drained in batches.
  *
- * A thread drains its queue (deadline zero) until nothing is ready, then wakes the mailboxes that got
- * mail, once each, then blocks (DESIGN.md 3). Every tag is a `struct rpc_event` inside an object.
- * The first statement of every program that uses gRPC is rpc_library_init().
+ * A thread drains its queue (deadline zero) until nothing is ready, then wakes the mailboxes that
+ * got mail, once each, then blocks (DESIGN.md 3). Every tag is a `struct rpc_event` inside an
+ * object. The first statement of every program that uses gRPC is rpc_library_init().
  */
 #ifndef RPC_LOOP_H
 #define RPC_LOOP_H
@@ -17,8 +17,8 @@ struct rpc_event {
 
 struct rpc_loop;
 
-/* Abseil's deadlock detector off, gRPC's log into ours (rate-limited), RLIMIT_NOFILE to the hard limit,
- * grpc_init. Once, before any thread. */
+/* Abseil's deadlock detector off, gRPC's log into ours (rate-limited), RLIMIT_NOFILE to the hard
+ * limit, grpc_init. Once, before any thread. */
 void rpc_library_init(const struct log *log);
 void rpc_library_shutdown(void);
 
@@ -27,8 +27,8 @@ struct rpc_loop *rpc_loop_new(uint32_t threads, struct runtime *runtime);
 uint32_t rpc_loop_count(const struct rpc_loop *loop);
 grpc_completion_queue *rpc_loop_queue(struct rpc_loop *loop, uint32_t index);
 void rpc_loop_start(struct rpc_loop *loop);
-/* Posts to an actor. On a loop thread the wake-up waits for the end of the batch; elsewhere it is at
- * once. Consumes. False: refused, mailbox full (counted there). */
+/* Posts to an actor. On a loop thread the wake-up waits for the end of the batch; elsewhere it is
+ * at once. Consumes. False: refused, mailbox full (counted there). */
 bool rpc_loop_post(struct rpc_loop *loop, struct message *message);
 
 /* Called about once a second on the first thread. Ticks of one loop never run together. */

@@ -1,9 +1,10 @@
 /* server.h -- the client port: KeyValue, Cluster, Maintenance, health, reflection.
  *
- * Turns calls into messages for the coordinators (round robin) and the gossip actor, and their answers
- * into replies with google.rpc details. Reads (status, nodes, ring, keyspaces) are answered from the
- * view at once. Admission: at most requests_max in flight over all calls; beyond that a call is
- * accepted and answered RESOURCE_EXHAUSTED with RetryInfo at once, so nothing queues without a bound.
+ * Turns calls into messages for the coordinators (round robin) and the gossip actor, and their
+ * answers into replies with google.rpc details. Reads (status, nodes, ring, keyspaces) are answered
+ * from the view at once. Admission: at most requests_max in flight over all calls; beyond that a
+ * call is accepted and answered RESOURCE_EXHAUSTED with RetryInfo at once, so nothing queues
+ * without a bound.
  */
 #ifndef RPC_SERVER_H
 #define RPC_SERVER_H
@@ -31,12 +32,12 @@ struct rpc_operation_figures {
 };
 
 struct rpc_server_options {
-    const char *address;       /* host:port; port 0 = any free one */
+    const char *address; /* host:port; port 0 = any free one */
     struct rpc_loop *loop;
     struct runtime *runtime;
     const struct log *log;
-    uint32_t requests_max;     /* in flight; 4096 */
-    uint32_t value_bytes_max;  /* VALUE_BYTES_MAX_DEFAULT..VALUE_BYTES_MAX_CEILING */
+    uint32_t requests_max;    /* in flight; 4096 */
+    uint32_t value_bytes_max; /* VALUE_BYTES_MAX_DEFAULT..VALUE_BYTES_MAX_CEILING */
     const char *node_name;
     const char *version;
 };
@@ -49,9 +50,11 @@ enum err rpc_server_start(const struct rpc_server_options *options, struct rpc_s
 int rpc_server_port(const struct rpc_server *server);
 /* Health: what Check and Watch say for "" and the services. Starts as not serving. */
 void rpc_server_set_serving(struct rpc_server *server, bool serving);
-/* Answers to clients, a list linked by `next`; consumed. Any registered thread (runtime_options.deliver_edge). */
+/* Answers to clients, a list linked by `next`; consumed. Any registered thread
+ * (runtime_options.deliver_edge). */
 void rpc_server_deliver(struct rpc_server *server, struct message *list);
-/* Refuses new calls (health says not serving), waits up to grace_ms for running ones, cancels the rest. */
+/* Refuses new calls (health says not serving), waits up to grace_ms for running ones, cancels the
+ * rest. */
 void rpc_server_drain(struct rpc_server *server, uint32_t grace_ms);
 void rpc_server_free(struct rpc_server *server);
 void rpc_server_figures(const struct rpc_server *server, enum rpc_operation operation,

@@ -2,9 +2,9 @@
 #ifndef TESTS_RPC_SERVER_FIXTURE_H
 #define TESTS_RPC_SERVER_FIXTURE_H
 
+#include "bench/fake_actors.h"
 #include "coterie/v1/cluster.pb-c.h"
 #include "coterie/v1/key_value.pb-c.h"
-#include "tests/rpc/fake_actors.h"
 #include "tests/rpc/raw_client.h"
 
 #define KEY_VALUE_GET        "/coterie.v1.KeyValue/Get"

@@ -1,5 +1,5 @@
-/* A runtime with actors that a test steers: a coordinator over a table in memory and a gossip actor
- * that agrees to every change. What a key begins with decides how it is answered:
+/* A runtime with actors that a test or a benchmark steers: a coordinator over a table in memory and
+ * a gossip actor that agrees to every change. What a key begins with decides how it is answered:
  *
  *   late:MS:...    after MS milliseconds
  *   never:...      not at all
@@ -7,8 +7,8 @@
  *   error:N:O:...  with enum err N, and for writes enum outcome O; "why" and progress 1 of 2, n2
  * missing else           from the table, at once
  */
-#ifndef TESTS_RPC_FAKE_ACTORS_H
-#define TESTS_RPC_FAKE_ACTORS_H
+#ifndef BENCH_FAKE_ACTORS_H
+#define BENCH_FAKE_ACTORS_H
 
 #include "actors/runtime/runtime.h"
 #include "base/check.h"
