@@ -177,7 +177,8 @@ static void gossip_on_peer_link(struct gossip *gossip, struct actor_context *ctx
         peer->heard = true;
         detector_heartbeat(&peer->detector, ctx->now_ns / NS_PER_MS);
     }
-    gossip_judge(gossip, ctx, false, false);
+    /* Only a round may convict by silence: it alone knows whether we have just slept. */
+    gossip_judge(gossip, ctx, true, false);
 }
 
 /* -- digests
