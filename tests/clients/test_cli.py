@@ -1,0 +1,206 @@
+"""Rule: data on stdout, everything else on stderr; exits 0 ok, 1 failed, 2 usage, 3 not found, 4 unavailable,
+5 unhealthy, 6 conflict; import and export lose nothing. DESIGN.md section 9.
+
+First the whole of test_cli.sh against three healthy nodes, then what needs many records, binary keys or
+nodes that are down."""
+
+import base64
+import json
+import os
+import random
+import subprocess
+import sys
+
+from harness import Cluster, kv, run, tests_of, values, wait_for
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+COTERIE = os.environ["COTERIE"]
+RECORDS = 20000
+
+
+class Result:
+    def __init__(self, done):
+        self.code, self.out, self.err = done.returncode, done.stdout, done.stderr.decode(errors="replace")
+
+    def __str__(self):
+        return "exit %d\nstdout: %s\nstderr: %s" % (self.code, self.out[:600], self.err[:600])
+
+    def json(self):
+        return json.loads(self.out)
+
+
+def coterie(nodes, *arguments, code=0, stdin=b"", environment=None, timeout=120):
+    """Runs it against these nodes; must exit with `code`."""
+    variables = dict(os.environ, COTERIE_ENDPOINTS=",".join(node.endpoint for node in nodes), **environment or {})
+    result = Result(subprocess.run([COTERIE, *arguments], input=stdin, capture_output=True, env=variables,
+                                   timeout=timeout))
+    assert result.code == code, "%s: expected exit %d, %s" % (arguments, code, result)
+    assert "Sanitizer" not in result.err and "CHECK" not in result.err, result
+    return result
+
+
+def lines(records):
+    return b"".join(json.dumps(record).encode() + b"\n" for record in records)
+
+
+def records_of(prefix, count):
+    """Texts, binary keys, binary and empty values, as import takes them."""
+    numbers = random.Random(count)
+    for i in range(count):
+        record = {}
+        if i % 5 == 0:
+            record["key_base64"] = base64.b64encode(prefix.encode() + b"\0\xff%d" % i).decode()
+        else:
+            record["key"] = "%s-%d \u00e9\"\\" % (prefix, i)
+        if i % 3 == 0:
+            record["value_base64"] = base64.b64encode(b"\xff" + numbers.randbytes(numbers.randrange(300))).decode()
+        else:
+            record["value"] = "\u00e9\n\"" * numbers.randrange(60)
+        yield record
+
+
+def raw(record):
+    """Key and value of a line, as bytes."""
+    return tuple(base64.b64decode(record[name + "_base64"]) if name + "_base64" in record else record[name].encode()
+                 for name in ("key", "value"))
+
+
+# -- everything, on healthy nodes
+
+
+def test_commands(cluster):
+    environment = dict(os.environ, COTERIE_ENDPOINTS=cluster.nodes[0].endpoint)
+    done = subprocess.run(["bash", os.path.join(HERE, "test_cli.sh"), COTERIE], env=environment, timeout=240,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    print(done.stdout.decode(errors="replace").strip())
+    assert done.returncode == 0
+
+
+def test_other_clients_see_the_same(cluster):
+    """What the command line writes, gRPC reads, and the other way round."""
+    coterie(cluster.nodes[:1], "put", "shared", "-", stdin=b"\0\xff\n")
+    assert values(cluster.nodes[1].get(b"shared")) == [b"\0\xff\n"]
+    cluster.nodes[2].put(b"shared", b"\n\xfe\0")
+    got = coterie(cluster.nodes[1:2], "get", "shared")
+    assert got.out == b"\n\xfe\0" and got.err == "", got
+
+
+def test_json_of_everything(cluster):
+    nodes = cluster.nodes
+    for command in (["status"], ["nodes"], ["ring"], ["health"], ["keyspace", "list"], ["keyspace", "describe", "default"],
+                    ["put", "j", "v"], ["get", "j"], ["del", "j"]):
+        table = coterie(nodes, *command)
+        assert isinstance(coterie(nodes, *command, "-o", "json").json(), dict), command
+        if command[0] not in ("put", "del"):
+            assert table.out, command
+        assert table.err == "", (command, table)
+
+
+def test_verbose_goes_to_stderr(cluster):
+    coterie(cluster.nodes, "put", "loud", "v")
+    loud = coterie(cluster.nodes, "get", "loud", "-v")
+    assert loud.out == b"v" and "127.0.0.1:" in loud.err, loud
+
+
+def test_completion_scripts(cluster):
+    script = coterie(cluster.nodes, "completion", "bash").out
+    subprocess.run(["bash", "-n"], input=script, check=True)
+    offered = subprocess.run(
+        ["bash", "-c", script.decode() + "\nCOMP_WORDS=(coterie ''); COMP_CWORD=1; compopt() { :; }; _coterie; "
+         "printf '%s\\n' \"${COMPREPLY[@]}\""], check=True, capture_output=True).stdout.decode().split()
+    for command in ("get", "put", "del", "import", "export", "status", "nodes", "ring", "keyspace"):
+        assert command in offered, (command, offered)
+
+
+# -- import and export
+
+
+def test_import_and_export(cluster):
+    coterie(cluster.nodes, "keyspace", "create", "bulk")
+    records = list(records_of("bulk", RECORDS))
+    took = coterie(cluster.nodes, "import", "-", "--keyspace", "bulk", "-o", "json", stdin=lines(records))
+    assert took.json()["imported"] == RECORDS and took.json()["failed"] == 0, took
+    expected = [raw(record) for record in records]
+    keys = b"".join(base64.b64encode(key) + b"\n" for key, _ in expected)
+    out = coterie(cluster.nodes[2:], "export", "--key-base64", "--keyspace", "bulk", stdin=keys).out
+    exported = [json.loads(line) for line in out.splitlines()]
+    assert [raw(record) for record in exported] == expected, "export gives what import took, in order"
+    # What export prints is what import takes.
+    coterie(cluster.nodes, "keyspace", "create", "again")
+    coterie(cluster.nodes[1:], "import", "--keyspace", "again", stdin=out)
+    for key, value in random.Random(1).sample(expected, 200):
+        assert values(cluster.nodes[0].get(key, keyspace="again")) == [value]
+
+
+def test_import_tells_bad_lines(cluster):
+    records = [lines([record]) for record in records_of("bad", 3000)]
+    broken = {1: b"nonsense\n", 500: b'{"key": "x"}\n', 1500: b'{"key": "", "value": "v"}\n',
+              2000: lines([{"key": "k" * 4097, "value": "v"}]), 3000: b'{"key": "cut'}
+    for number, line in broken.items():
+        records[number - 1] = line
+    told = coterie(cluster.nodes, "import", code=1, stdin=b"".join(records))
+    for number in broken:
+        assert any(line.find("line %d" % number) >= 0 for line in told.err.splitlines()), (number, told)
+    assert "%d keys" % (3000 - len(broken)) in told.err and "%d failed" % len(broken) in told.err, told
+
+
+def test_export_of_siblings(cluster):
+    first = cluster.nodes[0].put(b"twins", b"first").context
+    for value in (b"left", b"right"):
+        cluster.nodes[0].put(b"twins", value, context=first)
+    out = coterie(cluster.nodes, "export", stdin=b"twins\n").out
+    line = json.loads(out)
+    assert line["key"] == "twins" and len(line["siblings"]) == 2, line
+    assert "line 1" in coterie(cluster.nodes, "import", code=1, stdin=out).err
+
+
+# -- nodes that are down. Last: they stay down
+
+
+def test_one_node_down(cluster):
+    n1, _, n3 = cluster.nodes
+    n3.kill()
+    wait_for("n1 to miss n3", lambda: n1.alive_nodes() == 2)
+    status = coterie([n1], "status", code=5)
+    assert b"n3" in status.out, status
+    assert coterie([n1], "status", "-o", "json", code=5).json()["healthy"] is False
+    assert b"down" in coterie([n1], "nodes").out
+    coterie(cluster.nodes, "health", code=5)
+    coterie([n3, n1], "put", "next-endpoint", "v")
+    assert coterie([n3, n1], "get", "next-endpoint").out == b"v"
+    refused = coterie([n1], "put", "all", "v", "--consistency", "ALL", code=4)
+    assert refused.out == b"" and "n3" in refused.err and "NOT_APPLIED" in refused.err, refused
+    error = json.loads(coterie([n1], "put", "all", "v", "--consistency", "ALL", "-o", "json", code=4).err)["error"]
+    assert error["code"] == "UNAVAILABLE" and error["outcome"] == "NOT_APPLIED" and error["needed"] == "3", error
+    coterie([n1], "get", "all", code=3)
+
+
+def test_no_quorum(cluster):
+    n1, n2, _ = cluster.nodes
+    n2.kill()
+    wait_for("n1 to be alone", lambda: n1.alive_nodes() == 1)
+    coterie([n1], "get", "next-endpoint", code=4)
+    assert coterie([n1], "get", "next-endpoint", "--consistency", "ONE").out == b"v"
+    coterie([n1], "import", code=4, stdin=lines(records_of("none", 5)))
+    coterie([n1], "export", code=4, stdin=b"next-endpoint\n")
+
+
+def test_all_down(cluster):
+    cluster.nodes[0].kill()
+    for command in (["get", "k"], ["put", "k", "v"], ["del", "k"], ["status"], ["nodes"], ["ring"], ["health"],
+                    ["keyspace", "list"], ["keyspace", "describe", "default"], ["keyspace", "create", "x"],
+                    ["keyspace", "drop", "x", "--yes"]):
+        nobody = coterie(cluster.nodes, *command, "--deadline-ms", "2000", code=4)
+        assert command == ["health"] or nobody.out == b"", nobody
+        assert nobody.err or command == ["health"], nobody
+    coterie(cluster.nodes, "import", "--deadline-ms", "500", code=4, stdin=lines(records_of("none", 5)))
+
+
+def main():
+    with Cluster(3) as cluster:
+        cluster.start()
+        return run(tests_of(globals()), cluster)
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main() else 0)
