@@ -25,7 +25,7 @@ enum event_kind {
     EVENT_STEP,      /* node, slot: an actor's turn; number: which of its planned turns */
     EVENT_LOCAL,     /* node, slot, message: from an actor of the same node */
     EVENT_EDGE,      /* message: an answer reaches the client port */
-    EVENT_REMOTE,    /* node, from, bytes: an encoded message arrives; slot: again */
+    EVENT_REMOTE,    /* node, from, bytes: an encoded message arrives; slot: it was doubled */
     EVENT_SYNC_DONE, /* node, number: the mark */
     EVENT_SYNC_PERIODIC,
     EVENT_LINK,         /* node, from, number: serial of the link's state */
