@@ -11,6 +11,7 @@
 #include "coterie/v1/maintenance.pb-c.h"
 #include "rpc/client.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define OUTSTANDING_MAX 1024u
@@ -53,11 +54,26 @@ static void start(struct rpc_flight *flight, enum kind kind, void *tag)
     }
 }
 
-/* Calls a second. */
-static double round_run(struct rpc_flight *flight, const struct options *options, enum kind kind)
+/* Of this process, client and server together. */
+static double cpu_seconds(void)
+{
+    struct rusage usage;
+    CHECK(getrusage(RUSAGE_SELF, &usage) == 0);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+struct rate {
+    double per_second;
+    double cpu_us; /* of one call: steadier than the rate on a machine that others use too */
+};
+
+static struct rate round_run(struct rpc_flight *flight, const struct options *options,
+                             enum kind kind)
 {
     uint64_t begin_ns = runtime_now_ns();
     uint64_t end_ns = begin_ns + options->seconds * 1000000000ull;
+    double begin_cpu = cpu_seconds();
     uint64_t done = 0;
     for (uint32_t i = 0; i < options->outstanding; i++)
         start(flight, kind, flight);
@@ -69,7 +85,8 @@ static double round_run(struct rpc_flight *flight, const struct options *options
         if (runtime_now_ns() < end_ns)
             start(flight, kind, flight);
     }
-    return (double)done / ((double)(runtime_now_ns() - begin_ns) / 1e9);
+    return (struct rate){.per_second = (double)done / ((double)(runtime_now_ns() - begin_ns) / 1e9),
+                         .cpu_us = (cpu_seconds() - begin_cpu) / (double)done * 1e6};
 }
 
 static void rounds_run(struct rpc_flight *flight, const struct options *options)
@@ -79,9 +96,9 @@ static void rounds_run(struct rpc_flight *flight, const struct options *options)
     for (uint32_t round = 0; round < options->rounds; round++) {
         printf("round %u:", round + 1);
         for (enum kind kind = 0; kind < KINDS; kind++) {
-            double rate = round_run(flight, options, kind);
-            sum[kind] += rate;
-            printf("  %s %.0f", names[kind], rate);
+            struct rate rate = round_run(flight, options, kind);
+            sum[kind] += rate.per_second;
+            printf("  %s %.0f (%.1f us)", names[kind], rate.per_second, rate.cpu_us);
         }
         printf("\n");
     }
@@ -115,7 +132,7 @@ int main(int argc, char **argv)
         return 1;
     }
     printf("%u outstanding over %u connections, %u s a round, %u loop threads, %ld cores, values "
-           "of %u bytes, calls a second\n",
+           "of %u bytes, calls a second (CPU a call)\n",
            options.outstanding, options.connections, options.seconds, options.threads,
            sysconf(_SC_NPROCESSORS_ONLN), VALUE_BYTES);
     rounds_run(flight, &options);
