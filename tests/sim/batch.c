@@ -13,7 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define COVERAGE_SEEDS_MIN 200u /* from so many on, each fault class must have fired */
+#define COVERAGE_SEEDS_MIN 200u  /* from so many on, each fault class must have fired */
+#define PATHS_SEEDS_MIN    5000u /* and each path been taken */
 #define FAILURES_KEPT_MAX  1000u
 
 struct report {
@@ -44,6 +45,7 @@ struct batch {
     uint64_t crashes_unsynced;
     uint64_t fired[FAULT_CLASS_COUNT];
     uint64_t fired_in[FAULT_CLASS_COUNT];
+    uint64_t paths[PATH_COUNT];
     uint64_t failures;
     struct {
         uint64_t seed;
@@ -123,6 +125,8 @@ static void take_report(struct batch *batch, const struct report *report)
         batch->fired[class] += result->figures.fired[class];
         batch->fired_in[class] += result->figures.fired[class] > 0;
     }
+    for (uint32_t path = 0; path < PATH_COUNT; path++)
+        batch->paths[path] += result->figures.paths[path];
     if (result->failure.failed)
         take_failure(batch, report->seed, result->failure.checker);
 }
@@ -266,6 +270,18 @@ static bool print_faults(const struct batch *batch)
     return all || batch->done < COVERAGE_SEEDS_MIN;
 }
 
+/* True when every path was taken that the faults left in can lead to. */
+static bool print_paths(const struct batch *batch)
+{
+    bool all = true;
+    for (uint32_t path = 0; path < PATH_COUNT; path++) {
+        printf("%-28s %10" PRIu64 "%s", path_name((enum path)path), batch->paths[path],
+               path % 3 == 2 || path + 1 == PATH_COUNT ? "\n" : "   ");
+        all &= batch->paths[path] > 0;
+    }
+    return all || batch->done < PATHS_SEEDS_MIN || batch->options->without != 0;
+}
+
 bool batch_run(const struct batch_options *options)
 {
     static struct batch batch;
@@ -287,6 +303,7 @@ bool batch_run(const struct batch_options *options)
     print_progress(&batch, true);
     double seconds = seconds_since(&batch.began);
     bool covered = print_faults(&batch);
+    covered &= print_paths(&batch);
     printf("%" PRIu64 " seeds from %" PRIu64 " in %.1f s: %.0f seeds a minute on %" PRIu32
            " processes; %" PRIu64 " operations (%.1f %% ok), %.1f M steps and messages, %.2f "
            "simulated hours\n",
@@ -298,7 +315,7 @@ bool batch_run(const struct batch_options *options)
     if (batch.failures > 0)
         print_failures(&batch);
     else if (!covered)
-        printf("a fault class never fired in %" PRIu64 " seeds\n", batch.done);
+        printf("%" PRIu64 " seeds left a fault class or a path out\n", batch.done);
     else
         printf("clean\n");
     munmap(batch.shared, sizeof *batch.shared);

@@ -41,6 +41,7 @@ void host_actors_new(struct host *host, const struct boot *boot)
 
 void host_actors_free(struct host *host)
 {
+    paths_collect(host);
     for (uint32_t i = 0; i < host->world->options.coordinators; i++)
         coordinator_free(host->coordinators[i]);
     for (uint32_t i = 0; i < host->world->options.shards; i++)

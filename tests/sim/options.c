@@ -66,6 +66,12 @@ static void draw_workload(struct prng *prng, struct sim_options *options)
     options->operations_max = (uint32_t)random_log(prng, 40, 1000);
     options->write_share = 0.2 + 0.6 * prng_unit(prng);
     options->context_share = prng_unit(prng);
+    options->hoarding = prng_chance(prng, 0.04);
+    if (options->hoarding) { /* one key gets as many siblings as it may have, and more */
+        options->keys = 1;
+        options->keyspace_count = 1;
+        options->operations_max = 600;
+    }
     options->quorum_share = 0.3 + 0.7 * prng_unit(prng);
 }
 
@@ -136,6 +142,8 @@ void sim_options_print(const struct sim_options *options, FILE *file)
             options->batch_max, (double)options->step_cost_ns / MS_NS,
             (double)options->delay_min_ns / MS_NS, (double)options->delay_mean_ns / MS_NS,
             (double)options->fsync_mean_ns / MS_NS);
+    if (options->hoarding)
+        fprintf(file, " (and hoarding of siblings)");
     for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++) {
         if (sim_options_has(options, (enum fault_class) class))
             fprintf(file, " %s", class_names[class]);

@@ -82,6 +82,7 @@ struct sim_options {
     uint64_t think_mean_ns;
     double write_share;   /* of operations; a tenth of them deletes */
     double context_share; /* of writes that hand back a context */
+    bool hoarding;        /* writers hand back the context of a key that was not there yet */
     double quorum_share;  /* of operations at QUORUM; the others draw any level */
     uint64_t safety_ns;
     uint32_t batch_max;     /* messages an actor drains at once */

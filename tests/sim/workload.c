@@ -196,6 +196,12 @@ void workload_start_clients(struct world *world)
 /* A client hands back what it saw last; now and then something older, as a slow one would. */
 static void draw_context(struct world *world, struct operation *operation)
 {
+    static const uint8_t empty_clock[] = {0};
+    if (world->options.hoarding) {
+        operation->has_context = true;
+        operation->context = bytes_of(empty_clock, sizeof empty_clock);
+        return;
+    }
     struct prng *prng = &world->workload.prng;
     const struct remembered *remembered =
         &world->workload.remembered[operation->client][operation->keyspace][operation->key];

@@ -263,8 +263,6 @@ static void world_free(struct world *world)
         free(world->unused);
         world->unused = next;
     }
-    for (uint32_t i = 0; i < world->options.nodes; i++)
-        host_deinit(&world->hosts[i]);
     check_deinit(&world->check);
     mints_deinit(&world->mints);
     history_deinit(&world->history);
@@ -309,6 +307,8 @@ struct world_result world_run(const struct sim_options *options, bool text, FILE
     trace_now = &world->trace;
     if (!world->failure.failed)
         world_loop(world);
+    for (uint32_t i = 0; i < options->nodes; i++)
+        host_deinit(&world->hosts[i]);
     struct world_result result = {
         .failure = world->failure,
         .hash = world->trace.hash,

@@ -17,6 +17,7 @@
 #include "tests/sim/mints.h"
 #include "tests/sim/network.h"
 #include "tests/sim/options.h"
+#include "tests/sim/paths.h"
 #include "tests/sim/random.h"
 #include "tests/sim/trace.h"
 #include "tests/sim/workload.h"
@@ -63,6 +64,7 @@ struct world_figures {
     uint64_t messages_remote;
     uint64_t requests_messages; /* between nodes, without gossip */
     uint64_t fired[FAULT_CLASS_COUNT];
+    uint64_t paths[PATH_COUNT];
     uint64_t crashes_unsynced; /* crashes with writes that were not durable */
 };
 

@@ -1,0 +1,61 @@
+#include "tests/sim/paths.h"
+
+#include "tests/sim/world.h"
+
+const char *path_name(enum path path)
+{
+    static const char *const names[PATH_COUNT] = {
+#define X(owner, figure) [PATH_##owner##_##figure] = #owner " " #figure,
+        PATH_TABLE(X)
+#undef X
+    };
+    return names[path];
+}
+
+/* One actor's share: the rows of its owner. */
+#define ROW_replica(kind, figure)                                                                  \
+    if (kind == ACTOR_REPLICA)                                                                     \
+        paths[PATH_replica_##figure] += counter_get(&replica->figure);
+#define ROW_coordinator(kind, figure)                                                              \
+    if (kind == ACTOR_COORDINATOR)                                                                 \
+        paths[PATH_coordinator_##figure] += counter_get(&coordinator->figure);
+#define ROW_gossip(kind, figure)                                                                   \
+    if (kind == ACTOR_GOSSIP)                                                                      \
+        paths[PATH_gossip_##figure] += counter_get(&gossip->figure);
+
+static void collect(uint64_t *paths, enum actor_kind kind, const struct replica_figures *replica,
+                    const struct coordinator_figures *coordinator,
+                    const struct gossip_figures *gossip)
+{
+#define X(owner, figure) ROW_##owner(kind, figure)
+    PATH_TABLE(X)
+#undef X
+}
+
+static void must_be_zero(struct host *host, const char *what, const struct counter *counter)
+{
+    if (counter_get(counter) != 0)
+        world_fail(host->world, "bounds", "n%u counted %llu %s", host->member,
+                   (unsigned long long)counter_get(counter), what);
+}
+
+void paths_collect(struct host *host)
+{
+    struct world *world = host->world;
+    uint64_t *paths = world->figures.paths;
+    for (uint32_t i = 0; i < world->options.shards; i++) {
+        const struct replica_figures *figures = replica_figures(host->replicas[i]);
+        collect(paths, ACTOR_REPLICA, figures, NULL, NULL);
+        must_be_zero(host, "messages that are not for a replica", &figures->unexpected);
+        must_be_zero(host, "corrupt records", &figures->corrupt);
+    }
+    for (uint32_t i = 0; i < world->options.coordinators; i++) {
+        const struct coordinator_figures *figures = coordinator_figures(host->coordinators[i]);
+        collect(paths, ACTOR_COORDINATOR, NULL, figures, NULL);
+        must_be_zero(host, "messages that are not for a coordinator", &figures->unexpected);
+        must_be_zero(host, "corrupt records", &figures->corrupt);
+    }
+    const struct gossip_figures *figures = gossip_figures(host->gossip);
+    collect(paths, ACTOR_GOSSIP, NULL, NULL, figures);
+    must_be_zero(host, "messages that are not for gossip", &figures->unexpected);
+}

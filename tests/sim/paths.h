@@ -1,0 +1,52 @@
+/* paths.h -- how often the run went where it matters: the actors' own figures, summed over all
+ * lives of all nodes. A path that a large batch never took is not tested by it, and fails the
+ * batch.
+ */
+#ifndef SIM_PATHS_H
+#define SIM_PATHS_H
+
+#include <stdint.h>
+
+struct host;
+
+/* X(owner, figure) */
+#define PATH_TABLE(X)                                                                              \
+    X(replica, minted)                                                                             \
+    X(replica, merged)                                                                             \
+    X(replica, merged_same)                                                                        \
+    X(replica, epochs_drawn)                                                                       \
+    X(replica, amnesia)                                                                            \
+    X(replica, read_errors)                                                                        \
+    X(replica, overloaded)                                                                         \
+    X(replica, siblings_warned)                                                                    \
+    X(replica, siblings_refused)                                                                   \
+    X(replica, clock_refused)                                                                      \
+    X(coordinator, forwarded)                                                                      \
+    X(coordinator, taken_over)                                                                     \
+    X(coordinator, duplicates)                                                                     \
+    X(coordinator, refused)                                                                        \
+    X(coordinator, read_differed)                                                                  \
+    X(coordinator, read_repairs)                                                                   \
+    X(coordinator, read_late)                                                                      \
+    X(coordinator, timeouts)                                                                       \
+    X(coordinator, unavailable)                                                                    \
+    X(coordinator, answers_late)                                                                   \
+    X(gossip, maps_merged)                                                                         \
+    X(gossip, convictions)                                                                         \
+    X(gossip, revivals)                                                                            \
+    X(gossip, self_doubts)                                                                         \
+    X(gossip, store_errors)
+
+enum path {
+#define X(owner, figure) PATH_##owner##_##figure,
+    PATH_TABLE(X)
+#undef X
+        PATH_COUNT
+};
+
+const char *path_name(enum path path);
+/* Adds what the actors of a node have counted, at the end of its life. Fails the world on what must
+ * never be counted: messages to the wrong kind of actor, corrupt records. */
+void paths_collect(struct host *host);
+
+#endif
