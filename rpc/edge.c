@@ -23,7 +23,6 @@ static_assert(BATCH_ITEMS_MAX <= 1u << ITEM_BITS, "an item fits a handle");
     30000000000ull /* how long a finished call may wait for its client to read */
 
 static void on_new(struct rpc_event *event, bool ok);
-static void on_close(struct rpc_event *event, bool ok);
 static void on_answer(struct rpc_event *event, bool ok);
 
 /* -- the pool ---------------------------------------------------------------------------------- */
@@ -104,7 +103,6 @@ static void call_release(struct call *call)
 {
     /* First: from here neither a late answer nor the sweep sees anything of it. */
     pthread_mutex_lock(&call->lock);
-    CHECK_U64(call->tags, ==, 0);
     call->state = CALL_POOLED;
     call->generation = (call->generation + 1) & GENERATION_MASK;
     pthread_mutex_unlock(&call->lock);
@@ -168,17 +166,9 @@ bool call_wait(struct call *call, uint32_t credits, uint32_t expected, struct ba
     call->credits = credits;
     call->expected = expected;
     call->batch = batch;
-    call->tags = 1;
-    /* The queue's thread runs us: the call's end cannot be seen before handle() returns. */
     pthread_mutex_lock(&call->lock);
     call->state = CALL_WAITING;
     pthread_mutex_unlock(&call->lock);
-    grpc_op op;
-    memset(&op, 0, sizeof op);
-    op.op = GRPC_OP_RECV_CLOSE_ON_SERVER;
-    op.data.recv_close_on_server.cancelled = &call->cancelled;
-    grpc_call_error error = grpc_call_start_batch(call->call, &op, 1, &call->on_close, NULL);
-    CHECK_U64(error, ==, GRPC_CALL_OK);
     return true;
 }
 
@@ -260,8 +250,8 @@ void edge_deliver(struct edge *edge, struct message *answer)
     CHECK_U64(index, <, edge->call_count);
     struct call *call = &edge->calls[index];
     pthread_mutex_lock(&call->lock);
-    bool waited_for = call->generation == client >> (INDEX_BITS + ITEM_BITS) &&
-                      (call->state == CALL_WAITING || call->state == CALL_ABANDONED);
+    bool waited_for =
+        call->generation == client >> (INDEX_BITS + ITEM_BITS) && call->state == CALL_WAITING;
     if (waited_for && call->batch != NULL)
         waited_for = batch_keep(call->batch, item, answer);
     if (!waited_for) {
@@ -271,18 +261,11 @@ void edge_deliver(struct edge *edge, struct message *answer)
         return;
     }
     bool last = --call->expected == 0;
-    bool abandoned = call->state == CALL_ABANDONED;
-    if (last && !abandoned) {
+    if (last)
         call->state = CALL_ANSWERING;
-        call->tags++;
-    }
     bool batch = call->batch != NULL;
     pthread_mutex_unlock(&call->lock);
-    if (last && abandoned) {
-        if (!batch)
-            message_free(answer);
-        call_release(call);
-    } else if (last) {
+    if (last) {
         credits_return(call);
         if (batch)
             call->method->batch_answer(call);
@@ -365,42 +348,10 @@ static void on_new(struct rpc_event *event, bool ok)
     call_handle_request(call);
 }
 
-/* The call is over: either our status has left, or the client is gone, or its deadline has passed.
- */
-static void on_close(struct rpc_event *event, bool ok)
-{
-    (void)ok;
-    struct call *call = CONTAINER_OF(event, struct call, on_close);
-    pthread_mutex_lock(&call->lock);
-    CHECK_U64(call->tags, >, 0);
-    bool done = --call->tags == 0;
-    if (call->state == CALL_WAITING) {
-        /* The actors still work on it: its credits stay taken until they answer, so that a client
-         * that cancels and asks again gets no more than its share. */
-        call->state = CALL_ABANDONED;
-        grpc_call_unref(call->call);
-        call->call = NULL;
-        done = false;
-        bool passed = runtime_now_ns() >= call->deadline_ns;
-        edge_count(call->edge, call->method->operation,
-                   passed ? GRPC_STATUS_DEADLINE_EXCEEDED : GRPC_STATUS_CANCELLED,
-                   call->arrived_ns);
-    }
-    pthread_mutex_unlock(&call->lock);
-    if (done)
-        call_release(call);
-}
-
 static void on_answer(struct rpc_event *event, bool ok)
 {
     (void)ok; /* not sent: the client is gone, nothing else to do */
-    struct call *call = CONTAINER_OF(event, struct call, on_answer);
-    pthread_mutex_lock(&call->lock);
-    CHECK_U64(call->tags, >, 0);
-    bool done = --call->tags == 0;
-    pthread_mutex_unlock(&call->lock);
-    if (done)
-        call_release(call);
+    call_release(CONTAINER_OF(event, struct call, on_answer));
 }
 
 /* -- overdue ----------------------------------------------------------------------------------- */
@@ -417,32 +368,24 @@ static void call_give_up(struct call *call)
 
 static void call_sweep(struct call *call, uint64_t now_ns, uint64_t late_ns)
 {
-    bool release = false;
     bool give_up = false;
     pthread_mutex_lock(&call->lock);
     enum call_state state = call->state;
-    if (state == CALL_WAITING || state == CALL_ABANDONED) {
-        bool overdue = late_ns == 0 || now_ns > call->deadline_ns + late_ns;
-        release = overdue && state == CALL_ABANDONED;
-        give_up = overdue && state == CALL_WAITING;
-        if (overdue)
-            call->state = CALL_ANSWERING; /* ours alone from here */
+    if (state == CALL_WAITING) {
+        give_up = late_ns == 0 || now_ns > call->deadline_ns + late_ns;
         if (give_up)
-            call->tags++;
+            call->state = CALL_ANSWERING; /* ours alone from here */
     } else if (state == CALL_ANSWERING && call->call != NULL && !call->overdue &&
                now_ns > call->deadline_ns + UNREAD_LIMIT_NS) {
         call->overdue = true;
         grpc_call_cancel(call->call, NULL);
     }
     pthread_mutex_unlock(&call->lock);
-    if (release || give_up)
-        atomic_fetch_add(&call->edge->lost, 1);
-    if (release) {
-        call_release(call);
-    } else if (give_up) {
-        credits_return(call);
-        call_give_up(call);
-    }
+    if (!give_up)
+        return;
+    atomic_fetch_add(&call->edge->lost, 1);
+    credits_return(call);
+    call_give_up(call);
 }
 
 void edge_sweep(struct edge *edge, uint64_t late_ns)
@@ -457,7 +400,6 @@ void edge_sweep(struct edge *edge, uint64_t late_ns)
 static void call_init(struct call *call, struct edge *edge, uint32_t index)
 {
     call->on_new.done = on_new;
-    call->on_close.done = on_close;
     call->on_answer.done = on_answer;
     call->edge = edge;
     call->index = index;

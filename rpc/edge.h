@@ -11,13 +11,16 @@
  *            same time as the call's end. `lock` guards a call's state; whoever moves it to
  *            ANSWERING owns it until it has started the answer's batch.
  *
- *              request                wait                   last answer
- *      ARMED ----------> HANDLING ------------> WAITING ----------------+
- *        ^                  |                      | client is gone      |
- *        |                  | reply at once        v                     v
- *        |                  |                  ABANDONED             ANSWERING
- *        |                  v                      | last answer        | sent, closed
- *        +------------- (pool) <-------------------+--------------------+
+ * A client that goes away is noticed when its answer is sent: the coordinator answers by the
+ * deadline in any case, until then the call keeps its credits, so that who cancels and asks again
+ * gets no more than its share. Asking for word of the end on arrival would cost a batch and an
+ * event a call.
+ *
+ *              request                wait            last answer
+ *      ARMED ----------> HANDLING ------------> WAITING --------+
+ *        ^                  | reply at once                     v
+ *        |                  +-----------------------------> ANSWERING
+ *        +------------- (pool) <----------------------------- sent
  */
 #ifndef RPC_EDGE_H
 #define RPC_EDGE_H
@@ -35,7 +38,6 @@ enum call_state {
     CALL_ARMED,
     CALL_HANDLING,
     CALL_WAITING,
-    CALL_ABANDONED,
     CALL_ANSWERING,
 };
 
@@ -66,7 +68,6 @@ struct batch {
 
 struct call {
     struct rpc_event on_new;
-    struct rpc_event on_close;
     struct rpc_event on_answer;
     struct edge *edge;
     const struct method *method;
@@ -78,7 +79,6 @@ struct call {
     pthread_mutex_t lock;
     _Atomic enum call_state state; /* changes under the lock once others know of the call */
     uint64_t generation;
-    uint32_t tags;     /* batches of ours that gRPC has not finished */
     uint32_t expected; /* answers still to come */
     uint32_t credits;
     bool rearm;

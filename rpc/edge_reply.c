@@ -50,20 +50,17 @@ grpc_byte_buffer *buffer_of_message(const ProtobufCMessage *message)
     return buffer;
 }
 
-/* One batch: headers, response if any, status; and word of the call's end unless that is waited for
- * already. */
+/* One batch, so one event: headers, response if any, status, and word of the call's end. */
 static void call_send(struct call *call, const struct status *status)
 {
     grpc_op ops[4];
     memset(ops, 0, sizeof ops);
     size_t count = 0;
-    if (call->state == CALL_HANDLING) {
+    if (call->state == CALL_HANDLING)
         call->state = CALL_ANSWERING;
-        call->tags = 1;
-        ops[count].op = GRPC_OP_RECV_CLOSE_ON_SERVER;
-        ops[count++].data.recv_close_on_server.cancelled = &call->cancelled;
-    }
     CHECK_U64(call->state, ==, CALL_ANSWERING);
+    ops[count].op = GRPC_OP_RECV_CLOSE_ON_SERVER;
+    ops[count++].data.recv_close_on_server.cancelled = &call->cancelled;
     ops[count++].op = GRPC_OP_SEND_INITIAL_METADATA;
     if (call->response != NULL) {
         ops[count].op = GRPC_OP_SEND_MESSAGE;
