@@ -1,3 +1,4 @@
+// link: coterie_store
 /* micro_store -- what the RocksDB engine does on this machine, from one writing thread.
  *
  *   micro_store [directory] [puts] [reads] [seed]

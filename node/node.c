@@ -165,7 +165,7 @@ static enum err node_open_store(struct node *node, char *why, size_t why_size)
 
 static void node_make_actors(struct node *node)
 {
-    char name[16];
+    char name[32]; /* the runtime cuts thread names */
     struct gossip_options gossip = gossip_options_default(node->self, node->boot.generation);
     node->gossip = gossip_new(&gossip, &node->topology, &node->boot.keyspaces);
     struct runtime_options options = {
