@@ -209,8 +209,7 @@ static inline struct actor_id actor_id_of(uint32_t node, enum actor_kind kind)
     return (struct actor_id){.node = node, .kind = (uint8_t)kind};
 }
 
-/* -- records
- * --------------------------------------------------------------------------------------- */
+/* -- records --------------------------------------------------------------------------------- */
 
 static inline struct version test_version(const char *value, uint64_t written_at)
 {

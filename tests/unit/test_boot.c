@@ -249,8 +249,7 @@ static void damaged_rows_are_errors(void **state)
     fixture_deinit(&f);
 }
 
-/* -- the lease
- * --------------------------------------------------------------------------------------- */
+/* -- the lease ------------------------------------------------------------------------------- */
 
 /* RELIABILITY rule 3: asks for the next lease at 80 %, goes on to draw from what is durable, blocks
  * at 100 % with OVERLOADED, and goes on when the next lease is durable. */

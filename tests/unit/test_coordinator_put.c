@@ -80,8 +80,7 @@ static uint64_t id_of(uint64_t serial)
     return (uint64_t)GENERATION << 48 | serial << 16 | 3;
 }
 
-/* -- WRITING
- * ----------------------------------------------------------------------------------------- */
+/* -- WRITING ------------------------------------------------------------ */
 
 /* DESIGN.md 7: APPLIED when W distinct nodes have made it durable, this one among them. */
 static void w_durable_copies(void **state)
@@ -297,8 +296,7 @@ static void data_centres(void **state)
     bench_deinit(&b);
 }
 
-/* -- FORWARDED
- * ---------------------------------------------------------------------------------------- */
+/* -- FORWARDED ------------------------------------------------------------ */
 
 struct forwarded {
     uint64_t id;

@@ -9,8 +9,7 @@
 
 #include "tests/unit/replica_bench.h"
 
-/* -- durability
- * ------------------------------------------------------------------------------------- */
+/* -- durability ------------------------------------------------------------------------------ */
 
 /* RELIABILITY rule 17, replica.h: nothing that a crash could undo leaves, except replica_write of a
  * mint: "not yet" before the sync, "now" behind it. */
@@ -168,8 +167,7 @@ static void late_work_is_refused(void **state)
     bench_deinit(&b);
 }
 
-/* -- key epochs
- * ---------------------------------------------------------------------------------------- */
+/* -- key epochs ------------------------------------------------------------------------------ */
 
 /* RELIABILITY rule 2: a key that is new here gets an epoch of its own; later writes count on in it.
  */

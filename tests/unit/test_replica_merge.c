@@ -10,8 +10,7 @@
 
 #include "tests/unit/replica_bench.h"
 
-/* -- contexts and siblings
- * ------------------------------------------------------------------------- */
+/* -- contexts and siblings ------------------------------------------------------------------- */
 
 /* DESIGN.md 5: two plain puts overwrite; a put with a context replaces exactly what that covers. */
 static void a_write_removes_what_it_covers(void **state)
@@ -116,8 +115,7 @@ static void merge_keeps_concurrent_writes(void **state)
     bench_deinit(&b);
 }
 
-/* -- last writer wins
- * -------------------------------------------------------------------------------- */
+/* -- last writer wins ------------------------------------------------------------------------ */
 
 static struct version_set lww_peer(struct bench *b, const char *value, uint64_t wall_ms)
 {
@@ -197,8 +195,7 @@ static void lww_far_stamps_are_refused(void **state)
     bench_deinit(&b);
 }
 
-/* -- damage
- * -------------------------------------------------------------------------------------------- */
+/* -- damage ---------------------------------------------------------------------------------- */
 
 /* RELIABILITY rule 25: a record from a peer with any bit flipped is refused as CORRUPT; what is
  * held here stays as it was. */

@@ -1,0 +1,322 @@
+/* cluster.h -- a few nodes of the real actors in one process, for stories told as text.
+ *
+ * No chance in it: what happens at the same time happens in the order in which it was caused. A
+ * message between nodes takes NETWORK_NS, one within a node no time, a sync of the log SYNC_NS.
+ * Each node has one coordinator, one replica shard and gossip. Checks that hold in every story are
+ * made on the way.
+ */
+#ifndef TESTS_SCENARIO_CLUSTER_H
+#define TESTS_SCENARIO_CLUSTER_H
+
+#include "actors/coordinator.h"
+#include "actors/gossip.h"
+#include "actors/replica.h"
+#include "base/heap.h"
+#include "model/hash.h"
+#include "model/record.h"
+#include "store/engine.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define MS           ((uint64_t)1000 * 1000)
+#define NETWORK_NS   (1 * MS)
+#define SYNC_NS      (2 * MS)
+#define NODES_MAX    9u
+#define REQUESTS_MAX 256u
+#define DOTS_MAX     256u
+#define WALL_MS      1800000000000u
+#define REQUEST_NS   (2000 * MS) /* deadline of every request */
+#define PERIODIC_NS  (100 * MS)
+
+enum { HANDLE_REPLICA, HANDLE_GOSSIP, HANDLE_COUNT };
+enum { SLOT_COORDINATOR, SLOT_REPLICA, SLOT_GOSSIP, SLOT_COUNT };
+
+struct node {
+    struct cluster *cluster;
+    uint32_t number;
+    bool up;
+    bool starting;
+    bool slow; /* its syncs do not end */
+    bool syncing;
+    bool periodic; /* a sync that nobody waits for is planned */
+    uint64_t tick_at_ns[SLOT_COUNT];
+    uint32_t start; /* events of an earlier life are void */
+    struct memory_disk *disk;
+    struct engine *engine;
+    struct coordinator *coordinator;
+    struct replica *replica;
+    struct gossip *gossip;
+    struct actor *actors[SLOT_COUNT];
+    struct view *view;
+    struct prng prng;
+    int64_t wall_skew_ms;
+};
+
+enum event_kind { EVENT_MESSAGE, EVENT_SYNCED, EVENT_PERIODIC, EVENT_TICK, EVENT_START };
+
+struct event {
+    enum event_kind kind;
+    uint32_t node; /* index */
+    uint32_t start;
+    uint64_t mark; /* of a sync; the slot of a tick */
+    struct message *message;
+};
+
+/* What a client asked, and what became of it. */
+struct request {
+    bool is_put;
+    bool ended;
+    bool cut_off; /* its node went down: nobody answers */
+    uint32_t node;
+    uint64_t begun_ns;
+    char keyspace[16];
+    char key[32];
+    char value[64];
+    char keep_as[16]; /* name for the context that comes back */
+    enum err status;
+    enum outcome outcome;
+    struct clock context; /* of an applied put */
+};
+
+/* What a tampering run does to one message between nodes. */
+enum tamper { TAMPER_NONE, TAMPER_DROP, TAMPER_TWICE, TAMPER_CRASH_SENDER, TAMPER_COUNT };
+
+struct cluster {
+    struct arena arena;
+    struct topology topology;
+    uint32_t node_count;
+    struct node nodes[NODES_MAX];
+    bool cut[NODES_MAX][NODES_MAX]; /* from, to */
+    uint64_t now_ns;
+    struct heap events;
+    uint64_t serial;
+    struct request requests[REQUESTS_MAX];
+    uint32_t request_count;
+    struct {
+        struct dot dot;
+        uint64_t content;
+        uint64_t key_hash;
+        uint32_t keyspace_id;
+    } dots[DOTS_MAX];
+    uint32_t dot_count;
+    struct {
+        char name[16];
+        struct bytes bytes;
+    } contexts[32];
+    uint32_t context_count;
+    /* key epochs are numbers of the wall clock: stories name them a, b, c by first appearance */
+    struct {
+        uint32_t member;
+        uint64_t epoch;
+    } epochs[26 * 4];
+    uint32_t epoch_count;
+    uint64_t begun_ns; /* of the command: times in the trace count from it */
+    FILE *trace;
+    uint32_t between_nodes; /* messages of requests so far */
+    enum tamper tamper;
+    uint32_t tamper_at;
+    char failure[256];
+};
+
+__attribute__((format(printf, 2, 3))) static void cluster_fail(struct cluster *c,
+                                                               const char *format, ...)
+{
+    if (c->failure[0] != 0)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(c->failure, sizeof c->failure, format, arguments);
+    va_end(arguments);
+}
+
+__attribute__((format(printf, 2, 3))) static void cluster_say(struct cluster *c, const char *format,
+                                                              ...)
+{
+    uint64_t ms = (c->now_ns - c->begun_ns) / MS;
+    va_list arguments;
+    fprintf(c->trace, "  %4llu ms  ", (unsigned long long)ms);
+    va_start(arguments, format);
+    vfprintf(c->trace, format, arguments);
+    va_end(arguments);
+    fprintf(c->trace, "\n");
+}
+
+/* -- telling what is seen -------------------------------------------------------------------- */
+
+static const char *epoch_name(struct cluster *c, uint32_t member, uint64_t epoch)
+{
+    static char name[8];
+    uint32_t rank = 0;
+    uint32_t i = 0;
+    for (; i < c->epoch_count; i++) {
+        if (c->epochs[i].member != member)
+            continue;
+        if (c->epochs[i].epoch == epoch)
+            break;
+        rank++;
+    }
+    if (i == c->epoch_count) {
+        CHECK_U64(c->epoch_count, <, ARRAY_COUNT(c->epochs));
+        c->epochs[c->epoch_count].member = member;
+        c->epochs[c->epoch_count++].epoch = epoch;
+    }
+    CHECK_U64(rank, <, 26);
+    snprintf(name, sizeof name, "%c", (char)('a' + rank));
+    return name;
+}
+
+/* "{n1.a2=apple, n2.a1 deleted}" */
+static const char *set_text(struct cluster *c, const struct version_set *set)
+{
+    static char text[1024];
+    size_t at = (size_t)snprintf(text, sizeof text, "{");
+    for (uint32_t i = 0; i < set->count && at < sizeof text - 128; i++) {
+        const struct version *v = &set->versions[i];
+        const char *epoch = epoch_name(c, v->dot.member, v->dot.key_epoch);
+        at += (size_t)snprintf(text + at, sizeof text - at, "%sn%u.%s%llu", i == 0 ? "" : ", ",
+                               v->dot.member, epoch, (unsigned long long)v->dot.counter);
+        at += (v->flags & VERSION_TOMBSTONE) != 0
+                  ? (size_t)snprintf(text + at, sizeof text - at, " deleted")
+                  : (size_t)snprintf(text + at, sizeof text - at, "=%.*s",
+                                     (int)(v->value.size < 32 ? v->value.size : 32),
+                                     (const char *)v->value.data);
+    }
+    snprintf(text + at, sizeof text - at, "}");
+    return text;
+}
+
+static const char *members_text(const uint32_t *members, uint32_t count)
+{
+    static char text[2][128];
+    static int which;
+    char *out = text[which ^= 1];
+    size_t at = 0;
+    out[0] = 0;
+    for (uint32_t i = 0; i < count && at < sizeof text[0] - 8; i++)
+        at +=
+            (size_t)snprintf(out + at, sizeof text[0] - at, "%sn%u", i == 0 ? "" : " ", members[i]);
+    return count == 0 ? "nobody" : out;
+}
+
+/* -- checks that hold in every story --------------------------------------------------------- */
+
+/* RELIABILITY rule 1: a dot names one write of a key for ever. */
+static void check_dots(struct cluster *c, uint32_t keyspace_id, struct bytes key,
+                       const struct version_set *set)
+{
+    uint64_t key_hash = hash_key(keyspace_id, key);
+    for (uint32_t i = 0; i < set->count; i++) {
+        const struct version *v = &set->versions[i];
+        uint64_t content = hash_bytes(v->value, v->written_at ^ v->flags);
+        uint32_t k = 0;
+        while (k < c->dot_count &&
+               (c->dots[k].key_hash != key_hash || dot_compare(c->dots[k].dot, v->dot) != 0))
+            k++;
+        if (k < c->dot_count && c->dots[k].content != content)
+            cluster_fail(c, "the dot n%u.%s%llu names two writes of %.*s", v->dot.member,
+                         epoch_name(c, v->dot.member, v->dot.key_epoch),
+                         (unsigned long long)v->dot.counter, (int)key.size, key.data);
+        if (k < c->dot_count)
+            continue;
+        CHECK_U64(c->dot_count, <, DOTS_MAX);
+        c->dots[c->dot_count].dot = v->dot;
+        c->dots[c->dot_count].content = content;
+        c->dots[c->dot_count].key_hash = key_hash;
+        c->dots[c->dot_count++].keyspace_id = keyspace_id;
+    }
+}
+
+/* RELIABILITY rule 20: what was said to be not applied is nowhere, ever. Values are unique in a
+ * story. */
+static void check_honest(struct cluster *c, struct bytes key, const struct version_set *set)
+{
+    for (uint32_t r = 0; r < c->request_count; r++) {
+        const struct request *request = &c->requests[r];
+        if (!request->is_put || !request->ended || request->cut_off ||
+            request->outcome != OUTCOME_NOT_APPLIED || request->value[0] == 0 ||
+            !bytes_equal(key, bytes_of_string(request->key)))
+            continue;
+        for (uint32_t i = 0; i < set->count; i++) {
+            if (bytes_equal(set->versions[i].value, bytes_of_string(request->value)))
+                cluster_fail(c, "%s was said to be not applied, and is there", request->value);
+        }
+    }
+}
+
+static void check_record(struct cluster *c, uint32_t keyspace_id, struct bytes key,
+                         struct bytes record, struct version_set *ret_set)
+{
+    *ret_set = (struct version_set){0};
+    if (record.size == 0)
+        return;
+    enum err err =
+        record_decode(&c->arena, keyspace_id, key, arena_copy(&c->arena, record), ret_set);
+    if (err != OK)
+        cluster_fail(c, "a record that a node sent is damaged: %s", err_text(err));
+    check_dots(c, keyspace_id, key, ret_set);
+    check_honest(c, key, ret_set);
+}
+
+/* -- events ---------------------------------------------------------------------------------- */
+
+static struct event *cluster_plan(struct cluster *c, uint64_t at_ns, enum event_kind kind,
+                                  const struct node *node)
+{
+    struct event *event = calloc(1, sizeof *event);
+    CHECK(event != NULL);
+    event->kind = kind;
+    event->node = (uint32_t)(node - c->nodes);
+    event->start = node->start;
+    heap_push(&c->events, (struct heap_entry){.key = at_ns, .tie = ++c->serial, .value = event});
+    return event;
+}
+
+static struct node *cluster_node(struct cluster *c, uint32_t number)
+{
+    CHECK(number >= 1 && number <= c->node_count);
+    return &c->nodes[number - 1];
+}
+
+static void begin_sync(struct node *node)
+{
+    if (node->syncing || node->slow)
+        return;
+    node->syncing = true;
+    struct cluster *c = node->cluster;
+    cluster_plan(c, c->now_ns + SYNC_NS, EVENT_SYNCED, node)->mark =
+        engine_memory_mark(node->engine);
+}
+
+static void plan_sync(struct node *node)
+{
+    struct engine_figures figures;
+    engine_figures(node->engine, &figures);
+    if (engine_memory_wants_sync(node->engine)) {
+        begin_sync(node);
+    } else if (figures.staged > figures.synced_writes && !node->periodic) {
+        node->periodic = true;
+        cluster_plan(node->cluster, node->cluster->now_ns + PERIODIC_NS, EVENT_PERIODIC, node);
+    }
+}
+
+static void plan_message(struct cluster *c, struct node *to, uint64_t delay_ns,
+                         struct message *message)
+{
+    cluster_plan(c, c->now_ns + delay_ns, EVENT_MESSAGE, to)->message = message;
+}
+
+static void on_committed(void *host, uint32_t handle, uint64_t sequence)
+{
+    struct node *node = host;
+    if (node->starting || !node->up)
+        return;
+    struct message *message = message_new(MESSAGE_store_committed, 0);
+    message->to = (struct actor_id){
+        .node = node->number, .kind = handle == HANDLE_REPLICA ? ACTOR_REPLICA : ACTOR_GOSSIP};
+    message->store_committed.sequence = sequence;
+    plan_message(node->cluster, node, 0, message);
+}
+
+#endif

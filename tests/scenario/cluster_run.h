@@ -1,0 +1,554 @@
+/* cluster_run.h -- the life of the nodes of cluster.h: start, crash, steps, mail, time. */
+#ifndef TESTS_SCENARIO_CLUSTER_RUN_H
+#define TESTS_SCENARIO_CLUSTER_RUN_H
+
+#include "tests/scenario/cluster.h"
+
+static void node_crash(struct node *node, bool keep);
+
+/* -- the network ----------------------------------------------------------------------------- */
+
+static const char *record_text(struct cluster *c, uint32_t keyspace_id, struct bytes key,
+                               struct bytes record)
+{
+    struct version_set set;
+    if (record.size == 0)
+        return "nothing";
+    check_record(c, keyspace_id, key, record, &set);
+    return set_text(c, &set);
+}
+
+static const struct request *request_of_key(const struct cluster *c, uint32_t keyspace_id,
+                                            struct bytes *key, struct bytes record)
+{
+    /* A reply carries no key: the one whose checksum fits. */
+    for (uint32_t i = c->request_count; i > 0; i--) {
+        *key = bytes_of_string(c->requests[i - 1].key);
+        if (record_verify(keyspace_id, *key, record) == OK)
+            return &c->requests[i - 1];
+    }
+    return NULL;
+}
+
+static const char *read_reply_text(struct cluster *c, const struct message *message)
+{
+    const struct replica_read_reply *reply = &message->replica_read_reply;
+    if (reply->status != OK)
+        return err_text(reply->status);
+    const struct keyspace_map *map = &cluster_node(c, message->from.node)->view->keyspaces;
+    for (uint32_t i = 0; i < map->count && reply->record.size != 0; i++) {
+        struct bytes key;
+        if (request_of_key(c, map->keyspaces[i].id, &key, reply->record) != NULL)
+            return record_text(c, map->keyspaces[i].id, key, reply->record);
+    }
+    return reply->record.size == 0 ? "nothing" : "a record that fits no key";
+}
+
+static const char *outcome_text(enum outcome outcome)
+{
+    return outcome == OUTCOME_APPLIED       ? "applied"
+           : outcome == OUTCOME_NOT_APPLIED ? "not applied"
+                                            : "unknown";
+}
+
+static const char *message_text(struct cluster *c, const struct message *message)
+{
+    static char text[1280];
+    static const char *const reasons[] = {"", " (read repair)", " (hint)", " (anti-entropy)"};
+    const struct replica_write *write = &message->replica_write;
+    const struct put_request *put = &message->forward_put.request;
+    switch ((int)message->kind) {
+    case MESSAGE_replica_write:
+        snprintf(
+            text, sizeof text, " %.*s %s%s", (int)write->key.size, (const char *)write->key.data,
+            record_text(c, write->keyspace_id, write->key, write->record), reasons[write->reason]);
+        return text;
+    case MESSAGE_replica_write_reply:
+        snprintf(text, sizeof text, " %s", err_text(message->replica_write_reply.status));
+        return text;
+    case MESSAGE_replica_read:
+        snprintf(text, sizeof text, " %.*s", (int)message->replica_read.key.size,
+                 (const char *)message->replica_read.key.data);
+        return text;
+    case MESSAGE_replica_read_reply:
+        snprintf(text, sizeof text, " %s", read_reply_text(c, message));
+        return text;
+    case MESSAGE_forward_put:
+        snprintf(text, sizeof text, " %.*s=%.*s", (int)put->key.size, (const char *)put->key.data,
+                 (int)put->value.size, (const char *)put->value.data);
+        return text;
+    case MESSAGE_forward_put_reply:
+        snprintf(text, sizeof text, " %s, %s", err_text(message->forward_put_reply.result.status),
+                 outcome_text(message->forward_put_reply.result.outcome));
+        return text;
+    default:
+        return "";
+    }
+}
+
+static bool is_gossip(const struct message *message)
+{
+    return message->to.kind == ACTOR_GOSSIP;
+}
+
+/* A second, equal message, as a network that repeats itself makes one. */
+static struct message *message_copy(const struct message *m)
+{
+    struct message *copy = message_new(m->kind, 256);
+    copy->from = m->from;
+    copy->to = m->to;
+    copy->id = m->id;
+    copy->epoch = m->epoch;
+    copy->deadline_ns = m->deadline_ns;
+    struct arena *arena = &copy->arena;
+    switch ((int)m->kind) {
+    case MESSAGE_replica_write:
+        copy->replica_write = m->replica_write;
+        copy->replica_write.key = arena_copy(arena, m->replica_write.key);
+        copy->replica_write.record = arena_copy(arena, m->replica_write.record);
+        break;
+    case MESSAGE_replica_read:
+        copy->replica_read = m->replica_read;
+        copy->replica_read.key = arena_copy(arena, m->replica_read.key);
+        break;
+    case MESSAGE_replica_read_reply:
+        copy->replica_read_reply.status = m->replica_read_reply.status;
+        copy->replica_read_reply.record = arena_copy(arena, m->replica_read_reply.record);
+        break;
+    case MESSAGE_replica_write_reply:
+        copy->replica_write_reply = m->replica_write_reply;
+        break;
+    case MESSAGE_forward_put:
+        put_request_copy(arena, &m->forward_put.request, &copy->forward_put.request);
+        break;
+    case MESSAGE_forward_put_reply:
+        put_result_copy(arena, &m->forward_put_reply.result, &copy->forward_put_reply.result);
+        break;
+    default:
+        UNREACHABLE("no message of a request");
+    }
+    return copy;
+}
+
+/* Gives true when the sender is to crash now. */
+static bool network_send(struct cluster *c, struct node *from, struct message *message)
+{
+    struct node *to = cluster_node(c, message->to.node);
+    bool lost = c->cut[from->number - 1][to->number - 1];
+    bool crash = false;
+    CHECK(message_crosses_nodes(message->kind));
+    if (!is_gossip(message)) {
+        cluster_say(c, "n%u -> n%u %s%s%s", from->number, to->number,
+                    message_kind_text(message->kind), message_text(c, message),
+                    lost ? " ... lost" : "");
+        if (c->tamper != TAMPER_NONE && c->between_nodes == c->tamper_at) {
+            lost |= c->tamper == TAMPER_DROP;
+            crash = c->tamper == TAMPER_CRASH_SENDER;
+            if (c->tamper == TAMPER_TWICE && !lost)
+                plan_message(c, to, 3 * NETWORK_NS, message_copy(message));
+        }
+        c->between_nodes++;
+    }
+    if (lost)
+        message_free(message);
+    else
+        plan_message(c, to, NETWORK_NS, message);
+    return crash;
+}
+
+/* -- clients --------------------------------------------------------------------------------- */
+
+static const char *progress_text(const struct progress *p)
+{
+    static char text[320];
+    snprintf(text, sizeof text, "%u of %u: %s; missing %s", p->acked, p->needed,
+             members_text(p->acked_members, p->acked_count),
+             members_text(p->missing_members, p->missing_count));
+    return text;
+}
+
+static void keep_context(struct cluster *c, const struct request *request, struct bytes bytes)
+{
+    if (request->keep_as[0] == 0)
+        return;
+    CHECK_U64(c->context_count, <, ARRAY_COUNT(c->contexts));
+    snprintf(c->contexts[c->context_count].name, sizeof c->contexts[0].name, "%s",
+             request->keep_as);
+    c->contexts[c->context_count++].bytes = arena_copy(&c->arena, bytes);
+}
+
+static void got(struct cluster *c, struct request *request, const struct client_get_done *done)
+{
+    struct writer writer;
+    request->status = done->status;
+    if (done->status != OK) {
+        cluster_say(c, "n%u answers: %s (%s): %s", request->node, err_text(done->status),
+                    progress_text(&done->progress), done->why);
+        return;
+    }
+    writer_init(&writer, &c->arena, 64);
+    clock_encode(&writer, &done->set.clock);
+    keep_context(c, request, writer_result(&writer));
+    check_honest(c, bytes_of_string(request->key), &done->set);
+    cluster_say(c, "n%u answers: %s (%s)", request->node,
+                done->set.count == 0 ? "nothing" : set_text(c, &done->set),
+                progress_text(&done->progress));
+}
+
+static void wrote(struct cluster *c, struct request *request, const struct put_result *result)
+{
+    request->status = result->status;
+    request->outcome = result->outcome;
+    if (result->status == OK) {
+        struct bytes copy = arena_copy(&c->arena, result->context);
+        struct reader reader = reader_of(copy);
+        enum err err = clock_decode(&reader, &c->arena, &request->context);
+        CHECK(err == OK);
+        keep_context(c, request, copy);
+    }
+    if ((result->status == OK) != (result->outcome == OUTCOME_APPLIED))
+        cluster_fail(c, "%s and %s do not go together", err_text(result->status),
+                     outcome_text(result->outcome));
+    cluster_say(c, "n%u answers: %s, %s (%s)%s%s%s", request->node, err_text(result->status),
+                outcome_text(result->outcome), progress_text(&result->progress),
+                result->sibling_count > 1 ? ", siblings" : "", result->why == NULL ? "" : ": ",
+                result->why == NULL ? "" : result->why);
+}
+
+static void client_answer(struct cluster *c, const struct message *message)
+{
+    if (message->kind == MESSAGE_keyspace_change_done) {
+        const struct keyspace_change_done *done = &message->keyspace_change_done;
+        cluster_say(c, "n%u answers: %s, known by %u of %u%s%s", message->from.node,
+                    err_text(done->status), done->known_by, done->nodes,
+                    done->why == NULL ? "" : ": ", done->why == NULL ? "" : done->why);
+        return;
+    }
+    bool get = message->kind == MESSAGE_client_get_done;
+    CHECK(get || message->kind == MESSAGE_client_put_done);
+    uint64_t client = get ? message->client_get_done.client : message->client_put_done.client;
+    CHECK_U64(client, <, c->request_count);
+    struct request *request = &c->requests[client];
+    if (request->ended)
+        cluster_fail(c, "request %u was answered twice", (uint32_t)client);
+    request->ended = true;
+    if (get)
+        got(c, request, &message->client_get_done);
+    else
+        wrote(c, request, &message->client_put_done.result);
+}
+
+/* -- steps ----------------------------------------------------------------------------------- */
+
+static void take_view(struct cluster *c, struct node *node, struct message *message)
+{
+    struct view *view = view_ref(message->view_publish.view);
+    for (uint32_t number = 1; number <= c->node_count; number++) {
+        bool before = view_alive(node->view, number);
+        if (view_alive(view, number) != before)
+            cluster_say(c, "n%u sees n%u %s", node->number, number, before ? "down" : "up again");
+    }
+    view_unref(node->view);
+    node->view = view;
+    message_free(message);
+}
+
+static void flush(struct cluster *c, struct node *node, struct outbox *outbox)
+{
+    struct message *message;
+    bool crash = false;
+    while ((message = outbox_take(outbox)) != NULL) {
+        if (message->kind == MESSAGE_view_publish) {
+            take_view(c, node, message);
+        } else if (message->to.kind == ACTOR_EDGE) {
+            client_answer(c, message);
+            message_free(message);
+        } else if (message->to.node == node->number) {
+            if (message->kind == MESSAGE_replica_write)
+                cluster_say(c, "n%u -> itself replica_write%s", node->number,
+                            message_text(c, message));
+            plan_message(c, node, 0, message);
+        } else if (crash) {
+            message_free(message);
+        } else {
+            crash = network_send(c, node, message);
+        }
+    }
+    if (crash) {
+        node_crash(node, false);
+        cluster_plan(c, c->now_ns + 300 * MS, EVENT_START, node)->start = node->start;
+    }
+}
+
+/* NULL: a tick. */
+static void node_step(struct node *node, uint32_t slot, struct message *message)
+{
+    struct cluster *c = node->cluster;
+    struct outbox outbox;
+    outbox_init(&outbox);
+    struct actor_context ctx = {
+        .now_ns = c->now_ns,
+        .wall_ms = (uint64_t)((int64_t)(WALL_MS + c->now_ns / MS) + node->wall_skew_ms),
+        .prng = &node->prng,
+        .view = node->view,
+        .outbox = &outbox,
+        .store = slot == SLOT_REPLICA  ? engine_store(node->engine, HANDLE_REPLICA)
+                 : slot == SLOT_GOSSIP ? engine_store(node->engine, HANDLE_GOSSIP)
+                                       : NULL,
+    };
+    struct actor *actor = node->actors[slot];
+    if (message != NULL)
+        actor_handle(actor, &ctx, message);
+    else
+        actor_tick(actor, &ctx);
+    actor_check(actor);
+    uint32_t start = node->start;
+    plan_sync(node);
+    uint64_t wake_at_ns = actor_wake_at_ns(actor);
+    if (wake_at_ns < node->tick_at_ns[slot]) {
+        node->tick_at_ns[slot] = wake_at_ns;
+        cluster_plan(c, wake_at_ns > c->now_ns ? wake_at_ns : c->now_ns, EVENT_TICK, node)->mark =
+            slot;
+    }
+    flush(c, node, &outbox);
+    CHECK(start == node->start || !node->up);
+}
+
+static void tell_link(struct cluster *c, struct node *node, uint32_t member, bool up)
+{
+    struct message *message = message_new(MESSAGE_peer_link, 0);
+    message->to = (struct actor_id){.node = node->number, .kind = ACTOR_GOSSIP};
+    message->peer_link.member = member;
+    message->peer_link.up = up;
+    plan_message(c, node, NETWORK_NS, message);
+}
+
+static void tell_links(struct node *node, bool up)
+{
+    struct cluster *c = node->cluster;
+    for (uint32_t i = 0; i < c->node_count; i++) {
+        struct node *other = &c->nodes[i];
+        if (other == node || !other->up || c->cut[node->number - 1][i])
+            continue;
+        tell_link(c, other, node->number, up);
+        if (up)
+            tell_link(c, node, other->number, true);
+    }
+}
+
+/* Connections that were cut come up again. */
+static void cluster_heal(struct cluster *c)
+{
+    for (uint32_t i = 0; i < c->node_count; i++) {
+        for (uint32_t j = 0; j < c->node_count; j++) {
+            if ((c->cut[i][j] || c->cut[j][i]) && c->nodes[i].up && c->nodes[j].up)
+                tell_link(c, &c->nodes[i], j + 1, true);
+        }
+    }
+    memset(c->cut, 0, sizeof c->cut);
+}
+
+/* -- life ------------------------------------------------------------------------------------ */
+
+static void node_start(struct node *node)
+{
+    struct cluster *c = node->cluster;
+    struct engine_options options = {.handle_count = HANDLE_COUNT,
+                                     .partitions = c->topology.partitions,
+                                     .committed = on_committed,
+                                     .host = node};
+    CHECK(!node->up);
+    node->starting = true;
+    node->engine = engine_memory_open(&options, node->disk);
+    struct boot_options boot_options = {
+        .topology = &c->topology,
+        .self = node->number,
+        .shards = 1,
+        .wall_ms = (uint64_t)((int64_t)(WALL_MS + c->now_ns / MS) + node->wall_skew_ms)};
+    struct boot boot;
+    char why[256];
+    enum err err = boot_node(engine_store(node->engine, HANDLE_GOSSIP), &c->arena, &boot_options,
+                             &boot, why, sizeof why);
+    CHECK(err == OK);
+    struct coordinator_options coordinator =
+        coordinator_options_default(node->number, 0, boot.generation);
+    coordinator.requests_max = 16;
+    struct replica_options replica = {.self = node->number, .shards = 1, .held_max = 16};
+    struct gossip_options gossip = gossip_options_default(node->number, boot.generation);
+    node->coordinator = coordinator_new(&coordinator);
+    node->replica = replica_new(&replica, &boot);
+    node->gossip = gossip_new(&gossip, &boot.topology, &boot.keyspaces);
+    node->actors[SLOT_COORDINATOR] = coordinator_actor(node->coordinator);
+    node->actors[SLOT_REPLICA] = replica_actor(node->replica);
+    node->actors[SLOT_GOSSIP] = gossip_actor(node->gossip);
+    node->view = gossip_first_view(node->gossip);
+    prng_init(&node->prng, node->number, boot.generation);
+    for (int slot = 0; slot < SLOT_COUNT; slot++)
+        node->tick_at_ns[slot] = NEVER_NS;
+    node->syncing = node->periodic = node->slow = node->starting = false;
+    node->up = true;
+    tell_links(node, true);
+    node_step(node, SLOT_GOSSIP, NULL);
+}
+
+static void node_end(struct node *node)
+{
+    struct cluster *c = node->cluster;
+    coordinator_free(node->coordinator);
+    replica_free(node->replica);
+    gossip_free(node->gossip);
+    view_unref(node->view);
+    node->up = false;
+    node->start++;
+    for (uint32_t i = 0; i < c->request_count; i++) {
+        if (c->requests[i].node == node->number && !c->requests[i].ended)
+            c->requests[i].ended = c->requests[i].cut_off = true;
+    }
+    tell_links(node, false);
+}
+
+static void node_crash(struct node *node, bool keep)
+{
+    struct prng prng;
+    for (uint64_t seed = 0;; seed++) {
+        /* engine_memory_crash draws twice, then one in four is "all" or "none". */
+        prng_init(&prng, seed, 0);
+        struct prng ahead = prng;
+        prng_u64(&ahead);
+        prng_u64(&ahead);
+        if (prng_below(&ahead, 4) == 0)
+            break;
+    }
+    node_end(node);
+    engine_memory_crash(node->engine, keep ? CRASH_PROCESS : CRASH_POWER, &prng);
+}
+
+static void node_stop(struct node *node)
+{
+    node->starting = true; /* commits are told to nobody any more */
+    enum err err = boot_mark_clean(engine_store(node->engine, HANDLE_GOSSIP));
+    CHECK(err == OK);
+    node_end(node);
+    engine_close(node->engine);
+}
+
+/* -- time ------------------------------------------------------------------------------------ */
+
+static void on_message(struct node *node, struct message *message)
+{
+    uint32_t slot = message->to.kind == ACTOR_COORDINATOR ? SLOT_COORDINATOR
+                    : message->to.kind == ACTOR_REPLICA   ? SLOT_REPLICA
+                                                          : SLOT_GOSSIP;
+    CHECK(message->to.kind == node->actors[slot]->id.kind);
+    node_step(node, slot, message);
+}
+
+static void run_event(struct cluster *c, struct event *event)
+{
+    struct node *node = &c->nodes[event->node];
+    /* Mail from another node meets whatever life there is; the rest belongs to one life. */
+    bool remote = event->kind == EVENT_MESSAGE && event->message->from.node != 0 &&
+                  event->message->from.node != node->number;
+    bool void_now = event->kind == EVENT_START
+                        ? node->up
+                        : !node->up || (!remote && event->start != node->start);
+    if (void_now) {
+        message_free(event->message);
+        return;
+    }
+    switch (event->kind) {
+    case EVENT_MESSAGE:
+        on_message(node, event->message);
+        break;
+    case EVENT_SYNCED:
+        node->syncing = false;
+        if (node->slow)
+            break;
+        engine_memory_sync(node->engine, event->mark);
+        plan_sync(node);
+        break;
+    case EVENT_PERIODIC:
+        node->periodic = false;
+        begin_sync(node);
+        break;
+    case EVENT_TICK:
+        node->tick_at_ns[event->mark] = NEVER_NS;
+        node_step(node, (uint32_t)event->mark, NULL);
+        break;
+    case EVENT_START:
+        node_start(node);
+        break;
+    }
+}
+
+static void cluster_run_until(struct cluster *c, uint64_t until_ns)
+{
+    const struct heap_entry *least;
+    while ((least = heap_peek(&c->events)) != NULL && least->key <= until_ns) {
+        struct heap_entry entry = heap_pop(&c->events);
+        c->now_ns = entry.key;
+        run_event(c, entry.value);
+        free(entry.value);
+    }
+    c->now_ns = until_ns;
+}
+
+/* Until all requests have ended and the network is quiet; every request ends by its deadline. */
+static void cluster_settle(struct cluster *c)
+{
+    uint64_t limit_ns = c->now_ns + REQUEST_NS + 200 * MS;
+    for (;;) {
+        bool running = false;
+        for (uint32_t i = 0; i < c->request_count; i++)
+            running |= !c->requests[i].ended;
+        if (!running)
+            break;
+        if (c->now_ns >= limit_ns) {
+            cluster_fail(c, "a request did not end by its deadline");
+            return;
+        }
+        cluster_run_until(c, c->now_ns + MS);
+    }
+    cluster_run_until(c, c->now_ns + 20 * MS);
+}
+
+static void cluster_init(struct cluster *c, uint32_t nodes, uint32_t centers, FILE *trace)
+{
+    struct topology_seed seeds[NODES_MAX] = {0};
+    const char *why = NULL;
+    arena_init(&c->arena, NULL, 0);
+    heap_init(&c->events);
+    for (uint32_t i = 0; i < nodes; i++) {
+        snprintf(seeds[i].name, sizeof seeds[i].name, "n%u", i + 1);
+        snprintf(seeds[i].address, sizeof seeds[i].address, "127.0.0.1:%u", 7701 + i);
+        snprintf(seeds[i].data_center, sizeof seeds[i].data_center, "dc%u", i % centers + 1);
+    }
+    enum err err = topology_initial(&c->arena, seeds, nodes, 16, &c->topology, &why);
+    CHECK(err == OK);
+    c->node_count = nodes;
+    c->now_ns = c->begun_ns = 1000 * MS;
+    c->trace = trace;
+    for (uint32_t i = 0; i < nodes; i++)
+        c->nodes[i] = (struct node){.cluster = c, .number = i + 1, .disk = memory_disk_new()};
+    for (uint32_t i = 0; i < nodes; i++)
+        node_start(&c->nodes[i]);
+    cluster_run_until(c, c->now_ns + 3000 * MS);
+}
+
+static void cluster_deinit(struct cluster *c)
+{
+    for (uint32_t i = 0; i < c->node_count; i++) {
+        if (c->nodes[i].up)
+            node_crash(&c->nodes[i], true);
+        memory_disk_free(c->nodes[i].disk);
+    }
+    while (heap_peek(&c->events) != NULL) {
+        struct event *event = heap_pop(&c->events).value;
+        message_free(event->message);
+        free(event);
+    }
+    heap_deinit(&c->events);
+    arena_deinit(&c->arena);
+}
+
+#endif

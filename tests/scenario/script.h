@@ -1,0 +1,341 @@
+/* script.h -- the commands of a story, one a line, and the checks at its end.
+ *
+ *   nodes 3 [centers 2]                      first of all
+ *   put n1 KEY VALUE [LEVEL] [with CONTEXT] [in KEYSPACE] [as CONTEXT]
+ *   del n1 KEY ...   get n1 KEY ...          the same words
+ *   begin put ...                            does not wait for the answer
+ *   tick 100ms | 2s                          time passes
+ *   cut n1-n2 | n1>n2     heal               both ways, one way
+ *   crash n2 losing|keeping                  what is not durable
+ *   stop n2    start n2                      a clean stop; a start
+ *   slow n2    fast n2                       its syncs do not end; do again
+ *   skew n2 500ms                            its wall clock goes ahead
+ *   create n1 NAME [lww] [periodic]   drop n1 NAME   keyspaces n2
+ *
+ * `with none` is the context of a writer that has seen nothing.
+ */
+#ifndef TESTS_SCENARIO_SCRIPT_H
+#define TESTS_SCENARIO_SCRIPT_H
+
+#include "tests/scenario/cluster_run.h"
+
+#define WORDS_MAX 16
+
+struct words {
+    int count;
+    char memory[256];
+    char *word[WORDS_MAX];
+};
+
+static void words_split(struct words *words, const char *line)
+{
+    words->count = 0;
+    snprintf(words->memory, sizeof words->memory, "%s", line);
+    char *rest = words->memory;
+    char *word;
+    while ((word = strsep(&rest, " \n")) != NULL) {
+        if (*word != 0 && words->count < WORDS_MAX)
+            words->word[words->count++] = word;
+    }
+}
+
+static const char *word_at(const struct words *words, int index)
+{
+    return index < words->count ? words->word[index] : "";
+}
+
+static bool word_is(const struct words *words, int index, const char *word)
+{
+    return strcmp(word_at(words, index), word) == 0;
+}
+
+static struct node *word_node(struct cluster *c, const char *word)
+{
+    unsigned number = 0;
+    if (sscanf(word, "n%u", &number) != 1 || number == 0 || number > c->node_count) {
+        cluster_fail(c, "\"%s\" is no node", word);
+        number = 1;
+    }
+    return &c->nodes[number - 1];
+}
+
+static uint64_t word_ns(struct cluster *c, const char *word)
+{
+    unsigned long long amount = 0;
+    char unit[4] = "";
+    if (sscanf(word, "%llu%3s", &amount, unit) != 2 ||
+        (strcmp(unit, "ms") != 0 && strcmp(unit, "s") != 0))
+        cluster_fail(c, "\"%s\" is no time: 100ms or 2s", word);
+    return amount * (strcmp(unit, "s") == 0 ? 1000 : 1) * MS;
+}
+
+static bool find_context(const struct cluster *c, const char *name, struct bytes *ret_bytes)
+{
+    static const uint8_t none[] = {0}; /* a clock without entries */
+    if (strcmp(name, "none") == 0) {
+        *ret_bytes = bytes_of(none, sizeof none);
+        return true;
+    }
+    for (uint32_t i = c->context_count; i > 0; i--) {
+        if (strcmp(c->contexts[i - 1].name, name) == 0) {
+            *ret_bytes = c->contexts[i - 1].bytes;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The words behind key and value. */
+struct asking {
+    enum consistency level;
+    const char *keyspace;
+    const char *keep_as;
+    const char *context_name;
+    struct bytes context;
+};
+
+static bool parse_asking(struct cluster *c, const struct words *words, int at,
+                         struct asking *asking)
+{
+    *asking = (struct asking){.keyspace = "default", .keep_as = ""};
+    for (; at < words->count; at++) {
+        if (word_is(words, at, "with") && at + 1 < words->count) {
+            asking->context_name = word_at(words, ++at);
+            if (!find_context(c, asking->context_name, &asking->context)) {
+                cluster_say(c, "there is no context %s", asking->context_name);
+                return false;
+            }
+        } else if (word_is(words, at, "in") && at + 1 < words->count) {
+            asking->keyspace = word_at(words, ++at);
+        } else if (word_is(words, at, "as") && at + 1 < words->count) {
+            asking->keep_as = word_at(words, ++at);
+        } else if (consistency_parse(word_at(words, at), &asking->level) != OK) {
+            cluster_fail(c, "\"%s\" is not understood", word_at(words, at));
+            return false;
+        }
+    }
+    return true;
+}
+
+/* put n1 KEY VALUE ..., del n1 KEY ..., get n1 KEY ...; `at` is the first word's place. */
+static void command_request(struct cluster *c, const struct words *words, int at)
+{
+    bool put = word_is(words, at, "put");
+    bool get = word_is(words, at, "get");
+    struct node *node = word_node(c, word_at(words, at + 1));
+    struct asking asking;
+    if (!parse_asking(c, words, at + (put ? 4 : 3), &asking))
+        return;
+    const struct keyspace *keyspace =
+        node->up ? keyspace_map_find(&node->view->keyspaces, asking.keyspace) : NULL;
+    if (keyspace == NULL) {
+        cluster_say(c, node->up ? "n%u does not know this keyspace" : "n%u is down", node->number);
+        return;
+    }
+    CHECK_U64(c->request_count, <, REQUESTS_MAX);
+    struct request *request = &c->requests[c->request_count];
+    *request = (struct request){.is_put = !get, .node = node->number, .begun_ns = c->now_ns};
+    snprintf(request->key, sizeof request->key, "%s", word_at(words, at + 2));
+    snprintf(request->value, sizeof request->value, "%s", put ? word_at(words, at + 3) : "");
+    snprintf(request->keep_as, sizeof request->keep_as, "%s", asking.keep_as);
+    snprintf(request->keyspace, sizeof request->keyspace, "%s", asking.keyspace);
+    struct message *message = message_new(get ? MESSAGE_client_get : MESSAGE_client_put, 0);
+    message->from = (struct actor_id){.node = node->number, .kind = ACTOR_EDGE};
+    message->to = (struct actor_id){.node = node->number, .kind = ACTOR_COORDINATOR};
+    message->deadline_ns = c->now_ns + REQUEST_NS;
+    if (get) {
+        message->client_get = (struct client_get){.client = c->request_count,
+                                                  .keyspace_id = keyspace->id,
+                                                  .key = bytes_of_string(request->key),
+                                                  .level = asking.level};
+    } else {
+        message->client_put.client = c->request_count;
+        message->client_put.request =
+            (struct put_request){.keyspace_id = keyspace->id,
+                                 .key = bytes_of_string(request->key),
+                                 .value = bytes_of_string(request->value),
+                                 .flags = put ? 0 : VERSION_TOMBSTONE,
+                                 .has_context = asking.context_name != NULL,
+                                 .context = asking.context,
+                                 .level = asking.level};
+    }
+    c->request_count++;
+    plan_message(c, node, 0, message);
+}
+
+static void command_keyspace(struct cluster *c, const struct words *words)
+{
+    struct node *node = word_node(c, word_at(words, 1));
+    if (!node->up)
+        return;
+    struct message *message = message_new(MESSAGE_keyspace_change, 0);
+    struct keyspace keyspace = keyspace_default(word_at(words, 2));
+    for (int i = 3; i < words->count; i++) {
+        if (word_is(words, i, "lww"))
+            keyspace.conflict = KEYSPACE_LWW;
+        else if (word_is(words, i, "periodic"))
+            keyspace.durability = KEYSPACE_PERIODIC;
+        else
+            cluster_fail(c, "\"%s\" is not understood", word_at(words, i));
+    }
+    message->from = (struct actor_id){.node = node->number, .kind = ACTOR_EDGE};
+    message->to = (struct actor_id){.node = node->number, .kind = ACTOR_GOSSIP};
+    message->keyspace_change.operation =
+        word_is(words, 0, "create") ? KEYSPACE_CREATE : KEYSPACE_DROP;
+    message->keyspace_change.keyspace = keyspace;
+    plan_message(c, node, 0, message);
+    cluster_run_until(c, c->now_ns + 2100 * MS);
+}
+
+static void command_keyspaces(struct cluster *c, const struct node *node)
+{
+    char text[256] = "";
+    for (uint32_t i = 0; node->up && i < node->view->keyspaces.count; i++) {
+        const struct keyspace *keyspace = &node->view->keyspaces.keyspaces[i];
+        size_t at = strlen(text);
+        if (!keyspace->dropped)
+            snprintf(text + at, sizeof text - at, " %s%s%s", keyspace->name,
+                     keyspace->conflict == KEYSPACE_LWW ? "(lww)" : "",
+                     keyspace->durability == KEYSPACE_PERIODIC ? "(periodic)" : "");
+    }
+    cluster_say(c, "n%u knows%s", node->number, text);
+}
+
+static void command_cut(struct cluster *c, const struct words *words)
+{
+    unsigned a = 0;
+    unsigned b = 0;
+    char how = 0;
+    if (sscanf(word_at(words, 1), "n%u%cn%u", &a, &how, &b) != 3 || (how != '-' && how != '>') ||
+        a - 1 >= c->node_count || b - 1 >= c->node_count) {
+        cluster_fail(c, "\"%s\" is no link: n1-n2 or n1>n2", word_at(words, 1));
+        return;
+    }
+    c->cut[a - 1][b - 1] = true;
+    if (how == '-')
+        c->cut[b - 1][a - 1] = true;
+}
+
+static void command_life(struct cluster *c, const struct words *words)
+{
+    struct node *node = word_node(c, word_at(words, 1));
+    if (word_is(words, 0, "start")) {
+        if (!node->up)
+            node_start(node);
+    } else if (!node->up) {
+        return;
+    } else if (word_is(words, 0, "crash")) {
+        node_crash(node, word_is(words, 2, "keeping"));
+    } else {
+        node_stop(node);
+    }
+    cluster_run_until(c, c->now_ns + 10 * MS);
+}
+
+/* False: no such command. */
+static bool command_run(struct cluster *c, const struct words *words)
+{
+    bool begin = word_is(words, 0, "begin");
+    int at = begin ? 1 : 0;
+    struct node *node = word_node(c, words->count > 1 && word_at(words, 1)[0] == 'n' &&
+                                             strlen(word_at(words, 1)) == 2
+                                         ? word_at(words, 1)
+                                         : "n1");
+    if (word_is(words, at, "put") || word_is(words, at, "get") || word_is(words, at, "del")) {
+        command_request(c, words, at);
+        if (!begin)
+            cluster_settle(c);
+    } else if (word_is(words, 0, "tick")) {
+        cluster_run_until(c, c->now_ns + word_ns(c, word_at(words, 1)));
+    } else if (word_is(words, 0, "cut")) {
+        command_cut(c, words);
+    } else if (word_is(words, 0, "heal")) {
+        cluster_heal(c);
+    } else if (word_is(words, 0, "crash") || word_is(words, 0, "stop") ||
+               word_is(words, 0, "start")) {
+        command_life(c, words);
+    } else if (word_is(words, 0, "slow")) {
+        node->slow = true;
+    } else if (word_is(words, 0, "fast")) {
+        node->slow = node->syncing = false;
+        if (node->up)
+            plan_sync(node);
+        cluster_run_until(c, c->now_ns + 20 * MS);
+    } else if (word_is(words, 0, "skew")) {
+        node->wall_skew_ms += (int64_t)(word_ns(c, word_at(words, 2)) / MS);
+    } else if (word_is(words, 0, "create") || word_is(words, 0, "drop")) {
+        command_keyspace(c, words);
+    } else if (word_is(words, 0, "keyspaces")) {
+        command_keyspaces(c, node);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* -- the end of a story ---------------------------------------------------------------------- */
+
+/* The set of the last request, a get at ALL through `node`, by its context. */
+static void read_all(struct cluster *c, uint32_t node, const struct request *asked,
+                     struct clock *ret_clock)
+{
+    char line[160];
+    struct words words;
+    struct bytes bytes;
+    c->context_count = 0;
+    snprintf(line, sizeof line, "get n%u %s ALL in %s as final", node, asked->key, asked->keyspace);
+    words_split(&words, line);
+    uint32_t number = c->request_count;
+    command_run(c, &words);
+    if (c->request_count == number || c->requests[number].status != OK ||
+        !find_context(c, "final", &bytes)) {
+        cluster_fail(c, "%s cannot be read at ALL although all is well", asked->key);
+        return;
+    }
+    struct reader reader = reader_of(bytes);
+    enum err err = clock_decode(&reader, &c->arena, ret_clock);
+    CHECK(err == OK);
+}
+
+/* RELIABILITY rules 17, 19: when all is well again every write that was acknowledged is covered by
+ * what is read, and every node reads the same, with nothing left to repair. */
+static void story_ends(struct cluster *c)
+{
+    cluster_heal(c);
+    c->tamper = TAMPER_NONE;
+    for (uint32_t i = 0; i < c->node_count; i++) {
+        c->nodes[i].slow = c->nodes[i].syncing = false;
+        if (c->nodes[i].up)
+            plan_sync(&c->nodes[i]);
+    }
+    cluster_run_until(c, c->now_ns + 500 * MS);
+    for (uint32_t i = 0; i < c->node_count; i++) {
+        if (!c->nodes[i].up)
+            node_start(&c->nodes[i]);
+    }
+    cluster_run_until(c, c->now_ns + 10000 * MS);
+    uint32_t asked = c->request_count;
+    for (uint32_t r = 0; r < asked && c->failure[0] == 0; r++) {
+        const struct request *request = &c->requests[r];
+        struct clock first = {0};
+        struct clock second = {0};
+        if (!request->is_put || (request->outcome != OUTCOME_APPLIED && !request->cut_off) ||
+            keyspace_map_find(&c->nodes[0].view->keyspaces, request->keyspace) == NULL)
+            continue; /* not written, or dropped with its keyspace */
+        /* Twice: a replica that meets its own lost writes in a repair adds an epoch of its own. */
+        read_all(c, 1, request, &first);
+        read_all(c, 1, request, &first);
+        uint64_t differed = counter_get(
+            &coordinator_figures(c->nodes[c->node_count - 1].coordinator)->read_differed);
+        read_all(c, c->node_count, request, &second);
+        if (!clock_equal(&first, &second) ||
+            counter_get(
+                &coordinator_figures(c->nodes[c->node_count - 1].coordinator)->read_differed) !=
+                differed)
+            cluster_fail(c, "the replicas of %s differ after a read at ALL", request->key);
+        if (!request->cut_off && !clock_descends(&first, &request->context))
+            cluster_fail(c, "%s=%s was acknowledged and is lost", request->key, request->value);
+    }
+}
+
+#endif
