@@ -100,6 +100,9 @@ static void mint_record(struct host *host, const struct mint_watch *watch,
         mint->kept = true;
         mint->written_at = after->versions[i].written_at;
     }
+    if (after->count > SIBLINGS_MAX && after->count > watch->before.count)
+        world_fail(world, "bounds", "n%u: operation %u made %u siblings", host->member,
+                   watch->operation, after->count);
     if (!lww)
         check_removed(host, watch, &mint->covers, after, mint->dot);
     struct mint **list = &mints->by_key[watch->keyspace][watch->key];

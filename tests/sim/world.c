@@ -6,6 +6,7 @@
 
 #define PHASE_LOOK_NS (50 * (uint64_t)MS_NS)
 #define SETUP_MAX_NS  (60 * (uint64_t)SECOND_NS)
+#define SETTLE_MIN_NS (3 * (uint64_t)SECOND_NS)
 #define SETTLE_MAX_NS (60 * (uint64_t)SECOND_NS)
 #define QUIET_MAX_NS  (300 * (uint64_t)SECOND_NS)
 #define STEPS_MAX     3000000u /* of a run: more is a storm */
@@ -137,11 +138,13 @@ static void enter(struct world *world, enum phase phase)
     trace_line(&world->trace, world->now_ns, "phase %s", phase_names[phase]);
 }
 
-/* Gossip has found everyone again, every request has ended, and nothing old is under way that could
- * still become a write. */
+/* Gossip has found everyone again after rounds of its own (the verdicts of the first one may still
+ * be about the time before), every request has ended, and nothing old is under way that could still
+ * become a write. */
 static bool settled(const struct world *world)
 {
-    if (world->workload.running > 0 || world->now_ns < world->network.faulty_until_ns + SECOND_NS)
+    if (world->workload.running > 0 || world->now_ns < world->phase_since_ns + SETTLE_MIN_NS ||
+        world->now_ns < world->network.faulty_until_ns + SECOND_NS)
         return false;
     if (!keyspaces_settled(world))
         return false;
