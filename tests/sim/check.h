@@ -80,7 +80,6 @@ void check_outcome_minted(struct world *world, uint32_t operation);
 void check_outcome_seen(struct world *world, uint32_t operation, const char *where);
 void check_bounds_set(struct world *world, const struct version_set *set);
 void check_bounds_messages(struct world *world);
-/* Null when the operation's end is right for its phase. */
 void check_ends_status(struct world *world, struct operation *operation);
 void check_converged(struct world *world, uint32_t keyspace, uint32_t key,
                      const struct version_set *final);

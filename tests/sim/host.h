@@ -86,6 +86,7 @@ uint64_t host_monotonic_ns(const struct host *host);
 uint64_t host_wall_ms(const struct host *host);
 void host_pause(struct host *host, uint64_t until_ns);
 void host_pause_actor(struct host *host, uint32_t slot, uint64_t until_ns);
+/* host_disk.c */
 void host_set_disk_faults(struct host *host, double read_error, double overloaded);
 /* What this node's disk and page cache hold of a key, whatever faults are on. `arena` keeps it.
  * False: nothing, or the node is down. */
