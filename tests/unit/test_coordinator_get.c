@@ -29,6 +29,8 @@ static void equal_answers(void **state)
     assert_int_equal(asked.members[0], SELF);
     struct bytes record = record_of(&b, "k", 1, "v");
     bench_read_reply(&b, asked.id, asked.members[0], OK, record);
+    /* The first word of a member stands. */
+    bench_read_reply(&b, asked.id, asked.members[0], OK, record_of(&b, "k", 1, "another"));
     fixture_silent(&b.f);
     bench_read_reply(&b, asked.id, asked.members[1], OK, record);
     struct client_get_done done = bench_got(&b, OK);
@@ -285,7 +287,8 @@ static void repair_before_the_answer(void **state)
     assert_int_equal(counter_get(&b.figures->read_repairs), 1);
     /* Answers that change nothing: of one that was not repaired, a read again, a late one. */
     bench_write_reply(&b, d.asked.id, d.asked.members[0], OK);
-    bench_write_reply(&b, d.asked.id, 9, OK);
+    bench_write_reply(&b, d.asked.id, d.asked.members[0], ERR_IO);
+    bench_write_reply(&b, d.asked.id, 9, ERR_IO);
     bench_read_reply(&b, d.asked.id, d.asked.members[1], OK, (struct bytes){0});
     bench_read_reply(&b, d.asked.id, 3, OK, (struct bytes){0});
     fixture_silent(&b.f);

@@ -301,6 +301,30 @@ static void concurrent_changes_converge(void **state)
     }
 }
 
+/* A definition stamped far ahead of our clock, further than we let our own be dragged, can be
+ * changed here all the same: every change of a name is above all that is known of it. */
+static void far_stamps_can_be_changed(void **state)
+{
+    (void)state;
+    struct bench a;
+    struct bench b;
+    bench_init(&a, 1, 2);
+    bench_init(&b, 2, 2);
+    b.f.ctx.wall_ms += (uint64_t)10 * 60 * 1000;
+    bench_change(&b, KEYSPACE_CREATE, "books");
+    bench_send_map(&a, 2, take_spread(&b).map);
+    assert_true(bench_has(&a, "books"));
+    bench_change(&a, KEYSPACE_DROP, "books");
+    bench_send_map(&b, 1, take_spread(&a).map);
+    assert_false(bench_has(&b, "books"));
+    bench_change(&a, KEYSPACE_CREATE, "films"); /* our own clock was not dragged along */
+    const struct keyspace *films = keyspace_map_find(&a.view->keyspaces, "films");
+    assert_non_null(films);
+    assert_true(films->created_at < (uint64_t)(WALL_MS + 1000) << 16);
+    bench_deinit(&a);
+    bench_deinit(&b);
+}
+
 /* A map that was acknowledged survives a crash; one that was not may be gone. boot.h reads it. */
 static void persistence(void **state)
 {
@@ -340,6 +364,7 @@ int main(void)
         cmocka_unit_test(maps_refused),
         cmocka_unit_test(differing_digests_bring_the_map),
         cmocka_unit_test(concurrent_changes_converge),
+        cmocka_unit_test(far_stamps_can_be_changed),
         cmocka_unit_test(persistence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
