@@ -274,6 +274,9 @@ enum err node_start(struct node *node, const struct config *config, const struct
     if (err == OK && config->text[CONFIG_http_address][0] != '\0')
         err = http_start(node, config->text[CONFIG_http_address], &node->http, why, why_size);
     if (err != OK) {
+        /* A port that is open already is closed by what its queues say. */
+        if (node->loop != NULL)
+            rpc_loop_start(node->loop);
         node_stop(node);
         return err;
     }
