@@ -2,89 +2,11 @@
 #ifndef TESTS_SCENARIO_CLUSTER_RUN_H
 #define TESTS_SCENARIO_CLUSTER_RUN_H
 
-#include "tests/scenario/cluster.h"
+#include "tests/scenario/cluster_text.h"
 
 static void node_crash(struct node *node, bool keep);
 
 /* -- the network ----------------------------------------------------------------------------- */
-
-static const char *record_text(struct cluster *c, uint32_t keyspace_id, struct bytes key,
-                               struct bytes record)
-{
-    struct version_set set;
-    if (record.size == 0)
-        return "nothing";
-    check_record(c, keyspace_id, key, record, &set);
-    return set_text(c, &set);
-}
-
-static const struct request *request_of_key(const struct cluster *c, uint32_t keyspace_id,
-                                            struct bytes *key, struct bytes record)
-{
-    /* A reply carries no key: the one whose checksum fits. */
-    for (uint32_t i = c->request_count; i > 0; i--) {
-        *key = bytes_of_string(c->requests[i - 1].key);
-        if (record_verify(keyspace_id, *key, record) == OK)
-            return &c->requests[i - 1];
-    }
-    return NULL;
-}
-
-static const char *read_reply_text(struct cluster *c, const struct message *message)
-{
-    const struct replica_read_reply *reply = &message->replica_read_reply;
-    if (reply->status != OK)
-        return err_text(reply->status);
-    const struct keyspace_map *map = &cluster_node(c, message->from.node)->view->keyspaces;
-    for (uint32_t i = 0; i < map->count && reply->record.size != 0; i++) {
-        struct bytes key;
-        if (request_of_key(c, map->keyspaces[i].id, &key, reply->record) != NULL)
-            return record_text(c, map->keyspaces[i].id, key, reply->record);
-    }
-    return reply->record.size == 0 ? "nothing" : "a record that fits no key";
-}
-
-static const char *outcome_text(enum outcome outcome)
-{
-    return outcome == OUTCOME_APPLIED       ? "applied"
-           : outcome == OUTCOME_NOT_APPLIED ? "not applied"
-                                            : "unknown";
-}
-
-static const char *message_text(struct cluster *c, const struct message *message)
-{
-    static char text[1280];
-    static const char *const reasons[] = {"", " (read repair)", " (hint)", " (anti-entropy)"};
-    const struct replica_write *write = &message->replica_write;
-    const struct put_request *put = &message->forward_put.request;
-    switch ((int)message->kind) {
-    case MESSAGE_replica_write:
-        snprintf(
-            text, sizeof text, " %.*s %s%s", (int)write->key.size, (const char *)write->key.data,
-            record_text(c, write->keyspace_id, write->key, write->record), reasons[write->reason]);
-        return text;
-    case MESSAGE_replica_write_reply:
-        snprintf(text, sizeof text, " %s", err_text(message->replica_write_reply.status));
-        return text;
-    case MESSAGE_replica_read:
-        snprintf(text, sizeof text, " %.*s", (int)message->replica_read.key.size,
-                 (const char *)message->replica_read.key.data);
-        return text;
-    case MESSAGE_replica_read_reply:
-        snprintf(text, sizeof text, " %s", read_reply_text(c, message));
-        return text;
-    case MESSAGE_forward_put:
-        snprintf(text, sizeof text, " %.*s=%.*s", (int)put->key.size, (const char *)put->key.data,
-                 (int)put->value.size, (const char *)put->value.data);
-        return text;
-    case MESSAGE_forward_put_reply:
-        snprintf(text, sizeof text, " %s, %s", err_text(message->forward_put_reply.result.status),
-                 outcome_text(message->forward_put_reply.result.outcome));
-        return text;
-    default:
-        return "";
-    }
-}
 
 static bool is_gossip(const struct message *message)
 {
@@ -157,15 +79,6 @@ static bool network_send(struct cluster *c, struct node *from, struct message *m
 }
 
 /* -- clients --------------------------------------------------------------------------------- */
-
-static const char *progress_text(const struct progress *p)
-{
-    static char text[320];
-    snprintf(text, sizeof text, "%u of %u: %s; missing %s", p->acked, p->needed,
-             members_text(p->acked_members, p->acked_count),
-             members_text(p->missing_members, p->missing_count));
-    return text;
-}
 
 static void keep_context(struct cluster *c, const struct request *request, struct bytes bytes)
 {
