@@ -150,7 +150,7 @@ static bool forward_is_new(struct coordinator *coordinator, const struct message
 {
     struct actor_id from = message->from;
     struct forward_origin **slot =
-        &coordinator->origins[(from.node * 4 + from.index) % COORDINATOR_ORIGINS];
+        &coordinator->origins[(from.node * COORDINATORS_MAX + from.index) % COORDINATOR_ORIGINS];
     if (*slot == NULL) {
         *slot = calloc(1, sizeof **slot);
         CHECK(*slot != NULL);

@@ -37,7 +37,9 @@ struct request {
     struct message *mint;    /* WRITING: replica_mint_done with OK */
 };
 
-#define COORDINATOR_ORIGINS 256u /* senders of forward_put: members and their coordinators */
+/* Senders of forward_put: a place for each coordinator of each member. */
+#define COORDINATORS_MAX    16u
+#define COORDINATOR_ORIGINS (MEMBERS_MAX * COORDINATORS_MAX)
 
 struct coordinator {
     struct actor actor;

@@ -426,6 +426,28 @@ static void taken_over(void **state)
     bench_deinit(&b);
 }
 
+/* Twice is told from whomever it comes: every coordinator that a cluster can have is remembered. */
+static void duplicates_of_all_senders(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 5, 1);
+    const char *key = bench_key(&b, false); /* answered at once: no replica here */
+    for (int round = 0; round < 2; round++) {
+        for (uint32_t node = 2; node <= MEMBERS_MAX; node++) {
+            for (uint8_t index = 0; index < 16; index++) {
+                struct message *message = forward_message(&b, key, node, id_of(99));
+                message->from.index = index;
+                fixture_handle(&b.f, message);
+                if (round == 0)
+                    message_free(fixture_take(&b.f, MESSAGE_forward_put_reply));
+                fixture_silent(&b.f);
+            }
+        }
+    }
+    bench_deinit(&b);
+}
+
 /* It is passed on once at most: a node that holds no replica either says so. */
 static void never_passed_on_twice(void **state)
 {
@@ -501,6 +523,7 @@ int main(void)
         cmocka_unit_test(passed_on),
         cmocka_unit_test(deadline_while_forwarded),
         cmocka_unit_test(taken_over),
+        cmocka_unit_test(duplicates_of_all_senders),
         cmocka_unit_test(never_passed_on_twice),
         cmocka_unit_test(deadline_passed_already),
         cmocka_unit_test(foreign_messages_are_counted),
