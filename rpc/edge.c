@@ -242,6 +242,13 @@ static bool batch_keep(struct batch *batch, uint32_t index, struct message *answ
     return true;
 }
 
+uint32_t edge_queue_of(const struct edge *edge, const struct message *answer)
+{
+    uint32_t index = (uint32_t)(answer_client(answer) & ((1u << INDEX_BITS) - 1));
+    CHECK_U64(index, <, edge->call_count);
+    return edge->calls[index].queue;
+}
+
 void edge_deliver(struct edge *edge, struct message *answer)
 {
     uint64_t client = answer_client(answer);

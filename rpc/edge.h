@@ -145,6 +145,8 @@ void edge_sweep(struct edge *edge, uint64_t late_ns);
 void edge_deinit(struct edge *edge);
 /* Consumes one answer from an actor. */
 void edge_deliver(struct edge *edge, struct message *answer);
+/* The queue (index) of the call that an answer is for. */
+uint32_t edge_queue_of(const struct edge *edge, const struct message *answer);
 void edge_figures(const struct edge *edge, enum rpc_operation operation,
                   struct rpc_operation_figures *ret);
 void edge_count(struct edge *edge, enum rpc_operation operation, grpc_status_code code,

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 
 #define LOOP_THREADS_MAX 64u
 /* A busy queue never runs empty: mail waits for at most this many events. */
@@ -27,6 +28,17 @@ struct loop_thread {
     pthread_t thread;
     uint32_t index;
     struct runtime_wakes wakes; /* this thread's, over one batch */
+
+    pthread_mutex_t mail_lock;
+    struct message *mail_first;
+    struct message *mail_last;
+    _Atomic uint64_t mail_waiting; /* not handled yet */
+    atomic_bool parked;            /* blocks, or is about to: whoever sends mail rings the bell */
+    /* A call on a channel that leads nowhere: an empty batch on it is the only way to wake a queue.
+     */
+    grpc_channel *bell_channel;
+    grpc_call *bell;
+    struct rpc_event bell_rung;
 };
 
 struct rpc_loop {
@@ -34,6 +46,8 @@ struct rpc_loop {
     uint32_t count;
     bool started;
     struct loop_thread *threads;
+    void (*on_mail)(void *host, struct message *message);
+    void *on_mail_host;
     pthread_mutex_t tick_lock; /* the list of ticks, and that one runs at a time */
     struct rpc_tick *ticks;
 };
@@ -135,6 +149,107 @@ static gpr_timespec wait_until(bool first_thread, uint64_t next_tick_ns)
                         gpr_time_from_nanos((int64_t)left, GPR_TIMESPAN));
 }
 
+/* -- mail ----------------------------------------------------------------------------------------
+ */
+
+static void on_bell(struct rpc_event *event, bool ok)
+{
+    (void)event;
+    (void)ok; /* the thread looks for mail after each batch */
+}
+
+static void bell_make(struct loop_thread *thread)
+{
+    thread->bell_channel = grpc_lame_client_channel_create("bell", GRPC_STATUS_UNAVAILABLE, "bell");
+    thread->bell = grpc_channel_create_call(thread->bell_channel, NULL, GRPC_PROPAGATE_DEFAULTS,
+                                            thread->queue, grpc_slice_from_static_string("/bell"),
+                                            NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    CHECK(thread->bell != NULL);
+    thread->bell_rung.done = on_bell;
+}
+
+void rpc_loop_on_mail(struct rpc_loop *loop, void (*handle)(void *host, struct message *message),
+                      void *host)
+{
+    CHECK(!loop->started);
+    loop->on_mail = handle;
+    loop->on_mail_host = host;
+}
+
+void rpc_loop_mail(struct rpc_loop *loop, uint32_t index, struct message *list)
+{
+    CHECK_U64(index, <, loop->count);
+    CHECK(list != NULL && loop->on_mail != NULL);
+    struct loop_thread *thread = &loop->threads[index];
+    uint64_t count = 1;
+    struct message *last = list;
+    for (; last->next != NULL; last = last->next)
+        count++;
+    pthread_mutex_lock(&thread->mail_lock);
+    atomic_fetch_add(&thread->mail_waiting, count);
+    if (thread->mail_last == NULL)
+        thread->mail_first = list;
+    else
+        thread->mail_last->next = list;
+    thread->mail_last = last;
+    /* Under the lock: one batch at a time on the bell's call. */
+    if (atomic_exchange(&thread->parked, false)) {
+        grpc_call_error error =
+            grpc_call_start_batch(thread->bell, NULL, 0, &thread->bell_rung, NULL);
+        CHECK_U64(error, ==, GRPC_CALL_OK);
+    }
+    pthread_mutex_unlock(&thread->mail_lock);
+}
+
+bool rpc_loop_idle(const struct rpc_loop *loop, uint32_t index)
+{
+    return atomic_load(&loop->threads[index].parked);
+}
+
+static void mail_handle(struct loop_thread *thread)
+{
+    struct rpc_loop *loop = thread->loop;
+    if (atomic_load(&thread->mail_waiting) == 0)
+        return;
+    pthread_mutex_lock(&thread->mail_lock);
+    struct message *list = thread->mail_first;
+    thread->mail_first = NULL;
+    thread->mail_last = NULL;
+    pthread_mutex_unlock(&thread->mail_lock);
+    while (list != NULL) {
+        struct message *message = list;
+        list = message->next;
+        message->next = NULL;
+        loop->on_mail(loop->on_mail_host, message);
+        atomic_fetch_sub(&thread->mail_waiting, 1);
+    }
+}
+
+void rpc_loop_mail_flush(struct rpc_loop *loop)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    for (uint32_t i = 0; i < loop->count && loop->started; i++) {
+        while (atomic_load(&loop->threads[i].mail_waiting) != 0)
+            nanosleep(&pause, NULL);
+    }
+}
+
+/* -- running
+ * --------------------------------------------------------------------------------------- */
+
+/* The next event; blocks when there is neither one nor mail. */
+static grpc_event event_next(struct loop_thread *thread, gpr_timespec until)
+{
+    /* Announce, then look again: mail that came before the announcement is seen here, later mail
+     * rings. */
+    atomic_store(&thread->parked, true);
+    if (atomic_load(&thread->mail_waiting) != 0)
+        until = gpr_inf_past(GPR_CLOCK_MONOTONIC);
+    grpc_event event = grpc_completion_queue_next(thread->queue, until, NULL);
+    atomic_store(&thread->parked, false);
+    return event;
+}
+
 /* Everything that is ready, or BATCH_EVENTS_MAX of it. False when the queue is shut down and empty.
  */
 static bool batch_run(struct loop_thread *thread, grpc_event event)
@@ -160,9 +275,9 @@ static void *thread_main(void *argument)
     bool first = thread->index == 0;
     uint64_t next_tick_ns = runtime_now_ns() + TICK_NS;
     for (bool running = true; running;) {
-        grpc_event event =
-            grpc_completion_queue_next(thread->queue, wait_until(first, next_tick_ns), NULL);
+        grpc_event event = event_next(thread, wait_until(first, next_tick_ns));
         running = batch_run(thread, event);
+        mail_handle(thread);
         if (first && runtime_now_ns() >= next_tick_ns) {
             ticks_run(loop);
             next_tick_ns = runtime_now_ns() + TICK_NS;
@@ -193,6 +308,8 @@ struct rpc_loop *rpc_loop_new(uint32_t threads, struct runtime *runtime)
         loop->threads[i].index = i;
         loop->threads[i].queue = grpc_completion_queue_create_for_next(NULL);
         CHECK(loop->threads[i].queue != NULL);
+        CHECK(pthread_mutex_init(&loop->threads[i].mail_lock, NULL) == 0);
+        bell_make(&loop->threads[i]);
     }
     return loop;
 }
@@ -256,8 +373,12 @@ void rpc_loop_tick_remove(struct rpc_loop *loop, struct rpc_tick *tick)
 
 void rpc_loop_free(struct rpc_loop *loop)
 {
-    for (uint32_t i = 0; i < loop->count; i++)
+    rpc_loop_mail_flush(loop);
+    for (uint32_t i = 0; i < loop->count; i++) {
+        grpc_call_unref(loop->threads[i].bell);
+        grpc_channel_destroy(loop->threads[i].bell_channel);
         grpc_completion_queue_shutdown(loop->threads[i].queue);
+    }
     for (uint32_t i = 0; i < loop->count; i++) {
         struct loop_thread *thread = &loop->threads[i];
         if (loop->started)
@@ -268,6 +389,7 @@ void rpc_loop_free(struct rpc_loop *loop)
                     .type != GRPC_QUEUE_SHUTDOWN)
                 continue;
         grpc_completion_queue_destroy(thread->queue);
+        pthread_mutex_destroy(&thread->mail_lock);
     }
     CHECK(loop->ticks == NULL);
     pthread_mutex_destroy(&loop->tick_lock);

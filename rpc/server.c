@@ -256,6 +256,12 @@ static struct rpc_server *server_new(const struct rpc_server_options *options, g
     return server;
 }
 
+static void on_mail(void *host, struct message *answer)
+{
+    struct rpc_server *server = host;
+    edge_deliver(&server->edge, answer);
+}
+
 enum err rpc_server_start(const struct rpc_server_options *options, struct rpc_server **ret_server,
                           char *why, size_t why_size)
 {
@@ -286,6 +292,7 @@ enum err rpc_server_start(const struct rpc_server_options *options, struct rpc_s
     edge_arm(&server->edge, methods, registered, METHOD_COUNT);
     health_arm(server->health, watch);
     reflection_arm(server->reflection);
+    rpc_loop_on_mail(options->loop, on_mail, server);
     rpc_loop_tick_add(options->loop, &server->sweep);
     log_write(options->log, LOG_INFO, "client_port", "address=%s port=%d", options->address, port);
     *ret_server = server;
@@ -303,13 +310,23 @@ void rpc_server_set_serving(struct rpc_server *server, bool serving)
         health_changed(server->health);
 }
 
+/* To the thread of each call's queue, which sends a batch of answers without being woken for each.
+ * A single answer to an idle node leaves at once from here. */
 void rpc_server_deliver(struct rpc_server *server, struct message *list)
 {
+    struct rpc_loop *loop = server->options.loop;
     while (list != NULL) {
-        struct message *answer = list;
-        list = answer->next;
-        answer->next = NULL;
-        edge_deliver(&server->edge, answer);
+        uint32_t queue = edge_queue_of(&server->edge, list);
+        struct message *last = list;
+        while (last->next != NULL && edge_queue_of(&server->edge, last->next) == queue)
+            last = last->next;
+        struct message *rest = last->next;
+        last->next = NULL;
+        if (list == last && rpc_loop_idle(loop, queue))
+            edge_deliver(&server->edge, list);
+        else
+            rpc_loop_mail(loop, queue, list);
+        list = rest;
     }
 }
 
@@ -354,6 +371,7 @@ void rpc_server_drain(struct rpc_server *server, uint32_t grace_ms)
 void rpc_server_free(struct rpc_server *server)
 {
     rpc_server_drain(server, 0);
+    rpc_loop_mail_flush(server->options.loop);
     grpc_server_destroy(server->server);
     reflection_free(server->reflection);
     health_free(server->health);
