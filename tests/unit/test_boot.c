@@ -342,6 +342,49 @@ static void lease_survives_crashes(void **state)
     fixture_deinit(&f);
 }
 
+/* A start that a crash interrupts, wherever in its own writes: the next one is a start like any
+ * other, above all epochs that were ever used, and never takes an unclean stop for a clean one. */
+static void interrupted_starts(void **state)
+{
+    (void)state;
+    unsigned first_again = 0;
+    unsigned unclean = 0;
+    for (uint64_t seed = 0; seed < 400; seed++) {
+        struct fixture f;
+        struct prng prng;
+        fixture_init(&f, 3, 1);
+        prng_init(&prng, seed, 0);
+        bool started = seed % 2 == 0;
+        struct boot before = {0};
+        if (started) {
+            before = boot(&f);
+            mark_clean(&f);
+        }
+        struct boot_options options = options_of(&f);
+        struct boot result;
+        engine_memory_set_faults(f.engine, &prng, 0, 0, true);
+        assert_int_equal(boot_with(&f, &options, &result), ERR_IO);
+        engine_memory_crash(f.engine, CRASH_POWER, &prng);
+        fixture_open_store(&f);
+        struct boot next = boot(&f);
+        if (started) {
+            assert_false(next.first_start);
+            assert_true(next.generation > before.generation);
+            assert_true(next.epoch_start >= before.epoch_limit);
+            assert_true(next.clean ? next.epoch_floor == before.epoch_floor
+                                   : next.epoch_floor == next.epoch_start);
+            unclean += !next.clean;
+        } else {
+            first_again += next.first_start;
+            assert_true(next.epoch_floor == next.epoch_start);
+        }
+        assert_true(next.epoch_floor <= next.epoch_start);
+        fixture_deinit(&f);
+    }
+    assert_true(first_again > 0); /* the crash has hit what it should */
+    assert_true(unclean > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -353,6 +396,7 @@ int main(void)
         cmocka_unit_test(refuses_what_is_not_its_own),
         cmocka_unit_test(accepts_other_addresses),
         cmocka_unit_test(damaged_rows_are_errors),
+        cmocka_unit_test(interrupted_starts),
         cmocka_unit_test(lease_renews_and_blocks),
         cmocka_unit_test(lease_renewal_refused),
         cmocka_unit_test(lease_survives_crashes),
