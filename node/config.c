@@ -10,7 +10,7 @@
 #include <string.h>
 #include <yaml.h>
 
-enum config_type { TYPE_TEXT, TYPE_NUMBER, TYPE_SIZE, TYPE_LOG_LEVEL };
+enum config_type { TYPE_TEXT, TYPE_ADDRESS, TYPE_NUMBER, TYPE_SIZE, TYPE_LOG_LEVEL };
 
 struct setting {
     const char *name;
@@ -26,12 +26,12 @@ static const struct setting settings[CONFIG_KEY_COUNT] = {
                      "this node's name, one of those in initial-cluster"},
     [CONFIG_data_dir] = {"data-dir", TYPE_TEXT, "coterie-data", 1, 4000,
                          "where everything is kept; created when absent"},
-    [CONFIG_client_address] = {"client-address", TYPE_TEXT, "127.0.0.1:7700", 1, 255,
+    [CONFIG_client_address] = {"client-address", TYPE_ADDRESS, "127.0.0.1:7700", 1, 255,
                                "host:port for clients (gRPC)"},
-    [CONFIG_peer_address] = {"peer-address", TYPE_TEXT, "127.0.0.1:7701", 1, 255,
+    [CONFIG_peer_address] = {"peer-address", TYPE_ADDRESS, "127.0.0.1:7701", 1, 255,
                              "host:port to listen on for the other nodes; default: this node's "
                              "entry in initial-cluster"},
-    [CONFIG_http_address] = {"http-address", TYPE_TEXT, "127.0.0.1:7702", 0, 255,
+    [CONFIG_http_address] = {"http-address", TYPE_ADDRESS, "127.0.0.1:7702", 0, 255,
                              "host:port for /metrics and the status page; empty: none"},
     [CONFIG_initial_cluster] = {"initial-cluster", TYPE_TEXT, "", 0, 65536,
                                 "all nodes at the first start: name=host:peerport,... with "
@@ -333,6 +333,19 @@ static bool parse_log_level(const char *text, enum log_level *ret_level)
     return false;
 }
 
+/* host:port, [host]:port when the host has colons. Without a port gRPC would take one of its own.
+ */
+static bool is_address(const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    if (colon == NULL || colon == text || !isdigit((unsigned char)colon[1]))
+        return false;
+    char *end = NULL;
+    unsigned long port = strtoul(colon + 1, &end, 10);
+    bool bracketed = text[0] == '[' && colon[-1] == ']';
+    return *end == '\0' && port <= UINT16_MAX && (bracketed || strchr(text, ':') == colon);
+}
+
 static enum err config_check(struct config *config, char *why, size_t why_size)
 {
     for (int i = 0; i < CONFIG_KEY_COUNT; i++) {
@@ -344,6 +357,14 @@ static enum err config_check(struct config *config, char *why, size_t why_size)
             if (strlen(text) < setting->min || strlen(text) > setting->max) {
                 snprintf(why, why_size, "%s (%s): %zu bytes, allowed are %" PRIu64 " to %" PRIu64,
                          setting->name, origin, strlen(text), setting->min, setting->max);
+                return ERR_INVALID;
+            }
+            break;
+        case TYPE_ADDRESS:
+            if (strlen(text) > setting->max ||
+                (*text == '\0' ? setting->min > 0 : !is_address(text))) {
+                snprintf(why, why_size, "%s (%s): \"%.300s\" is not host:port", setting->name,
+                         origin, text);
                 return ERR_INVALID;
             }
             break;
