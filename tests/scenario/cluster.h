@@ -77,11 +77,22 @@ struct request {
     char keep_as[16]; /* name for the context that comes back */
     enum err status;
     enum outcome outcome;
-    struct clock context; /* of an applied put */
+    bool periodic; /* acknowledged from memory: a power cut may take it back */
+    bool quorum;   /* asked a quorum or more */
+    uint64_t ended_ns;
+    struct clock context; /* of what was written or read */
 };
 
-/* What a tampering run does to one message between nodes. */
-enum tamper { TAMPER_NONE, TAMPER_DROP, TAMPER_TWICE, TAMPER_CRASH_SENDER, TAMPER_COUNT };
+/* What a tampering run does at one message between nodes; the last also at an answer to a client.
+ */
+enum tamper {
+    TAMPER_NONE,
+    TAMPER_DROP,
+    TAMPER_TWICE,
+    TAMPER_CRASH_SENDER,
+    TAMPER_CRASH_ALL,
+    TAMPER_COUNT
+};
 
 struct cluster {
     struct arena arena;
@@ -114,7 +125,8 @@ struct cluster {
     uint32_t epoch_count;
     uint64_t begun_ns; /* of the command: times in the trace count from it */
     FILE *trace;
-    uint32_t between_nodes; /* messages of requests so far */
+    uint32_t
+        points; /* messages between nodes and answers so far, where a run can be tampered with */
     enum tamper tamper;
     uint32_t tamper_at;
     char failure[256];
@@ -242,6 +254,19 @@ static void check_honest(struct cluster *c, struct bytes key, const struct versi
             if (bytes_equal(set->versions[i].value, bytes_of_string(request->value)))
                 cluster_fail(c, "%s was said to be not applied, and is there", request->value);
         }
+    }
+}
+
+/* RELIABILITY rule 19: a quorum read sees what quorum requests before it have written or seen. */
+static void check_monotonic(struct cluster *c, const struct request *read)
+{
+    for (uint32_t r = 0; r < c->request_count && read->quorum; r++) {
+        const struct request *before = &c->requests[r];
+        if (before->quorum && !before->periodic && before->ended && !before->cut_off &&
+            before->status == OK && before->ended_ns <= read->begun_ns &&
+            strcmp(before->key, read->key) == 0 && strcmp(before->keyspace, read->keyspace) == 0 &&
+            !clock_descends(&read->context, &before->context))
+            cluster_fail(c, "a quorum read of %s went behind an earlier request", read->key);
     }
 }
 

@@ -6,6 +6,12 @@
 
 static void node_crash(struct node *node, bool keep);
 
+/* Counts a place where a run can be tampered with; true when this is the one. */
+static bool tamper_here(struct cluster *c)
+{
+    return c->points++ == c->tamper_at && c->tamper != TAMPER_NONE;
+}
+
 /* -- the network ----------------------------------------------------------------------------- */
 
 static bool is_gossip(const struct message *message)
@@ -63,13 +69,12 @@ static bool network_send(struct cluster *c, struct node *from, struct message *m
         cluster_say(c, "n%u -> n%u %s%s%s", from->number, to->number,
                     message_kind_text(message->kind), message_text(c, message),
                     lost ? " ... lost" : "");
-        if (c->tamper != TAMPER_NONE && c->between_nodes == c->tamper_at) {
+        if (tamper_here(c)) {
             lost |= c->tamper == TAMPER_DROP;
-            crash = c->tamper == TAMPER_CRASH_SENDER;
+            crash = c->tamper == TAMPER_CRASH_SENDER || c->tamper == TAMPER_CRASH_ALL;
             if (c->tamper == TAMPER_TWICE && !lost)
                 plan_message(c, to, 3 * NETWORK_NS, message_copy(message));
         }
-        c->between_nodes++;
     }
     if (lost)
         message_free(message);
@@ -101,7 +106,11 @@ static void got(struct cluster *c, struct request *request, const struct client_
     }
     writer_init(&writer, &c->arena, 64);
     clock_encode(&writer, &done->set.clock);
+    struct reader reader = reader_of(writer_result(&writer));
+    enum err err = clock_decode(&reader, &c->arena, &request->context);
+    CHECK(err == OK);
     keep_context(c, request, writer_result(&writer));
+    check_monotonic(c, request);
     check_honest(c, bytes_of_string(request->key), &done->set);
     cluster_say(c, "n%u answers: %s (%s)", request->node,
                 done->set.count == 0 ? "nothing" : set_text(c, &done->set),
@@ -145,6 +154,7 @@ static void client_answer(struct cluster *c, const struct message *message)
     if (request->ended)
         cluster_fail(c, "request %u was answered twice", (uint32_t)client);
     request->ended = true;
+    request->ended_ns = c->now_ns;
     if (get)
         got(c, request, &message->client_get_done);
     else
@@ -176,6 +186,7 @@ static void flush(struct cluster *c, struct node *node, struct outbox *outbox)
         } else if (message->to.kind == ACTOR_EDGE) {
             client_answer(c, message);
             message_free(message);
+            crash |= tamper_here(c) && c->tamper == TAMPER_CRASH_ALL;
         } else if (message->to.node == node->number) {
             if (message->kind == MESSAGE_replica_write)
                 cluster_say(c, "n%u -> itself replica_write%s", node->number,
@@ -187,9 +198,12 @@ static void flush(struct cluster *c, struct node *node, struct outbox *outbox)
             crash = network_send(c, node, message);
         }
     }
-    if (crash) {
-        node_crash(node, false);
-        cluster_plan(c, c->now_ns + 300 * MS, EVENT_START, node)->start = node->start;
+    for (uint32_t i = 0; crash && i < c->node_count; i++) {
+        struct node *other = &c->nodes[i];
+        if (!other->up || (other != node && c->tamper != TAMPER_CRASH_ALL))
+            continue;
+        node_crash(other, false);
+        cluster_plan(c, c->now_ns + 300 * MS, EVENT_START, other);
     }
 }
 

@@ -4,9 +4,9 @@
  * "> " is a command; the indented lines below it are what the cluster then did. COTERIE_REWRITE=1
  * (or --rewrite) writes them anew: read the difference before you commit it.
  *
- * Torture: every story again with each message between nodes dropped, doubled, or the last one of
- * its sender before a power cut: then nothing is compared, but every check holds and every request
- * ends. */
+ * Torture: every story again with each message between nodes dropped, doubled, the last one of
+ * its sender before a power cut, or of all nodes: then nothing is compared, but every check holds
+ * and every request ends. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -23,8 +23,8 @@ static bool rewrite;
 struct story {
     enum tamper tamper;
     uint32_t tamper_at;
-    uint32_t between_nodes; /* out: messages between nodes */
-    char failure[256];      /* out */
+    uint32_t points;   /* out: where it can be tampered with */
+    char failure[256]; /* out */
 };
 
 static char *read_text(const char *path)
@@ -82,7 +82,7 @@ static char *play(const char *text, struct story *story)
     size_t after_size = 0;
     FILE *quiet = open_memstream(&after, &after_size);
     c->trace = quiet;
-    story->between_nodes = c->between_nodes;
+    story->points = c->points;
     if (c->failure[0] == 0)
         story_ends(c);
     snprintf(story->failure, sizeof story->failure, "%s", c->failure);
@@ -164,7 +164,8 @@ static void stories_go_as_told(void **state)
     assert_int_equal(failed, 0);
 }
 
-static const char *const tamper_names[] = {"", "dropped", "doubled", "the last before a power cut"};
+static const char *const tamper_names[] = {"", "dropped", "doubled", "the last before a power cut",
+                                           "the last before a power cut of all"};
 
 /* RELIABILITY 7: a story again with the k-th message tampered with, for all k. */
 static void stories_under_torture(void **state)
@@ -177,9 +178,9 @@ static void stories_under_torture(void **state)
         char *text = read_text(found.gl_pathv[i]);
         struct story plain = {0};
         free(play(text, &plain));
-        assert_true(plain.between_nodes > 0);
+        assert_true(plain.points > 0);
         for (unsigned tamper = TAMPER_DROP; tamper < TAMPER_COUNT; tamper++) {
-            for (uint32_t k = 0; k < plain.between_nodes; k++) {
+            for (uint32_t k = 0; k < plain.points; k++) {
                 struct story story = {.tamper = (enum tamper)tamper, .tamper_at = k};
                 char *told = play(text, &story);
                 runs++;
