@@ -21,6 +21,7 @@
 #define CONNECTION_AGE_MS  (60 * 60 * 1000)
 #define AGE_GRACE_MS       30000
 #define DRAIN_POLL_NS      2000000
+#define DRAIN_IDLE_NS      (200ull * 1000000)
 
 #define HOT_ARMED  32u
 #define COLD_ARMED 4u
@@ -332,25 +333,35 @@ void rpc_server_deliver(struct rpc_server *server, struct message *list)
 
 /* -- end --------------------------------------------------------------------------------------- */
 
-static bool all_done(struct rpc_server *server)
+static bool calls_done(struct rpc_server *server)
 {
-    return atomic_load(&server->shut_down) && atomic_load(&server->edge.live) == 0 &&
-           health_live(server->health) == 0 && reflection_live(server->reflection) == 0;
+    return atomic_load(&server->edge.live) == 0 && health_live(server->health) == 0 &&
+           reflection_live(server->reflection) == 0;
 }
 
-static void drain_wait(struct rpc_server *server, uint64_t until_ns, bool cancel)
+static bool all_done(struct rpc_server *server)
+{
+    return atomic_load(&server->shut_down) && calls_done(server);
+}
+
+/* Ends early when no call has been left for a while: clients that only keep a connection may take
+ * seconds to notice that they should close it. */
+static void drain_gently(struct rpc_server *server, uint64_t until_ns)
 {
     const struct timespec pause = {.tv_nsec = DRAIN_POLL_NS};
-    while (!all_done(server) && runtime_now_ns() < until_ns) {
-        /* Calls whose client is gone wait for their actors no longer. */
-        if (cancel)
-            edge_sweep(&server->edge, 0);
+    uint64_t now_ns = runtime_now_ns();
+    uint64_t busy_ns = now_ns; /* when a call was last seen */
+    while (!all_done(server) && now_ns < until_ns && now_ns - busy_ns < DRAIN_IDLE_NS) {
         nanosleep(&pause, NULL);
+        now_ns = runtime_now_ns();
+        if (!calls_done(server))
+            busy_ns = now_ns;
     }
 }
 
 void rpc_server_drain(struct rpc_server *server, uint32_t grace_ms)
 {
+    const struct timespec pause = {.tv_nsec = DRAIN_POLL_NS};
     if (server->drained)
         return;
     server->drained = true;
@@ -360,10 +371,13 @@ void rpc_server_drain(struct rpc_server *server, uint32_t grace_ms)
     reflection_drain(server->reflection);
     grpc_server_shutdown_and_notify(server->server, rpc_loop_queue(server->options.loop, 0),
                                     &server->on_shutdown);
-    drain_wait(server, runtime_now_ns() + grace_ms * 1000000ull, false);
-    if (!all_done(server)) {
+    drain_gently(server, runtime_now_ns() + grace_ms * 1000000ull);
+    if (!all_done(server))
         grpc_server_cancel_all_calls(server->server);
-        drain_wait(server, UINT64_MAX, true);
+    while (!all_done(server)) {
+        /* Calls whose client is gone wait for their actors no longer. */
+        edge_sweep(&server->edge, 0);
+        nanosleep(&pause, NULL);
     }
     rpc_loop_tick_remove(server->options.loop, &server->sweep);
 }
