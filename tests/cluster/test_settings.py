@@ -266,6 +266,18 @@ def test_drain_is_bounded(_):
         assert running.exception().code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED), running.exception()
 
 
+def test_idle_clients_do_not_hold_a_stop(_):
+    """gRPC clients may look at an idle connection only every five seconds."""
+    with Cluster(1) as cluster:
+        node = cluster.start().nodes[0]
+        node.put(b"k", b"v")
+        started = time.monotonic()
+        assert node.terminate() == 0
+        took = time.monotonic() - started
+        print("stopped in %.0f ms" % (1000 * took))
+        assert took < 0.5 * PATIENCE
+
+
 # -- starting
 
 
