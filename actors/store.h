@@ -6,8 +6,9 @@
  * Reads are synchronous and see every write that this handle staged before. A staged write is in the
  * log's order but not yet durable: it has a sequence, and once the commit log is on disk up to it the
  * engine posts `store_committed{sequence}` (message.h) to the handle's actor. Only then may anything
- * that depends on it be shown to anyone. A crash keeps a prefix of what was staged, never a gap; all
- * handles of a node share one log.
+ * that depends on it be shown to anyone. The host submits after each drained batch, before anything
+ * that the batch sent leaves: then the writes enter the log, which all handles of a node share, and
+ * are visible through other handles. A crash keeps a prefix of the log, never a gap.
  *
  * A partition has one writer: the replica shard that it lives on. STORE_META and STORE_HINTS may be
  * written through any handle, each key by one of them only.

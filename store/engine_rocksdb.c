@@ -324,6 +324,8 @@ static void engine_free(struct rdb_engine *engine)
 static void rdb_close(struct engine *base)
 {
     struct rdb_engine *engine = CONTAINER_OF(base, struct rdb_engine, engine);
+    for (uint32_t i = 0; i < engine->options.handle_count; i++)
+        store_submit(&engine->handles[i].store);
     rdb_syncer_stop(engine);
     for (uint32_t i = 0; i < engine->options.handle_count; i++)
         rdb_handle_deinit(&engine->handles[i]);

@@ -4,6 +4,7 @@
  *   rdb_options.c      the memory plan and every RocksDB option
  *   rdb_partitions.c   the table of column families
  *   rdb_handle.c       the port (actors/store.h): read, stage, scan, drop
+ *   rdb_overlay.c      what a handle has staged and not yet written
  *   rdb_syncer.c       the thread that makes staged writes durable and looks after space
  *   rdb_figures.c      what the metrics show
  *
@@ -18,6 +19,7 @@
 
 #include "base/counter.h"
 #include "store/engine_class.h"
+#include "store/rdb_overlay.h"
 
 #include <pthread.h>
 #include <rocksdb/c.h>
@@ -39,11 +41,15 @@ struct rdb_plan {
 struct rdb_handle {
     struct store store;
     struct rdb_engine *engine;
-    rocksdb_writebatch_t *batch;
+    rocksdb_writebatch_t *batch; /* staged, not written yet */
+    struct overlay overlay;      /* the same, for reads */
+    size_t batch_bytes;
     uint32_t index;
-    bool wants_sync;  /* staged with STORE_SYNC_NOW since the last submit */
-    uint64_t syncing; /* the syncer's: staged when the running sync began */
+    bool wants_sync;      /* staged with STORE_SYNC_NOW since the last submit */
+    _Atomic bool stalled; /* RocksDB has refused the batch: it is tried again, nothing is added */
+    uint64_t syncing;     /* the syncer's: written when the running sync began */
     _Atomic uint64_t staged;
+    _Atomic uint64_t written; /* to RocksDB; a sync covers this much */
     _Atomic uint64_t committed;
     struct counter refused;
     struct counter reads;

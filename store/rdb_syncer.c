@@ -55,7 +55,7 @@ static bool sync_begin(struct rdb_engine *engine)
     bool any = false;
     for (uint32_t i = 0; i < engine->options.handle_count; i++) {
         struct rdb_handle *handle = &engine->handles[i];
-        handle->syncing = atomic_load_explicit(&handle->staged, memory_order_acquire);
+        handle->syncing = atomic_load_explicit(&handle->written, memory_order_acquire);
         any |= handle->syncing > atomic_load_explicit(&handle->committed, memory_order_relaxed);
     }
     return any;
@@ -120,6 +120,20 @@ static enum round syncer_sleep(struct rdb_engine *engine, uint64_t sync_due_ns)
     return wanted || rdb_now_ns() >= sync_due_ns ? ROUND_SYNC : ROUND_LOOK;
 }
 
+/* Has the actors of stalled handles stepped, whose submit tries the batch again: tells them once
+ * more how far they are durable. */
+static void nudge_stalled(struct rdb_engine *engine)
+{
+    for (uint32_t i = 0; i < engine->options.handle_count; i++) {
+        struct rdb_handle *handle = &engine->handles[i];
+        if (atomic_load_explicit(&handle->stalled, memory_order_relaxed) &&
+            engine->options.committed != NULL)
+            engine->options.committed(
+                engine->options.host, i,
+                atomic_load_explicit(&handle->committed, memory_order_relaxed));
+    }
+}
+
 static void look_around(struct rdb_engine *engine)
 {
     struct rdb_syncer *syncer = &engine->syncer;
@@ -127,6 +141,7 @@ static void look_around(struct rdb_engine *engine)
     if (now_ns - syncer->memory_seen_ns >= LOOK_AT_MEMORY_MS * MS_NS) {
         syncer->memory_seen_ns = now_ns;
         rdb_look_at_memory(engine);
+        nudge_stalled(engine);
     }
     if (now_ns - syncer->space_seen_ns >= LOOK_AT_SPACE_MS * MS_NS) {
         syncer->space_seen_ns = now_ns;
@@ -217,7 +232,7 @@ enum err rdb_syncer_wait(struct rdb_engine *engine)
     arena_init(&arena, NULL, 0);
     uint64_t *staged = ARENA_NEW(&arena, uint64_t, engine->options.handle_count);
     for (uint32_t i = 0; i < engine->options.handle_count; i++)
-        staged[i] = atomic_load_explicit(&engine->handles[i].staged, memory_order_acquire);
+        staged[i] = atomic_load_explicit(&engine->handles[i].written, memory_order_acquire);
     rdb_syncer_wake(engine);
     pthread_mutex_lock(&syncer->mutex);
     while (!all_committed(engine, staged) && !atomic_load(&engine->failed))

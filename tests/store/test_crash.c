@@ -20,7 +20,14 @@ static struct fixture fixture;
 
 /* -- the workload: write n, for all n from 1, is known to parent and child -------------------- */
 
-enum { WRITE_HANDLES = 2, WRITE_PARTITIONS = 5 };
+/* A handle stages a burst, submits it, and the next one has its turn: the order of the log is that
+ * of submits. */
+enum { WRITE_HANDLES = 2, WRITE_PARTITIONS = 5, WRITE_BURST = 6 };
+
+static uint32_t write_handle(uint64_t n)
+{
+    return (uint32_t)(n / WRITE_BURST % WRITE_HANDLES);
+}
 
 static uint32_t write_partition(uint64_t n)
 {
@@ -58,7 +65,7 @@ static enum err stage_write(struct engine *engine, uint64_t n)
     uint8_t value[400];
     uint64_t target = write_target(n);
     snprintf(key, sizeof key, "%012llu", (unsigned long long)target);
-    struct store *store = engine_store(engine, (uint32_t)(n % WRITE_HANDLES));
+    struct store *store = engine_store(engine, write_handle(n));
     enum store_sync sync = n % 5 == 0 ? STORE_SYNC_NOW : STORE_SYNC_LATER;
     if (write_is_delete(n))
         return store_delete(store, write_partition(target), bytes_of_string(key), sync);
@@ -341,8 +348,8 @@ static int child_main(const char *directory, uint64_t first, int fd, unsigned lo
         while ((err = stage_write(engine, n)) == ERR_OVERLOADED)
             usleep(500);
         CHECK(err == OK);
-        if (n % 3 == 0)
-            store_submit(engine_store(engine, (uint32_t)(n / 3 % WRITE_HANDLES)));
+        if (n % WRITE_BURST == WRITE_BURST - 1)
+            store_submit(engine_store(engine, write_handle(n)));
         if (n % 64 == 0)
             usleep(200);
     }
@@ -380,18 +387,14 @@ static void hear(struct life *life, const struct news *news)
     life->files[i] = (struct synced_file){.inode = news->inode, .size = news->size};
 }
 
-/* The n of the last write that is reported committed: each handle has every second n. */
+/* The n of the last write that is reported committed: a handle's sequences count its own writes. */
 static uint64_t last_committed(const struct life *life)
 {
     uint64_t last = life->first - 1;
-    for (uint32_t handle = 0; handle < WRITE_HANDLES; handle++) {
-        if (life->committed[handle] == 0)
-            continue;
-        uint64_t first_of_handle = life->first;
-        while (first_of_handle % WRITE_HANDLES != handle)
-            first_of_handle++;
-        uint64_t n = first_of_handle + (life->committed[handle] - 1) * WRITE_HANDLES;
-        if (n > last)
+    uint64_t counted[WRITE_HANDLES] = {0};
+    for (uint64_t n = life->first; n < WRITES_MAX; n++) {
+        uint32_t handle = write_handle(n);
+        if (++counted[handle] <= life->committed[handle])
             last = n;
     }
     return last;

@@ -248,6 +248,7 @@ static void test_later_is_synced_with_the_period(void **state)
     fixture_open(&fixture);
     struct store *store = fixture_store(&fixture, 1);
     assert_int_equal(put(store, 1, "k", "v"), OK);
+    store_submit(store);
     WAIT_UNTIL(fixture_committed(&fixture, 1) == 1);
     struct engine_figures figures;
     engine_figures(fixture.engine, &figures);
