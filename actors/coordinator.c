@@ -17,6 +17,7 @@ struct coordinator_options coordinator_options_default(uint32_t self, uint8_t in
         .requests_max = 8192,
         .generation = generation,
         .read_late_ns = 100u * 1000 * 1000,
+        .write_late_ns = 500u * 1000 * 1000,
         .deadline_default_ns = (uint64_t)DEADLINE_DEFAULT_MS * 1000 * 1000,
     };
 }
@@ -134,6 +135,41 @@ void coordinator_request_wake_at(struct coordinator *coordinator, const struct r
     if (coordinator->wakes.count >= 8 * (size_t)coordinator->options.requests_max + 64)
         wakes_compact(coordinator);
     heap_push(&coordinator->wakes, (struct heap_entry){.key = at_ns, .tie = request->id});
+}
+
+void coordinator_request_set_late(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request, uint64_t late_ns)
+{
+    request->late_ns = late_ns;
+    request->late_at_ns = ctx->now_ns + late_ns;
+    if (request->late_at_ns >= request->deadline_ns)
+        request->late_at_ns = NEVER_NS;
+    coordinator_request_wake_at(coordinator, request,
+                                request->late_at_ns == NEVER_NS ? request->deadline_ns
+                                                                : request->late_at_ns);
+}
+
+void coordinator_request_send_write(struct coordinator *coordinator, struct actor_context *ctx,
+                                    const struct request *request, uint32_t member,
+                                    struct bytes record, enum write_reason reason)
+{
+    const struct message *origin = request->origin;
+    bool get = origin->kind == MESSAGE_client_get;
+    const struct put_request *put = get ? NULL : coordinator_put_request(origin);
+    struct bytes key = get ? origin->client_get.key : put->key;
+    struct message *message = message_new(MESSAGE_replica_write, key.size + record.size);
+    message->id = request->id;
+    message->to = (struct actor_id){.node = member, .kind = ACTOR_REPLICA};
+    message->deadline_ns = request->deadline_ns;
+    message->replica_write = (struct replica_write){
+        .keyspace_id = get ? origin->client_get.keyspace_id : put->keyspace_id,
+        .key = arena_copy(&message->arena, key),
+        .record = arena_copy(&message->arena, record),
+        .policy = request->policy,
+        .partition = request->partition,
+        .reason = reason,
+    };
+    outbox_send(ctx, &coordinator->actor, message);
 }
 
 int coordinator_request_replica_index(const struct request *request, uint32_t member)
@@ -342,6 +378,25 @@ static void coordinator_on_deadline(struct coordinator *coordinator, struct acto
     }
 }
 
+static void coordinator_on_late(struct coordinator *coordinator, struct actor_context *ctx,
+                                struct request *request)
+{
+    switch (request->state) {
+    case REQUEST_READING:
+    case REQUEST_REPAIRING:
+        coordinator_get_on_late(coordinator, ctx, request);
+        break;
+    case REQUEST_WRITING:
+        coordinator_put_on_late(coordinator, ctx, request);
+        break;
+    case REQUEST_FORWARDED: /* sent once: a second could be a second write */
+    case REQUEST_FREE:
+    case REQUEST_STATE_COUNT:
+        UNREACHABLE("such a request is never late");
+    }
+    coordinator_request_set_late(coordinator, ctx, request, 2 * request->late_ns);
+}
+
 static void coordinator_tick(struct actor *actor, struct actor_context *ctx)
 {
     struct coordinator *coordinator = coordinator_of(actor);
@@ -354,9 +409,10 @@ static void coordinator_tick(struct actor *actor, struct actor_context *ctx)
         if (request->deadline_ns <= ctx->now_ns)
             coordinator_on_deadline(coordinator, ctx, request);
         else if (request->late_at_ns <= ctx->now_ns)
-            coordinator_get_on_late(coordinator, ctx, request);
-        else /* it was to be late, but has all its answers and waits for a repair */
+            coordinator_on_late(coordinator, ctx, request);
+        else if (request->late_at_ns == NEVER_NS)
             coordinator_request_wake_at(coordinator, request, request->deadline_ns);
+        /* else its time was moved, and that wake-up is in the heap */
     }
     arena_clear(&coordinator->scratch);
 }

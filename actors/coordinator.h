@@ -31,9 +31,13 @@ struct coordinator;
 struct coordinator_options {
     uint32_t self;
     uint8_t index;
-    uint32_t requests_max;        /* 1..65535; beyond it requests are OVERLOADED */
-    uint64_t generation;          /* of this start: keeps answers to an earlier life apart */
-    uint64_t read_late_ns;        /* a read that takes longer asks the remaining replicas; 100 ms */
+    uint32_t requests_max; /* 1..65535; beyond it requests are OVERLOADED */
+    uint64_t generation;   /* of this start: keeps answers to an earlier life apart */
+    /* A read that takes longer asks the remaining replicas, and again those that have not answered,
+     * and so on at twice the time; 100 ms. */
+    uint64_t read_late_ns;
+    /* A write that takes longer is sent again to those that have not answered; 500 ms. */
+    uint64_t write_late_ns;
     uint64_t deadline_default_ns; /* for requests without one */
 };
 
@@ -48,6 +52,7 @@ struct coordinator_figures {
     struct counter read_differed; /* quorum reads whose answers differed */
     struct counter read_repairs;  /* replicas repaired before the answer */
     struct counter read_late;     /* reads that asked more replicas */
+    struct counter asked_again;   /* reads, repairs and writes sent again to a replica */
     struct counter timeouts;
     struct counter unavailable;
     struct counter answers_late; /* for requests that have ended */

@@ -137,11 +137,7 @@ void coordinator_on_client_get(struct coordinator *coordinator, struct actor_con
         return;
     }
     get_ask_more(coordinator, ctx, request, false);
-    uint64_t late_at_ns = ctx->now_ns + coordinator->options.read_late_ns;
-    request->late_at_ns = late_at_ns < request->deadline_ns ? late_at_ns : NEVER_NS;
-    coordinator_request_wake_at(coordinator, request,
-                                late_at_ns < request->deadline_ns ? late_at_ns
-                                                                  : request->deadline_ns);
+    coordinator_request_set_late(coordinator, ctx, request, coordinator->options.read_late_ns);
 }
 
 /* -- answering
@@ -186,32 +182,31 @@ static struct version_set get_merge(const struct request *request, struct arena 
     return merged;
 }
 
+/* Sends the merged state to the voters that lack it. */
+static void get_send_repairs(struct coordinator *coordinator, struct actor_context *ctx,
+                             struct request *request)
+{
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        if ((request->repairing >> i & 1) == 0)
+            continue;
+        counter_add(&coordinator->figures.read_repairs, 1);
+        coordinator_request_send_write(coordinator, ctx, request,
+                                       request->replicas.replicas[i].member, request->repair,
+                                       WRITE_READ_REPAIR);
+    }
+}
+
 /* Brings every voter that differs up to the merged state; the answer waits for them, so that no
  * later quorum read can see less (RELIABILITY rule 19). */
 static void get_repair(struct coordinator *coordinator, struct actor_context *ctx,
                        struct request *request, struct bytes record)
 {
-    const struct client_get *get = &request->origin->client_get;
     for (uint32_t i = 0; i < request->replicas.count; i++) {
-        if ((request->answered >> i & 1) == 0 || bytes_equal(get_record(request, i), record))
-            continue;
-        struct message *message = message_new(MESSAGE_replica_write, get->key.size + record.size);
-        message->id = request->id;
-        message->to =
-            (struct actor_id){.node = request->replicas.replicas[i].member, .kind = ACTOR_REPLICA};
-        message->deadline_ns = request->deadline_ns;
-        message->replica_write = (struct replica_write){
-            .keyspace_id = get->keyspace_id,
-            .key = arena_copy(&message->arena, get->key),
-            .record = arena_copy(&message->arena, record),
-            .policy = request->policy,
-            .partition = request->partition,
-            .reason = WRITE_READ_REPAIR,
-        };
-        request->repairing |= (uint64_t)1 << i;
-        counter_add(&coordinator->figures.read_repairs, 1);
-        outbox_send(ctx, &coordinator->actor, message);
+        if ((request->answered >> i & 1) != 0 && !bytes_equal(get_record(request, i), record))
+            request->repairing |= (uint64_t)1 << i;
     }
+    request->repair = record;
+    get_send_repairs(coordinator, ctx, request);
 }
 
 static bool get_answers_agree(const struct request *request)
@@ -255,7 +250,6 @@ static void get_finish(struct coordinator *coordinator, struct actor_context *ct
     }
     coordinator_request_move(request, REQUEST_REPAIRING);
     request->result = answer;
-    request->late_at_ns = NEVER_NS;
 }
 
 void coordinator_get_on_repaired(struct coordinator *coordinator, struct actor_context *ctx,
@@ -330,20 +324,26 @@ void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct a
  * --------------------------------------------------------------------------------------------------
  */
 
+/* Messages may be lost, and replicas slow: those that were asked are asked again, the others as
+ * well. */
 void coordinator_get_on_late(struct coordinator *coordinator, struct actor_context *ctx,
                              struct request *request)
 {
-    CHECK(request->state == REQUEST_READING);
+    uint64_t unanswered = request->asked & ~request->answered;
+    if (request->state == REQUEST_REPAIRING) {
+        get_send_repairs(coordinator, ctx, request);
+        return;
+    }
     counter_add(&coordinator->figures.read_late, 1);
     for (uint32_t i = 0; i < request->replicas.count; i++) {
         uint32_t member = request->replicas.replicas[i].member;
-        if ((request->asked >> i & 1) != 0 && (request->answered >> i & 1) == 0 &&
-            member != coordinator->options.self)
-            coordinator_learn_latency(coordinator, member, 8 * (ctx->now_ns - request->started_ns));
+        if ((unanswered >> i & 1) == 0 || member == coordinator->options.self)
+            continue;
+        coordinator_learn_latency(coordinator, member, 8 * (ctx->now_ns - request->started_ns));
+        counter_add(&coordinator->figures.asked_again, 1);
+        get_ask(coordinator, ctx, request, i);
     }
     get_ask_more(coordinator, ctx, request, true);
-    request->late_at_ns = NEVER_NS;
-    coordinator_request_wake_at(coordinator, request, request->deadline_ns);
 }
 
 void coordinator_get_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-static const struct put_request *put_request_of(const struct message *origin)
+const struct put_request *coordinator_put_request(const struct message *origin)
 {
     return origin->kind == MESSAGE_client_put ? &origin->client_put.request
                                               : &origin->forward_put.request;
@@ -55,7 +55,7 @@ static void put_end(struct coordinator *coordinator, struct actor_context *ctx,
 static void put_mint(struct coordinator *coordinator, struct actor_context *ctx,
                      struct request *request)
 {
-    const struct put_request *put = put_request_of(request->origin);
+    const struct put_request *put = coordinator_put_request(request->origin);
     struct message *message =
         message_new(MESSAGE_replica_mint, put->key.size + put->value.size + put->context.size);
     struct replica_mint *mint = &message->replica_mint;
@@ -71,18 +71,19 @@ static void put_mint(struct coordinator *coordinator, struct actor_context *ctx,
         if (member != coordinator->options.self && view_alive(ctx->view, member))
             mint->targets[mint->target_count++] = member;
     }
-    coordinator_request_wake_at(coordinator, request, request->deadline_ns);
+    coordinator_request_set_late(coordinator, ctx, request, coordinator->options.write_late_ns);
     outbox_send(ctx, &coordinator->actor, message);
 }
 
-/* Pass it on to the first live replica, which coordinates it; local data centre first. */
-static void put_forward(struct coordinator *coordinator, struct actor_context *ctx,
+/* Pass it on to the first live replica that has not been tried, which coordinates it; local data
+ * centre first. False: there is none. */
+static bool put_forward(struct coordinator *coordinator, struct actor_context *ctx,
                         struct request *request)
 {
-    const struct put_request *put = put_request_of(request->origin);
+    const struct put_request *put = coordinator_put_request(request->origin);
     for (uint32_t i = 0; i < request->replicas.count; i++) {
         uint32_t member = request->replicas.replicas[i].member;
-        if (!view_alive(ctx->view, member))
+        if ((request->asked >> i & 1) != 0 || !view_alive(ctx->view, member))
             continue;
         struct message *message =
             message_new(MESSAGE_forward_put, put->key.size + put->value.size + put->context.size);
@@ -90,14 +91,25 @@ static void put_forward(struct coordinator *coordinator, struct actor_context *c
         message->to = (struct actor_id){.node = member, .kind = ACTOR_COORDINATOR};
         message->deadline_ns = request->deadline_ns;
         put_request_copy(&message->arena, put, &message->forward_put.request);
-        coordinator_request_move(request, REQUEST_FORWARDED);
-        coordinator_request_wake_at(coordinator, request, request->deadline_ns);
+        request->asked |= (uint64_t)1 << i;
+        request->forwarded_to = member;
         counter_add(&coordinator->figures.forwarded, 1);
         outbox_send(ctx, &coordinator->actor, message);
+        return true;
+    }
+    return false;
+}
+
+static void put_forward_first(struct coordinator *coordinator, struct actor_context *ctx,
+                              struct request *request)
+{
+    if (!put_forward(coordinator, ctx, request)) {
+        put_end(coordinator, ctx, request, ERR_UNAVAILABLE, OUTCOME_NOT_APPLIED,
+                "no replica of the key is alive");
         return;
     }
-    put_end(coordinator, ctx, request, ERR_UNAVAILABLE, OUTCOME_NOT_APPLIED,
-            "no replica of the key is alive");
+    coordinator_request_move(request, REQUEST_FORWARDED);
+    coordinator_request_wake_at(coordinator, request, request->deadline_ns);
 }
 
 static void put_refuse(struct coordinator *coordinator, struct actor_context *ctx,
@@ -122,7 +134,7 @@ static void put_begin(struct coordinator *coordinator, struct actor_context *ctx
         put_refuse(coordinator, ctx, origin);
         return;
     }
-    const struct put_request *put = put_request_of(origin);
+    const struct put_request *put = coordinator_put_request(origin);
     enum err err = coordinator_request_plan(coordinator, ctx, request, put->keyspace_id, put->key,
                                             put->level, put->count, true, &why);
     if (err != OK) {
@@ -132,7 +144,7 @@ static void put_begin(struct coordinator *coordinator, struct actor_context *ctx
     if (coordinator_request_replica_index(request, coordinator->options.self) >= 0)
         put_mint(coordinator, ctx, request);
     else if (origin->kind == MESSAGE_client_put)
-        put_forward(coordinator, ctx, request);
+        put_forward_first(coordinator, ctx, request);
     else
         put_end(coordinator, ctx, request, ERR_STALE_EPOCH, OUTCOME_NOT_APPLIED,
                 "passed on to a node that holds no replica of the key");
@@ -174,11 +186,22 @@ void coordinator_on_forward_put(struct coordinator *coordinator, struct actor_co
     put_begin(coordinator, ctx, message);
 }
 
+/* Whether the write can be given to another replica: this one has not applied it and never will. */
+static bool forward_was_refused(const struct message *message)
+{
+    const struct put_result *result = &message->forward_put_reply.result;
+    return result->outcome == OUTCOME_NOT_APPLIED &&
+           (result->status == ERR_UNAVAILABLE || result->status == ERR_STALE_EPOCH);
+}
+
 void coordinator_on_forward_put_reply(struct coordinator *coordinator, struct actor_context *ctx,
                                       struct message *message)
 {
     struct request *request = coordinator_request_find(coordinator, message->id);
-    if (request != NULL && request->state == REQUEST_FORWARDED) {
+    /* One that was tried before and answers twice must not move the write a second time. */
+    if (request != NULL && request->state == REQUEST_FORWARDED &&
+        message->from.node == request->forwarded_to &&
+        !(forward_was_refused(message) && put_forward(coordinator, ctx, request))) {
         struct put_result *result;
         const struct put_result *from = &message->forward_put_reply.result;
         struct message *answer = put_answer(request->origin, from->context.size, &result);
@@ -232,6 +255,23 @@ void coordinator_put_on_written(struct coordinator *coordinator, struct actor_co
     put_decide(coordinator, ctx, request,
                status == OK ? quorum_ack(&request->quorum, member)
                             : quorum_fail(&request->quorum, member));
+}
+
+/* A write to a replica may be lost on its way; it is a state, so it may come twice. */
+void coordinator_put_on_late(struct coordinator *coordinator, struct actor_context *ctx,
+                             struct request *request)
+{
+    if (request->mint == NULL)
+        return; /* not durable here yet: nothing to send again */
+    struct bytes record = request->mint->replica_mint_done.record;
+    for (uint32_t i = 0; i < request->quorum.replica_count; i++) {
+        uint32_t member = request->quorum.members[i].member;
+        if (request->quorum.members[i].state != REPLICA_WAITING ||
+            member == coordinator->options.self)
+            continue;
+        counter_add(&coordinator->figures.asked_again, 1);
+        coordinator_request_send_write(coordinator, ctx, request, member, record, WRITE_REPLICATE);
+    }
 }
 
 void coordinator_put_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,

@@ -21,16 +21,19 @@ struct request {
     uint64_t id;
     struct message *origin; /* client_get, client_put or forward_put; ours */
     uint64_t deadline_ns;
-    uint64_t late_at_ns; /* READING: ask more replicas then; NEVER_NS once done */
+    uint64_t late_at_ns; /* ask again those that have not answered, and more; NEVER_NS: no more */
+    uint64_t late_ns;    /* how long after the last time; doubles */
     uint64_t started_ns;
     uint32_t policy; /* enum replica_policy */
     uint32_t partition;
     uint64_t hash;
     struct replica_set replicas;
     struct quorum quorum;
-    uint64_t asked;    /* bit per index into replicas */
-    uint64_t answered; /* reads: the records are in `answers` */
+    uint64_t asked;        /* bit per index into replicas */
+    uint32_t forwarded_to; /* FORWARDED: the member whose answer counts */
+    uint64_t answered;     /* reads: the records are in `answers` */
     uint64_t repairing;
+    struct bytes repair;     /* REPAIRING: the merged record, in the arena of `result` */
     enum err last_error;     /* of a replica, for the reason of a failure */
     struct message *answers; /* replica_read_reply that voted, linked by next */
     struct message *result;  /* REPAIRING: the client_get_done that waits */
@@ -77,6 +80,14 @@ void coordinator_request_move(struct request *request, enum request_state state)
 void coordinator_request_end(struct coordinator *coordinator, struct request *request);
 void coordinator_request_wake_at(struct coordinator *coordinator, const struct request *request,
                                  uint64_t at_ns);
+/* The next time to ask again, and the wake-up for it or for the deadline. `late_ns` is the first
+ * wait. */
+void coordinator_request_set_late(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request, uint64_t late_ns);
+/* Sends a state of the request's key to one replica. */
+void coordinator_request_send_write(struct coordinator *coordinator, struct actor_context *ctx,
+                                    const struct request *request, uint32_t member,
+                                    struct bytes record, enum write_reason reason);
 /* Index of a member in the replica set, or -1. */
 int coordinator_request_replica_index(const struct request *request, uint32_t member);
 
@@ -112,6 +123,8 @@ void coordinator_get_on_deadline(struct coordinator *coordinator, struct actor_c
 /* -- puts (coordinator_put.c) ---------------------------------------------------------------------
  */
 
+/* The write that a client_put or forward_put carries. */
+const struct put_request *coordinator_put_request(const struct message *origin);
 void coordinator_on_client_put(struct coordinator *coordinator, struct actor_context *ctx,
                                struct message *message);
 void coordinator_on_forward_put(struct coordinator *coordinator, struct actor_context *ctx,
@@ -122,6 +135,8 @@ void coordinator_on_replica_mint_done(struct coordinator *coordinator, struct ac
                                       struct message *message);
 void coordinator_put_on_written(struct coordinator *coordinator, struct actor_context *ctx,
                                 struct request *request, uint32_t member, enum err status);
+void coordinator_put_on_late(struct coordinator *coordinator, struct actor_context *ctx,
+                             struct request *request);
 void coordinator_put_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
                                  struct request *request);
 

@@ -81,6 +81,28 @@ struct message *message_new_reply(const struct message *request, enum message_ki
     return reply;
 }
 
+struct message *message_new_undelivered(const struct message *request)
+{
+    struct message *reply = NULL;
+    if (request->kind == MESSAGE_replica_read) {
+        reply = message_new_reply(request, MESSAGE_replica_read_reply, 0);
+        reply->replica_read_reply.status = ERR_UNAVAILABLE;
+    } else if (request->kind == MESSAGE_replica_write) {
+        reply = message_new_reply(request, MESSAGE_replica_write_reply, 0);
+        reply->replica_write_reply.status = ERR_UNAVAILABLE;
+    } else if (request->kind == MESSAGE_forward_put) {
+        reply = message_new_reply(request, MESSAGE_forward_put_reply, 0);
+        reply->forward_put_reply.result = (struct put_result){
+            .status = ERR_UNAVAILABLE,
+            .outcome = OUTCOME_NOT_APPLIED,
+            .why = "there is no link to the replica",
+        };
+    }
+    if (reply != NULL)
+        reply->from = request->to;
+    return reply;
+}
+
 void put_request_copy(struct arena *arena, const struct put_request *from, struct put_request *ret)
 {
     *ret = *from;

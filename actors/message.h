@@ -322,6 +322,9 @@ bool message_crosses_nodes(enum message_kind kind);
 /* An answer to `request`: to its sender, same id, same deadline. */
 struct message *message_new_reply(const struct message *request, enum message_kind kind,
                                   size_t size_hint);
+/* What a request that was never sent (no link to its node) is answered with, as if from there: UNAVAILABLE,
+ * and for a write NOT_APPLIED. NULL for messages that nobody waits for. */
+struct message *message_new_undelivered(const struct message *request);
 /* Deep copies of the parts that requests are passed on with. */
 void put_request_copy(struct arena *arena, const struct put_request *from, struct put_request *ret);
 void put_result_copy(struct arena *arena, const struct put_result *from, struct put_result *ret);

@@ -6,9 +6,11 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EXIT_DISK_FAILED 74
+#define LINKS_WAIT_NS    150000000u
 
 /* -- the engine's calls back
  * ---------------------------------------------------------------------------- */
@@ -256,6 +258,16 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
     return err;
 }
 
+/* A node that says it serves should know whom it can reach; a peer that is silent is not waited
+ * for. */
+static void node_wait_for_links(struct node *node)
+{
+    const struct timespec pause = {.tv_nsec = 2000000};
+    uint64_t until_ns = runtime_now_ns() + LINKS_WAIT_NS;
+    while (!rpc_peers_settled(node->peers) && runtime_now_ns() < until_ns)
+        nanosleep(&pause, NULL);
+}
+
 enum err node_start(struct node *node, const struct config *config, const struct log *log,
                     char *why, size_t why_size)
 {
@@ -284,6 +296,7 @@ enum err node_start(struct node *node, const struct config *config, const struct
     runtime_start(node->runtime);
     rpc_loop_start(node->loop);
     rpc_peers_connect(node->peers, &node->topology);
+    node_wait_for_links(node);
     rpc_server_set_serving(node->server, true);
     return OK;
 }

@@ -15,6 +15,8 @@
 /* A link that was up for longer than this is opened again at once when it breaks. */
 #define STEADY_NS    (1000 * NS_PER_MS)
 #define FAILURES_MAX 16u
+/* How long messages wait for a link that is being opened. */
+#define OPENING_QUEUE_NS (500 * NS_PER_MS)
 
 /* One call to the peer. Lives until its last tag is back. */
 struct attempt {
@@ -68,11 +70,29 @@ static void queue_drop(struct link *link)
     }
 }
 
+/* gRPC itself connects again and again while an attempt is open; this tells whether it has failed.
+ */
+static bool link_cannot_connect(const struct link *link)
+{
+    return link->state == LINK_OPENING && grpc_channel_check_connectivity_state(link->channel, 0) ==
+                                              GRPC_CHANNEL_TRANSIENT_FAILURE;
+}
+
+/* Up, or about to be: what is said to a peer that has just come back waits for the handshake, for a
+ * moment, instead of being lost. */
+static bool link_takes(const struct link *link, uint64_t now_ns)
+{
+    return !link->closing &&
+           (link->state == LINK_UP ||
+            (link->state == LINK_OPENING && now_ns < link->opened_at_ns + OPENING_QUEUE_NS &&
+             !link_cannot_connect(link)));
+}
+
 bool peer_link_append(struct link *link, const struct message *message, uint64_t now_ns)
 {
     pthread_mutex_lock(&link->lock);
     bool fits = false;
-    if (link->state == LINK_UP && !link->closing) {
+    if (link_takes(link, now_ns)) {
         size_t size = peer_frame_message_size(message, now_ns);
         fits = size != 0 && link->queue_bytes + size <= link->peers->options.queue_bytes_max;
         if (fits) {
@@ -96,6 +116,14 @@ bool peer_link_is_empty(struct link *link)
     bool empty = link->queue_bytes == 0;
     pthread_mutex_unlock(&link->lock);
     return empty;
+}
+
+bool peer_link_settled(struct link *link)
+{
+    pthread_mutex_lock(&link->lock);
+    bool settled = link->state == LINK_UP || link->failures > 0 || link_cannot_connect(link);
+    pthread_mutex_unlock(&link->lock);
+    return settled;
 }
 
 /* -- sending
@@ -202,6 +230,7 @@ static void attempt_start(struct attempt *attempt)
 static void link_open(struct link *link)
 {
     link_move(link, LINK_OPENING);
+    link->opened_at_ns = runtime_now_ns();
     if (link->channel == NULL || link->target_changed) {
         if (link->channel != NULL)
             grpc_channel_destroy(link->channel);
@@ -230,15 +259,18 @@ static void link_open(struct link *link)
 static void link_announce(struct link *link)
 {
     bool up = link->state == LINK_UP;
-    if (up == link->announced)
+    /* Before the first attempt has ended there is nothing to tell. */
+    if (link->told ? up == link->announced : !up && link->failures == 0)
         return;
     uint32_t self = link->peers->options.hello.member;
     struct message *message = message_new(MESSAGE_peer_link, 0);
     message->from = (struct actor_id){self, ACTOR_RUNTIME, 0};
     message->to = (struct actor_id){self, ACTOR_GOSSIP, 0};
     message->peer_link = (struct peer_link){.member = link->member, .up = up};
-    if (rpc_loop_post(link->peers->options.loop, message))
+    if (rpc_loop_post(link->peers->options.loop, message)) {
         link->announced = up;
+        link->told = true;
+    }
 }
 
 /* -- ending
@@ -282,11 +314,12 @@ static void link_end(struct link *link)
         peers_refuse(peers, link->member, "to", why);
     if (attempt->hello_answered)
         peers_leave(peers, link, false);
-    if (attempt->refused)
+    if (attempt->refused) {
+        link->failures += link->failures == 0;
         link->retry_at_ns = now_ns + peers_jitter_ns(peers, peers->options.refused_ms);
-    else if (steady || attempt->retry_now)
+    } else if (steady || attempt->retry_now) {
         link->retry_at_ns = now_ns;
-    else {
+    } else {
         uint64_t delay_ms = (uint64_t)peers->options.backoff_min_ms << link->failures;
         if (delay_ms > peers->options.backoff_max_ms)
             delay_ms = peers->options.backoff_max_ms;
@@ -426,7 +459,10 @@ static void on_received(struct rpc_event *event, bool ok)
         batch_start(attempt, &op, 1, &attempt->on_received);
     }
     grpc_byte_buffer_destroy(buffer);
+    bool up = link->state == LINK_UP;
     tag_done(attempt);
+    if (up) /* the attempt listens on, so the link is there */
+        peer_link_flush(link);
 }
 
 /* -- from outside
@@ -483,8 +519,23 @@ void peer_link_tick(struct link *link, uint64_t now_ns)
         bool waiting = link->state == LINK_UP ? attempt->sending : attempt->hello_sent;
         if (waiting && now_ns > attempt->waiting_since_ns + stall_ns)
             attempt_cancel(attempt, GRPC_STATUS_DEADLINE_EXCEEDED, "the peer makes no progress");
+        if (link->state == LINK_OPENING && now_ns >= link->opened_at_ns + OPENING_QUEUE_NS)
+            queue_drop(link);
+        link->failures += link->failures == 0 && link_cannot_connect(link);
     }
     link_announce(link);
+    pthread_mutex_unlock(&link->lock);
+}
+
+void peer_link_poke(struct link *link)
+{
+    pthread_mutex_lock(&link->lock);
+    if (link->state == LINK_IDLE && !link->closing && link->target[0] != '\0') {
+        link_open(link);
+    } else if (link->state == LINK_OPENING) {
+        link->opened_at_ns = runtime_now_ns();
+        grpc_channel_reset_connect_backoff(link->channel);
+    }
     pthread_mutex_unlock(&link->lock);
 }
 

@@ -49,6 +49,7 @@ struct link {
     enum link_state state;
     _Atomic bool closing; /* read without the lock by who admits streams */
     bool announced;       /* what the gossip actor was last told */
+    bool told;            /* it was told anything */
     char address[ADDRESS_MAX + 1];
     char target[PEER_TARGET_BYTES];
     bool target_changed;
@@ -56,6 +57,7 @@ struct link {
     grpc_channel *channel;
     struct attempt *attempt; /* NULL in IDLE and CLOSED */
     uint64_t retry_at_ns;
+    uint64_t opened_at_ns;
     uint64_t up_since_ns;
     uint32_t failures; /* attempts in a row that did not come up */
     struct peer_queue queued;
@@ -148,6 +150,10 @@ void peer_link_tick(struct link *link, uint64_t now_ns);
 /* No new stream from here; the one that is open is cancelled. */
 void peer_link_close(struct link *link);
 bool peer_link_is_empty(struct link *link);
+/* The peer has just shown that it is there: connects now instead of after the back-off. */
+void peer_link_poke(struct link *link);
+/* Up, or an attempt has failed. */
+bool peer_link_settled(struct link *link);
 /* Closed, all tags back. */
 void peer_link_free(struct link *link);
 

@@ -216,6 +216,7 @@ static void incoming_greet(struct incoming *incoming, const struct peer_hello *t
     peer_serve_replace(peers, link, incoming);
     pthread_mutex_unlock(&peers->lock);
     incoming->state = INCOMING_OPEN;
+    peer_link_poke(link);
     struct peer_hello mine = peers_hello(peers, theirs->member);
     incoming->out = peers_hello_buffer(&mine);
     grpc_op ops[2] = {

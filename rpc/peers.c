@@ -345,12 +345,25 @@ void rpc_peers_deliver(struct rpc_peers *peers, struct message *list)
                 i++;
             if (i == touched_count)
                 touched[touched_count++] = link;
+        } else {
+            /* Who waits for an answer hears at once that there will be none. */
+            struct message *answer = message_new_undelivered(message);
+            if (answer != NULL)
+                rpc_loop_post(peers->options.loop, answer);
         }
         message_free(message);
     }
     /* Only now: one frame for all of the batch. */
     for (uint32_t i = 0; i < touched_count; i++)
         peer_link_flush(touched[i]);
+}
+
+bool rpc_peers_settled(struct rpc_peers *peers)
+{
+    for (uint32_t i = 0; i < atomic_load(&peers->link_count); i++)
+        if (!peer_link_settled(peers->links[i]))
+            return false;
+    return true;
 }
 
 /* -- the end

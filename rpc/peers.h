@@ -48,6 +48,8 @@ int rpc_peers_port(const struct rpc_peers *peers);
  * again after a change of topology. Peers that call before the first time wait. Never at once with
  * itself. */
 void rpc_peers_connect(struct rpc_peers *peers, const struct topology *topology);
+/* Every link has come up or failed once: what is said of the peers is known, not assumed. */
+bool rpc_peers_settled(struct rpc_peers *peers);
 /* runtime_options.deliver_remote: a list linked by `next`; consumed. Any registered thread. In
  * order per peer and calling thread, nothing twice; what cannot be sent is dropped and counted. */
 void rpc_peers_deliver(struct rpc_peers *peers, struct message *list);

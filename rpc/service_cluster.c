@@ -42,7 +42,7 @@ static void add_problems(struct request *request, Coterie__V1__StatusResponse *r
         if (member->status == MEMBER_REMOVED)
             continue;
         response->nodes_total++;
-        if (view_alive(view, member->number)) {
+        if (view_liveness(view, member->number) == LIVENESS_ALIVE) {
             response->nodes_alive++;
             continue;
         }
