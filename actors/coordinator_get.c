@@ -49,8 +49,15 @@ static void get_ask(struct coordinator *coordinator, struct actor_context *ctx,
     outbox_send(ctx, &coordinator->actor, message);
 }
 
-/* Replicas that have not been asked and are not known to be down, the fastest first; this node is
- * the fastest of all, another data centre the slowest. */
+/* The first word of a replica stands: after it, or when it was down at the beginning, its answer
+ * cannot count any more. */
+static bool get_waits_for(const struct request *request, uint32_t index)
+{
+    return request->quorum.members[index].state == REPLICA_WAITING;
+}
+
+/* Replicas that have not been asked, may still answer and are not known to be down, the fastest
+ * first; this node is the fastest of all, another data centre the slowest. */
 static uint32_t get_order(const struct coordinator *coordinator, const struct view *view,
                           const struct request *request, uint32_t ret_indices[REPLICAS_TOTAL_MAX])
 {
@@ -58,7 +65,8 @@ static uint32_t get_order(const struct coordinator *coordinator, const struct vi
     uint32_t count = 0;
     for (uint32_t i = 0; i < request->replicas.count; i++) {
         uint32_t member = request->replicas.replicas[i].member;
-        if ((request->asked >> i & 1) != 0 || !view_alive(view, member))
+        if ((request->asked >> i & 1) != 0 || !get_waits_for(request, i) ||
+            !view_alive(view, member))
             continue;
         uint64_t own = member == coordinator->options.self
                            ? 0
@@ -182,14 +190,14 @@ static struct version_set get_merge(const struct request *request, struct arena 
     return merged;
 }
 
-/* Sends the merged state to the voters that lack it. */
+/* Sends the merged state to the voters that lack it, and counts them. */
 static void get_send_repairs(struct coordinator *coordinator, struct actor_context *ctx,
-                             struct request *request)
+                             const struct request *request, struct counter *counter)
 {
     for (uint32_t i = 0; i < request->replicas.count; i++) {
         if ((request->repairing >> i & 1) == 0)
             continue;
-        counter_add(&coordinator->figures.read_repairs, 1);
+        counter_add(counter, 1);
         coordinator_request_send_write(coordinator, ctx, request,
                                        request->replicas.replicas[i].member, request->repair,
                                        WRITE_READ_REPAIR);
@@ -206,7 +214,7 @@ static void get_repair(struct coordinator *coordinator, struct actor_context *ct
             request->repairing |= (uint64_t)1 << i;
     }
     request->repair = record;
-    get_send_repairs(coordinator, ctx, request);
+    get_send_repairs(coordinator, ctx, request, &coordinator->figures.read_repairs);
 }
 
 static bool get_answers_agree(const struct request *request)
@@ -250,6 +258,7 @@ static void get_finish(struct coordinator *coordinator, struct actor_context *ct
     }
     coordinator_request_move(request, REQUEST_REPAIRING);
     request->result = answer;
+    coordinator_request_set_late(coordinator, ctx, request, coordinator->options.read_late_ns);
 }
 
 void coordinator_get_on_repaired(struct coordinator *coordinator, struct actor_context *ctx,
@@ -293,7 +302,7 @@ void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct a
     uint32_t member = message->from.node;
     int index = request == NULL ? -1 : coordinator_request_replica_index(request, member);
     if (index < 0 || request->state != REQUEST_READING || (request->asked >> index & 1) == 0 ||
-        (request->answered >> index & 1) != 0) {
+        !get_waits_for(request, (uint32_t)index)) {
         message_free(message);
         return;
     }
@@ -329,15 +338,16 @@ void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct a
 void coordinator_get_on_late(struct coordinator *coordinator, struct actor_context *ctx,
                              struct request *request)
 {
-    uint64_t unanswered = request->asked & ~request->answered;
     if (request->state == REQUEST_REPAIRING) {
-        get_send_repairs(coordinator, ctx, request);
+        get_send_repairs(coordinator, ctx, request, &coordinator->figures.asked_again);
         return;
     }
-    counter_add(&coordinator->figures.read_late, 1);
+    if (request->late_ns == coordinator->options.read_late_ns)
+        counter_add(&coordinator->figures.read_late, 1);
     for (uint32_t i = 0; i < request->replicas.count; i++) {
         uint32_t member = request->replicas.replicas[i].member;
-        if ((unanswered >> i & 1) == 0 || member == coordinator->options.self)
+        if ((request->asked >> i & 1) == 0 || !get_waits_for(request, i) ||
+            member == coordinator->options.self)
             continue;
         coordinator_learn_latency(coordinator, member, 8 * (ctx->now_ns - request->started_ns));
         counter_add(&coordinator->figures.asked_again, 1);

@@ -182,7 +182,8 @@ static void corrupt_answers_do_not_vote(void **state)
     bench_deinit(&b);
 }
 
-/* DESIGN.md 7: a late read asks the remaining replicas, once; "not yet" before "now". */
+/* DESIGN.md 7: a late read asks the remaining replicas; "not yet" before "now". Another node's
+ * silence may be a lost message: it is asked again, this node is not. */
 static void late_asks_more(void **state)
 {
     (void)state;
@@ -190,22 +191,107 @@ static void late_asks_more(void **state)
     bench_init(&b, 3, 1);
     bench_get(&b, SIBLINGS, "k", CONSISTENCY_QUORUM, 0);
     struct asked asked = bench_asked(&b, MESSAGE_replica_read);
-    bench_read_reply(&b, asked.id, SELF, OK, (struct bytes){0});
+    assert_int_equal(asked.members[0], SELF);
     fixture_pass(&b.f, READ_LATE_NS - 1);
     fixture_silent(&b.f);
     fixture_pass(&b.f, 1);
     struct asked more = bench_asked(&b, MESSAGE_replica_read);
-    assert_int_equal(more.count, 1);
-    assert_false(asked_member(&asked, more.members[0]));
+    assert_int_equal(more.count, 2);
+    assert_int_equal(more.id, asked.id);
+    assert_int_equal(more.members[0], asked.members[1]);
+    assert_false(asked_member(&asked, more.members[1]));
     assert_int_equal(counter_get(&b.figures->read_late), 1);
-    fixture_pass(&b.f, READ_LATE_NS);
-    fixture_silent(&b.f);
-    bench_read_reply(&b, asked.id, more.members[0], OK, (struct bytes){0});
+    assert_int_equal(counter_get(&b.figures->asked_again), 1);
+    bench_read_reply(&b, asked.id, SELF, OK, (struct bytes){0});
+    bench_read_reply(&b, asked.id, more.members[1], OK, (struct bytes){0});
     bench_got(&b, OK);
     /* The next read asks the one that answered. */
     bench_get(&b, SIBLINGS, "k", CONSISTENCY_QUORUM, 0);
     struct asked next = bench_asked(&b, MESSAGE_replica_read);
-    assert_true(asked_member(&next, more.members[0]));
+    assert_true(asked_member(&next, more.members[1]));
+    bench_deinit(&b);
+}
+
+/* coordinator.h: asked again after 100 ms, 200 ms more, 400 ms more and so on, all that have not
+ * answered and no others; nothing after the end. */
+static void asked_again_at_doubling_times(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    bench_get(&b, SIBLINGS, "k", CONSISTENCY_ALL, 0);
+    struct asked asked = bench_asked(&b, MESSAGE_replica_read);
+    assert_int_equal(asked.count, 3);
+    bench_read_reply(&b, asked.id, SELF, OK, (struct bytes){0});
+    uint64_t wait_ns = READ_LATE_NS; /* at 100, 300, 700, 1500, 3100 ms */
+    for (uint32_t round = 0; round < 5; round++, wait_ns *= 2) {
+        fixture_pass(&b.f, wait_ns - 1);
+        fixture_silent(&b.f);
+        fixture_pass(&b.f, 1);
+        struct asked again = bench_asked(&b, MESSAGE_replica_read);
+        assert_int_equal(again.count, round < 2 ? 2 : 1);
+        assert_false(asked_member(&again, SELF));
+        assert_true(asked_member(&again, 3));
+        if (round == 1) {
+            bench_read_reply(&b, asked.id, 2, OK, (struct bytes){0});
+            bench_read_reply(&b, asked.id, 2, OK, (struct bytes){0}); /* to the second question */
+            fixture_silent(&b.f);
+        }
+    }
+    assert_int_equal(counter_get(&b.figures->read_late), 1); /* a read, however often */
+    assert_int_equal(counter_get(&b.figures->asked_again), 2 + 2 + 1 + 1 + 1);
+    fixture_pass(&b.f, DEADLINE_KEPT_NS - 3100 * MS - 1);
+    fixture_silent(&b.f); /* at 6300 ms would be after the deadline */
+    bench_read_reply(&b, asked.id, 3, OK, (struct bytes){0});
+    assert_int_equal(bench_got(&b, OK).progress.acked, 3);
+    fixture_pass(&b.f, 10 * DEADLINE_NS);
+    fixture_silent(&b.f);
+    assert_int_equal(actor_wake_at_ns(b.f.actor), NEVER_NS);
+    bench_deinit(&b);
+}
+
+/* quorum.h: the first word of a replica stands. One that has failed is not asked again, and what
+ * it says later neither counts nor is repaired. */
+static void failed_ones_are_not_asked_again(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    bench_get(&b, SIBLINGS, "k", CONSISTENCY_QUORUM, 0);
+    struct asked asked = bench_asked(&b, MESSAGE_replica_read);
+    uint32_t failed = asked.members[1];
+    bench_read_reply(&b, asked.id, failed, ERR_UNAVAILABLE, (struct bytes){0});
+    struct asked more = bench_asked(&b, MESSAGE_replica_read);
+    assert_int_equal(more.count, 1);
+    fixture_pass(&b.f, READ_LATE_NS);
+    struct asked again = bench_asked(&b, MESSAGE_replica_read);
+    assert_int_equal(again.count, 1);
+    assert_int_equal(again.members[0], more.members[0]);
+    struct bytes record = record_of(&b, "k", 1, "v");
+    bench_read_reply(&b, asked.id, failed, OK, (struct bytes){0});
+    bench_read_reply(&b, asked.id, SELF, OK, record);
+    fixture_silent(&b.f);
+    bench_read_reply(&b, asked.id, more.members[0], OK, record);
+    struct client_get_done done = bench_got(&b, OK);
+    assert_int_equal(done.progress.acked, 2);
+    assert_int_equal(counter_get(&b.figures->read_differed), 0);
+    bench_deinit(&b);
+}
+
+/* One that was down when the read began has failed already, also when it is up again. */
+static void down_ones_are_not_asked_later(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    fixture_set_liveness(&b.f, 3, LIVENESS_DOWN);
+    bench_get(&b, SIBLINGS, "k", CONSISTENCY_QUORUM, 0);
+    bench_asked(&b, MESSAGE_replica_read);
+    fixture_set_liveness(&b.f, 3, LIVENESS_ALIVE);
+    fixture_pass(&b.f, READ_LATE_NS);
+    struct asked again = bench_asked(&b, MESSAGE_replica_read);
+    assert_int_equal(again.count, 1);
+    assert_int_equal(again.members[0], 2);
     bench_deinit(&b);
 }
 
@@ -218,10 +304,8 @@ static void deadline_while_reading(void **state)
     bench_get(&b, SIBLINGS, "k", CONSISTENCY_QUORUM, 0);
     struct asked asked = bench_asked(&b, MESSAGE_replica_read);
     bench_read_reply(&b, asked.id, SELF, OK, (struct bytes){0});
-    fixture_pass(&b.f, READ_LATE_NS);
+    fixture_pass(&b.f, DEADLINE_KEPT_NS - 1);
     bench_asked(&b, MESSAGE_replica_read);
-    fixture_pass(&b.f, DEADLINE_KEPT_NS - READ_LATE_NS - 1);
-    fixture_silent(&b.f);
     fixture_pass(&b.f, 1);
     struct client_get_done done = bench_got(&b, ERR_TIMEOUT);
     assert_int_equal(done.progress.acked, 1);
@@ -245,10 +329,8 @@ static void deadline_default(void **state)
         .client = CLIENT, .keyspace_id = b.f.keyspace_ids[SIBLINGS], .key = bytes_of_string("k")};
     fixture_handle(&b.f, message);
     bench_asked(&b, MESSAGE_replica_read);
-    fixture_pass(&b.f, READ_LATE_NS);
+    fixture_pass(&b.f, DEADLINE_KEPT_NS - 1);
     bench_asked(&b, MESSAGE_replica_read);
-    fixture_pass(&b.f, DEADLINE_KEPT_NS - READ_LATE_NS - 1);
-    fixture_silent(&b.f);
     fixture_pass(&b.f, 1);
     bench_got(&b, ERR_TIMEOUT);
     bench_deinit(&b);
@@ -348,14 +430,53 @@ static void deadline_while_repairing(void **state)
     struct bench b;
     bench_init(&b, 3, 1);
     begin_differing(&b);
-    fixture_pass(&b.f, READ_LATE_NS);
-    fixture_silent(&b.f);
-    fixture_pass(&b.f, DEADLINE_KEPT_NS - READ_LATE_NS - 1);
-    fixture_silent(&b.f);
+    fixture_pass(&b.f, DEADLINE_KEPT_NS - 1);
+    bench_asked(&b, MESSAGE_replica_write);
     fixture_pass(&b.f, 1);
     struct client_get_done done = bench_got(&b, ERR_TIMEOUT);
     assert_non_null(strstr(done.why, "repaired"));
     assert_int_equal(counter_get(&b.figures->in_flight), 0);
+    fixture_pass(&b.f, 10 * DEADLINE_NS);
+    fixture_silent(&b.f);
+    bench_deinit(&b);
+}
+
+/* coordinator.h: a repair is sent again 100 ms after it was sent, 200 ms later and so on, the same
+ * record to those that have not acknowledged it; twice acknowledged is once. */
+static void repaired_again_at_doubling_times(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    bench_get(&b, SIBLINGS, "k", CONSISTENCY_QUORUM, 0);
+    struct asked asked = bench_asked(&b, MESSAGE_replica_read);
+    bench_read_reply(&b, asked.id, asked.members[0], OK, record_of(&b, "k", 1, "a"));
+    fixture_pass(&b.f, READ_LATE_NS - 1);
+    bench_read_reply(&b, asked.id, asked.members[1], OK, record_of(&b, "k", 2, "b"));
+    struct asked repair = bench_asked(&b, MESSAGE_replica_write);
+    assert_int_equal(repair.count, 2);
+    uint64_t wait_ns = READ_LATE_NS;
+    for (uint32_t round = 0; round < 4; round++, wait_ns *= 2) {
+        fixture_pass(&b.f, wait_ns - 1);
+        fixture_silent(&b.f);
+        fixture_pass(&b.f, 1);
+        struct asked again = bench_asked(&b, MESSAGE_replica_write);
+        assert_int_equal(again.count, round == 0 ? 2 : 1);
+        assert_int_equal(again.id, asked.id);
+        assert_true(asked_member(&again, repair.members[1]));
+        assert_true(bytes_equal(again.record, repair.record));
+        bench_write_reply(&b, asked.id, repair.members[0], OK);
+        fixture_silent(&b.f);
+    }
+    assert_int_equal(counter_get(&b.figures->read_repairs), 2); /* replicas, not messages */
+    assert_int_equal(counter_get(&b.figures->asked_again), 2 + 1 + 1 + 1);
+    assert_int_equal(counter_get(&b.figures->read_late), 0);
+    bench_write_reply(&b, asked.id, repair.members[1], OK);
+    assert_int_equal(bench_got(&b, OK).set.count, 2);
+    bench_write_reply(&b, asked.id, repair.members[1], OK);
+    fixture_pass(&b.f, 10 * DEADLINE_NS);
+    fixture_silent(&b.f);
+    assert_int_equal(actor_wake_at_ns(b.f.actor), NEVER_NS);
     bench_deinit(&b);
 }
 
@@ -467,13 +588,14 @@ static void local_levels_stay_local(void **state)
     assert_int_equal(asked.count, 2);
     assert_true(is_local(asked.members[0]) && is_local(asked.members[1]));
     fixture_pass(&b.f, READ_LATE_NS);
-    struct asked more = bench_asked(&b, MESSAGE_replica_read);
-    assert_int_equal(more.count, 1);
-    assert_true(is_local(more.members[0]));
+    struct asked again = bench_asked(&b, MESSAGE_replica_read);
+    assert_int_equal(again.count, 2);
+    assert_int_equal(again.members[0], asked.members[1]);
+    assert_true(is_local(again.members[0]) && is_local(again.members[1]));
     bench_read_reply(&b, asked.id, asked.members[0], ERR_IO, (struct bytes){0});
     fixture_silent(&b.f);
     bench_read_reply(&b, asked.id, asked.members[1], OK, (struct bytes){0});
-    bench_read_reply(&b, asked.id, more.members[0], OK, (struct bytes){0});
+    bench_read_reply(&b, asked.id, again.members[1], OK, (struct bytes){0});
     struct client_get_done done = bench_got(&b, OK);
     assert_int_equal(done.progress.needed, 2);
     bench_deinit(&b);
@@ -518,12 +640,16 @@ int main(void)
         cmocka_unit_test(failures),
         cmocka_unit_test(corrupt_answers_do_not_vote),
         cmocka_unit_test(late_asks_more),
+        cmocka_unit_test(asked_again_at_doubling_times),
+        cmocka_unit_test(failed_ones_are_not_asked_again),
+        cmocka_unit_test(down_ones_are_not_asked_later),
         cmocka_unit_test(deadline_while_reading),
         cmocka_unit_test(deadline_default),
         cmocka_unit_test(repair_before_the_answer),
         cmocka_unit_test(repair_of_all_voters),
         cmocka_unit_test(repair_fails),
         cmocka_unit_test(deadline_while_repairing),
+        cmocka_unit_test(repaired_again_at_doubling_times),
         cmocka_unit_test(repair_in_lww),
         cmocka_unit_test(answers_of_nobody),
         cmocka_unit_test(table_full),
