@@ -6,10 +6,11 @@
 #include "actors/coordinator.h"
 #include "tests/unit/actor_fixture.h"
 
-#define REQUESTS_MAX 4u
-#define GENERATION   5u
-#define READ_LATE_NS (100 * MS)
-#define DEADLINE_NS  (5000 * MS)
+#define REQUESTS_MAX  4u
+#define GENERATION    5u
+#define READ_LATE_NS  (100 * MS)
+#define WRITE_LATE_NS (500 * MS)
+#define DEADLINE_NS   (5000 * MS)
 /* What the coordinator keeps back for the way to the client. */
 #define DEADLINE_KEPT_NS (DEADLINE_NS - 100 * MS)
 #define CLIENT           77u
@@ -26,6 +27,7 @@ static inline void bench_init(struct bench *b, uint32_t members, uint32_t center
     fixture_init(&b->f, members, centers);
     struct coordinator_options options = coordinator_options_default(SELF, 0, GENERATION);
     assert_int_equal(options.read_late_ns, READ_LATE_NS);
+    assert_int_equal(options.write_late_ns, WRITE_LATE_NS);
     assert_int_equal(options.deadline_default_ns, DEADLINE_NS);
     options.requests_max = REQUESTS_MAX;
     b->coordinator = coordinator_new(&options);

@@ -51,6 +51,7 @@ static void mint_done(struct bench *b, uint64_t id, enum err status, const char 
     if (status == OK) {
         message->replica_mint_done.staged = true;
         message->replica_mint_done.context = bytes_of_string("context");
+        message->replica_mint_done.record = bytes_of_string("record");
         message->replica_mint_done.sibling_count = 2;
     }
     fixture_handle(&b->f, message);
@@ -198,14 +199,78 @@ static void deadline_while_writing(void **state)
         if (minted)
             mint_done(&b, m.id, OK, NULL);
         fixture_pass(&b.f, DEADLINE_KEPT_NS - 1);
-        fixture_silent(&b.f);
+        assert_int_equal(bench_asked(&b, MESSAGE_replica_write).count, minted ? 2 : 0);
         fixture_pass(&b.f, 1);
         struct put_result result = put_answered(&b, ERR_TIMEOUT, OUTCOME_UNKNOWN);
         assert_int_equal(result.progress.acked, minted);
         assert_int_equal(counter_get(&b.figures->timeouts), 1);
         assert_int_equal(actor_wake_at_ns(b.f.actor), NEVER_NS);
+        fixture_pass(&b.f, 10 * DEADLINE_NS);
+        fixture_silent(&b.f);
         bench_deinit(&b);
     }
+}
+
+/* coordinator.h: sent again after 500 ms, 1 s more, 2 s more, the same record to all that have not
+ * answered and no others; nothing after the end. */
+static void sent_again_at_doubling_times(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    struct minting m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_ALL);
+    mint_done(&b, m.id, OK, NULL);
+    uint64_t wait_ns = WRITE_LATE_NS; /* at 500, 1500, 3500 ms */
+    for (uint32_t round = 0; round < 3; round++, wait_ns *= 2) {
+        fixture_pass(&b.f, wait_ns - 1);
+        fixture_silent(&b.f);
+        fixture_pass(&b.f, 1);
+        struct asked again = bench_asked(&b, MESSAGE_replica_write);
+        assert_int_equal(again.count, round == 0 ? 2 : 1);
+        assert_int_equal(again.id, m.id);
+        assert_true(asked_member(&again, 3));
+        assert_true(bytes_equal(again.record, bytes_of_string("record")));
+        bench_write_reply(&b, m.id, 2, OK); /* each time it is asked; it is one copy */
+        fixture_silent(&b.f);
+    }
+    assert_int_equal(counter_get(&b.figures->asked_again), 4);
+    fixture_pass(&b.f, DEADLINE_KEPT_NS - 3500 * MS - 1);
+    fixture_silent(&b.f);
+    bench_write_reply(&b, m.id, 3, OK);
+    assert_int_equal(put_answered(&b, OK, OUTCOME_APPLIED).progress.acked, 3);
+    bench_write_reply(&b, m.id, 3, OK);
+    fixture_pass(&b.f, 10 * DEADLINE_NS);
+    fixture_silent(&b.f);
+    assert_int_equal(actor_wake_at_ns(b.f.actor), NEVER_NS);
+    bench_deinit(&b);
+}
+
+/* Nothing is sent again before the mint is durable here, and nothing to one that has failed or was
+ * down at the beginning; a mint is never asked for twice. */
+static void sent_again_to_whom(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 6, 2);
+    fixture_set_liveness(&b.f, 2, LIVENESS_DOWN);
+    struct minting m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_LOCAL_QUORUM);
+    assert_int_equal(m.targets.count, 4);
+    fixture_pass(&b.f, WRITE_LATE_NS);
+    fixture_silent(&b.f);
+    fixture_set_liveness(&b.f, 2, LIVENESS_ALIVE);
+    bench_write_reply(&b, m.id, 3, ERR_UNAVAILABLE);
+    mint_done(&b, m.id, OK, NULL);
+    fixture_pass(&b.f, 2 * WRITE_LATE_NS - 1);
+    fixture_silent(&b.f);
+    fixture_pass(&b.f, 1);
+    struct asked again = bench_asked(&b, MESSAGE_replica_write);
+    assert_int_equal(again.count, 3);
+    assert_true(asked_member(&again, 4) && asked_member(&again, 5) && asked_member(&again, 6));
+    bench_write_reply(&b, m.id, 3, OK); /* its first word stands */
+    fixture_silent(&b.f);
+    bench_write_reply(&b, m.id, 5, OK);
+    put_answered(&b, OK, OUTCOME_APPLIED);
+    bench_deinit(&b);
 }
 
 /* Before anything was sent: NOT_APPLIED, at once. */
@@ -364,7 +429,83 @@ static void passed_on(void **state)
     bench_deinit(&b);
 }
 
-/* Silence of the node that it was passed on to: UNKNOWN, it may have it. Its answer is too late
+static struct forwarded forwarded_on(struct bench *b)
+{
+    struct message *message = fixture_take(&b->f, MESSAGE_forward_put);
+    struct forwarded forwarded = {.id = message->id, .member = message->to.node};
+    assert_true(bytes_equal(message->forward_put.request.value, bytes_of_string("value")));
+    message_free(message);
+    fixture_silent(&b->f);
+    return forwarded;
+}
+
+static struct put_result refusal_of(enum err status)
+{
+    return (struct put_result){.status = status, .outcome = OUTCOME_NOT_APPLIED, .why = "no"};
+}
+
+/* One that has not applied it and never will: the next live replica gets it, each once. Only the
+ * answer of the one that has it counts. */
+static void refused_forward_goes_on(void **state)
+{
+    (void)state;
+    static const enum err refusals[] = {ERR_UNAVAILABLE, ERR_STALE_EPOCH};
+    for (size_t i = 0; i < ARRAY_COUNT(refusals); i++) {
+        struct bench b;
+        bench_init(&b, 6, 1);
+        const char *key = bench_key(&b, false);
+        struct replica_set replicas = bench_replicas(&b, key);
+        struct forwarded first = begin_forward(&b, key);
+        fixture_set_liveness(&b.f, replicas.replicas[1].member, LIVENESS_DOWN);
+        forward_reply(&b, first, refusal_of(refusals[i]));
+        struct forwarded second = forwarded_on(&b);
+        assert_int_equal(second.id, first.id);
+        assert_int_equal(second.member, replicas.replicas[2].member);
+        forward_reply(&b, first, refusal_of(refusals[i])); /* the network repeats itself */
+        forward_reply(&b, first, (struct put_result){.status = OK, .outcome = OUTCOME_APPLIED});
+        fixture_silent(&b.f);
+        fixture_set_liveness(&b.f, replicas.replicas[1].member, LIVENESS_ALIVE);
+        forward_reply(&b, second, refusal_of(refusals[i]));
+        struct forwarded third = forwarded_on(&b);
+        assert_int_equal(third.member, replicas.replicas[1].member);
+        forward_reply(&b, second, refusal_of(refusals[i]));
+        fixture_silent(&b.f);
+        /* All have refused: that is the answer. */
+        forward_reply(&b, third, refusal_of(refusals[i]));
+        assert_string_equal(put_answered(&b, refusals[i], OUTCOME_NOT_APPLIED).why, "no");
+        assert_int_equal(counter_get(&b.figures->forwarded), 3);
+        bench_deinit(&b);
+    }
+}
+
+/* What may have been applied, or would be refused everywhere, is not given to another one. */
+static void other_answers_end_a_forward(void **state)
+{
+    (void)state;
+    static const struct {
+        enum err status;
+        enum outcome outcome;
+    } cases[] = {
+        {ERR_UNAVAILABLE, OUTCOME_UNKNOWN},   {ERR_STALE_EPOCH, OUTCOME_UNKNOWN},
+        {ERR_TIMEOUT, OUTCOME_UNKNOWN},       {ERR_TIMEOUT, OUTCOME_NOT_APPLIED},
+        {ERR_OVERLOADED, OUTCOME_UNKNOWN},    {ERR_OVERLOADED, OUTCOME_NOT_APPLIED},
+        {ERR_LIMIT, OUTCOME_NOT_APPLIED},     {ERR_INVALID, OUTCOME_NOT_APPLIED},
+        {ERR_NOT_FOUND, OUTCOME_NOT_APPLIED}, {ERR_IO, OUTCOME_NOT_APPLIED},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct bench b;
+        bench_init(&b, 5, 1);
+        struct forwarded forwarded = begin_forward(&b, bench_key(&b, false));
+        struct put_result theirs = refusal_of(cases[i].status);
+        theirs.outcome = cases[i].outcome;
+        forward_reply(&b, forwarded, theirs);
+        put_answered(&b, cases[i].status, cases[i].outcome);
+        bench_deinit(&b);
+    }
+}
+
+/* Silence of the node that it was passed on to: it is never sent again, that could be a second
+ * write; at the deadline UNKNOWN, it may have it. Its answer is too late
  * then. */
 static void deadline_while_forwarded(void **state)
 {
@@ -517,10 +658,14 @@ int main(void)
         cmocka_unit_test(refused_at_the_mint),
         cmocka_unit_test(too_many_failures),
         cmocka_unit_test(deadline_while_writing),
+        cmocka_unit_test(sent_again_at_doubling_times),
+        cmocka_unit_test(sent_again_to_whom),
         cmocka_unit_test(refused_at_once),
         cmocka_unit_test(table_full),
         cmocka_unit_test(data_centres),
         cmocka_unit_test(passed_on),
+        cmocka_unit_test(refused_forward_goes_on),
+        cmocka_unit_test(other_answers_end_a_forward),
         cmocka_unit_test(deadline_while_forwarded),
         cmocka_unit_test(taken_over),
         cmocka_unit_test(duplicates_of_all_senders),
