@@ -60,10 +60,30 @@ static void link_move(struct link *link, enum link_state to)
 /* -- the queue
  * ----------------------------------------------------------------------------------------- */
 
+/* The message was never given to gRPC. */
+static bool answer_undelivered(void *closure, struct bytes bytes)
+{
+    const struct link *link = closure;
+    const struct rpc_peers_options *options = &link->peers->options;
+    struct message *message =
+        peer_message_decode(bytes, options->hello.member, link->member, runtime_now_ns());
+    struct message *answer = message == NULL ? NULL : message_new_undelivered(message);
+    if (answer != NULL)
+        rpc_loop_post(options->loop, answer);
+    message_free(message);
+    return true;
+}
+
+/* Who waits for an answer to what is dropped hears of it. The lock is held. Loop threads only. */
 static void queue_drop(struct link *link)
 {
     struct frame *frame;
+    struct peer_hello hello;
+    bool has_hello;
     while ((frame = peer_queue_take(&link->queued)) != NULL) {
+        enum err err = peer_frame_walk(bytes_of(frame->data, frame->size), answer_undelivered, link,
+                                       &has_hello, &hello);
+        CHECK(err == OK);
         atomic_fetch_add(&link->figures.messages_dropped, frame->messages);
         link->queue_bytes -= frame->size;
         peer_queue_frame_free(frame);
@@ -85,7 +105,7 @@ static bool link_takes(const struct link *link, uint64_t now_ns)
     return !link->closing &&
            (link->state == LINK_UP ||
             (link->state == LINK_OPENING && now_ns < link->opened_at_ns + OPENING_QUEUE_NS &&
-             !link_cannot_connect(link)));
+             (link->called_back || !link_cannot_connect(link))));
 }
 
 bool peer_link_append(struct link *link, const struct message *message, uint64_t now_ns)
@@ -96,6 +116,8 @@ bool peer_link_append(struct link *link, const struct message *message, uint64_t
         size_t size = peer_frame_message_size(message, now_ns);
         fits = size != 0 && link->queue_bytes + size <= link->peers->options.queue_bytes_max;
         if (fits) {
+            if (link->queued.first == NULL)
+                link->queued_since_ns = now_ns;
             uint8_t *at = peer_queue_reserve(&link->queued, size);
             peer_frame_message_write(at, size, message, now_ns);
             link->queue_bytes += size;
@@ -231,6 +253,7 @@ static void link_open(struct link *link)
 {
     link_move(link, LINK_OPENING);
     link->opened_at_ns = runtime_now_ns();
+    link->called_back = false;
     if (link->channel == NULL || link->target_changed) {
         if (link->channel != NULL)
             grpc_channel_destroy(link->channel);
@@ -519,7 +542,8 @@ void peer_link_tick(struct link *link, uint64_t now_ns)
         bool waiting = link->state == LINK_UP ? attempt->sending : attempt->hello_sent;
         if (waiting && now_ns > attempt->waiting_since_ns + stall_ns)
             attempt_cancel(attempt, GRPC_STATUS_DEADLINE_EXCEEDED, "the peer makes no progress");
-        if (link->state == LINK_OPENING && now_ns >= link->opened_at_ns + OPENING_QUEUE_NS)
+        /* By their age: who calls again and again moves opened_at_ns. */
+        if (link->state == LINK_OPENING && now_ns >= link->queued_since_ns + OPENING_QUEUE_NS)
             queue_drop(link);
         link->failures += link->failures == 0 && link_cannot_connect(link);
     }
@@ -530,11 +554,14 @@ void peer_link_tick(struct link *link, uint64_t now_ns)
 void peer_link_poke(struct link *link)
 {
     pthread_mutex_lock(&link->lock);
-    if (link->state == LINK_IDLE && !link->closing && link->target[0] != '\0') {
+    if (link->state == LINK_IDLE && !link->closing && link->target[0] != '\0')
         link_open(link);
-    } else if (link->state == LINK_OPENING) {
+    if (link->state == LINK_OPENING) {
         link->opened_at_ns = runtime_now_ns();
+        link->called_back = true;
         grpc_channel_reset_connect_backoff(link->channel);
+    } else if (link->state == LINK_ENDING) {
+        link->retry_at_ns = runtime_now_ns(); /* when the last tag is back */
     }
     pthread_mutex_unlock(&link->lock);
 }
@@ -553,7 +580,7 @@ void peer_link_close(struct link *link)
 void peer_link_free(struct link *link)
 {
     CHECK(link->attempt == NULL);
-    queue_drop(link);
+    CHECK(link->queued.first == NULL); /* dropped when the last attempt ended */
     if (link->channel != NULL)
         grpc_channel_destroy(link->channel);
     pthread_mutex_destroy(&link->lock);

@@ -58,10 +58,12 @@ struct link {
     struct attempt *attempt; /* NULL in IDLE and CLOSED */
     uint64_t retry_at_ns;
     uint64_t opened_at_ns;
+    bool called_back; /* OPENING: the peer has called meanwhile, an earlier failure says nothing */
     uint64_t up_since_ns;
     uint32_t failures; /* attempts in a row that did not come up */
     struct peer_queue queued;
-    uint64_t queue_bytes; /* frames in the queue and in flight */
+    uint64_t queued_since_ns; /* since when it is not empty */
+    uint64_t queue_bytes;     /* frames in the queue and in flight */
 
     struct {
         _Atomic uint64_t messages_sent;

@@ -41,6 +41,7 @@ struct node {
     struct actor replica;
     struct actor gossip;
     _Atomic uint64_t answers;
+    _Atomic uint64_t undelivered; /* of the answers: UNAVAILABLE */
     _Atomic uint64_t disorder;
     _Atomic uint64_t requests;
     uint64_t next_answer[MEMBER_SLOTS];  /* coordinator's */
@@ -61,6 +62,7 @@ struct node_options {
     uint32_t partitions;
     size_t queue_bytes_max;
     uint32_t stall_ms;
+    uint32_t backoff_ms;
 };
 
 static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
@@ -70,6 +72,9 @@ static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
     struct node *node = CONTAINER_OF(actor, struct node, coordinator);
     if (message->id != node->next_answer[message->from.node]++)
         atomic_fetch_add(&node->disorder, 1);
+    if (message->kind == MESSAGE_replica_read_reply &&
+        message->replica_read_reply.status == ERR_UNAVAILABLE)
+        atomic_fetch_add(&node->undelivered, 1);
     atomic_fetch_add(&node->answers, 1);
     message_free(message);
 }
@@ -205,8 +210,8 @@ static struct node *node_start(const struct node_options *options)
         .hello = hello_of(options),
         .queue_bytes_max =
             options->queue_bytes_max == 0 ? 64u * 1024 * 1024 : options->queue_bytes_max,
-        .backoff_min_ms = 50,
-        .backoff_max_ms = 300,
+        .backoff_min_ms = options->backoff_ms == 0 ? 50 : options->backoff_ms,
+        .backoff_max_ms = options->backoff_ms == 0 ? 300 : options->backoff_ms,
         .refused_ms = 500,
         .stall_ms = options->stall_ms,
         .refused = refused,
@@ -425,8 +430,10 @@ static void test_a_peer_dies_and_comes_back(void **state)
         WAIT_FOR(atomic_load(&a->downs[2]) == round);
         WAIT_FOR(!figures_of(a, 2).connected && !figures_of(a, 2).serving);
         uint64_t dropped = figures_of(a, 2).messages_dropped;
-        ask(a, 2, 0, 7, 16);
-        assert_int_equal(figures_of(a, 2).messages_dropped, dropped + 7);
+        uint64_t undelivered = atomic_load(&a->undelivered);
+        ask(a, 2, 0, 7, 16); /* taken for half a second at most, when the link is just opening */
+        WAIT_FOR(figures_of(a, 2).messages_dropped == dropped + 7);
+        WAIT_FOR(atomic_load(&a->undelivered) == undelivered + 7);
         b = node_start(&(struct node_options){.member = 2, .port = port});
         node_connect(b, a->port, port, NOWHERE);
         WAIT_FOR(linked(a, b));
@@ -438,6 +445,121 @@ static void test_a_peer_dies_and_comes_back(void **state)
     }
     node_stop(b, 0);
     node_stop(a, 0);
+}
+
+/* peers.h: who waits for an answer hears at once that there will be none: of a peer without a link,
+ * and of one that is not known. */
+static void test_without_a_link_the_answer_is_undelivered(void **state)
+{
+    (void)state;
+    struct node *a = node_start_plain(1);
+    assert_true(rpc_peers_settled(a->peers)); /* no peers yet */
+    node_connect(a, a->port, NOWHERE, NOWHERE);
+    WAIT_FOR(rpc_peers_settled(a->peers));
+    uint64_t start_ns = runtime_now_ns();
+    ask(a, 2, 0, 7, 16);
+    ask(a, 7, 0, 3, 16);
+    WAIT_FOR(atomic_load(&a->undelivered) == 10);
+    assert_true(runtime_now_ns() - start_ns < 400 * NS_PER_MS);
+    assert_int_equal(atomic_load(&a->answers), 10);
+    assert_int_equal(atomic_load(&a->disorder), 0); /* each as if from the peer, in order */
+    assert_int_equal(figures_of(a, 2).messages_dropped, 7);
+    /* Nobody waits for this one. */
+    struct message *message = message_new(MESSAGE_replica_read_reply, 0);
+    message->from = (struct actor_id){1, ACTOR_COORDINATOR, 0};
+    message->to = (struct actor_id){2, ACTOR_COORDINATOR, 0};
+    rpc_peers_deliver(a->peers, message);
+    assert_int_equal(figures_of(a, 2).messages_dropped, 8);
+    nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    assert_int_equal(atomic_load(&a->answers), 10);
+    node_stop(a, 0);
+}
+
+/* What is said to a peer whose hello is on its way comes after the handshake, in order. */
+static void test_messages_wait_for_the_handshake(void **state)
+{
+    (void)state;
+    struct node *a = node_start_plain(1);
+    struct node *b = node_start_plain(2); /* not connected: calls wait there */
+    node_connect(a, a->port, b->port, NOWHERE);
+    assert_false(rpc_peers_settled(a->peers));
+    ask(a, 2, 0, 5, 16);
+    ask(a, 2, 5, 5, 16);
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    assert_int_equal(atomic_load(&a->answers) + figures_of(a, 2).messages_dropped, 0);
+    assert_true(figures_of(a, 2).queue_bytes > 0);
+    assert_false(rpc_peers_settled(a->peers));
+    node_connect(b, a->port, b->port, NOWHERE);
+    WAIT_FOR(atomic_load(&a->answers) == 10);
+    assert_int_equal(atomic_load(&a->undelivered) + atomic_load(&a->disorder), 0);
+    assert_int_equal(atomic_load(&b->requests), 10);
+    assert_int_equal(atomic_load(&b->disorder), 0);
+    WAIT_FOR(linked(a, b));
+    WAIT_FOR(rpc_peers_settled(a->peers) && rpc_peers_settled(b->peers));
+    node_stop(b, 0);
+    node_stop(a, 0);
+}
+
+/* They do not wait for longer than half a second and a tick of the loop, and then they are
+ * answered; later ones are not taken. */
+static void test_messages_do_not_wait_for_long(void **state)
+{
+    (void)state;
+    struct node *a = node_start_plain(1);
+    struct node *b = node_start_plain(2);
+    node_connect(a, a->port, b->port, NOWHERE);
+    uint64_t start_ns = runtime_now_ns();
+    ask(a, 2, 0, 10, 16);
+    WAIT_FOR(figures_of(a, 2).messages_dropped == 10);
+    uint64_t took_ns = runtime_now_ns() - start_ns;
+    assert_true(took_ns > 490 * NS_PER_MS);
+    assert_true(took_ns < 2500 * NS_PER_MS);
+    assert_int_equal(figures_of(a, 2).queue_bytes, 0);
+    WAIT_FOR(atomic_load(&a->undelivered) == 10);
+    ask(a, 2, 10, 5, 16);
+    assert_int_equal(figures_of(a, 2).messages_dropped, 15);
+    WAIT_FOR(atomic_load(&a->undelivered) == 15);
+    assert_int_equal(atomic_load(&a->disorder), 0);
+    /* None of them arrives later. */
+    node_connect(b, a->port, b->port, NOWHERE);
+    WAIT_FOR(linked(a, b));
+    ask(a, 2, 15, 1, 16);
+    WAIT_FOR(atomic_load(&a->answers) == 16);
+    assert_int_equal(atomic_load(&b->requests), 1);
+    node_stop(b, 0);
+    node_stop(a, 0);
+}
+
+/* A peer that calls is called back at once, however long the back-off: after a short life of the
+ * link (which then waits), and after a long one (then gRPC waits). */
+static void test_who_calls_is_called_back(void **state)
+{
+    (void)state;
+    const uint32_t backoff_ms = 20000;
+    for (int steady = 0; steady < 2; steady++) {
+        struct node *a = node_start(&(struct node_options){.member = 1, .backoff_ms = backoff_ms});
+        struct node *b = node_start_plain(2);
+        int port = b->port;
+        node_connect(a, a->port, port, NOWHERE);
+        node_connect(b, a->port, port, NOWHERE);
+        WAIT_FOR(linked(a, b));
+        if (steady != 0)
+            nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 100000000}, NULL);
+        node_stop(b, 0);
+        WAIT_FOR(!figures_of(a, 2).connected && !figures_of(a, 2).serving);
+        nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL); /* into the back-off */
+        b = node_start(&(struct node_options){.member = 2, .port = port});
+        uint64_t start_ns = runtime_now_ns();
+        node_connect(b, a->port, port, NOWHERE);
+        WAIT_FOR(figures_of(a, 2).serving);
+        ask(b, 1, 0, 1, 16); /* the answer needs the link back */
+        WAIT_FOR(atomic_load(&b->answers) == 1);
+        assert_int_equal(atomic_load(&b->undelivered), 0);
+        assert_true(runtime_now_ns() - start_ns < backoff_ms * NS_PER_MS / 10);
+        WAIT_FOR(linked(a, b));
+        node_stop(b, 0);
+        node_stop(a, 0);
+    }
 }
 
 /* Node 2 with something wrong calls node 1, which calls back: both say why, nobody is connected. */
@@ -710,6 +832,31 @@ static void test_garbage_on_the_port(void **state)
     node_stop(b, 0);
 }
 
+/* One that calls again and again but cannot be called: messages to it do not pile up. */
+static void test_a_queue_does_not_wait_for_who_only_calls(void **state)
+{
+    (void)state;
+    struct node *a = node_start_plain(1);
+    struct node *b = node_start_plain(2); /* not connected: a's call waits there */
+    node_connect(a, a->port, b->port, NOWHERE);
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    struct peer_hello hello = hello_of(&(struct node_options){.member = 2});
+    hello.to_member = 1;
+    struct bytes greeting = peer_frame_hello(&arena, &hello);
+    uint64_t start_ns = runtime_now_ns();
+    ask(a, 2, 0, 5, 16);
+    while (figures_of(a, 2).messages_dropped < 5) {
+        raw_stream(a->port, "/coterie.internal.v1.Peer/Link", greeting, bytes_of_string("noise"));
+        assert_true(runtime_now_ns() - start_ns < 2500 * NS_PER_MS);
+    }
+    assert_true(runtime_now_ns() - start_ns > 490 * NS_PER_MS);
+    WAIT_FOR(atomic_load(&a->undelivered) == 5);
+    arena_deinit(&arena);
+    node_stop(a, 0);
+    node_stop(b, 0);
+}
+
 /* -- a peer that says hello and reads nothing more
  * ------------------------------------------------------- */
 
@@ -804,7 +951,7 @@ static void test_a_hello_without_an_answer_is_given_up(void **state)
     assert_int_equal(deaf.cancelled, 1);
     assert_false(figures_of(a, 2).connected);
     assert_int_equal(atomic_load(&a->ups[2]), 0);
-    assert_int_equal(atomic_load(&a->downs[2]), 1); /* said once, though it was never up */
+    WAIT_FOR(atomic_load(&a->downs[2]) == 1); /* said once, though it was never up */
     node_stop(a, 0);
     deaf.closed = true;
     deaf_stop(&deaf);
@@ -881,8 +1028,15 @@ static void test_free_in_every_state(void **state)
     a = node_start_plain(1);
     node_connect(a, a->port, NOWHERE, NOWHERE);
     ask(a, 2, 0, 5, 16);
-    assert_int_equal(figures_of(a, 2).messages_dropped, 5);
+    WAIT_FOR(figures_of(a, 2).messages_dropped == 5);
     nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL); /* into the back-off */
+    node_stop(a, 100);
+    /* With messages that wait for a link. */
+    a = node_start_plain(1);
+    struct node *waiting = node_start_plain(2);
+    node_connect(a, a->port, waiting->port, NOWHERE);
+    ask(a, 2, 0, 5, 16);
+    node_stop(waiting, 0);
     node_stop(a, 100);
     /* A listener that never says anything. */
     int silent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -971,6 +1125,11 @@ int main(void)
         cmocka_unit_test(test_frames_carry_many_messages),
         cmocka_unit_test(test_large_messages_take_frames_of_their_own),
         cmocka_unit_test(test_a_peer_dies_and_comes_back),
+        cmocka_unit_test(test_without_a_link_the_answer_is_undelivered),
+        cmocka_unit_test(test_messages_wait_for_the_handshake),
+        cmocka_unit_test(test_messages_do_not_wait_for_long),
+        cmocka_unit_test(test_who_calls_is_called_back),
+        cmocka_unit_test(test_a_queue_does_not_wait_for_who_only_calls),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_wrong_member_behind_an_address),
         cmocka_unit_test(test_unknown_member_and_own_number),

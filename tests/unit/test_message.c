@@ -115,6 +115,47 @@ static void message_reply_is_addressed(void **state)
     message_free(reply);
 }
 
+/* message.h: what was never sent is answered as if from there; only requests of other nodes that
+ * somebody waits for are. */
+static void message_undelivered_of_every_kind(void **state)
+{
+    (void)state;
+    for (unsigned kind = 0; kind < MESSAGE_KIND_COUNT; kind++) {
+        struct message *request = message_new(kind, 0);
+        request->from = (struct actor_id){.node = 4, .kind = ACTOR_COORDINATOR, .index = 1};
+        request->to = (struct actor_id){.node = 9, .kind = ACTOR_REPLICA, .index = 2};
+        request->id = 77;
+        request->deadline_ns = 123456;
+        struct message *answer = message_new_undelivered(request);
+        if (kind != MESSAGE_replica_read && kind != MESSAGE_replica_write &&
+            kind != MESSAGE_forward_put) {
+            assert_null(answer);
+            message_free(request);
+            continue;
+        }
+        assert_true(actor_id_equal(answer->to, request->from));
+        assert_true(actor_id_equal(answer->from, request->to));
+        assert_int_equal(answer->id, 77);
+        assert_int_equal(answer->deadline_ns, 123456);
+        message_free(request);
+        if (kind == MESSAGE_replica_read) {
+            assert_int_equal(answer->kind, MESSAGE_replica_read_reply);
+            assert_int_equal(answer->replica_read_reply.status, ERR_UNAVAILABLE);
+            assert_int_equal(answer->replica_read_reply.record.size, 0);
+        } else if (kind == MESSAGE_replica_write) {
+            assert_int_equal(answer->kind, MESSAGE_replica_write_reply);
+            assert_int_equal(answer->replica_write_reply.status, ERR_UNAVAILABLE);
+        } else {
+            const struct put_result *result = &answer->forward_put_reply.result;
+            assert_int_equal(answer->kind, MESSAGE_forward_put_reply);
+            assert_int_equal(result->status, ERR_UNAVAILABLE);
+            assert_int_equal(result->outcome, OUTCOME_NOT_APPLIED);
+            assert_non_null(result->why);
+        }
+        message_free(answer);
+    }
+}
+
 /* A copied request outlives the message that it came in. */
 static void put_copies_are_deep(void **state)
 {
@@ -312,6 +353,7 @@ int main(void)
         cmocka_unit_test(message_arena_starts_in_the_same_block),
         cmocka_unit_test(message_kinds_that_cross_nodes),
         cmocka_unit_test(message_reply_is_addressed),
+        cmocka_unit_test(message_undelivered_of_every_kind),
         cmocka_unit_test(put_copies_are_deep),
         cmocka_unit_test(message_partition_of_replica_requests),
         cmocka_unit_test(actor_class_may_be_sparse),
