@@ -31,6 +31,21 @@ void request_end(struct request *request)
     arena_deinit(&request->arena);
 }
 
+static Coterie__V1__Node__Liveness liveness_of(const struct view *view, uint32_t number)
+{
+    if (number == view->self)
+        return COTERIE__V1__NODE__LIVENESS__LIVENESS_ALIVE;
+    switch (view_liveness(view, number)) {
+    case LIVENESS_ALIVE:
+        return COTERIE__V1__NODE__LIVENESS__LIVENESS_ALIVE;
+    case LIVENESS_DOWN:
+        return COTERIE__V1__NODE__LIVENESS__LIVENESS_DOWN;
+    case LIVENESS_UNKNOWN:
+        break;
+    }
+    return COTERIE__V1__NODE__LIVENESS__LIVENESS_UNSPECIFIED;
+}
+
 /* -- Status ------------------------------------------------------------------------------------ */
 
 static void add_problems(struct request *request, Coterie__V1__StatusResponse *response)
@@ -42,7 +57,7 @@ static void add_problems(struct request *request, Coterie__V1__StatusResponse *r
         if (member->status == MEMBER_REMOVED)
             continue;
         response->nodes_total++;
-        if (view_liveness(view, member->number) == LIVENESS_ALIVE) {
+        if (liveness_of(view, member->number) == COTERIE__V1__NODE__LIVENESS__LIVENESS_ALIVE) {
             response->nodes_alive++;
             continue;
         }
@@ -94,21 +109,6 @@ static Coterie__V1__Node__State state_of(enum member_status status)
         break;
     }
     return COTERIE__V1__NODE__STATE__STATE_REMOVED;
-}
-
-static Coterie__V1__Node__Liveness liveness_of(const struct view *view, uint32_t number)
-{
-    if (number == view->self)
-        return COTERIE__V1__NODE__LIVENESS__LIVENESS_ALIVE;
-    switch (view_liveness(view, number)) {
-    case LIVENESS_ALIVE:
-        return COTERIE__V1__NODE__LIVENESS__LIVENESS_ALIVE;
-    case LIVENESS_DOWN:
-        return COTERIE__V1__NODE__LIVENESS__LIVENESS_DOWN;
-    case LIVENESS_UNKNOWN:
-        break;
-    }
-    return COTERIE__V1__NODE__LIVENESS__LIVENESS_UNSPECIFIED;
 }
 
 static Coterie__V1__Node *node_new(struct arena *arena, const struct view *view, uint32_t index)

@@ -43,10 +43,32 @@ static void test_status(void **state)
     assert_int_equal(status->nodes_alive, 2);
     assert_int_equal(status->keyspaces, 3);
     assert_false(status->healthy);
-    assert_int_equal(status->n_problems, 1);
+    assert_int_equal(status->n_problems, 1); /* n1 itself and n3 are alive */
     assert_non_null(strstr(status->problems[0], "node n2 (127.0.0.1:7802) does not answer"));
     coterie__v1__status_response__free_unpacked(status, NULL);
     raw_reply_clear(&reply);
+}
+
+/* One that has not been heard of yet is not alive, and is told of. */
+static void test_status_of_the_unheard(void **state)
+{
+    struct fixture *fixture = *state;
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    struct view *view = fake_view(&arena);
+    view->members[2].liveness = LIVENESS_UNKNOWN;
+    runtime_publish(fixture->node.runtime, view);
+    Coterie__V1__StatusRequest request = COTERIE__V1__STATUS_REQUEST__INIT;
+    struct raw_reply reply = ask(fixture, CLUSTER "Status", &request.base);
+    Coterie__V1__StatusResponse *status =
+        coterie__v1__status_response__unpack(NULL, reply.body_size, reply.body);
+    assert_int_equal(status->nodes_total, 3);
+    assert_int_equal(status->nodes_alive, 1);
+    assert_int_equal(status->n_problems, 2);
+    assert_non_null(strstr(status->problems[1], "node n3 "));
+    coterie__v1__status_response__free_unpacked(status, NULL);
+    raw_reply_clear(&reply);
+    arena_deinit(&arena);
 }
 
 static void test_nodes(void **state)
@@ -584,6 +606,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_SERVER(test_status),
+        WITH_SERVER(test_status_of_the_unheard),
         WITH_SERVER(test_nodes),
         WITH_SERVER(test_ring),
         WITH_SERVER(test_keyspaces),
