@@ -156,7 +156,7 @@ class Node:
             return "".join(log.readlines()[-lines:])
 
     def alive_nodes(self):
-        """How many it has heard of and believes in: Status also counts those not heard of yet."""
+        """How many it has heard of and believes in."""
         try:
             nodes = self.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=1).nodes
         except grpc.RpcError:
