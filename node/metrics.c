@@ -86,16 +86,51 @@ static void write_operations(FILE *out, const struct node *node)
            rpc_server_refused(node->server));
 }
 
+/* One metric of many rows: a uint64_t at `offset` in each. */
+struct column {
+    const char *name;
+    const char *type;
+    const char *help;
+    size_t offset;
+};
+
+/* `label` writes what stands between the braces for a row. */
+static void write_columns(FILE *out, const struct column *columns, size_t column_count,
+                          const void *rows, size_t row_bytes, size_t row_count,
+                          void (*label)(FILE *out, const struct node *node, const void *row),
+                          const struct node *node)
+{
+    for (size_t column = 0; column < column_count; column++) {
+        header(out, columns[column].name, columns[column].type, columns[column].help);
+        for (size_t i = 0; i < row_count; i++) {
+            const char *row = (const char *)rows + i * row_bytes;
+            uint64_t value;
+            memcpy(&value, row + columns[column].offset, sizeof value);
+            fprintf(out, "%s{", columns[column].name);
+            label(out, node, row);
+            fprintf(out, "} %" PRIu64 "\n", value);
+        }
+    }
+}
+
+static void label_mailbox(FILE *out, const struct node *node, const void *row)
+{
+    (void)node;
+    const struct mailbox_figures *figures = row;
+    fprintf(out, "actor=\"%s\",index=\"%u\"", figures->actor_name, figures->id.index);
+}
+
+static void label_peer(FILE *out, const struct node *node, const void *row)
+{
+    const struct rpc_peer_figures *figures = row;
+    fprintf(out, "peer=\"%s\"", topology_member(&node->topology, figures->member)->name);
+}
+
 static void write_mailboxes(FILE *out, struct node *node)
 {
     struct mailbox_figures figures[RUNTIME_ACTORS_MAX];
     size_t count = runtime_mailbox_figures(node->runtime, figures, RUNTIME_ACTORS_MAX);
-    static const struct {
-        const char *name;
-        const char *type;
-        const char *help;
-        size_t offset;
-    } columns[] = {
+    static const struct column columns[] = {
         {"coterie_mailbox_depth", "gauge", "Messages waiting.",
          offsetof(struct mailbox_figures, depth)},
         {"coterie_mailbox_depth_max", "gauge", "Most messages that ever waited.",
@@ -112,15 +147,8 @@ static void write_mailboxes(FILE *out, struct node *node)
          "Waits that ended by time-out and found work; always 0.",
          offsetof(struct mailbox_figures, park_timeouts_with_work)},
     };
-    for (size_t column = 0; column < ARRAY_COUNT(columns); column++) {
-        header(out, columns[column].name, columns[column].type, columns[column].help);
-        for (size_t i = 0; i < count; i++) {
-            uint64_t value;
-            memcpy(&value, (const char *)&figures[i] + columns[column].offset, sizeof value);
-            fprintf(out, "%s{actor=\"%s\",index=\"%u\"} %" PRIu64 "\n", columns[column].name,
-                    figures[i].actor_name, figures[i].id.index, value);
-        }
-    }
+    write_columns(out, columns, ARRAY_COUNT(columns), figures, sizeof figures[0], count,
+                  label_mailbox, node);
 }
 
 static void write_store(FILE *out, struct node *node)
@@ -157,12 +185,7 @@ static void write_peers(FILE *out, struct node *node)
 {
     struct rpc_peer_figures figures[MEMBERS_MAX];
     size_t count = rpc_peers_figures(node->peers, figures, MEMBERS_MAX);
-    static const struct {
-        const char *name;
-        const char *type;
-        const char *help;
-        size_t offset;
-    } columns[] = {
+    static const struct column columns[] = {
         {"coterie_peer_messages_sent_total", "counter", "Messages sent.",
          offsetof(struct rpc_peer_figures, messages_sent)},
         {"coterie_peer_messages_received_total", "counter", "Messages received.",
@@ -186,15 +209,8 @@ static void write_peers(FILE *out, struct node *node)
         fprintf(out, "coterie_peer_connected{peer=\"%s\"} %d\n",
                 topology_member(&node->topology, figures[i].member)->name,
                 figures[i].connected ? 1 : 0);
-    for (size_t column = 0; column < ARRAY_COUNT(columns); column++) {
-        header(out, columns[column].name, columns[column].type, columns[column].help);
-        for (size_t i = 0; i < count; i++) {
-            uint64_t value;
-            memcpy(&value, (const char *)&figures[i] + columns[column].offset, sizeof value);
-            fprintf(out, "%s{peer=\"%s\"} %" PRIu64 "\n", columns[column].name,
-                    topology_member(&node->topology, figures[i].member)->name, value);
-        }
-    }
+    write_columns(out, columns, ARRAY_COUNT(columns), figures, sizeof figures[0], count, label_peer,
+                  node);
 }
 
 static void write_actors(FILE *out, struct node *node)
