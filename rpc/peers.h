@@ -51,7 +51,9 @@ void rpc_peers_connect(struct rpc_peers *peers, const struct topology *topology)
 /* Every link has come up or failed once: what is said of the peers is known, not assumed. */
 bool rpc_peers_settled(struct rpc_peers *peers);
 /* runtime_options.deliver_remote: a list linked by `next`; consumed. Any registered thread. In
- * order per peer and calling thread, nothing twice; what cannot be sent is dropped and counted. */
+ * order per peer and calling thread, nothing twice. While a link is being opened messages wait for
+ * it, for half a second and a tick of the loop at most. What was never sent is dropped, counted and
+ * answered (message_new_undelivered); what was given to gRPC when a link broke is only dropped. */
 void rpc_peers_deliver(struct rpc_peers *peers, struct message *list);
 /* Gives queued frames up to grace_ms to leave, then ends all streams and waits until they are gone.
  */
