@@ -160,6 +160,7 @@ static void write_store(FILE *out, struct node *node)
 #define GAUGE(field, help) metric(out, "coterie_store_" #field, "gauge", help, figures.field)
     COUNTER(staged, "Writes staged in the commit log.");
     COUNTER(reads, "Point reads.");
+    COUNTER(cache_hits, "Point reads of hot records, without RocksDB.");
     COUNTER(syncs, "Syncs of the commit log.");
     COUNTER(synced_writes, "Writes made durable by them.");
     COUNTER(refused, "Writes refused because the store was stalled or out of space.");

@@ -41,6 +41,7 @@ struct engine_figures {
     uint64_t sync_ns_total;
     uint64_t refused;          /* OVERLOADED */
     uint64_t reads;
+    uint64_t cache_hits; /* reads of hot records */
     uint64_t partitions_open;
     uint64_t memtable_bytes;
     uint64_t block_cache_bytes;

@@ -5,6 +5,7 @@
  *   rdb_partitions.c   the table of column families
  *   rdb_handle.c       the port (actors/store.h): read, stage, scan, drop
  *   rdb_overlay.c      what a handle has staged and not yet written
+ *   rdb_cache.c        its hot records
  *   rdb_syncer.c       the thread that makes staged writes durable and looks after space
  *   rdb_figures.c      what the metrics show
  *
@@ -19,6 +20,7 @@
 
 #include "base/counter.h"
 #include "store/engine_class.h"
+#include "store/rdb_cache.h"
 #include "store/rdb_overlay.h"
 
 #include <pthread.h>
@@ -44,6 +46,7 @@ struct rdb_handle {
     rocksdb_writebatch_t *batch; /* staged, not written yet */
     struct overlay overlay;      /* the same, for reads */
     size_t batch_bytes;
+    struct cache cache; /* of vnodes; meta and hints have several writers */
     uint32_t index;
     bool wants_sync;      /* staged with STORE_SYNC_NOW since the last submit */
     _Atomic bool stalled; /* RocksDB has refused the batch: it is tried again, nothing is added */
@@ -53,6 +56,7 @@ struct rdb_handle {
     _Atomic uint64_t committed;
     struct counter refused;
     struct counter reads;
+    struct counter cache_hits;
 } __attribute__((aligned(64)));
 
 struct rdb_syncer {

@@ -76,6 +76,7 @@ static void add_counters(struct rdb_engine *engine, struct engine_figures *figur
         figures->staged += atomic_load_explicit(&handle->staged, memory_order_relaxed);
         figures->refused += counter_get(&handle->refused);
         figures->reads += counter_get(&handle->reads);
+        figures->cache_hits += counter_get(&handle->cache_hits);
     }
     figures->syncs = counter_get(&engine->syncer.syncs);
     figures->synced_writes = counter_get(&engine->syncer.synced_writes);

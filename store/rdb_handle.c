@@ -18,6 +18,11 @@ static enum err rdb_read(struct store *store, uint32_t partition, struct bytes k
     rocksdb_column_family_handle_t *family = rdb_family(engine, partition);
     if (family == NULL)
         return ERR_NOT_FOUND;
+    bool vnode = partition < engine->options.partitions;
+    if (vnode && cache_get(&handle->cache, partition, key, arena, ret_value)) {
+        counter_add(&handle->cache_hits, 1);
+        return OK;
+    }
     const struct overlay_entry *staged = overlay_find(&handle->overlay, partition, key);
     if (staged != NULL) {
         if (staged->deleted)
@@ -36,6 +41,8 @@ static enum err rdb_read(struct store *store, uint32_t partition, struct bytes k
     const char *data = rocksdb_pinnableslice_value(slice, &size);
     *ret_value = arena_copy(arena, bytes_of(data, size));
     rocksdb_pinnableslice_destroy(slice);
+    if (vnode)
+        cache_put(&handle->cache, partition, key, ret_value);
     return OK;
 }
 
@@ -110,6 +117,8 @@ static enum err rdb_stage(struct store *store, uint32_t partition, struct bytes 
     else
         rocksdb_writebatch_delete_cf(handle->batch, family, (const char *)key.data, key.size);
     overlay_put(&handle->overlay, partition, key, value);
+    if (partition < engine->options.partitions)
+        cache_put(&handle->cache, partition, key, value);
     handle->batch_bytes += key.size + (value == NULL ? 0 : value->size);
     uint64_t staged = atomic_load_explicit(&handle->staged, memory_order_relaxed);
     atomic_store_explicit(&handle->staged, staged + 1, memory_order_release);
@@ -166,6 +175,7 @@ static enum err rdb_drop(struct store *store, uint32_t partition)
     CHECK_U64(partition, <, engine->options.partitions); /* the others have several users */
     if (atomic_load_explicit(&engine->failed, memory_order_acquire))
         return ERR_IO;
+    cache_clear(&handle->cache);
     /* A batch that names a dropped family would fail as a whole. */
     enum err err = batch_write(handle);
     return err == OK ? rdb_family_drop(engine, partition) : err;
@@ -225,4 +235,5 @@ void rdb_handle_deinit(struct rdb_handle *handle)
 {
     rocksdb_writebatch_destroy(handle->batch);
     overlay_deinit(&handle->overlay);
+    cache_clear(&handle->cache);
 }
