@@ -235,6 +235,7 @@ static void write_actors(FILE *out, struct node *node)
     COORDINATOR(read_differed, "Quorum reads whose replicas differed.");
     COORDINATOR(read_repairs, "Replicas repaired before an answer.");
     COORDINATOR(read_late, "Reads that asked more replicas because some were late.");
+    COORDINATOR(asked_again, "Replica reads, repairs and writes sent again.");
     COORDINATOR(timeouts, "Requests that ran into their deadline.");
     COORDINATOR(unavailable, "Requests with too few live replicas.");
     COORDINATOR(answers_late, "Replica answers to requests that had ended.");
