@@ -82,9 +82,17 @@ class Node:
         self.name = name
         self.client_port, self.peer_port, self.http_port = ports
         self.process = None
+        self.environment = {}  # COTERIE_* variables of the process
         self.log = os.path.join(cluster.folder, name + ".log")
         self.data = os.path.join(cluster.folder, name)
         self.endpoint = "127.0.0.1:%d" % self.client_port
+        self.channel = None
+        self.connect()
+
+    def connect(self):
+        """A new channel: one that saw its server die may fail fast for seconds after the next start."""
+        if self.channel is not None:
+            self.channel.close()
         self.channel = grpc.insecure_channel("ipv4:" + self.endpoint, options=CHANNEL_OPTIONS)
         self.kv = key_value_service_pb2_grpc.KeyValueStub(self.channel)
         self.admin = cluster_service_pb2_grpc.ClusterStub(self.channel)
@@ -101,9 +109,13 @@ class Node:
 
     def start(self):
         assert self.process is None
+        self.connect()
+        # Settings come from the flags alone, whatever the tests' own environment holds.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("COTERIE_")}
+        environment.update(self.environment)
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(self.arguments(), stdout=log, stderr=log,
-                                            stdin=subprocess.DEVNULL)
+                                            stdin=subprocess.DEVNULL, env=environment)
         return self
 
     def serving(self):
@@ -114,13 +126,16 @@ class Node:
         except OSError:
             return False
         try:
-            reply = self.health.Check(health_pb2.HealthCheckRequest(), timeout=1)
+            reply = self.health.Check(health_pb2.HealthCheckRequest(), timeout=2, wait_for_ready=True)
             return reply.status == health_pb2.HealthCheckResponse.SERVING
         except grpc.RpcError:
             return False
 
     def wait_serving(self, seconds=30.0):
-        wait_for(self.name + " to serve", self.serving, seconds)
+        try:
+            wait_for(self.name + " to serve", self.serving, seconds)
+        except AssertionError as error:
+            raise AssertionError("%s; its log:\n%s" % (error, self.log_tail())) from None
         return self
 
     def kill(self):

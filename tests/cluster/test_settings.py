@@ -132,11 +132,8 @@ def test_unknown_variable_is_told(folder):
     """Refusing it would keep pods from starting beside a service called coterie."""
     with Cluster(1) as cluster:
         node = cluster.nodes[0]
-        os.environ["COTERIE_SERVICE_HOST"] = "10.0.0.1"
-        try:
-            node.start().wait_serving()
-        finally:
-            del os.environ["COTERIE_SERVICE_HOST"]
+        node.environment["COTERIE_SERVICE_HOST"] = "10.0.0.1"
+        node.start().wait_serving()
         assert "COTERIE_SERVICE_HOST" in node.log_tail(50), node.log_tail()
 
 
