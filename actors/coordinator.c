@@ -39,6 +39,13 @@ static uint64_t coordinator_request_id(struct coordinator *coordinator, uint32_t
     return (coordinator->options.generation & 0xFFFF) << 48 | serial << 16 | index;
 }
 
+static void in_flight_changed(struct coordinator *coordinator)
+{
+    counter_set(&coordinator->figures.in_flight, coordinator->options.requests_max -
+                                                     coordinator->free_count -
+                                                     coordinator->settling_count);
+}
+
 struct request *coordinator_request_new(struct coordinator *coordinator, struct actor_context *ctx,
                                         struct message *origin, enum request_state state)
 {
@@ -62,8 +69,7 @@ struct request *coordinator_request_new(struct coordinator *coordinator, struct 
     if (margin_ns > DEADLINE_MARGIN_MAX_NS)
         margin_ns = DEADLINE_MARGIN_MAX_NS;
     request->deadline_ns = ctx->now_ns + left_ns - margin_ns;
-    counter_set(&coordinator->figures.in_flight,
-                coordinator->options.requests_max - coordinator->free_count);
+    in_flight_changed(coordinator);
     return request;
 }
 
@@ -85,10 +91,19 @@ void coordinator_request_move(struct request *request, enum request_state state)
         [REQUEST_READING] = {[REQUEST_REPAIRING] = true, [REQUEST_FREE] = true},
         [REQUEST_REPAIRING] = {[REQUEST_FREE] = true},
         [REQUEST_FORWARDED] = {[REQUEST_FREE] = true},
-        [REQUEST_WRITING] = {[REQUEST_FREE] = true, [REQUEST_FORWARDED] = true},
+        [REQUEST_WRITING] =
+            {[REQUEST_FREE] = true, [REQUEST_FORWARDED] = true, [REQUEST_SETTLING] = true},
+        [REQUEST_SETTLING] = {[REQUEST_FREE] = true},
     };
     CHECK(allowed[request->state][state]);
     request->state = state;
+}
+
+void coordinator_request_settle(struct coordinator *coordinator, struct request *request)
+{
+    coordinator_request_move(request, REQUEST_SETTLING);
+    counter_set(&coordinator->figures.settling, ++coordinator->settling_count);
+    in_flight_changed(coordinator);
 }
 
 static void free_list(struct message *list)
@@ -102,6 +117,8 @@ static void free_list(struct message *list)
 
 void coordinator_request_end(struct coordinator *coordinator, struct request *request)
 {
+    if (request->state == REQUEST_SETTLING)
+        counter_set(&coordinator->figures.settling, --coordinator->settling_count);
     coordinator_request_move(request, REQUEST_FREE);
     message_free(request->origin);
     free_list(request->answers);
@@ -109,8 +126,7 @@ void coordinator_request_end(struct coordinator *coordinator, struct request *re
     message_free(request->mint);
     coordinator->free_indices[coordinator->free_count++] =
         (uint32_t)(request - coordinator->requests);
-    counter_set(&coordinator->figures.in_flight,
-                coordinator->options.requests_max - coordinator->free_count);
+    in_flight_changed(coordinator);
 }
 
 /* Drops the entries of requests that have ended, so that the heap stays within a few entries a
@@ -195,7 +211,6 @@ enum err coordinator_request_plan(struct coordinator *coordinator, struct actor_
                                   enum consistency level, uint32_t count, bool write,
                                   const char **ret_why)
 {
-    (void)coordinator;
     const struct view *view = ctx->view;
     const struct keyspace *keyspace = keyspace_map_find_id(&view->keyspaces, keyspace_id);
     if (keyspace == NULL) {
@@ -223,7 +238,11 @@ enum err coordinator_request_plan(struct coordinator *coordinator, struct actor_
         return err;
     }
     for (uint32_t i = 0; i < request->replicas.count; i++) {
-        if (!view_alive(view, request->replicas.replicas[i].member))
+        if (view_alive(view, request->replicas.replicas[i].member))
+            continue;
+        if (write)
+            coordinator_hint_reserve(coordinator, ctx, request, i);
+        else
             quorum_fail(&request->quorum, request->replicas.replicas[i].member);
     }
     if (quorum_state(&request->quorum) == QUORUM_IMPOSSIBLE) {
@@ -242,8 +261,13 @@ void coordinator_request_progress(const struct request *request, struct progress
     bool impossible = quorum_state(&request->quorum) == QUORUM_IMPOSSIBLE;
     for (uint32_t i = 0; i < request->quorum.replica_count; i++) {
         uint32_t member = request->quorum.members[i].member;
-        if (request->quorum.members[i].state == REPLICA_ACKED)
+        bool stood_in = (request->stood_in >> i & 1) != 0;
+        if (stood_in && progress->fallback_count < PROGRESS_FALLBACKS_MAX)
+            progress->fallback_members[progress->fallback_count++] = request->keepers[i];
+        if (request->quorum.members[i].state == REPLICA_ACKED && !stood_in)
             progress->acked_members[progress->acked_count++] = member;
+        else if (stood_in)
+            progress->missing_members[progress->missing_count++] = member;
         else if (!impossible || request->quorum.members[i].state == REPLICA_FAILED)
             progress->missing_members[progress->missing_count++] = member;
     }
@@ -301,7 +325,7 @@ static void coordinator_on_replica_write_reply(struct coordinator *coordinator,
     message_free(message);
     if (request == NULL)
         return;
-    if (request->state == REQUEST_WRITING)
+    if (request->state == REQUEST_WRITING || request->state == REQUEST_SETTLING)
         coordinator_put_on_written(coordinator, ctx, request, member, status);
     else if (request->state == REQUEST_REPAIRING)
         coordinator_get_on_repaired(coordinator, ctx, request, member, status);
@@ -333,6 +357,9 @@ static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_replica_read_reply:
         coordinator_on_replica_read_reply(coordinator, ctx, message);
         break;
+    case MESSAGE_hint_store_reply:
+        coordinator_on_hint_store_reply(coordinator, ctx, message);
+        break;
     case MESSAGE_client_get_done:
     case MESSAGE_client_put_done:
     case MESSAGE_replica_mint:
@@ -348,7 +375,6 @@ static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_keyspace_change_done:
     case MESSAGE_view_publish:
     case MESSAGE_hint_store:
-    case MESSAGE_hint_store_reply:
     case MESSAGE_tree_compare:
     case MESSAGE_tree_compare_reply:
     case MESSAGE_KIND_COUNT:
@@ -362,6 +388,11 @@ static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
 static void coordinator_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
                                     struct request *request)
 {
+    if (request->state == REQUEST_SETTLING) {
+        counter_add(&coordinator->figures.unsettled, 1);
+        coordinator_request_end(coordinator, request);
+        return;
+    }
     counter_add(&coordinator->figures.timeouts, 1);
     switch (request->state) {
     case REQUEST_READING:
@@ -372,6 +403,7 @@ static void coordinator_on_deadline(struct coordinator *coordinator, struct acto
     case REQUEST_WRITING:
         coordinator_put_on_deadline(coordinator, ctx, request);
         break;
+    case REQUEST_SETTLING:
     case REQUEST_FREE:
     case REQUEST_STATE_COUNT:
         UNREACHABLE("a free request has no deadline");
@@ -387,6 +419,7 @@ static void coordinator_on_late(struct coordinator *coordinator, struct actor_co
         coordinator_get_on_late(coordinator, ctx, request);
         break;
     case REQUEST_WRITING:
+    case REQUEST_SETTLING:
         coordinator_put_on_late(coordinator, ctx, request);
         break;
     case REQUEST_FORWARDED: /* sent once: a second could be a second write */
@@ -436,7 +469,9 @@ static void coordinator_check(const struct actor *actor)
         CHECK_U64(request->id & 0xFFFF, ==, i);
         CHECK(request->origin != NULL);
         CHECK((request->state == REQUEST_REPAIRING) == (request->result != NULL));
-        CHECK(request->mint == NULL || request->state == REQUEST_WRITING);
+        CHECK(request->mint == NULL || request->state == REQUEST_WRITING ||
+              request->state == REQUEST_SETTLING);
+        CHECK_U64(request->stood_in & ~request->hinted, ==, 0);
     }
     CHECK_U64(used + coordinator->free_count, ==, coordinator->options.requests_max);
 }

@@ -2,8 +2,8 @@
  *
  * Owns:     requests in flight, at most options.requests_max.
  * Receives: client_get, client_put, forward_put, forward_put_reply, replica_mint_done,
- *           replica_write_reply, replica_read_reply.
- * Sends:    replica_read, replica_write (read repair), replica_mint, forward_put,
+ *           replica_write_reply, replica_read_reply, hint_store_reply.
+ * Sends:    replica_read, replica_write (read repair), replica_mint, forward_put, hint_store,
  *           client_get_done, client_put_done, forward_put_reply.
  * Time:     one deadline and one "late" time a request; see coordinator_wake_at_ns().
  * Memory:   requests_max * sizeof(struct request) + the messages that requests hold.
@@ -19,6 +19,8 @@
  * _reply
  *                      `-------- refused at the mint (not applied), too many failed or deadline
  *                                (unknown)
+ * client_put_done -> SETTLING: until each replica has the write, or a durable hint keeps it for
+ * one that is away (sloppy quorum: a fallback's hint counts for W in the place of its replica)
  */
 #ifndef ACTORS_COORDINATOR_H
 #define ACTORS_COORDINATOR_H
@@ -56,6 +58,11 @@ struct coordinator_figures {
     struct counter timeouts;
     struct counter unavailable;
     struct counter answers_late; /* for requests that have ended */
+    struct counter hints_sent;   /* hint_store, again ones included */
+    struct counter stood_in;     /* hints that counted for a write */
+    struct counter hints_failed; /* refused or not delivered: somebody else is asked */
+    struct counter settling;     /* answered writes that some replica still lacks, now */
+    struct counter unsettled;    /* that ended so: a replica has neither the write nor a hint */
     struct counter corrupt;      /* records from replicas that failed their checksum */
     struct counter unexpected;
 };

@@ -25,6 +25,26 @@ static struct message *put_answer(const struct message *origin, size_t size_hint
     return answer;
 }
 
+/* Answered; kept until no replica is left without the write or a hint of it. At most half of the
+ * table is such requests. */
+static void put_settle(struct coordinator *coordinator, struct actor_context *ctx,
+                       struct request *request)
+{
+    if (coordinator_hint_settled(coordinator, request)) {
+        coordinator_request_end(coordinator, request);
+        return;
+    }
+    if (2 * coordinator->settling_count >= coordinator->options.requests_max) {
+        counter_add(&coordinator->figures.unsettled, 1);
+        coordinator_request_end(coordinator, request);
+        return;
+    }
+    coordinator_request_settle(coordinator, request);
+    request->deadline_ns = ctx->now_ns + 6 * coordinator->options.write_late_ns;
+    if (request->late_at_ns == NEVER_NS)
+        coordinator_request_set_late(coordinator, ctx, request, coordinator->options.write_late_ns);
+}
+
 static void put_end(struct coordinator *coordinator, struct actor_context *ctx,
                     struct request *request, enum err status, enum outcome outcome, const char *why)
 {
@@ -46,7 +66,10 @@ static void put_end(struct coordinator *coordinator, struct actor_context *ctx,
     if (status == ERR_OVERLOADED)
         result->retry_after_ms = 100;
     outbox_send(ctx, &coordinator->actor, answer);
-    coordinator_request_end(coordinator, request);
+    if (outcome == OUTCOME_APPLIED)
+        put_settle(coordinator, ctx, request);
+    else
+        coordinator_request_end(coordinator, request);
 }
 
 /* -- this node holds a replica: mint here --------------------------------------------------------
@@ -216,8 +239,14 @@ void coordinator_on_forward_put_reply(struct coordinator *coordinator, struct ac
  * ---------------------------------------------------------------------------- */
 
 static void put_decide(struct coordinator *coordinator, struct actor_context *ctx,
-                       struct request *request, enum quorum_state state)
+                       struct request *request)
 {
+    if (request->state == REQUEST_SETTLING) {
+        if (coordinator_hint_settled(coordinator, request))
+            coordinator_request_end(coordinator, request);
+        return;
+    }
+    enum quorum_state state = quorum_state(&request->quorum);
     if (state == QUORUM_MET && request->mint != NULL)
         put_end(coordinator, ctx, request, OK, OUTCOME_APPLIED, NULL);
     else if (state == QUORUM_IMPOSSIBLE)
@@ -241,23 +270,45 @@ void coordinator_on_replica_mint_done(struct coordinator *coordinator, struct ac
         return;
     }
     request->mint = message;
-    put_decide(coordinator, ctx, request, quorum_ack(&request->quorum, coordinator->options.self));
+    quorum_ack(&request->quorum, coordinator->options.self);
+    coordinator_hint_minted(coordinator, ctx, request);
+    put_decide(coordinator, ctx, request);
 }
 
 void coordinator_put_on_written(struct coordinator *coordinator, struct actor_context *ctx,
                                 struct request *request, uint32_t member, enum err status)
 {
-    if (member == coordinator->options.self ||
-        coordinator_request_replica_index(request, member) < 0)
+    int index = coordinator_request_replica_index(request, member);
+    if (member == coordinator->options.self || index < 0)
         return;
-    if (status != OK)
+    if (status == OK) {
+        quorum_ack(&request->quorum, member);
+        request->stood_in &= ~((uint64_t)1 << index);
+    } else {
         request->last_error = status;
-    put_decide(coordinator, ctx, request,
-               status == OK ? quorum_ack(&request->quorum, member)
-                            : quorum_fail(&request->quorum, member));
+        if (status == ERR_UNAVAILABLE)
+            coordinator_hint_away(coordinator, ctx, request, (uint32_t)index);
+        else
+            quorum_fail(&request->quorum, member);
+    }
+    put_decide(coordinator, ctx, request);
 }
 
-/* A write to a replica may be lost on its way; it is a state, so it may come twice. */
+void coordinator_on_hint_store_reply(struct coordinator *coordinator, struct actor_context *ctx,
+                                     struct message *message)
+{
+    struct request *request = coordinator_request_find(coordinator, message->id);
+    uint32_t keeper = message->from.node;
+    enum err status = message->hint_store_reply.status;
+    message_free(message);
+    if (request != NULL &&
+        (request->state == REQUEST_WRITING || request->state == REQUEST_SETTLING) &&
+        coordinator_hint_answered(coordinator, ctx, request, keeper, status))
+        put_decide(coordinator, ctx, request);
+}
+
+/* A write to a replica may be lost on its way; it is a state, so it may come twice. A replica that
+ * is this slow gets a hint as well, and a fallback may answer in its place. */
 void coordinator_put_on_late(struct coordinator *coordinator, struct actor_context *ctx,
                              struct request *request)
 {
@@ -267,11 +318,12 @@ void coordinator_put_on_late(struct coordinator *coordinator, struct actor_conte
     for (uint32_t i = 0; i < request->quorum.replica_count; i++) {
         uint32_t member = request->quorum.members[i].member;
         if (request->quorum.members[i].state != REPLICA_WAITING ||
-            member == coordinator->options.self)
+            member == coordinator->options.self || (request->away >> i & 1) != 0)
             continue;
         counter_add(&coordinator->figures.asked_again, 1);
         coordinator_request_send_write(coordinator, ctx, request, member, record, WRITE_REPLICATE);
     }
+    coordinator_hint_late(coordinator, ctx, request);
 }
 
 void coordinator_put_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,

@@ -13,6 +13,7 @@ enum request_state {
     REQUEST_REPAIRING,
     REQUEST_FORWARDED,
     REQUEST_WRITING,
+    REQUEST_SETTLING,
     REQUEST_STATE_COUNT
 };
 
@@ -37,7 +38,15 @@ struct request {
     enum err last_error;     /* of a replica, for the reason of a failure */
     struct message *answers; /* replica_read_reply that voted, linked by next */
     struct message *result;  /* REPAIRING: the client_get_done that waits */
-    struct message *mint;    /* WRITING: replica_mint_done with OK */
+    struct message *mint;    /* WRITING, SETTLING: replica_mint_done with OK */
+    /* hints, a bit per index into replicas */
+    uint64_t away;     /* cannot take the write now */
+    uint64_t hinting;  /* its hint was sent and is not answered */
+    uint64_t hinted;   /* its hint is durable */
+    uint64_t stood_in; /* of those: in the quorum the hint counts, not the replica */
+    uint32_t keepers[REPLICAS_TOTAL_MAX]; /* who keeps its hint; MEMBER_NONE: nobody */
+    uint32_t tried_count;
+    uint32_t tried[PROGRESS_FALLBACKS_MAX]; /* each fallback stands in once */
 };
 
 /* Senders of forward_put: a place for each coordinator of each member. */
@@ -50,6 +59,7 @@ struct coordinator {
     struct request *requests;
     uint32_t *free_indices;
     uint32_t free_count;
+    uint32_t settling_count;
     uint64_t serial;
     struct heap wakes; /* (time, id): stale entries are skipped */
     struct {
@@ -77,6 +87,8 @@ struct request *coordinator_request_new(struct coordinator *coordinator, struct 
 /* NULL when it has ended already. */
 struct request *coordinator_request_find(struct coordinator *coordinator, uint64_t id);
 void coordinator_request_move(struct request *request, enum request_state state);
+/* Answered: it is not in flight any more. */
+void coordinator_request_settle(struct coordinator *coordinator, struct request *request);
 void coordinator_request_end(struct coordinator *coordinator, struct request *request);
 void coordinator_request_wake_at(struct coordinator *coordinator, const struct request *request,
                                  uint64_t at_ns);
@@ -104,6 +116,29 @@ enum err coordinator_request_failure(const struct request *request);
 uint64_t coordinator_latency_ns(const struct coordinator *coordinator, uint32_t member);
 void coordinator_learn_latency(struct coordinator *coordinator, uint32_t member,
                                uint64_t latency_ns);
+
+/* -- hints (coordinator_hint.c) -------------------------------------------------------------------
+ */
+
+/* This replica is known to be down before the write begins: finds a fallback for it. */
+void coordinator_hint_reserve(struct coordinator *coordinator, struct actor_context *ctx,
+                              struct request *request, uint32_t index);
+/* This replica could not be reached. */
+void coordinator_hint_away(struct coordinator *coordinator, struct actor_context *ctx,
+                           struct request *request, uint32_t index);
+/* The write is durable here: hints that waited for it leave. */
+void coordinator_hint_minted(struct coordinator *coordinator, struct actor_context *ctx,
+                             struct request *request);
+/* Hints, sent or sent again, for all replicas that have not answered. */
+void coordinator_hint_late(struct coordinator *coordinator, struct actor_context *ctx,
+                           struct request *request);
+/* False: it is about nothing that this request waits for. */
+bool coordinator_hint_answered(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct request *request, uint32_t keeper, enum err status);
+/* Whether the replica itself has made the write durable. */
+bool coordinator_hint_has_write(const struct request *request, uint32_t index);
+/* Every replica has the write, or a hint, or has refused it. */
+bool coordinator_hint_settled(const struct coordinator *coordinator, const struct request *request);
 
 /* -- gets (coordinator_get.c) ---------------------------------------------------------------------
  */
@@ -135,6 +170,8 @@ void coordinator_on_replica_mint_done(struct coordinator *coordinator, struct ac
                                       struct message *message);
 void coordinator_put_on_written(struct coordinator *coordinator, struct actor_context *ctx,
                                 struct request *request, uint32_t member, enum err status);
+void coordinator_on_hint_store_reply(struct coordinator *coordinator, struct actor_context *ctx,
+                                     struct message *message);
 void coordinator_put_on_late(struct coordinator *coordinator, struct actor_context *ctx,
                              struct request *request);
 void coordinator_put_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,

@@ -90,6 +90,9 @@ struct message *message_new_undelivered(const struct message *request)
     } else if (request->kind == MESSAGE_replica_write) {
         reply = message_new_reply(request, MESSAGE_replica_write_reply, 0);
         reply->replica_write_reply.status = ERR_UNAVAILABLE;
+    } else if (request->kind == MESSAGE_hint_store) {
+        reply = message_new_reply(request, MESSAGE_hint_store_reply, 0);
+        reply->hint_store_reply.status = ERR_UNAVAILABLE;
     } else if (request->kind == MESSAGE_forward_put) {
         reply = message_new_reply(request, MESSAGE_forward_put_reply, 0);
         reply->forward_put_reply.result = (struct put_result){

@@ -93,14 +93,19 @@ struct client_get {
     uint32_t count; /* r, for CONSISTENCY_COUNT */
 };
 
-/* How far a request got, for answers and errors alike: "k of n, who is missing". */
+#define PROGRESS_FALLBACKS_MAX 14u
+
+/* How far a request got, for answers and errors alike: "k of n, who is missing". A fallback's hint
+ * is among `acked`; the replica that it stands for is missing all the same. */
 struct progress {
     uint32_t acked;
     uint32_t needed;
     uint8_t acked_count;
     uint8_t missing_count;
+    uint8_t fallback_count;
     uint32_t acked_members[REPLICAS_TOTAL_MAX];
     uint32_t missing_members[REPLICAS_TOTAL_MAX];
+    uint32_t fallback_members[PROGRESS_FALLBACKS_MAX]; /* keep hints that count */
 };
 
 struct client_get_done {
@@ -271,8 +276,9 @@ struct view_publish {
     struct view *view;
 };
 
-/* -- hinted handoff and anti-entropy: their places; refused as UNSUPPORTED until they work ------------ */
+/* -- hinted handoff ------------------------------------------------------------------------------------ */
 
+/* Keep this write until its target has it; the reply leaves when the hint is durable. */
 struct hint_store {
     uint32_t target; /* member that the write is for */
     struct replica_write write;
@@ -281,6 +287,8 @@ struct hint_store {
 struct hint_store_reply {
     enum err status;
 };
+
+/* -- anti-entropy: its place; refused as UNSUPPORTED until it works ------------------------------------ */
 
 struct tree_compare {
     uint32_t partition;

@@ -228,6 +228,9 @@ static void write_actors(FILE *out, struct node *node)
 #define GOSSIP(field, help)                                                                        \
     metric(out, "coterie_gossip_" #field "_total", "counter", help,                                \
            counter_get(&gossip_figures(node->gossip)->field))
+#define HINTS(field, help)                                                                         \
+    metric(out, "coterie_hints_" #field "_total", "counter", help,                                 \
+           counter_get(&hinted_handoff_figures(node->hinted_handoff)->field))
     COORDINATOR(gets, "Reads begun.");
     COORDINATOR(puts, "Writes begun.");
     COORDINATOR(forwarded, "Writes passed on to a replica.");
@@ -240,6 +243,10 @@ static void write_actors(FILE *out, struct node *node)
     COORDINATOR(unavailable, "Requests with too few live replicas.");
     COORDINATOR(answers_late, "Replica answers to requests that had ended.");
     COORDINATOR(corrupt, "Records from replicas that failed their checksum.");
+    COORDINATOR(hints_sent, "Hints sent for replicas that could not take a write.");
+    COORDINATOR(stood_in, "Hints of fallbacks that counted for a write.");
+    COORDINATOR(hints_failed, "Hints refused or not delivered; somebody else was asked.");
+    COORDINATOR(unsettled, "Acknowledged writes that left a replica without the write and a hint.");
     REPLICA(minted, "Writes coordinated here.");
     REPLICA(merged, "States merged that changed something.");
     REPLICA(merged_same, "States merged that brought nothing new.");
@@ -251,6 +258,18 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA(overloaded, "Requests refused by a full store or queue.");
     REPLICA(siblings_refused, "Writes refused because of too many siblings.");
     REPLICA(clock_refused, "Writes refused because their timestamp was too far ahead.");
+    metric(out, "coterie_hints", "gauge", "Hints kept here for replicas that are away.",
+           counter_get(&hinted_handoff_figures(node->hinted_handoff)->hints));
+    metric(out, "coterie_hints_bytes", "gauge", "Their bytes.",
+           counter_get(&hinted_handoff_figures(node->hinted_handoff)->bytes));
+    HINTS(stored, "Hints taken.");
+    HINTS(delivered, "Hints that their targets have made durable.");
+    HINTS(resent, "Hints sent again because no answer came.");
+    HINTS(failed, "Hints that could not be delivered and are tried again.");
+    HINTS(refused, "Hints not taken.");
+    HINTS(overflow, "Hints not taken for want of room: their replicas stay behind.");
+    HINTS(expired, "Hints dropped because of their age: their replicas stay behind.");
+    HINTS(corrupt, "Hints that failed their checksum.");
     GOSSIP(rounds, "Gossip rounds.");
     GOSSIP(convictions, "Peers that went down.");
     GOSSIP(revivals, "Peers that came back.");
@@ -260,6 +279,7 @@ static void write_actors(FILE *out, struct node *node)
 #undef COORDINATOR
 #undef REPLICA
 #undef GOSSIP
+#undef HINTS
 }
 
 char *metrics_text(struct node *node)

@@ -23,8 +23,9 @@ static void on_committed(void *host, uint32_t handle, uint64_t sequence)
         struct runtime_wakes wakes = {0};
         struct message *message = message_new(MESSAGE_store_committed, 0);
         bool shard = handle < node->replica_count;
+        uint8_t other = handle == node->replica_count ? ACTOR_GOSSIP : ACTOR_HINTED_HANDOFF;
         message->to = (struct actor_id){.node = node->self,
-                                        .kind = shard ? ACTOR_REPLICA : ACTOR_GOSSIP,
+                                        .kind = shard ? (uint8_t)ACTOR_REPLICA : other,
                                         .index = (uint8_t)(shard ? handle : 0)};
         message->from = message->to;
         message->store_committed.sequence = sequence;
@@ -124,7 +125,7 @@ static enum err node_open_store(struct node *node, char *why, size_t why_size)
 {
     struct engine_options options = {
         .directory = node->config->text[CONFIG_data_dir],
-        .handle_count = node->replica_count + 1,
+        .handle_count = node->replica_count + 2, /* gossip, hinted handoff */
         .partitions = node->topology.partitions,
         .memory_bytes = node->config->number[CONFIG_memory],
         .periodic_sync_ms = 100,
@@ -201,9 +202,11 @@ static void node_make_actors(struct node *node)
     }
     runtime_add_actor(node->runtime, gossip_actor(node->gossip),
                       engine_store(node->engine, node->replica_count), "gossip");
-    node->hinted_handoff = hinted_handoff_new(node->self);
-    runtime_add_actor(node->runtime, hinted_handoff_actor(node->hinted_handoff), NULL,
-                      "hinted-handoff");
+    struct hinted_handoff_options hints =
+        hinted_handoff_options_default(node->self, node->boot.generation);
+    node->hinted_handoff = hinted_handoff_new(&hints);
+    runtime_add_actor(node->runtime, hinted_handoff_actor(node->hinted_handoff),
+                      engine_store(node->engine, node->replica_count + 1), "hinted-handoff");
     node->anti_entropy = anti_entropy_new(node->self);
     runtime_add_actor(node->runtime, anti_entropy_actor(node->anti_entropy), NULL, "anti-entropy");
 }

@@ -40,6 +40,8 @@ static const struct field progress_fields[] = {
                   NULL),
     FIELD_COUNTED(FIELD_MEMBERS, struct progress, missing_members, missing_count,
                   REPLICAS_TOTAL_MAX, NULL),
+    FIELD_COUNTED(FIELD_MEMBERS, struct progress, fallback_members, fallback_count,
+                  PROGRESS_FALLBACKS_MAX, NULL),
 };
 static const struct layout progress_layout = FIELDS_OF(progress_fields);
 

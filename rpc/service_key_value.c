@@ -153,6 +153,14 @@ acknowledgement_new(struct arena *arena, const struct view *view, const struct p
             acknowledgement->primaries[acknowledgement->n_primaries++] =
                 (char *)(uintptr_t)member->name;
     }
+    acknowledgement->fallbacks = ARENA_NEW(arena, char *, progress->fallback_count);
+    for (uint8_t i = 0; i < progress->fallback_count; i++) {
+        const struct member *member =
+            topology_member(&view->topology, progress->fallback_members[i]);
+        if (member != NULL)
+            acknowledgement->fallbacks[acknowledgement->n_fallbacks++] =
+                (char *)(uintptr_t)member->name;
+    }
     return acknowledgement;
 }
 

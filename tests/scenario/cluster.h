@@ -2,14 +2,15 @@
  *
  * No chance in it: what happens at the same time happens in the order in which it was caused. A
  * message between nodes takes NETWORK_NS, one within a node no time, a sync of the log SYNC_NS.
- * Each node has one coordinator, one replica shard and gossip. Checks that hold in every story are
- * made on the way.
+ * Each node has one coordinator, one replica shard, gossip and hinted handoff. Checks that hold in
+ * every story are made on the way.
  */
 #ifndef TESTS_SCENARIO_CLUSTER_H
 #define TESTS_SCENARIO_CLUSTER_H
 
 #include "actors/coordinator.h"
 #include "actors/gossip.h"
+#include "actors/hinted_handoff.h"
 #include "actors/replica.h"
 #include "base/heap.h"
 #include "model/hash.h"
@@ -30,8 +31,8 @@
 #define REQUEST_NS   (2000 * MS) /* deadline of every request */
 #define PERIODIC_NS  (100 * MS)
 
-enum { HANDLE_REPLICA, HANDLE_GOSSIP, HANDLE_COUNT };
-enum { SLOT_COORDINATOR, SLOT_REPLICA, SLOT_GOSSIP, SLOT_COUNT };
+enum { HANDLE_REPLICA, HANDLE_GOSSIP, HANDLE_HINTS, HANDLE_COUNT };
+enum { SLOT_COORDINATOR, SLOT_REPLICA, SLOT_GOSSIP, SLOT_HINTS, SLOT_COUNT };
 
 struct node {
     struct cluster *cluster;
@@ -48,6 +49,7 @@ struct node {
     struct coordinator *coordinator;
     struct replica *replica;
     struct gossip *gossip;
+    struct hinted_handoff *hinted_handoff;
     struct actor *actors[SLOT_COUNT];
     struct view *view;
     struct prng prng;
@@ -78,7 +80,7 @@ struct request {
     enum err status;
     enum outcome outcome;
     bool periodic; /* acknowledged from memory: a power cut may take it back */
-    bool quorum;   /* asked a quorum or more */
+    bool quorum;   /* asked a quorum or more, of replicas alone */
     uint64_t ended_ns;
     struct clock context; /* of what was written or read */
 };
@@ -338,8 +340,10 @@ static void on_committed(void *host, uint32_t handle, uint64_t sequence)
     if (node->starting || !node->up)
         return;
     struct message *message = message_new(MESSAGE_store_committed, 0);
-    message->to = (struct actor_id){
-        .node = node->number, .kind = handle == HANDLE_REPLICA ? ACTOR_REPLICA : ACTOR_GOSSIP};
+    message->to = (struct actor_id){.node = node->number,
+                                    .kind = handle == HANDLE_REPLICA  ? ACTOR_REPLICA
+                                            : handle == HANDLE_GOSSIP ? ACTOR_GOSSIP
+                                                                      : ACTOR_HINTED_HANDOFF};
     message->store_committed.sequence = sequence;
     plan_message(node->cluster, node, 0, message);
 }

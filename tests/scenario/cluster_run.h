@@ -46,6 +46,14 @@ static struct message *message_copy(const struct message *m)
     case MESSAGE_replica_write_reply:
         copy->replica_write_reply = m->replica_write_reply;
         break;
+    case MESSAGE_hint_store:
+        copy->hint_store = m->hint_store;
+        copy->hint_store.write.key = arena_copy(arena, m->hint_store.write.key);
+        copy->hint_store.write.record = arena_copy(arena, m->hint_store.write.record);
+        break;
+    case MESSAGE_hint_store_reply:
+        copy->hint_store_reply = m->hint_store_reply;
+        break;
     case MESSAGE_forward_put:
         put_request_copy(arena, &m->forward_put.request, &copy->forward_put.request);
         break;
@@ -121,6 +129,7 @@ static void wrote(struct cluster *c, struct request *request, const struct put_r
 {
     request->status = result->status;
     request->outcome = result->outcome;
+    request->quorum &= result->progress.fallback_count == 0; /* reads do not ask fallbacks */
     if (result->status == OK) {
         struct bytes copy = arena_copy(&c->arena, result->context);
         struct reader reader = reader_of(copy);
@@ -188,8 +197,8 @@ static void flush(struct cluster *c, struct node *node, struct outbox *outbox)
             message_free(message);
             crash |= tamper_here(c) && c->tamper == TAMPER_CRASH_ALL;
         } else if (message->to.node == node->number) {
-            if (message->kind == MESSAGE_replica_write)
-                cluster_say(c, "n%u -> itself replica_write%s", node->number,
+            if (message->kind == MESSAGE_replica_write || message->kind == MESSAGE_hint_store)
+                cluster_say(c, "n%u -> itself %s%s", node->number, message_kind_text(message->kind),
                             message_text(c, message));
             plan_message(c, node, 0, message);
         } else if (crash) {
@@ -221,6 +230,7 @@ static void node_step(struct node *node, uint32_t slot, struct message *message)
         .outbox = &outbox,
         .store = slot == SLOT_REPLICA  ? engine_store(node->engine, HANDLE_REPLICA)
                  : slot == SLOT_GOSSIP ? engine_store(node->engine, HANDLE_GOSSIP)
+                 : slot == SLOT_HINTS  ? engine_store(node->engine, HANDLE_HINTS)
                                        : NULL,
     };
     struct actor *actor = node->actors[slot];
@@ -305,6 +315,10 @@ static void node_start(struct node *node)
     node->coordinator = coordinator_new(&coordinator);
     node->replica = replica_new(&replica, &boot);
     node->gossip = gossip_new(&gossip, &boot.topology, &boot.keyspaces);
+    struct hinted_handoff_options hints =
+        hinted_handoff_options_default(node->number, boot.generation);
+    node->hinted_handoff = hinted_handoff_new(&hints);
+    node->actors[SLOT_HINTS] = hinted_handoff_actor(node->hinted_handoff);
     node->actors[SLOT_COORDINATOR] = coordinator_actor(node->coordinator);
     node->actors[SLOT_REPLICA] = replica_actor(node->replica);
     node->actors[SLOT_GOSSIP] = gossip_actor(node->gossip);
@@ -316,6 +330,7 @@ static void node_start(struct node *node)
     node->up = true;
     tell_links(node, true);
     node_step(node, SLOT_GOSSIP, NULL);
+    node_step(node, SLOT_HINTS, NULL);
 }
 
 static void node_end(struct node *node)
@@ -324,6 +339,7 @@ static void node_end(struct node *node)
     coordinator_free(node->coordinator);
     replica_free(node->replica);
     gossip_free(node->gossip);
+    hinted_handoff_free(node->hinted_handoff);
     view_unref(node->view);
     node->up = false;
     node->start++;
@@ -363,9 +379,10 @@ static void node_stop(struct node *node)
 
 static void on_message(struct node *node, struct message *message)
 {
-    uint32_t slot = message->to.kind == ACTOR_COORDINATOR ? SLOT_COORDINATOR
-                    : message->to.kind == ACTOR_REPLICA   ? SLOT_REPLICA
-                                                          : SLOT_GOSSIP;
+    uint32_t slot = message->to.kind == ACTOR_COORDINATOR      ? SLOT_COORDINATOR
+                    : message->to.kind == ACTOR_REPLICA        ? SLOT_REPLICA
+                    : message->to.kind == ACTOR_HINTED_HANDOFF ? SLOT_HINTS
+                                                               : SLOT_GOSSIP;
     CHECK(message->to.kind == node->actors[slot]->id.kind);
     node_step(node, slot, message);
 }

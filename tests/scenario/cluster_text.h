@@ -53,12 +53,21 @@ static const char *message_text(struct cluster *c, const struct message *message
     static char text[1280];
     static const char *const reasons[] = {"", " (read repair)", " (hint)", " (anti-entropy)"};
     const struct replica_write *write = &message->replica_write;
+    const struct hint_store *hint = &message->hint_store;
     const struct put_request *put = &message->forward_put.request;
     switch ((int)message->kind) {
     case MESSAGE_replica_write:
         snprintf(
             text, sizeof text, " %.*s %s%s", (int)write->key.size, (const char *)write->key.data,
             record_text(c, write->keyspace_id, write->key, write->record), reasons[write->reason]);
+        return text;
+    case MESSAGE_hint_store:
+        snprintf(text, sizeof text, " for n%u %.*s %s", hint->target, (int)hint->write.key.size,
+                 (const char *)hint->write.key.data,
+                 record_text(c, hint->write.keyspace_id, hint->write.key, hint->write.record));
+        return text;
+    case MESSAGE_hint_store_reply:
+        snprintf(text, sizeof text, " %s", err_text(message->hint_store_reply.status));
         return text;
     case MESSAGE_replica_write_reply:
         snprintf(text, sizeof text, " %s", err_text(message->replica_write_reply.status));
@@ -86,9 +95,12 @@ static const char *message_text(struct cluster *c, const struct message *message
 static const char *progress_text(const struct progress *p)
 {
     static char text[320];
-    snprintf(text, sizeof text, "%u of %u: %s; missing %s", p->acked, p->needed,
-             members_text(p->acked_members, p->acked_count),
-             members_text(p->missing_members, p->missing_count));
+    int at = snprintf(text, sizeof text, "%u of %u: %s; missing %s", p->acked, p->needed,
+                      members_text(p->acked_members, p->acked_count),
+                      members_text(p->missing_members, p->missing_count));
+    if (p->fallback_count > 0)
+        snprintf(text + at, sizeof text - (size_t)at, "; hints at %s",
+                 members_text(p->fallback_members, p->fallback_count));
     return text;
 }
 

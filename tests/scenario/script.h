@@ -208,6 +208,16 @@ static void command_keyspaces(struct cluster *c, const struct node *node)
     cluster_say(c, "n%u knows%s", node->number, text);
 }
 
+static void command_hints(struct cluster *c)
+{
+    for (uint32_t i = 0; i < c->node_count; i++) {
+        if (c->nodes[i].up)
+            cluster_say(c, "n%u keeps %llu hints", i + 1,
+                        (unsigned long long)counter_get(
+                            &hinted_handoff_figures(c->nodes[i].hinted_handoff)->hints));
+    }
+}
+
 static void command_cut(struct cluster *c, const struct words *words)
 {
     unsigned a = 0;
@@ -272,6 +282,8 @@ static bool command_run(struct cluster *c, const struct words *words)
         node->wall_skew_ms += (int64_t)(word_ns(c, word_at(words, 2)) / MS);
     } else if (word_is(words, 0, "create") || word_is(words, 0, "drop")) {
         command_keyspace(c, words);
+    } else if (word_is(words, 0, "hints")) {
+        command_hints(c);
     } else if (word_is(words, 0, "keyspaces")) {
         command_keyspaces(c, node);
     } else {
@@ -281,6 +293,17 @@ static bool command_run(struct cluster *c, const struct words *words)
 }
 
 /* -- the end of a story ---------------------------------------------------------------------- */
+
+/* Every hint has reached its target. */
+static void check_hints_gone(struct cluster *c)
+{
+    for (uint32_t i = 0; i < c->node_count; i++) {
+        uint64_t hints = counter_get(&hinted_handoff_figures(c->nodes[i].hinted_handoff)->hints);
+        if (hints != 0)
+            cluster_fail(c, "n%u still keeps %llu hints although all is well", i + 1,
+                         (unsigned long long)hints);
+    }
+}
 
 /* The set of the last request, a get at ALL through `node`, by its context. */
 static void read_all(struct cluster *c, uint32_t node, const struct request *asked,
@@ -321,6 +344,7 @@ static void story_ends(struct cluster *c)
             node_start(&c->nodes[i]);
     }
     cluster_run_until(c, c->now_ns + 10000 * MS);
+    check_hints_gone(c);
     uint32_t asked = c->request_count;
     for (uint32_t r = 0; r < asked && c->failure[0] == 0; r++) {
         const struct request *request = &c->requests[r];

@@ -58,9 +58,10 @@ static void check_record(struct world *world, const struct host *host, uint32_t 
 
 void check_arrived(struct world *world, const struct host *host, const struct message *message)
 {
-    if (message->kind != MESSAGE_replica_write)
+    if (message->kind != MESSAGE_replica_write && message->kind != MESSAGE_hint_store)
         return;
-    const struct replica_write *write = &message->replica_write;
+    const struct replica_write *write =
+        message->kind == MESSAGE_hint_store ? &message->hint_store.write : &message->replica_write;
     check_record(world, host, write->keyspace_id, write->key, write->record);
 }
 

@@ -8,6 +8,7 @@
  *   check_bounds.c     siblings, clocks, messages stay within bounds
  *   check_ends.c       every request ends in time; after healing it succeeds
  *   check_converged.c  what was read at ALL is what every replica holds
+ *   check_held.c       with all hints delivered W replicas hold each acknowledged write
  *   keyspaces.c        no acknowledged keyspace is lost
  * and mints.c: a write removes what it is entitled to, no more.
  */
@@ -55,6 +56,8 @@ void check_get_ended(struct world *world, struct operation *operation,
 void check_put_ended(struct world *world, struct operation *operation,
                      const struct client_put_done *done);
 /* When all is quiet and every final state was read. */
+/* All has healed, hints are delivered, nothing has been read yet. */
+void check_held(struct world *world);
 void check_finally(struct world *world);
 
 /* -- the checkers -------------------------------------------------------------------------------

@@ -4,7 +4,48 @@
 #include "model/hash.h"
 #include "tests/sim/world.h"
 
-static void check_progress(struct world *world, const struct operation *operation,
+static bool is_replica(const struct replica_set *replicas, uint32_t member)
+{
+    for (uint32_t i = 0; i < replicas->count; i++) {
+        if (replicas->replicas[i].member == member)
+            return true;
+    }
+    return false;
+}
+
+/* A fallback keeps a hint for a replica of its own data centre: it is no replica itself, and its
+ * data centre has as many replicas without the write. */
+static uint32_t count_fallbacks(struct world *world, const struct operation *operation,
+                                const struct replica_set *replicas, const struct progress *progress)
+{
+    uint32_t count = 0;
+    uint32_t away[DATA_CENTERS_MAX] = {0};
+    for (uint32_t i = 0; i < replicas->count; i++)
+        away[replicas->replicas[i].data_center]++;
+    for (uint32_t i = 0; i < progress->acked_count; i++) {
+        const struct member *member = topology_member(&world->topology, progress->acked_members[i]);
+        if (member != NULL && is_replica(replicas, member->number))
+            away[member->data_center]--;
+    }
+    for (uint32_t i = 0; i < progress->fallback_count; i++) {
+        uint32_t fallback = progress->fallback_members[i];
+        const struct member *member = topology_member(&world->topology, fallback);
+        bool good = operation->kind != OPERATION_GET && member != NULL &&
+                    !is_replica(replicas, fallback) && away[member->data_center] > 0;
+        for (uint32_t j = 0; j < i; j++)
+            good &= progress->fallback_members[j] != fallback;
+        if (!good) {
+            world_fail(world, "outcome", "op %u counts n%u, which cannot stand in", operation->id,
+                       fallback);
+            return count;
+        }
+        away[member->data_center]--;
+        count++;
+    }
+    return count;
+}
+
+static void check_progress(struct world *world, struct operation *operation,
                            const struct progress *progress)
 {
     const struct host *host = &world->hosts[operation->node];
@@ -17,7 +58,7 @@ static void check_progress(struct world *world, const struct operation *operatio
     struct replica_set replicas = {0};
     if (keyspace != NULL)
         view_replica_set(host->view, keyspace, partition, &replicas);
-    uint32_t acked = 0; /* distinct replicas */
+    uint32_t acked = 0; /* distinct nodes: replicas, and fallbacks that are none */
     for (uint32_t i = 0; i < replicas.count; i++) {
         for (uint32_t j = 0; j < progress->acked_count; j++) {
             if (progress->acked_members[j] != replicas.replicas[i].member)
@@ -26,8 +67,10 @@ static void check_progress(struct world *world, const struct operation *operatio
             break;
         }
     }
+    operation->primaries = acked;
+    acked += count_fallbacks(world, operation, &replicas, progress);
     if (acked < operation->needed)
-        world_fail(world, "outcome", "op %u is OK with %u replicas, its level asks for %u",
+        world_fail(world, "outcome", "op %u is OK with %u nodes, its level asks for %u",
                    operation->id, acked, operation->needed);
 }
 

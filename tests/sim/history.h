@@ -49,6 +49,7 @@ struct operation {
     /* the answer */
     enum err status;
     enum outcome outcome;
+    uint32_t primaries;        /* replicas that acknowledged; fallbacks are left out */
     struct version_set set;    /* of a get */
     struct clock result_clock; /* of a put: its context */
     struct bytes result_context;

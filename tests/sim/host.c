@@ -190,10 +190,13 @@ static void on_committed(void *closure, uint32_t handle, uint64_t sequence)
     if (host->deaf)
         return;
     struct message *message = message_new(MESSAGE_store_committed, 0);
-    bool replica = handle < host->world->options.shards;
+    uint32_t shards = host->world->options.shards;
+    bool replica = handle < shards;
     message->from = (struct actor_id){.node = host->member, .kind = ACTOR_EDGE};
     message->to = (struct actor_id){.node = host->member,
-                                    .kind = replica ? ACTOR_REPLICA : ACTOR_GOSSIP,
+                                    .kind = replica            ? ACTOR_REPLICA
+                                            : handle == shards ? ACTOR_GOSSIP
+                                                               : ACTOR_HINTED_HANDOFF,
                                     .index = replica ? (uint8_t)handle : 0};
     message->store_committed.sequence = sequence;
     host_post(host, message);
@@ -360,7 +363,7 @@ void host_start(struct host *host)
     CHECK(!host->up);
     host->start++;
     struct engine_options options = {
-        .handle_count = world->options.shards + 1,
+        .handle_count = world->options.shards + 2,
         .partitions = world->options.partitions,
         .periodic_sync_ms = 100,
         .log = &world->log,

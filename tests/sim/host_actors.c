@@ -33,8 +33,11 @@ void host_actors_new(struct host *host, const struct boot *boot)
     host->gossip = gossip_new(&gossip, &host->world->topology, &boot->keyspaces);
     host->view = gossip_first_view(host->gossip);
     add(host, gossip_actor(host->gossip), engine_store(host->engine, options->shards));
-    host->hinted_handoff = hinted_handoff_new(host->member);
-    add(host, hinted_handoff_actor(host->hinted_handoff), NULL);
+    struct hinted_handoff_options hints =
+        hinted_handoff_options_default(host->member, boot->generation);
+    host->hinted_handoff = hinted_handoff_new(&hints);
+    add(host, hinted_handoff_actor(host->hinted_handoff),
+        engine_store(host->engine, options->shards + 1));
     host->anti_entropy = anti_entropy_new(host->member);
     add(host, anti_entropy_actor(host->anti_entropy), NULL);
 }

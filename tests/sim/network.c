@@ -98,6 +98,21 @@ static uint64_t arrival_time(struct world *world, const struct passage *passage,
     return at_ns;
 }
 
+/* The sender knows that there is no connection: whoever waits for an answer gets it from there. */
+static void undelivered(struct host *from, struct message *message, uint64_t at_ns)
+{
+    struct message *reply = message_new_undelivered(message);
+    from->world->figures.undelivered++;
+    trace_mix(&from->world->trace, at_ns, message->kind, message->id, reply != NULL);
+    if (from->world->trace.text)
+        trace_line(&from->world->trace, from->world->now_ns, "n%u -> n%u %s #%llu undelivered",
+                   from->member, message->to.node, message_kind_text(message->kind),
+                   (unsigned long long)message->id);
+    if (reply != NULL)
+        host_post(from, reply);
+    message_free(message);
+}
+
 void network_send(struct world *world, struct host *from, struct message *message,
                   uint64_t leaves_at_ns)
 {
@@ -109,6 +124,11 @@ void network_send(struct world *world, struct host *from, struct message *messag
     check_sent(world, from, message);
     if (bytes.size == 0)
         world_fail(world, "codec", "a %s cannot be encoded", message_kind_text(message->kind));
+    if (!network->links[from->index][to].announced) {
+        undelivered(from, message, leaves_at_ns);
+        arena_clear(&network->scratch);
+        return;
+    }
     struct passage passage = passage_of(world, from->index, to);
     trace_mix(&world->trace, leaves_at_ns, (uint64_t)from->index << 32 | to, hash_bytes(bytes, 0),
               passage.lost);

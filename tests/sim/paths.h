@@ -31,6 +31,15 @@ struct host;
     X(coordinator, timeouts)                                                                       \
     X(coordinator, unavailable)                                                                    \
     X(coordinator, answers_late)                                                                   \
+    X(coordinator, hints_sent)                                                                     \
+    X(coordinator, stood_in)                                                                       \
+    X(coordinator, hints_failed)                                                                   \
+    X(coordinator, unsettled)                                                                      \
+    X(hinted_handoff, stored)                                                                      \
+    X(hinted_handoff, joined)                                                                      \
+    X(hinted_handoff, delivered)                                                                   \
+    X(hinted_handoff, resent)                                                                      \
+    X(hinted_handoff, failed)                                                                      \
     X(gossip, maps_merged)                                                                         \
     X(gossip, convictions)                                                                         \
     X(gossip, revivals)                                                                            \

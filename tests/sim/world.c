@@ -138,6 +138,17 @@ static void enter(struct world *world, enum phase phase)
     trace_line(&world->trace, world->now_ns, "phase %s", phase_names[phase]);
 }
 
+/* Every hint has been delivered (DESIGN.md 8). */
+static uint64_t hints_kept(const struct world *world)
+{
+    uint64_t hints = 0;
+    for (uint32_t i = 0; i < world->options.nodes; i++)
+        hints += !world->hosts[i].up
+                     ? 0
+                     : counter_get(&hinted_handoff_figures(world->hosts[i].hinted_handoff)->hints);
+    return hints;
+}
+
 /* Gossip has found everyone again after rounds of its own (the verdicts of the first one may still
  * be about the time before), every request has ended, and nothing old is under way that could still
  * become a write. */
@@ -147,6 +158,8 @@ static bool settled(const struct world *world)
         world->now_ns < world->network.faulty_until_ns + SECOND_NS)
         return false;
     if (!keyspaces_settled(world))
+        return false;
+    if (hints_kept(world) > 0)
         return false;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         for (uint32_t j = 0; j < world->options.nodes; j++) {
@@ -165,8 +178,11 @@ static void too_long(struct world *world, uint64_t limit_ns)
         world_fail(world, "setup", "keyspaces are not known everywhere after %" PRIu64 " s",
                    limit_ns / SECOND_NS);
     else
-        world_fail(world, "ends", "phase %s: after %" PRIu64 " s healed, %u requests still run%s",
+        world_fail(world, "ends",
+                   "phase %s: after %" PRIu64 " s healed, %u requests still run, %" PRIu64
+                   " hints are kept%s",
                    phase_names[world->phase], limit_ns / SECOND_NS, world->workload.running,
+                   hints_kept(world),
                    settled(world) ? "" : ", or nodes differ about who is there or about keyspaces");
 }
 
@@ -190,6 +206,7 @@ static void on_phase(struct world *world)
         break;
     case PHASE_SETTLE:
         if (settled(world)) {
+            check_held(world);
             enter(world, PHASE_QUIET);
             workload_start_quiet(world);
         } else {
@@ -197,7 +214,7 @@ static void on_phase(struct world *world)
         }
         break;
     case PHASE_QUIET:
-        if (workload_quiet_done(world))
+        if (workload_quiet_done(world) && hints_kept(world) == 0)
             enter(world, PHASE_END);
         else
             too_long(world, QUIET_MAX_NS);

@@ -120,6 +120,9 @@ struct asked {
     uint32_t members[REPLICAS_TOTAL_MAX];
     uint64_t id;
     struct bytes record; /* of the last replica_write */
+    uint32_t hints;      /* hint_store that left beside them */
+    uint32_t keepers[REPLICAS_TOTAL_MAX];
+    uint32_t targets[REPLICAS_TOTAL_MAX];
 };
 
 static inline struct asked bench_asked(struct bench *b, enum message_kind kind)
@@ -127,6 +130,17 @@ static inline struct asked bench_asked(struct bench *b, enum message_kind kind)
     struct asked asked = {0};
     struct message *message;
     while ((message = outbox_take(&b->f.outbox)) != NULL) {
+        if (message->kind == MESSAGE_hint_store) {
+            const struct hint_store *hint = &message->hint_store;
+            assert_int_equal(message->to.kind, ACTOR_HINTED_HANDOFF);
+            assert_int_equal(hint->write.reason, WRITE_HINT);
+            asked.keepers[asked.hints] = message->to.node;
+            asked.targets[asked.hints++] = hint->target;
+            asked.id = message->id;
+            asked.record = arena_copy(&b->f.arena, hint->write.record);
+            message_free(message);
+            continue;
+        }
         assert_int_equal(message->kind, kind);
         assert_int_equal(message->from.kind, ACTOR_COORDINATOR);
         assert_true(message->epoch != 0);
@@ -156,6 +170,15 @@ static inline void bench_write_reply(struct bench *b, uint64_t id, uint32_t memb
     message->from = actor_id_of(member, ACTOR_REPLICA);
     message->id = id;
     message->replica_write_reply.status = status;
+    fixture_handle(&b->f, message);
+}
+
+static inline void bench_hint_reply(struct bench *b, uint64_t id, uint32_t keeper, enum err status)
+{
+    struct message *message = message_new(MESSAGE_hint_store_reply, 0);
+    message->from = actor_id_of(keeper, ACTOR_HINTED_HANDOFF);
+    message->id = id;
+    message->hint_store_reply.status = status;
     fixture_handle(&b->f, message);
 }
 

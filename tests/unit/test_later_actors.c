@@ -1,5 +1,5 @@
 // link: coterie_actors coterie_store
-/* Rules of actors/hinted_handoff.h and actors/anti_entropy.h: what does not work yet says so. */
+/* Rules of actors/anti_entropy.h: what does not work yet says so. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +8,6 @@
 #include <cmocka.h>
 
 #include "actors/anti_entropy.h"
-#include "actors/hinted_handoff.h"
 #include "tests/unit/actor_fixture.h"
 
 /* Every message but the one that `actor` answers is counted and consumed without an answer. */
@@ -26,31 +25,6 @@ static uint64_t send_all_but(struct fixture *f, enum message_kind own)
     fixture_silent(f);
     assert_int_equal(actor_wake_at_ns(f->actor), NEVER_NS);
     return sent;
-}
-
-/* A hint is refused as UNSUPPORTED: nothing pretends to have been handed off. */
-static void hints_are_refused(void **state)
-{
-    (void)state;
-    struct fixture f;
-    fixture_init(&f, 3, 1);
-    struct hinted_handoff *hinted_handoff = hinted_handoff_new(SELF);
-    f.actor = hinted_handoff_actor(hinted_handoff);
-    struct message *message = message_new(MESSAGE_hint_store, 0);
-    message->from = actor_id_of(2, ACTOR_COORDINATOR);
-    message->id = 9;
-    fixture_handle(&f, message);
-    struct message *reply = fixture_take(&f, MESSAGE_hint_store_reply);
-    assert_int_equal(reply->hint_store_reply.status, ERR_UNSUPPORTED);
-    assert_int_equal(reply->to.node, 2);
-    assert_int_equal(reply->id, 9);
-    message_free(reply);
-    uint64_t sent = send_all_but(&f, MESSAGE_hint_store);
-    const struct hinted_handoff_figures *figures = hinted_handoff_figures(hinted_handoff);
-    assert_int_equal(counter_get(&figures->refused), 1);
-    assert_int_equal(counter_get(&figures->unexpected), sent);
-    hinted_handoff_free(hinted_handoff);
-    fixture_deinit(&f);
 }
 
 /* A comparison of trees is refused as UNSUPPORTED: nobody is told that replicas are equal. */
@@ -81,7 +55,6 @@ static void comparisons_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hints_are_refused),
         cmocka_unit_test(comparisons_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -128,7 +128,7 @@ static void message_undelivered_of_every_kind(void **state)
         request->deadline_ns = 123456;
         struct message *answer = message_new_undelivered(request);
         if (kind != MESSAGE_replica_read && kind != MESSAGE_replica_write &&
-            kind != MESSAGE_forward_put) {
+            kind != MESSAGE_hint_store && kind != MESSAGE_forward_put) {
             assert_null(answer);
             message_free(request);
             continue;
@@ -145,6 +145,9 @@ static void message_undelivered_of_every_kind(void **state)
         } else if (kind == MESSAGE_replica_write) {
             assert_int_equal(answer->kind, MESSAGE_replica_write_reply);
             assert_int_equal(answer->replica_write_reply.status, ERR_UNAVAILABLE);
+        } else if (kind == MESSAGE_hint_store) {
+            assert_int_equal(answer->kind, MESSAGE_hint_store_reply);
+            assert_int_equal(answer->hint_store_reply.status, ERR_UNAVAILABLE);
         } else {
             const struct put_result *result = &answer->forward_put_reply.result;
             assert_int_equal(answer->kind, MESSAGE_forward_put_reply);

@@ -82,6 +82,9 @@ static void random_result(struct arena *arena, struct put_result *result)
     result->progress.needed = random_u32();
     random_members(&result->progress.acked_count, result->progress.acked_members);
     random_members(&result->progress.missing_count, result->progress.missing_members);
+    result->progress.fallback_count = (uint8_t)prng_below(&prng, PROGRESS_FALLBACKS_MAX + 1);
+    for (uint8_t i = 0; i < result->progress.fallback_count; i++)
+        result->progress.fallback_members[i] = random_u32() | 1;
     result->context = random_bytes(arena, 0, CONTEXT_BYTES_MAX);
     result->sibling_count = random_u32();
     result->retry_after_ms = prng_below(&prng, 86400001);
@@ -201,10 +204,13 @@ static void same_result(const struct put_result *a, const struct put_result *b)
     SAME(progress.needed);
     SAME(progress.acked_count);
     SAME(progress.missing_count);
+    SAME(progress.fallback_count);
     assert_memory_equal(a->progress.acked_members, b->progress.acked_members,
                         a->progress.acked_count * sizeof(uint32_t));
     assert_memory_equal(a->progress.missing_members, b->progress.missing_members,
                         a->progress.missing_count * sizeof(uint32_t));
+    assert_memory_equal(a->progress.fallback_members, b->progress.fallback_members,
+                        a->progress.fallback_count * sizeof(uint32_t));
     SAME_BYTES(context);
     SAME(sibling_count);
     SAME(retry_after_ms);
@@ -368,6 +374,8 @@ static void test_fields_are_those_of_the_schema(void **state)
                      result->progress.acked_count);
     assert_int_equal(wire->forward_put_reply->progress->n_missing_members,
                      result->progress.missing_count);
+    assert_int_equal(wire->forward_put_reply->progress->n_fallback_members,
+                     result->progress.fallback_count);
     coterie__internal__v1__peer_message__free_unpacked(wire, NULL);
     message_free(message);
 

@@ -1,0 +1,203 @@
+/* Sloppy quorum: who keeps a write for a replica that cannot take it. Dynamo (SOSP 2007) 4.6.
+ *
+ * The next node of the same ring walk keeps the hint, and its durable answer counts in the place of
+ * that replica; each fallback stands in once, so W still counts distinct nodes. When the data
+ * centre has no other node left, this one keeps the hint itself; then it counts for nothing, since
+ * this node's own copy has been counted. */
+#include "actors/coordinator_request.h"
+
+static uint64_t bit(uint32_t index)
+{
+    return (uint64_t)1 << index;
+}
+
+static bool hint_was_tried(const struct request *request, uint32_t member)
+{
+    for (uint32_t i = 0; i < request->tried_count; i++) {
+        if (request->tried[i] == member)
+            return true;
+    }
+    return false;
+}
+
+/* The next live node of the walk in the replica's own data centre, or MEMBER_NONE. */
+static uint32_t hint_find_fallback(struct actor_context *ctx, struct request *request,
+                                   uint32_t index)
+{
+    const struct view *view = ctx->view;
+    const struct topology *topology = &view->topology;
+    const struct keyspace *keyspace = keyspace_map_find_id(
+        &view->keyspaces, coordinator_put_request(request->origin)->keyspace_id);
+    uint32_t data_center = request->replicas.replicas[index].data_center;
+    uint32_t n = keyspace == NULL ? 0 : keyspace_n(keyspace, topology->data_centers[data_center]);
+    if (n == 0)
+        return MEMBER_NONE;
+    struct preference_list list;
+    ring_preference_list(topology, data_center, request->partition, n, &list);
+    for (uint32_t i = list.replicas; i < list.count; i++) {
+        uint32_t member = list.members[i];
+        if (request->tried_count == PROGRESS_FALLBACKS_MAX)
+            break;
+        if (!view_alive(view, member) || hint_was_tried(request, member) ||
+            coordinator_request_replica_index(request, member) >= 0)
+            continue;
+        request->tried[request->tried_count++] = member;
+        return member;
+    }
+    return MEMBER_NONE;
+}
+
+/* A keeper for the hint. Without a fallback a replica that is away cannot count. */
+static void hint_choose_keeper(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct request *request, uint32_t index)
+{
+    uint32_t fallback = hint_find_fallback(ctx, request, index);
+    request->keepers[index] = fallback == MEMBER_NONE ? coordinator->options.self : fallback;
+    if (fallback == MEMBER_NONE && (request->away & bit(index)) != 0)
+        quorum_fail(&request->quorum, request->replicas.replicas[index].member);
+}
+
+static void hint_send(struct coordinator *coordinator, struct actor_context *ctx,
+                      struct request *request, uint32_t index)
+{
+    const struct put_request *put = coordinator_put_request(request->origin);
+    struct bytes record = request->mint->replica_mint_done.record;
+    struct message *message = message_new(MESSAGE_hint_store, put->key.size + record.size);
+    message->id = request->id;
+    message->to = (struct actor_id){.node = request->keepers[index], .kind = ACTOR_HINTED_HANDOFF};
+    message->deadline_ns = request->deadline_ns;
+    message->hint_store = (struct hint_store){
+        .target = request->replicas.replicas[index].member,
+        .write =
+            {
+                .keyspace_id = put->keyspace_id,
+                .key = arena_copy(&message->arena, put->key),
+                .record = arena_copy(&message->arena, record),
+                .policy = request->policy,
+                .partition = request->partition,
+                .reason = WRITE_HINT,
+            },
+    };
+    request->hinting |= bit(index);
+    counter_add(&coordinator->figures.hints_sent, 1);
+    outbox_send(ctx, &coordinator->actor, message);
+}
+
+/* A hint for this replica, now or when there is something to send. */
+static void hint_begin(struct coordinator *coordinator, struct actor_context *ctx,
+                       struct request *request, uint32_t index)
+{
+    if (((request->hinting | request->hinted) & bit(index)) != 0)
+        return;
+    if (request->keepers[index] == MEMBER_NONE)
+        hint_choose_keeper(coordinator, ctx, request, index);
+    if (request->mint != NULL)
+        hint_send(coordinator, ctx, request, index);
+}
+
+void coordinator_hint_reserve(struct coordinator *coordinator, struct actor_context *ctx,
+                              struct request *request, uint32_t index)
+{
+    request->away |= bit(index);
+    hint_choose_keeper(coordinator, ctx, request, index);
+}
+
+void coordinator_hint_away(struct coordinator *coordinator, struct actor_context *ctx,
+                           struct request *request, uint32_t index)
+{
+    request->away |= bit(index);
+    if (request->keepers[index] == coordinator->options.self)
+        quorum_fail(&request->quorum, request->replicas.replicas[index].member);
+    if (!coordinator_hint_has_write(request, index))
+        hint_begin(coordinator, ctx, request, index);
+}
+
+void coordinator_hint_minted(struct coordinator *coordinator, struct actor_context *ctx,
+                             struct request *request)
+{
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        if ((request->away & bit(i)) != 0 && !coordinator_hint_has_write(request, i))
+            hint_begin(coordinator, ctx, request, i);
+    }
+}
+
+bool coordinator_hint_has_write(const struct request *request, uint32_t index)
+{
+    return request->quorum.members[index].state == REPLICA_ACKED &&
+           (request->stood_in & bit(index)) == 0;
+}
+
+/* It said no itself, for a reason that a hint would not change. */
+static bool hint_is_useless(const struct request *request, uint32_t index)
+{
+    return request->quorum.members[index].state == REPLICA_FAILED &&
+           (request->away & bit(index)) == 0;
+}
+
+static bool hint_is_owed(const struct coordinator *coordinator, const struct request *request,
+                         uint32_t index)
+{
+    return request->replicas.replicas[index].member != coordinator->options.self &&
+           !coordinator_hint_has_write(request, index) && !hint_is_useless(request, index) &&
+           (request->hinted & bit(index)) == 0;
+}
+
+void coordinator_hint_late(struct coordinator *coordinator, struct actor_context *ctx,
+                           struct request *request)
+{
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        if (!hint_is_owed(coordinator, request, i))
+            continue;
+        if ((request->hinting & bit(i)) != 0 && !view_alive(ctx->view, request->keepers[i])) {
+            request->hinting &= ~bit(i);
+            request->keepers[i] = MEMBER_NONE;
+        }
+        if ((request->hinting & bit(i)) != 0)
+            hint_send(coordinator, ctx, request, i);
+        else
+            hint_begin(coordinator, ctx, request, i);
+    }
+}
+
+static void hint_done(struct coordinator *coordinator, struct request *request, uint32_t index)
+{
+    bool own = request->keepers[index] == coordinator->options.self;
+    request->hinting &= ~bit(index);
+    request->hinted |= bit(index);
+    if (own || request->quorum.members[index].state != REPLICA_WAITING)
+        return;
+    request->stood_in |= bit(index);
+    counter_add(&coordinator->figures.stood_in, 1);
+    quorum_ack(&request->quorum, request->replicas.replicas[index].member);
+}
+
+bool coordinator_hint_answered(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct request *request, uint32_t keeper, enum err status)
+{
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        /* Several may be kept here: their answers are alike and count for nothing. */
+        if (request->keepers[i] != keeper || (request->hinting & bit(i)) == 0)
+            continue;
+        if (status == OK) {
+            hint_done(coordinator, request, i);
+            return true;
+        }
+        counter_add(&coordinator->figures.hints_failed, 1);
+        request->hinting &= ~bit(i);
+        if (keeper == coordinator->options.self)
+            return true; /* the next late time tries again */
+        request->keepers[i] = MEMBER_NONE;
+        hint_begin(coordinator, ctx, request, i);
+        return true;
+    }
+    return false;
+}
+
+bool coordinator_hint_settled(const struct coordinator *coordinator, const struct request *request)
+{
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        if (hint_is_owed(coordinator, request, i))
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,71 @@
+/* Once all has healed and every hint has been delivered, an acknowledged write is held by as many
+ * replicas as its level asked for, before any read could have repaired them: a fallback's hint
+ * counted, so it was durable and has reached the replica that it stood for (RELIABILITY rule 22).
+ */
+#include "model/hash.h"
+#include "tests/sim/world.h"
+
+/* What the replicas of a key hold. */
+struct held {
+    struct arena arena;
+    uint32_t count;
+    struct version_set sets[REPLICAS_TOTAL_MAX];
+};
+
+static void look(struct world *world, uint32_t keyspace, uint32_t key, struct held *held)
+{
+    const struct view *view = world->hosts[0].view;
+    uint32_t id = world->workload.keyspace_ids[keyspace];
+    const struct keyspace *found = keyspace_map_find_id(&view->keyspaces, id);
+    struct replica_set replicas = {0};
+    char name[16];
+    key_name(key, name);
+    uint64_t hash = hash_key(id, bytes_of_string(name));
+    if (found != NULL)
+        view_replica_set(view, found, hash_partition(hash, world->options.partitions), &replicas);
+    held->count = replicas.count;
+    for (uint32_t i = 0; i < replicas.count; i++) {
+        held->sets[i] = (struct version_set){0};
+        host_peek(&world->hosts[replicas.replicas[i].member - 1], id, bytes_of_string(name),
+                  &held->arena, &held->sets[i]);
+    }
+}
+
+static void check_write(struct world *world, const struct operation *operation,
+                        const struct held *held)
+{
+    uint32_t holders = 0;
+    for (uint32_t i = 0; i < held->count; i++)
+        holders += clock_descends(&held->sets[i].clock, &operation->result_clock);
+    if (holders < operation->needed)
+        world_fail(world, "held",
+                   "op %u on %s/key%u was acknowledged by %u nodes; no hint is left, and %u "
+                   "replicas hold it",
+                   operation->id, world->options.keyspaces[operation->keyspace].name,
+                   operation->key, operation->needed, holders);
+}
+
+static void check_key(struct world *world, uint32_t keyspace, uint32_t key)
+{
+    struct held held;
+    arena_init(&held.arena, NULL, 0);
+    look(world, keyspace, key, &held);
+    for (uint32_t i = 0; i < world->history.count; i++) {
+        const struct operation *operation = &world->history.operations[i];
+        if (operation->keyspace == keyspace && operation->key == key &&
+            operation->kind != OPERATION_GET && operation->state == OPERATION_ENDED &&
+            operation->status == OK)
+            check_write(world, operation, &held);
+    }
+    arena_deinit(&held.arena);
+}
+
+void check_held(struct world *world)
+{
+    for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {
+        for (uint32_t key = 0; key < world->options.keys; key++) {
+            if (world->workload.touched[keyspace][key])
+                check_key(world, keyspace, key);
+        }
+    }
+}

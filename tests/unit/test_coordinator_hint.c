@@ -1,0 +1,297 @@
+// link: coterie_actors coterie_store
+/* Sloppy quorum (Dynamo 4.6; RELIABILITY rules 18, 22): a fallback's durable hint counts for W in
+ * the place of its replica, once, and the answer says so; reads never count one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/coordinator_bench.h"
+
+#define SIBLINGS KEYSPACE_TEST_SIBLINGS
+
+/* The two other replicas of the key of a put that was begun, and the put's id. */
+struct writing {
+    const char *key;
+    uint64_t id;
+    uint32_t others[REPLICAS_TOTAL_MAX];
+    uint32_t count;
+};
+
+static struct writing writing_of(struct bench *b)
+{
+    struct writing w = {.key = bench_key(b, true)};
+    struct replica_set set = bench_replicas(b, w.key);
+    for (uint32_t i = 0; i < set.count; i++) {
+        if (set.replicas[i].member != SELF)
+            w.others[w.count++] = set.replicas[i].member;
+    }
+    return w;
+}
+
+static void begin(struct bench *b, struct writing *w, enum consistency level)
+{
+    bench_put(b, SIBLINGS, w->key, level);
+    struct message *mint = fixture_take(&b->f, MESSAGE_replica_mint);
+    w->id = mint->id;
+    message_free(mint);
+    fixture_silent(&b->f);
+}
+
+static void minted(struct bench *b, const struct writing *w)
+{
+    struct message *message = message_new(MESSAGE_replica_mint_done, 0);
+    message->from = actor_id_of(SELF, ACTOR_REPLICA);
+    message->id = w->id;
+    message->replica_mint_done = (struct replica_mint_done){.status = OK,
+                                                            .staged = true,
+                                                            .context = bytes_of_string("context"),
+                                                            .record = bytes_of_string("record"),
+                                                            .sibling_count = 1};
+    fixture_handle(&b->f, message);
+}
+
+static struct progress answered(struct bench *b, enum err status, enum outcome outcome)
+{
+    struct message *message = fixture_take(&b->f, MESSAGE_client_put_done);
+    struct put_result result = message->client_put_done.result;
+    assert_int_equal(result.status, status);
+    assert_int_equal(result.outcome, outcome);
+    message_free(message);
+    return result.progress;
+}
+
+/* The hints that left; nothing else did. */
+static struct asked hints_sent(struct bench *b)
+{
+    struct asked asked = bench_asked(b, MESSAGE_hint_store);
+    assert_int_equal(asked.count, 0);
+    return asked;
+}
+
+/* Two replicas down, two more nodes: W 2 is met by this node's own copy and one durable hint. */
+static void a_fallback_stands_in(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 5, 1);
+    struct writing w = writing_of(&b);
+    fixture_set_liveness(&b.f, w.others[0], LIVENESS_DOWN);
+    fixture_set_liveness(&b.f, w.others[1], LIVENESS_DOWN);
+    begin(&b, &w, CONSISTENCY_QUORUM);
+    minted(&b, &w);
+    struct asked asked = hints_sent(&b);
+    assert_int_equal(asked.hints, 2);
+    assert_int_equal(asked.targets[0], w.others[0]);
+    assert_int_equal(asked.targets[1], w.others[1]);
+    assert_int_not_equal(asked.keepers[0], asked.keepers[1]);
+    for (uint32_t i = 0; i < 2; i++)
+        assert_false(bench_is_replica(&b, w.key, asked.keepers[i]));
+    assert_true(bytes_equal(asked.record, bytes_of_string("record")));
+    bench_hint_reply(&b, w.id, w.others[0], OK); /* keeps no hint */
+    fixture_silent(&b.f);
+    bench_hint_reply(&b, w.id, asked.keepers[1], OK);
+    struct progress progress = answered(&b, OK, OUTCOME_APPLIED);
+    assert_int_equal(progress.acked, 2);
+    assert_int_equal(progress.acked_count, 1);
+    assert_int_equal(progress.acked_members[0], SELF);
+    assert_int_equal(progress.fallback_count, 1);
+    assert_int_equal(progress.fallback_members[0], asked.keepers[1]);
+    assert_int_equal(progress.missing_count, 2);
+    assert_int_equal(counter_get(&b.figures->settling), 1);
+    bench_hint_reply(&b, w.id, asked.keepers[0], OK);
+    assert_int_equal(counter_get(&b.figures->settling), 0);
+    assert_int_equal(counter_get(&b.figures->unsettled), 0);
+    fixture_silent(&b.f);
+    bench_deinit(&b);
+}
+
+/* W counts distinct nodes: the same fallback twice is one, a replica and its fallback are one. */
+static void nobody_counts_twice(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 5, 1);
+    struct writing w = writing_of(&b);
+    begin(&b, &w, CONSISTENCY_ALL);
+    minted(&b, &w);
+    bench_write_reply(&b, w.id, w.others[0], ERR_UNAVAILABLE);
+    struct asked asked = hints_sent(&b);
+    assert_int_equal(asked.hints, 1);
+    bench_hint_reply(&b, w.id, asked.keepers[0], OK);
+    bench_hint_reply(&b, w.id, asked.keepers[0], OK);
+    bench_write_reply(&b, w.id, w.others[0], OK); /* it came back: now it counts itself */
+    fixture_silent(&b.f);
+    bench_write_reply(&b, w.id, w.others[1], OK);
+    struct progress progress = answered(&b, OK, OUTCOME_APPLIED);
+    assert_int_equal(progress.acked_count, 3);
+    assert_int_equal(progress.fallback_count, 0);
+    bench_deinit(&b);
+}
+
+/* One that refuses or cannot be reached is followed by the next of the walk; when there is none
+ * left this node keeps the hint, which counts for nothing. */
+static void the_next_of_the_walk(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 5, 1);
+    struct writing w = writing_of(&b);
+    begin(&b, &w, CONSISTENCY_ALL);
+    minted(&b, &w);
+    bench_write_reply(&b, w.id, w.others[0], OK);
+    bench_write_reply(&b, w.id, w.others[1], ERR_UNAVAILABLE);
+    uint32_t first = hints_sent(&b).keepers[0];
+    bench_hint_reply(&b, w.id, first, ERR_UNAVAILABLE);
+    uint32_t second = hints_sent(&b).keepers[0];
+    assert_true(second != first && second != SELF);
+    bench_hint_reply(&b, w.id, second, ERR_LIMIT);
+    struct message *hint = fixture_take(&b.f, MESSAGE_hint_store);
+    assert_int_equal(hint->to.node, SELF);
+    assert_int_equal(hint->hint_store.target, w.others[1]);
+    message_free(hint);
+    struct progress progress = answered(&b, ERR_UNAVAILABLE, OUTCOME_UNKNOWN);
+    assert_int_equal(progress.acked, 2);
+    assert_int_equal(progress.fallback_count, 0);
+    bench_deinit(&b);
+}
+
+/* Three nodes: no fallback, so a hint never meets a quorum, but it is kept here all the same. */
+static void without_fallbacks(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    struct writing w = writing_of(&b);
+    fixture_set_liveness(&b.f, w.others[0], LIVENESS_DOWN);
+    begin(&b, &w, CONSISTENCY_QUORUM);
+    minted(&b, &w);
+    struct asked asked = hints_sent(&b);
+    assert_int_equal(asked.hints, 1);
+    assert_int_equal(asked.keepers[0], SELF);
+    bench_hint_reply(&b, w.id, SELF, OK);
+    fixture_silent(&b.f);
+    bench_write_reply(&b, w.id, w.others[1], OK);
+    struct progress progress = answered(&b, OK, OUTCOME_APPLIED);
+    assert_int_equal(progress.acked, 2);
+    assert_int_equal(progress.fallback_count, 0);
+    assert_int_equal(counter_get(&b.figures->settling), 0);
+    bench_deinit(&b);
+}
+
+/* A replica that does not answer in time gets a hint, before the answer or after it. */
+static void late_ones_get_hints(void **state)
+{
+    (void)state;
+    for (int after = 0; after < 2; after++) {
+        struct bench b;
+        bench_init(&b, 4, 1);
+        struct writing w = writing_of(&b);
+        begin(&b, &w, after ? CONSISTENCY_QUORUM : CONSISTENCY_ALL);
+        minted(&b, &w);
+        bench_write_reply(&b, w.id, w.others[0], OK);
+        if (after)
+            answered(&b, OK, OUTCOME_APPLIED);
+        fixture_pass(&b.f, 500 * MS - 1);
+        fixture_silent(&b.f);
+        fixture_pass(&b.f, 1);
+        struct asked asked = bench_asked(&b, MESSAGE_replica_write);
+        assert_int_equal(asked.count, 1); /* it is asked again too */
+        assert_int_equal(asked.members[0], w.others[1]);
+        assert_int_equal(asked.hints, 1);
+        assert_int_equal(asked.targets[0], w.others[1]);
+        bench_hint_reply(&b, w.id, asked.keepers[0], OK);
+        if (!after)
+            assert_int_equal(answered(&b, OK, OUTCOME_APPLIED).fallback_count, 1);
+        fixture_silent(&b.f);
+        assert_int_equal(counter_get(&b.figures->settling), 0);
+        fixture_pass(&b.f, 10 * DEADLINE_NS);
+        fixture_silent(&b.f);
+        bench_deinit(&b);
+    }
+}
+
+/* What settles ends in bounded time, and is counted when a replica was left without. */
+static void settling_ends(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 4, 1);
+    struct writing w = writing_of(&b);
+    begin(&b, &w, CONSISTENCY_ONE);
+    minted(&b, &w);
+    answered(&b, OK, OUTCOME_APPLIED);
+    assert_int_equal(counter_get(&b.figures->in_flight), 0);
+    assert_int_equal(counter_get(&b.figures->settling), 1);
+    for (uint32_t i = 0; i < 10; i++) {
+        fixture_pass(&b.f, 500 * MS);
+        bench_asked(&b, MESSAGE_replica_write);
+    }
+    assert_int_equal(counter_get(&b.figures->settling), 0);
+    assert_int_equal(counter_get(&b.figures->unsettled), 1);
+    assert_int_equal(counter_get(&b.figures->timeouts), 0);
+    bench_deinit(&b);
+}
+
+/* A refusal is no absence: a hint would not change it, and nobody stands in. */
+static void refusals_are_not_hinted(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 5, 1);
+    struct writing w = writing_of(&b);
+    begin(&b, &w, CONSISTENCY_ALL);
+    minted(&b, &w);
+    bench_write_reply(&b, w.id, w.others[0], ERR_LIMIT);
+    answered(&b, ERR_LIMIT, OUTCOME_UNKNOWN);
+    fixture_silent(&b.f);
+    bench_deinit(&b);
+}
+
+/* A fallback stands in only within its own data centre. */
+static void data_centres_keep_apart(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 7, 2); /* four nodes here, three there: no fallback there */
+    struct writing w = writing_of(&b);
+    for (uint32_t member = 2; member <= 7; member += 2)
+        fixture_set_liveness(&b.f, member, LIVENESS_DOWN);
+    begin(&b, &w, CONSISTENCY_LOCAL_QUORUM);
+    minted(&b, &w);
+    struct asked asked = hints_sent(&b);
+    assert_int_equal(asked.hints, 3);
+    for (uint32_t i = 0; i < asked.hints; i++)
+        assert_int_equal(asked.keepers[i], SELF);
+    bench_put(&b, SIBLINGS, w.key, CONSISTENCY_EACH_QUORUM);
+    answered(&b, ERR_UNAVAILABLE, OUTCOME_NOT_APPLIED);
+    bench_deinit(&b);
+}
+
+/* Reads ask replicas alone, whoever keeps hints. */
+static void reads_never_ask_fallbacks(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 5, 1);
+    struct writing w = writing_of(&b);
+    fixture_set_liveness(&b.f, w.others[0], LIVENESS_DOWN);
+    fixture_set_liveness(&b.f, w.others[1], LIVENESS_DOWN);
+    bench_get(&b, SIBLINGS, w.key, CONSISTENCY_QUORUM, 0);
+    bench_got(&b, ERR_UNAVAILABLE);
+    bench_deinit(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_fallback_stands_in),      cmocka_unit_test(nobody_counts_twice),
+        cmocka_unit_test(the_next_of_the_walk),      cmocka_unit_test(without_fallbacks),
+        cmocka_unit_test(late_ones_get_hints),       cmocka_unit_test(settling_ends),
+        cmocka_unit_test(refusals_are_not_hinted),   cmocka_unit_test(data_centres_keep_apart),
+        cmocka_unit_test(reads_never_ask_fallbacks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
