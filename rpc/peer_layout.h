@@ -73,6 +73,7 @@ static const struct field replica_read_fields[] = {
     FIELD(FIELD_U32, struct replica_read, keyspace_id, 0, UINT32_MAX),
     FIELD(FIELD_BYTES, struct replica_read, key, 1, KEY_BYTES_MAX),
     FIELD(FIELD_U32, struct replica_read, partition, 0, PARTITIONS_MAX - 1),
+    FIELD(FIELD_U32, struct replica_read, policy, 0, REPLICA_POLICIES_MAX),
 };
 static const struct layout replica_read_layout = FIELDS_OF(replica_read_fields);
 

@@ -98,8 +98,8 @@ static void keep_context(struct cluster *c, const struct request *request, struc
     if (request->keep_as[0] == 0)
         return;
     CHECK_U64(c->context_count, <, ARRAY_COUNT(c->contexts));
-    snprintf(c->contexts[c->context_count].name, sizeof c->contexts[0].name, "%s",
-             request->keep_as);
+    static_assert(sizeof c->contexts[0].name == sizeof request->keep_as, "copied whole");
+    memcpy(c->contexts[c->context_count].name, request->keep_as, sizeof request->keep_as);
     c->contexts[c->context_count++].bytes = arena_copy(&c->arena, bytes);
 }
 

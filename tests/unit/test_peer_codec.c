@@ -152,6 +152,7 @@ static struct message *random_message(enum message_kind kind)
     else if (kind == MESSAGE_replica_read)
         message->replica_read = (struct replica_read){.keyspace_id = random_u32(),
                                                       .key = random_bytes(arena, 1, KEY_BYTES_MAX),
+                                                      .policy = random_u32() % 4,
                                                       .partition = random_u32() % PARTITIONS_MAX};
     else if (kind == MESSAGE_replica_read_reply)
         message->replica_read_reply =
@@ -260,6 +261,7 @@ static void same_message(const struct message *a, const struct message *b)
         SAME(replica_read.keyspace_id);
         SAME_BYTES(replica_read.key);
         SAME(replica_read.partition);
+        SAME(replica_read.policy);
     } else if (a->kind == MESSAGE_replica_read_reply) {
         SAME(replica_read_reply.status);
         SAME_BYTES(replica_read_reply.record);
