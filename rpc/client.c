@@ -39,12 +39,7 @@ struct client_call {
     gpr_timespec connect_deadline;
     grpc_slice request;
     grpc_call *call;
-    grpc_byte_buffer *send_buffer;
-    grpc_byte_buffer *receive_buffer;
-    grpc_metadata_array initial;
-    grpc_metadata_array trailing;
-    grpc_status_code code;
-    grpc_slice details;
+    struct client_exchange exchange;
     struct rpc_client_status status;
 };
 
@@ -92,17 +87,17 @@ static void attempt_clear(struct client_call *call)
 {
     if (call->call != NULL)
         grpc_call_unref(call->call);
-    grpc_byte_buffer_destroy(call->send_buffer);
-    grpc_byte_buffer_destroy(call->receive_buffer);
-    grpc_metadata_array_destroy(&call->initial);
-    grpc_metadata_array_destroy(&call->trailing);
-    grpc_slice_unref(call->details);
+    grpc_byte_buffer_destroy(call->exchange.send_buffer);
+    grpc_byte_buffer_destroy(call->exchange.receive_buffer);
+    grpc_metadata_array_destroy(&call->exchange.initial);
+    grpc_metadata_array_destroy(&call->exchange.trailing);
+    grpc_slice_unref(call->exchange.details);
     call->call = NULL;
-    call->send_buffer = NULL;
-    call->receive_buffer = NULL;
-    grpc_metadata_array_init(&call->initial);
-    grpc_metadata_array_init(&call->trailing);
-    call->details = grpc_empty_slice();
+    call->exchange.send_buffer = NULL;
+    call->exchange.receive_buffer = NULL;
+    grpc_metadata_array_init(&call->exchange.initial);
+    grpc_metadata_array_init(&call->exchange.trailing);
+    call->exchange.details = grpc_empty_slice();
 }
 
 static void call_free(struct client_call *call)
@@ -156,23 +151,8 @@ static void call_send(struct rpc_client *client, struct client_call *call)
     call->call = grpc_channel_create_call(
         client->channels[call->endpoint], NULL, GRPC_PROPAGATE_DEFAULTS, client->queue,
         grpc_slice_from_static_string(call->method), NULL, call->deadline, NULL);
-    call->send_buffer = grpc_raw_byte_buffer_create(&call->request, 1);
-    grpc_op ops[6];
-    memset(ops, 0, sizeof ops);
-    ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
-    ops[1].op = GRPC_OP_SEND_MESSAGE;
-    ops[1].data.send_message.send_message = call->send_buffer;
-    ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
-    ops[3].op = GRPC_OP_RECV_INITIAL_METADATA;
-    ops[3].data.recv_initial_metadata.recv_initial_metadata = &call->initial;
-    ops[4].op = GRPC_OP_RECV_MESSAGE;
-    ops[4].data.recv_message.recv_message = &call->receive_buffer;
-    ops[5].op = GRPC_OP_RECV_STATUS_ON_CLIENT;
-    ops[5].data.recv_status_on_client.trailing_metadata = &call->trailing;
-    ops[5].data.recv_status_on_client.status = &call->code;
-    ops[5].data.recv_status_on_client.status_details = &call->details;
-    grpc_call_error error = grpc_call_start_batch(call->call, ops, ARRAY_COUNT(ops), call, NULL);
-    CHECK(error == GRPC_CALL_OK);
+    call->exchange.send_buffer = grpc_raw_byte_buffer_create(&call->request, 1);
+    client_exchange_start(call->call, &call->exchange, call);
 }
 
 /* Looks at the connection and does what its state asks for; waits for a change when it is being
@@ -220,7 +200,8 @@ static bool call_may_retry(const struct rpc_client *client, const struct client_
 
 static void call_on_status(struct rpc_client *client, struct client_call *call)
 {
-    client_status_decode(call->code, call->details, &call->trailing, &call->status);
+    client_status_decode(call->exchange.code, call->exchange.details, &call->exchange.trailing,
+                         &call->status);
     memcpy(call->status.endpoint, client->endpoints[call->endpoint].name,
            sizeof call->status.endpoint);
     call->has_status = true;
@@ -233,7 +214,7 @@ static void call_on_status(struct rpc_client *client, struct client_call *call)
         call_connect(client, call);
         return;
     }
-    if (call->code != GRPC_STATUS_UNAVAILABLE)
+    if (call->exchange.code != GRPC_STATUS_UNAVAILABLE)
         client->preferred = call->endpoint;
     call_finish(client, call);
 }
@@ -254,9 +235,9 @@ void rpc_client_start(struct rpc_client *client, const char *method,
     call->endpoint = client->preferred;
     call->attempts = 1;
     call->request = client_message_pack(request);
-    call->details = grpc_empty_slice();
-    grpc_metadata_array_init(&call->initial);
-    grpc_metadata_array_init(&call->trailing);
+    call->exchange.details = grpc_empty_slice();
+    grpc_metadata_array_init(&call->exchange.initial);
+    grpc_metadata_array_init(&call->exchange.trailing);
     call->link = &client->live;
     call->next = client->live;
     if (call->next != NULL)
@@ -285,8 +266,8 @@ static ProtobufCMessage *response_unpack(const struct client_call *call, struct 
 {
     ProtobufCAllocator allocator = client_arena_allocator(arena);
     grpc_byte_buffer_reader reader;
-    if (call->receive_buffer == NULL ||
-        !grpc_byte_buffer_reader_init(&reader, call->receive_buffer))
+    if (call->exchange.receive_buffer == NULL ||
+        !grpc_byte_buffer_reader_init(&reader, call->exchange.receive_buffer))
         return NULL;
     grpc_slice all = grpc_byte_buffer_reader_readall(&reader);
     grpc_byte_buffer_reader_destroy(&reader);

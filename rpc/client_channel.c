@@ -133,6 +133,26 @@ grpc_channel *client_channel_new(const char *target, uint32_t ordinal)
     return channel;
 }
 
+void client_exchange_start(grpc_call *call, struct client_exchange *exchange, void *tag)
+{
+    grpc_op ops[6];
+    memset(ops, 0, sizeof ops);
+    ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
+    ops[1].op = GRPC_OP_SEND_MESSAGE;
+    ops[1].data.send_message.send_message = exchange->send_buffer;
+    ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
+    ops[3].op = GRPC_OP_RECV_INITIAL_METADATA;
+    ops[3].data.recv_initial_metadata.recv_initial_metadata = &exchange->initial;
+    ops[4].op = GRPC_OP_RECV_MESSAGE;
+    ops[4].data.recv_message.recv_message = &exchange->receive_buffer;
+    ops[5].op = GRPC_OP_RECV_STATUS_ON_CLIENT;
+    ops[5].data.recv_status_on_client.trailing_metadata = &exchange->trailing;
+    ops[5].data.recv_status_on_client.status = &exchange->code;
+    ops[5].data.recv_status_on_client.status_details = &exchange->details;
+    grpc_call_error error = grpc_call_start_batch(call, ops, ARRAY_COUNT(ops), tag, NULL);
+    CHECK(error == GRPC_CALL_OK);
+}
+
 gpr_timespec client_deadline(uint64_t timeout_ms)
 {
     return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),

@@ -18,6 +18,17 @@ enum err client_endpoints_parse(const char *text, struct client_endpoint *ret_en
                                 uint32_t *ret_count, char *why, size_t why_size) MUST_USE;
 /* Channels with different ordinals have connections of their own. */
 grpc_channel *client_channel_new(const char *target, uint32_t ordinal);
+/* What a unary call sends and what comes back; the owner makes and frees all of it. */
+struct client_exchange {
+    grpc_byte_buffer *send_buffer;
+    grpc_byte_buffer *receive_buffer;
+    grpc_metadata_array initial;
+    grpc_metadata_array trailing;
+    grpc_status_code code;
+    grpc_slice details;
+};
+/* The whole call in one batch: one event with `tag`. */
+void client_exchange_start(grpc_call *call, struct client_exchange *exchange, void *tag);
 gpr_timespec client_deadline(uint64_t timeout_ms);
 grpc_slice client_message_pack(const ProtobufCMessage *message);
 /* Fills all but the endpoint. A failure that can have left the request

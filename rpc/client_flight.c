@@ -11,12 +11,7 @@ struct flight_call {
     struct flight_call *next_free;
     void *tag;
     grpc_call *call;
-    grpc_byte_buffer *send_buffer;
-    grpc_byte_buffer *receive_buffer;
-    grpc_metadata_array initial;
-    grpc_metadata_array trailing;
-    grpc_status_code code;
-    grpc_slice details;
+    struct client_exchange exchange;
 };
 
 struct flight_method {
@@ -92,31 +87,16 @@ void rpc_flight_start(struct rpc_flight *flight, const char *method,
     flight->outstanding++;
     uint32_t turn = flight->turn;
     flight->turn = turn + 1 == flight->channel_count ? 0 : turn + 1;
-    *call = (struct flight_call){.tag = tag, .details = grpc_empty_slice()};
-    grpc_metadata_array_init(&call->initial);
-    grpc_metadata_array_init(&call->trailing);
+    *call = (struct flight_call){.tag = tag, .exchange.details = grpc_empty_slice()};
+    grpc_metadata_array_init(&call->exchange.initial);
+    grpc_metadata_array_init(&call->exchange.trailing);
     grpc_slice packed = client_message_pack(request);
-    call->send_buffer = grpc_raw_byte_buffer_create(&packed, 1);
+    call->exchange.send_buffer = grpc_raw_byte_buffer_create(&packed, 1);
     grpc_slice_unref(packed);
     call->call = grpc_channel_create_registered_call(
         flight->channels[turn], NULL, GRPC_PROPAGATE_DEFAULTS, flight->queue,
         flight_method_find(flight, method)->handles[turn], client_deadline(deadline_ms), NULL);
-    grpc_op ops[6];
-    memset(ops, 0, sizeof ops);
-    ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
-    ops[1].op = GRPC_OP_SEND_MESSAGE;
-    ops[1].data.send_message.send_message = call->send_buffer;
-    ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
-    ops[3].op = GRPC_OP_RECV_INITIAL_METADATA;
-    ops[3].data.recv_initial_metadata.recv_initial_metadata = &call->initial;
-    ops[4].op = GRPC_OP_RECV_MESSAGE;
-    ops[4].data.recv_message.recv_message = &call->receive_buffer;
-    ops[5].op = GRPC_OP_RECV_STATUS_ON_CLIENT;
-    ops[5].data.recv_status_on_client.trailing_metadata = &call->trailing;
-    ops[5].data.recv_status_on_client.status = &call->code;
-    ops[5].data.recv_status_on_client.status_details = &call->details;
-    grpc_call_error error = grpc_call_start_batch(call->call, ops, ARRAY_COUNT(ops), call, NULL);
-    CHECK(error == GRPC_CALL_OK);
+    client_exchange_start(call->call, &call->exchange, call);
 }
 
 static void answer_clear(struct rpc_flight *flight)
@@ -149,12 +129,12 @@ bool rpc_flight_next(struct rpc_flight *flight, uint32_t timeout_ms,
     CHECK(event.type == GRPC_OP_COMPLETE);
     struct flight_call *call = event.tag;
     ret_result->tag = call->tag;
-    ret_result->code = call->code;
-    ret_result->response = answer_keep(flight, call->receive_buffer);
-    grpc_byte_buffer_destroy(call->send_buffer);
-    grpc_metadata_array_destroy(&call->initial);
-    grpc_metadata_array_destroy(&call->trailing);
-    grpc_slice_unref(call->details);
+    ret_result->code = call->exchange.code;
+    ret_result->response = answer_keep(flight, call->exchange.receive_buffer);
+    grpc_byte_buffer_destroy(call->exchange.send_buffer);
+    grpc_metadata_array_destroy(&call->exchange.initial);
+    grpc_metadata_array_destroy(&call->exchange.trailing);
+    grpc_slice_unref(call->exchange.details);
     grpc_call_unref(call->call);
     call->next_free = flight->free_calls;
     flight->free_calls = call;

@@ -67,6 +67,54 @@ static void batch_start(struct call *call, struct batch *batch, struct message *
     }
 }
 
+/* What BatchGet and BatchWrite differ in. */
+struct batch_kind {
+    const char *items_field;
+    const ProtobufCMessageDescriptor *descriptor;
+    enum message_kind done_kind;
+    /* The decoded request's items, and what it says of keyspace and replicas. */
+    size_t (*count)(const ProtobufCMessage *request);
+    struct target_words (*words)(const ProtobufCMessage *request);
+    /* The messages, in the order of the items; their number. Refused items get their status. */
+    uint32_t (*messages)(struct call *call, const struct view *view,
+                         const ProtobufCMessage *request, const struct target *target,
+                         struct batch *batch, struct message **ret_list);
+};
+
+static void batch_handle(struct call *call, struct bytes payload, const struct batch_kind *kind)
+{
+    struct status status;
+    if (!batch_check(payload, kind->items_field, &status)) {
+        call_fail(call, &status);
+        return;
+    }
+    struct batch *batch =
+        batch_new((uint32_t)wire_count(payload, ITEMS_FIELD_NUMBER), payload.size * 2 + 4096);
+    const ProtobufCMessage *request = decode(&batch->arena, payload, kind->descriptor, &status);
+    bool valid =
+        batch_decoded(batch, request == NULL ? 0 : kind->count(request), request != NULL, &status);
+    struct message *list = NULL;
+    uint32_t count = 0;
+    if (valid) {
+        struct target target;
+        struct target_words words = kind->words(request);
+        const struct view *view = runtime_view_lock(call->edge->options->runtime);
+        valid = target_find(view, &words, &target, &status);
+        if (valid) {
+            call->lww = target.lww;
+            count = kind->messages(call, view, request, &target, batch, &list);
+        }
+        runtime_view_unlock(call->edge->options->runtime);
+    }
+    if (!valid) {
+        arena_deinit(&batch->arena);
+        free(batch);
+        call_fail(call, &status);
+        return;
+    }
+    batch_start(call, batch, list, count, kind->done_kind);
+}
+
 /* -- BatchGet ---------------------------------------------------------------------------------- */
 
 static struct message *batch_get_message(struct call *call, const struct view *view,
@@ -83,12 +131,11 @@ static struct message *batch_get_message(struct call *call, const struct view *v
     return message;
 }
 
-/* The messages, last item first; their number. */
 static uint32_t batch_get_messages(struct call *call, const struct view *view,
-                                   const Coterie__V1__BatchGetRequest *request,
-                                   const struct target *target, struct batch *batch,
-                                   struct message **ret_list)
+                                   const ProtobufCMessage *decoded, const struct target *target,
+                                   struct batch *batch, struct message **ret_list)
 {
+    const Coterie__V1__BatchGetRequest *request = (const Coterie__V1__BatchGetRequest *)decoded;
     struct message *list = NULL;
     uint32_t count = 0;
     struct status status;
@@ -108,47 +155,31 @@ static uint32_t batch_get_messages(struct call *call, const struct view *view,
     return count;
 }
 
-static void batch_discard(struct batch *batch)
+static size_t batch_get_count(const ProtobufCMessage *request)
 {
-    arena_deinit(&batch->arena);
-    free(batch);
+    return ((const Coterie__V1__BatchGetRequest *)request)->n_keys;
+}
+
+static struct target_words batch_get_words(const ProtobufCMessage *message)
+{
+    const Coterie__V1__BatchGetRequest *request = (const Coterie__V1__BatchGetRequest *)message;
+    return (struct target_words){.keyspace = request->keyspace,
+                                 .consistency = (int)request->consistency,
+                                 .count = request->r,
+                                 .count_field = "r"};
 }
 
 void batch_get_handle(struct call *call, struct bytes payload)
 {
-    struct status status;
-    if (!batch_check(payload, "keys", &status)) {
-        call_fail(call, &status);
-        return;
-    }
-    struct batch *batch =
-        batch_new((uint32_t)wire_count(payload, ITEMS_FIELD_NUMBER), payload.size * 2 + 4096);
-    const Coterie__V1__BatchGetRequest *request = (const Coterie__V1__BatchGetRequest *)decode(
-        &batch->arena, payload, &coterie__v1__batch_get_request__descriptor, &status);
-    bool valid =
-        batch_decoded(batch, request == NULL ? 0 : request->n_keys, request != NULL, &status);
-    struct message *list = NULL;
-    uint32_t count = 0;
-    if (valid) {
-        struct target target;
-        struct target_words words = {.keyspace = request->keyspace,
-                                     .consistency = (int)request->consistency,
-                                     .count = request->r,
-                                     .count_field = "r"};
-        const struct view *view = runtime_view_lock(call->edge->options->runtime);
-        valid = target_find(view, &words, &target, &status);
-        if (valid) {
-            call->lww = target.lww;
-            count = batch_get_messages(call, view, request, &target, batch, &list);
-        }
-        runtime_view_unlock(call->edge->options->runtime);
-    }
-    if (!valid) {
-        batch_discard(batch);
-        call_fail(call, &status);
-        return;
-    }
-    batch_start(call, batch, list, count, MESSAGE_client_get_done);
+    static const struct batch_kind kind = {
+        .items_field = "keys",
+        .descriptor = &coterie__v1__batch_get_request__descriptor,
+        .done_kind = MESSAGE_client_get_done,
+        .count = batch_get_count,
+        .words = batch_get_words,
+        .messages = batch_get_messages,
+    };
+    batch_handle(call, payload, &kind);
 }
 
 /* -- BatchWrite -------------------------------------------------------------------------------- */
@@ -184,10 +215,10 @@ static struct message *batch_write_message(struct call *call, const struct view 
 }
 
 static uint32_t batch_write_messages(struct call *call, const struct view *view,
-                                     const Coterie__V1__BatchWriteRequest *request,
-                                     const struct target *target, struct batch *batch,
-                                     struct message **ret_list)
+                                     const ProtobufCMessage *decoded, const struct target *target,
+                                     struct batch *batch, struct message **ret_list)
 {
+    const Coterie__V1__BatchWriteRequest *request = (const Coterie__V1__BatchWriteRequest *)decoded;
     struct message *list = NULL;
     uint32_t count = 0;
     struct status status;
@@ -207,39 +238,31 @@ static uint32_t batch_write_messages(struct call *call, const struct view *view,
     return count;
 }
 
+static size_t batch_write_count(const ProtobufCMessage *request)
+{
+    return ((const Coterie__V1__BatchWriteRequest *)request)->n_items;
+}
+
+static struct target_words batch_write_words(const ProtobufCMessage *message)
+{
+    const Coterie__V1__BatchWriteRequest *request = (const Coterie__V1__BatchWriteRequest *)message;
+    return (struct target_words){.keyspace = request->keyspace,
+                                 .consistency = (int)request->consistency,
+                                 .count = request->w,
+                                 .count_field = "w"};
+}
+
 void batch_write_handle(struct call *call, struct bytes payload)
 {
-    struct status status;
-    if (!batch_check(payload, "items", &status)) {
-        call_fail(call, &status);
-        return;
-    }
-    struct batch *batch =
-        batch_new((uint32_t)wire_count(payload, ITEMS_FIELD_NUMBER), payload.size * 2 + 4096);
-    const Coterie__V1__BatchWriteRequest *request = (const Coterie__V1__BatchWriteRequest *)decode(
-        &batch->arena, payload, &coterie__v1__batch_write_request__descriptor, &status);
-    bool valid =
-        batch_decoded(batch, request == NULL ? 0 : request->n_items, request != NULL, &status);
-    struct message *list = NULL;
-    uint32_t count = 0;
-    if (valid) {
-        struct target target;
-        struct target_words words = {.keyspace = request->keyspace,
-                                     .consistency = (int)request->consistency,
-                                     .count = request->w,
-                                     .count_field = "w"};
-        const struct view *view = runtime_view_lock(call->edge->options->runtime);
-        valid = target_find(view, &words, &target, &status);
-        if (valid)
-            count = batch_write_messages(call, view, request, &target, batch, &list);
-        runtime_view_unlock(call->edge->options->runtime);
-    }
-    if (!valid) {
-        batch_discard(batch);
-        call_fail(call, &status);
-        return;
-    }
-    batch_start(call, batch, list, count, MESSAGE_client_put_done);
+    static const struct batch_kind kind = {
+        .items_field = "items",
+        .descriptor = &coterie__v1__batch_write_request__descriptor,
+        .done_kind = MESSAGE_client_put_done,
+        .count = batch_write_count,
+        .words = batch_write_words,
+        .messages = batch_write_messages,
+    };
+    batch_handle(call, payload, &kind);
 }
 
 /* -- answers ----------------------------------------------------------------------------------- */
