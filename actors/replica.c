@@ -71,9 +71,8 @@ struct local_state {
     struct version_set set;
 };
 
-/* What this vnode holds of a key. A read error is an error, never "nothing" (RELIABILITY rule 5).
- */
-static enum err replica_load(struct replica *replica, struct actor_context *ctx, uint32_t partition,
+/* The record of a key, not looked into; empty: nothing here. */
+static enum err replica_find(struct replica *replica, struct actor_context *ctx, uint32_t partition,
                              uint32_t keyspace_id, struct bytes key, struct local_state *ret_state)
 {
     struct local_state *state = ret_state;
@@ -83,10 +82,16 @@ static enum err replica_load(struct replica *replica, struct actor_context *ctx,
     state->record = (struct bytes){0};
     state->set = (struct version_set){0};
     enum err err = store_read(ctx->store, partition, state->key, &replica->scratch, &state->record);
-    if (err == ERR_NOT_FOUND)
-        return OK;
-    if (err == OK)
-        err = record_decode(&replica->scratch, keyspace_id, key, state->record, &state->set);
+    if (err == OK && state->record.size == 0)
+        return ERR_CORRUPT; /* no record is that short */
+    return err == ERR_NOT_FOUND ? OK : err;
+}
+
+/* Counts and tells of a read that failed; gives the error back. */
+static enum err replica_read_result(struct replica *replica, struct actor_context *ctx,
+                                    uint32_t partition, const struct local_state *state,
+                                    enum err err)
+{
     if (err == OK)
         return OK;
     counter_add(&replica->figures.read_errors, 1);
@@ -96,6 +101,29 @@ static enum err replica_load(struct replica *replica, struct actor_context *ctx,
               "partition=%" PRIu32 " hash=%016" PRIx64 " error=\"%s\"", partition, state->hash,
               err_text(err));
     return err;
+}
+
+/* What this vnode holds of a key. A read error is an error, never "nothing" (RELIABILITY rule 5).
+ */
+static enum err replica_load(struct replica *replica, struct actor_context *ctx, uint32_t partition,
+                             uint32_t keyspace_id, struct bytes key, struct local_state *ret_state)
+{
+    struct local_state *state = ret_state;
+    enum err err = replica_find(replica, ctx, partition, keyspace_id, key, state);
+    if (err == OK && state->record.size != 0)
+        err = record_decode(&replica->scratch, keyspace_id, key, state->record, &state->set);
+    return replica_read_result(replica, ctx, partition, state, err);
+}
+
+/* The same for a reader, who decodes for himself: the checksum is enough before it is sent. */
+static enum err replica_load_record(struct replica *replica, struct actor_context *ctx,
+                                    const struct replica_read *read, struct local_state *ret_state)
+{
+    struct local_state *state = ret_state;
+    enum err err = replica_find(replica, ctx, read->partition, read->keyspace_id, read->key, state);
+    if (err == OK && state->record.size != 0)
+        err = record_verify(read->keyspace_id, read->key, state->record);
+    return replica_read_result(replica, ctx, read->partition, state, err);
 }
 
 static enum err replica_store(struct replica *replica, struct actor_context *ctx,
@@ -387,8 +415,7 @@ static void replica_on_read(struct replica *replica, struct actor_context *ctx,
     counter_add(&replica->figures.read, 1);
     reply->status = replica_admit(replica, ctx, message);
     if (reply->status == OK)
-        reply->status =
-            replica_load(replica, ctx, read->partition, read->keyspace_id, read->key, &state);
+        reply->status = replica_load_record(replica, ctx, read, &state);
     if (reply->status == OK)
         reply->record = arena_copy(&answer->arena, state.record);
     replica_answer(replica, ctx, answer,
