@@ -252,3 +252,15 @@ uint64_t clock_last_counter(const struct clock *clock, uint32_t member, uint64_t
         return 0;
     return entry->extra_count == 0 ? entry->base : entry->extras[entry->extra_count - 1];
 }
+
+uint64_t clock_dot_count(const struct clock *clock)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < clock->count; i++) {
+        const struct clock_entry *entry = &clock->entries[i];
+        if (__builtin_add_overflow(count, entry->base, &count) ||
+            __builtin_add_overflow(count, entry->extra_count, &count))
+            return UINT64_MAX;
+    }
+    return count;
+}

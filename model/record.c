@@ -36,13 +36,20 @@ struct bytes record_encode(struct arena *arena, uint32_t keyspace_id, struct byt
     return writer_result(&writer);
 }
 
+uint64_t record_checksum(struct bytes record)
+{
+    CHECK_U64(record.size, >=, 1 + CHECKSUM_BYTES);
+    struct reader reader =
+        reader_of(bytes_of(record.data + record.size - CHECKSUM_BYTES, CHECKSUM_BYTES));
+    return reader_u64(&reader);
+}
+
 enum err record_verify(uint32_t keyspace_id, struct bytes key, struct bytes record)
 {
     if (record.size < 1 + CHECKSUM_BYTES)
         return ERR_CORRUPT;
     struct bytes body = bytes_of(record.data, record.size - CHECKSUM_BYTES);
-    struct reader reader = reader_of(bytes_of(record.data + body.size, CHECKSUM_BYTES));
-    if (reader_u64(&reader) != checksum(keyspace_id, key, body))
+    if (record_checksum(record) != checksum(keyspace_id, key, body))
         return ERR_CORRUPT;
     return body.data[0] == FORMAT ? OK : ERR_UNSUPPORTED;
 }

@@ -19,5 +19,8 @@ enum err record_decode(struct arena *arena, uint32_t keyspace_id, struct bytes k
                        struct bytes record, struct version_set *ret_set) MUST_USE;
 /* Only the checksum and the format. */
 enum err record_verify(uint32_t keyspace_id, struct bytes key, struct bytes record) MUST_USE;
+/* The checksum that a sound record ends with: equal exactly for equal state of one key. What stands
+ * for the record where records are compared (merkle.h). */
+uint64_t record_checksum(struct bytes record);
 
 #endif

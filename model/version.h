@@ -78,6 +78,9 @@ const struct clock_entry *clock_find(const struct clock *clock, uint32_t member,
 uint64_t clock_last_epoch(const struct clock *clock, uint32_t member);
 /* The greatest counter covered of an actor, extras included; 0 for none. */
 uint64_t clock_last_counter(const struct clock *clock, uint32_t member, uint64_t key_epoch);
+/* How many dots it covers: grows strictly with the history (as long as nothing is pruned), so of two
+ * clocks the one that covers more is not the older one. Stops at UINT64_MAX. */
+uint64_t clock_dot_count(const struct clock *clock);
 
 /* Canonical bytes; this is also what a context is made of. */
 void clock_encode(struct writer *writer, const struct clock *clock);

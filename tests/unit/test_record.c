@@ -171,6 +171,7 @@ static void test_golden(void **state)
     struct bytes record = record_encode(&arena, KEYSPACE, key, &set);
     assert_int_equal(record.size, sizeof golden);
     assert_memory_equal(record.data, golden, sizeof golden);
+    assert_true(record_checksum(record) == 0x4D7819F0A53767FC);
     arena_deinit(&arena);
 }
 

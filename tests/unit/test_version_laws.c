@@ -142,6 +142,7 @@ static void test_clocks(void **state)
         struct clock merged = clock_merge(&arena, &a, &b);
         LAW(round, clock_equal(&merged, &both));
         LAW(round, clock_descends(&a, &b) == ((y & ~x) == 0));
+        LAW(round, clock_dot_count(&a) == (uint64_t)__builtin_popcountll(x));
         LAW(round, clock_equal(&a, &b) == (x == y));
         uint32_t index = (uint32_t)prng_below(&prng, DOTS);
         struct dot dot = dot_at(index);
