@@ -139,7 +139,7 @@ void coordinator_on_client_get(struct coordinator *coordinator, struct actor_con
         return;
     }
     enum err err = coordinator_request_plan(coordinator, ctx, request, get->keyspace_id, get->key,
-                                            get->level, get->count, false, &why);
+                                            get->level, get->count, NULL, &why);
     if (err != OK) {
         get_fail(coordinator, ctx, request, err, why);
         return;

@@ -3,7 +3,8 @@
  * The next node of the same ring walk keeps the hint, and its durable answer counts in the place of
  * that replica; each fallback stands in once, so W still counts distinct nodes. When the data
  * centre has no other node left, this one keeps the hint itself; then it counts for nothing, since
- * this node's own copy has been counted. */
+ * this node's own copy has been counted. In a strict write hints are kept all the same, and none
+ * counts (RELIABILITY rule 18). */
 #include "actors/coordinator_request.h"
 
 static uint64_t bit(uint32_t index)
@@ -47,13 +48,23 @@ static uint32_t hint_find_fallback(struct actor_context *ctx, struct request *re
     return MEMBER_NONE;
 }
 
-/* A keeper for the hint. Without a fallback a replica that is away cannot count. */
+/* Whether a durable hint with its keeper stands in for the replica in the quorum. */
+static bool hint_may_count(const struct coordinator *coordinator, const struct request *request,
+                           uint32_t index)
+{
+    return !request->strict && request->keepers[index] != coordinator->options.self;
+}
+
+/* A keeper for the hint. Without a fallback, or in a strict write, a replica that is away cannot
+ * count. */
 static void hint_choose_keeper(struct coordinator *coordinator, struct actor_context *ctx,
                                struct request *request, uint32_t index)
 {
     uint32_t fallback = hint_find_fallback(ctx, request, index);
     request->keepers[index] = fallback == MEMBER_NONE ? coordinator->options.self : fallback;
-    if (fallback == MEMBER_NONE && (request->away & bit(index)) != 0)
+    /* Where the write will be passed on this node may be the fallback. */
+    bool counts = !request->strict && fallback != MEMBER_NONE;
+    if ((request->away & bit(index)) != 0 && !counts)
         quorum_fail(&request->quorum, request->replicas.replicas[index].member);
 }
 
@@ -106,7 +117,7 @@ void coordinator_hint_away(struct coordinator *coordinator, struct actor_context
                            struct request *request, uint32_t index)
 {
     request->away |= bit(index);
-    if (request->keepers[index] == coordinator->options.self)
+    if (!hint_may_count(coordinator, request, index))
         quorum_fail(&request->quorum, request->replicas.replicas[index].member);
     if (!coordinator_hint_has_write(request, index))
         hint_begin(coordinator, ctx, request, index);
@@ -161,10 +172,10 @@ void coordinator_hint_late(struct coordinator *coordinator, struct actor_context
 
 static void hint_done(struct coordinator *coordinator, struct request *request, uint32_t index)
 {
-    bool own = request->keepers[index] == coordinator->options.self;
+    bool counts = hint_may_count(coordinator, request, index);
     request->hinting &= ~bit(index);
     request->hinted |= bit(index);
-    if (own || request->quorum.members[index].state != REPLICA_WAITING)
+    if (!counts || request->quorum.members[index].state != REPLICA_WAITING)
         return;
     request->stood_in |= bit(index);
     counter_add(&coordinator->figures.stood_in, 1);

@@ -159,7 +159,7 @@ static void put_begin(struct coordinator *coordinator, struct actor_context *ctx
     }
     const struct put_request *put = coordinator_put_request(origin);
     enum err err = coordinator_request_plan(coordinator, ctx, request, put->keyspace_id, put->key,
-                                            put->level, put->count, true, &why);
+                                            put->level, put->count, put, &why);
     if (err != OK) {
         put_end(coordinator, ctx, request, err, OUTCOME_NOT_APPLIED, why);
         return;

@@ -26,6 +26,7 @@ struct request {
     uint64_t late_ns;    /* how long after the last time; doubles */
     uint64_t started_ns;
     uint32_t policy; /* enum replica_policy */
+    bool strict; /* writes: a fallback's hint never counts, asked by the client or the keyspace */
     uint32_t partition;
     uint64_t hash;
     struct replica_set replicas;
@@ -77,7 +78,7 @@ struct coordinator {
 
 static_assert(REPLICAS_TOTAL_MAX <= 64, "a bit per replica");
 
-/* -- the table (coordinator.c) -------------------------------------------------------------------
+/* -- the table (coordinator_request.c) -----------------------------------------------------------
  */
 
 /* A new request that owns `origin`; NULL when the table is full (origin stays the caller's). Its
@@ -103,15 +104,21 @@ void coordinator_request_send_write(struct coordinator *coordinator, struct acto
 /* Index of a member in the replica set, or -1. */
 int coordinator_request_replica_index(const struct request *request, uint32_t member);
 
-/* Keyspace, replicas and sealed quorum for a key; replicas known to be down have failed already. On
- * an error *ret_why says why (static text). */
+/* -- what a request needs and how far it got (coordinator_plan.c) --------------------------------
+ */
+
+/* Keyspace, replicas and sealed quorum for a key; `put` is NULL for a read. Replicas known to be
+ * down have failed already, or have a fallback. On an error *ret_why says why (static text). */
 enum err coordinator_request_plan(struct coordinator *coordinator, struct actor_context *ctx,
                                   struct request *request, uint32_t keyspace_id, struct bytes key,
-                                  enum consistency level, uint32_t count, bool write,
-                                  const char **ret_why);
+                                  enum consistency level, uint32_t count,
+                                  const struct put_request *put, const char **ret_why);
 void coordinator_request_progress(const struct request *request, struct progress *ret_progress);
 /* Why too many replicas have failed, as a status for the client. */
 enum err coordinator_request_failure(const struct request *request);
+
+/* -- who is fast (coordinator_latency.c) ----------------------------------------------------------
+ */
 
 uint64_t coordinator_latency_ns(const struct coordinator *coordinator, uint32_t member);
 void coordinator_learn_latency(struct coordinator *coordinator, uint32_t member,

@@ -129,6 +129,7 @@ struct put_request {
     struct bytes context; /* clock_encode bytes: verified by the edge, decoded again by the replica */
     enum consistency level;
     uint32_t count; /* w, for CONSISTENCY_COUNT */
+    bool strict;    /* a fallback's hint does not count for w, whatever the keyspace says */
 };
 
 struct put_result {

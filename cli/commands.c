@@ -46,6 +46,9 @@ const struct cli_option cli_options[OPTION_COUNT] = {
                                  "default level of reads (QUORUM)"},
     [OPTION_WRITE_CONSISTENCY] = {"write-consistency", 0, "LEVEL", LEVELS,
                                   "default level of writes (QUORUM)"},
+    [OPTION_STRICT] =
+        {"strict", 0, NULL, NULL,
+         "strict quorum: W counts replicas alone, never a fallback that keeps a hint"},
     [OPTION_YES] = {"yes", 'y', NULL, NULL, "do not ask"},
 };
 
@@ -76,7 +79,7 @@ const struct cli_command cli_commands[] = {
      .words_min = 1,
      .words_max = 2,
      .options = KEY_OPTIONS | OPTION_BIT(W) | OPTION_BIT(TTL) | OPTION_BIT(FILE) |
-                OPTION_BIT(CONTEXT) | OPTION_BIT(CONTEXT_OUT),
+                OPTION_BIT(CONTEXT) | OPTION_BIT(CONTEXT_OUT) | OPTION_BIT(STRICT),
      .summary = "write a value",
      .details =
          "The value is the argument, stdin ('-'), or a file. Without a context the put replaces\n"
@@ -85,13 +88,15 @@ const struct cli_command cli_commands[] = {
      .examples = "coterie put greeting 'hello, world'\n"
                  "echo hello | coterie put greeting -\n"
                  "coterie put photo --file photo.jpg --ttl 7d\n"
-                 "coterie put greeting merged --context @ctx",
+                 "coterie put greeting merged --context @ctx\n"
+                 "coterie put balance 100 --strict",
      .run = cli_run_put},
     {.name = "del",
      .arguments = "KEY",
      .words_min = 1,
      .words_max = 1,
-     .options = KEY_OPTIONS | OPTION_BIT(W) | OPTION_BIT(CONTEXT) | OPTION_BIT(CONTEXT_OUT),
+     .options = KEY_OPTIONS | OPTION_BIT(W) | OPTION_BIT(CONTEXT) | OPTION_BIT(CONTEXT_OUT) |
+                OPTION_BIT(STRICT),
      .summary = "delete a key",
      .details = "Exits 0 also when there was nothing. --context works as for put.",
      .examples = "coterie del greeting\ncoterie del greeting --context @ctx",
@@ -160,11 +165,12 @@ const struct cli_command cli_commands[] = {
      .words_min = 1,
      .words_max = 1,
      .options = OPTION_BIT(N) | OPTION_BIT(MODE) | OPTION_BIT(CONFLICT) | OPTION_BIT(DURABILITY) |
-                OPTION_BIT(READ_CONSISTENCY) | OPTION_BIT(WRITE_CONSISTENCY),
+                OPTION_BIT(READ_CONSISTENCY) | OPTION_BIT(WRITE_CONSISTENCY) | OPTION_BIT(STRICT),
      .summary = "make a keyspace with a policy of its own",
      .details = "Exit 6 when it exists already.",
      .examples = "coterie keyspace create sessions --n 3 --conflict lww --durability periodic\n"
-                 "coterie keyspace create orders --n eu=3,us=2 --write-consistency LOCAL_QUORUM",
+                 "coterie keyspace create orders --n eu=3,us=2 --write-consistency LOCAL_QUORUM\n"
+                 "coterie keyspace create ledger --strict",
      .run = cli_run_keyspace_create},
     {.name = "keyspace list",
      .arguments = "",

@@ -198,6 +198,7 @@ enum cli_exit cli_run_put(struct cli *cli)
     request.key = PROTO_BYTES(key);
     request.value = PROTO_BYTES(value);
     request.context = PROTO_BYTES(context);
+    request.strict = cli->options[OPTION_STRICT] != NULL;
     if (ttl_ms != 0) {
         request._ttl_ms_case = COTERIE__V1__PUT_REQUEST___TTL_MS_TTL_MS;
         request.ttl_ms = ttl_ms;
@@ -225,6 +226,7 @@ enum cli_exit cli_run_delete(struct cli *cli)
     request.keyspace = input_keyspace(cli);
     request.key = PROTO_BYTES(key);
     request.context = PROTO_BYTES(context);
+    request.strict = cli->options[OPTION_STRICT] != NULL;
     Coterie__V1__DeleteResponse *response = (Coterie__V1__DeleteResponse *)cli_call(
         cli, "/coterie.v1.KeyValue/Delete", &request.base,
         &coterie__v1__delete_response__descriptor, true, &exit);

@@ -76,14 +76,15 @@ static json_t *json_of_keyspace(const Coterie__V1__Keyspace *keyspace)
     for (size_t i = 0; i < keyspace->n_n_by_data_center; i++)
         json_object_set_new(by_data_center, keyspace->n_by_data_center[i]->key,
                             json_integer(keyspace->n_by_data_center[i]->value));
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:s, s:s, s:I, s:I}", "name", keyspace->name,
-                     "mode", name_of(modes, (int)keyspace->mode), "conflict",
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:s, s:s, s:b, s:I, s:I}", "name",
+                     keyspace->name, "mode", name_of(modes, (int)keyspace->mode), "conflict",
                      name_of(conflicts, (int)keyspace->conflict), "durability",
                      name_of(durabilities, (int)keyspace->durability), "n", (json_int_t)keyspace->n,
                      "n_by_data_center", by_data_center, "read_consistency",
                      output_level((int)keyspace->read_consistency), "write_consistency",
-                     output_level((int)keyspace->write_consistency), "id", (json_int_t)keyspace->id,
-                     "created_at_ms", (json_int_t)keyspace->created_at_ms);
+                     output_level((int)keyspace->write_consistency), "strict",
+                     (int)keyspace->strict, "id", (json_int_t)keyspace->id, "created_at_ms",
+                     (json_int_t)keyspace->created_at_ms);
 }
 
 static void print_keyspaces(struct cli *cli, Coterie__V1__Keyspace *const *keyspaces, size_t count)
@@ -91,7 +92,7 @@ static void print_keyspaces(struct cli *cli, Coterie__V1__Keyspace *const *keysp
     struct table table;
     table_init(&table, &cli->arena,
                (const char *const[]){"NAME", "MODE", "CONFLICT", "DURABILITY", "N", "READ", "WRITE",
-                                     "CREATED", NULL});
+                                     "QUORUM", "CREATED", NULL});
     for (size_t i = 0; i < count; i++) {
         const Coterie__V1__Keyspace *keyspace = keyspaces[i];
         table_row(&table,
@@ -101,6 +102,7 @@ static void print_keyspaces(struct cli *cli, Coterie__V1__Keyspace *const *keysp
                                         replicas_text(&cli->arena, keyspace),
                                         output_level((int)keyspace->read_consistency),
                                         output_level((int)keyspace->write_consistency),
+                                        keyspace->strict ? "strict" : "sloppy",
                                         keyspace->created_at_ms == 0
                                             ? "-"
                                             : output_time(&cli->arena, keyspace->created_at_ms),
@@ -130,6 +132,7 @@ enum cli_exit cli_run_keyspace_create(struct cli *cli)
     keyspace.mode = (Coterie__V1__Keyspace__Mode)(mode + 1);
     keyspace.conflict = (Coterie__V1__Keyspace__Conflict)(conflict + 1);
     keyspace.durability = (Coterie__V1__Keyspace__Durability)(durability + 1);
+    keyspace.strict = cli->options[OPTION_STRICT] != NULL;
     Coterie__V1__CreateKeyspaceRequest request = COTERIE__V1__CREATE_KEYSPACE_REQUEST__INIT;
     request.keyspace = &keyspace;
     Coterie__V1__CreateKeyspaceResponse *response = (Coterie__V1__CreateKeyspaceResponse *)cli_call(

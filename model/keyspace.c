@@ -4,7 +4,10 @@
 
 #include <string.h>
 
-#define FORMAT_VERSION       1u
+#define FORMAT_VERSION 1u
+/* The byte that was `dropped` alone: definitions without new properties keep their bytes. */
+#define FLAG_DROPPED         1u
+#define FLAG_STRICT          2u
 #define BUILTIN_NAME         "default"
 #define BUILTIN_CREATED_AT   1u
 #define N_DEFAULT            3u
@@ -182,7 +185,8 @@ static void keyspace_encode(struct writer *writer, const struct keyspace *keyspa
     writer_sized_bytes(writer, bytes_of_string(keyspace->name));
     writer_varint(writer, keyspace->created_at);
     writer_varint(writer, keyspace->changed_at);
-    writer_u8(writer, keyspace->dropped);
+    writer_u8(writer, (uint8_t)((keyspace->dropped ? FLAG_DROPPED : 0) |
+                                (keyspace->strict ? FLAG_STRICT : 0)));
     writer_u8(writer, (uint8_t)keyspace->mode);
     writer_u8(writer, (uint8_t)keyspace->conflict);
     writer_u8(writer, (uint8_t)keyspace->durability);
@@ -277,7 +281,9 @@ static void keyspace_decode(struct reader *reader, struct keyspace *ret_keyspace
     ret_keyspace->created_at = reader_varint(reader);
     ret_keyspace->changed_at = reader_varint(reader);
     ret_keyspace->id = keyspace_id(ret_keyspace->name, ret_keyspace->created_at);
-    ret_keyspace->dropped = read_choice(reader, 1) == 1;
+    unsigned flags = read_choice(reader, FLAG_DROPPED | FLAG_STRICT);
+    ret_keyspace->dropped = (flags & FLAG_DROPPED) != 0;
+    ret_keyspace->strict = (flags & FLAG_STRICT) != 0;
     ret_keyspace->mode = (enum keyspace_mode)read_choice(reader, KEYSPACE_CONSISTENT);
     ret_keyspace->conflict = (enum keyspace_conflict)read_choice(reader, KEYSPACE_LWW);
     ret_keyspace->durability = (enum keyspace_durability)read_choice(reader, KEYSPACE_PERIODIC);

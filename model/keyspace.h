@@ -37,6 +37,7 @@ struct keyspace {
     enum consistency write_level;
     uint8_t read_count; /* for CONSISTENCY_COUNT, else 0 */
     uint8_t write_count;
+    bool strict; /* strict quorum: W counts replicas alone, never a fallback's hint */
 };
 
 /* Ordered by name; at most KEYSPACES_MAX, tombstones included. */

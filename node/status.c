@@ -48,10 +48,11 @@ static json_t *keyspaces_json(const struct view *view)
         if (!keyspace->dropped)
             json_array_append_new(
                 keyspaces,
-                json_pack("{s:s, s:i, s:s, s:s}", "name", keyspace->name, "n", (int)keyspace->n,
-                          "conflict", keyspace->conflict == KEYSPACE_LWW ? "lww" : "siblings",
-                          "durability",
-                          keyspace->durability == KEYSPACE_PERIODIC ? "periodic" : "fsync"));
+                json_pack("{s:s, s:i, s:s, s:s, s:b}", "name", keyspace->name, "n",
+                          (int)keyspace->n, "conflict",
+                          keyspace->conflict == KEYSPACE_LWW ? "lww" : "siblings", "durability",
+                          keyspace->durability == KEYSPACE_PERIODIC ? "periodic" : "fsync",
+                          "strict", (int)keyspace->strict));
     }
     return keyspaces;
 }
@@ -113,17 +114,18 @@ static void page_members(FILE *out, const struct view *view)
 
 static void page_keyspaces(FILE *out, const struct view *view)
 {
-    fputs("<h2>Keyspaces</h2><table><tr><th>name<th>N<th>conflict<th>durability<th>read"
+    fputs("<h2>Keyspaces</h2><table><tr><th>name<th>N<th>conflict<th>durability<th>quorum<th>read"
           "<th>write</tr>",
           out);
     for (uint32_t i = 0; i < view->keyspaces.count; i++) {
         const struct keyspace *keyspace = &view->keyspaces.keyspaces[i];
         if (keyspace->dropped)
             continue;
-        fprintf(out, "<tr><td>%s<td>%u<td>%s<td>%s<td>%s<td>%s</tr>", keyspace->name, keyspace->n,
-                keyspace->conflict == KEYSPACE_LWW ? "lww" : "siblings",
+        fprintf(out, "<tr><td>%s<td>%u<td>%s<td>%s<td>%s<td>%s<td>%s</tr>", keyspace->name,
+                keyspace->n, keyspace->conflict == KEYSPACE_LWW ? "lww" : "siblings",
                 keyspace->durability == KEYSPACE_PERIODIC ? "periodic" : "fsync",
-                consistency_text(keyspace->read_level), consistency_text(keyspace->write_level));
+                keyspace->strict ? "strict" : "sloppy", consistency_text(keyspace->read_level),
+                consistency_text(keyspace->write_level));
     }
     fputs("</table>", out);
 }

@@ -10,6 +10,7 @@ struct target {
     uint32_t keyspace_id;
     enum consistency level;
     uint32_t count;
+    bool strict; /* writes */
     bool lww;
 };
 
@@ -18,6 +19,7 @@ struct target_words {
     int consistency;
     uint32_t count;
     const char *count_field; /* "r" or "w" */
+    bool strict;             /* writes */
 };
 
 /* One write as a client asks for it. */

@@ -30,6 +30,7 @@ static const struct field forward_put_fields[] = {
     FIELD(FIELD_BYTES, struct put_request, context, 0, CONTEXT_BYTES_MAX),
     FIELD(FIELD_U32, struct put_request, level, 0, CONSISTENCY_COUNT),
     FIELD(FIELD_U32, struct put_request, count, 0, UINT32_MAX),
+    FIELD(FIELD_BOOL, struct put_request, strict, 0, 1),
 };
 static const struct layout forward_put_layout = FIELDS_OF(forward_put_fields);
 

@@ -249,7 +249,8 @@ static struct target_words batch_write_words(const ProtobufCMessage *message)
     return (struct target_words){.keyspace = request->keyspace,
                                  .consistency = (int)request->consistency,
                                  .count = request->w,
-                                 .count_field = "w"};
+                                 .count_field = "w",
+                                 .strict = request->strict != 0};
 }
 
 void batch_write_handle(struct call *call, struct bytes payload)

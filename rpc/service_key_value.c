@@ -72,6 +72,7 @@ bool target_find(const struct view *view, const struct target_words *words,
                                   .level = words->count != 0 ? CONSISTENCY_COUNT
                                                              : (enum consistency)words->consistency,
                                   .count = words->count,
+                                  .strict = words->strict,
                                   .lww = keyspace->conflict == KEYSPACE_LWW};
     return true;
 }
@@ -122,7 +123,8 @@ bool put_request_fill(struct call *call, const struct target *target,
                                         .has_context = words->context.size != 0,
                                         .context = clock,
                                         .level = target->level,
-                                        .count = target->count};
+                                        .count = target->count,
+                                        .strict = target->strict};
     return true;
 }
 
@@ -325,7 +327,8 @@ void put_handle(struct call *call, struct bytes payload)
     struct target_words target_words = {.keyspace = request->keyspace,
                                         .consistency = (int)request->consistency,
                                         .count = request->w,
-                                        .count_field = "w"};
+                                        .count_field = "w",
+                                        .strict = request->strict != 0};
     struct write_words write_words = {.key = bytes_of_binary(request->key),
                                       .value = bytes_of_binary(request->value),
                                       .context = bytes_of_binary(request->context),
@@ -348,7 +351,8 @@ void delete_handle(struct call *call, struct bytes payload)
     struct target_words target_words = {.keyspace = request->keyspace,
                                         .consistency = (int)request->consistency,
                                         .count = request->w,
-                                        .count_field = "w"};
+                                        .count_field = "w",
+                                        .strict = request->strict != 0};
     struct write_words write_words = {.key = bytes_of_binary(request->key),
                                       .context = bytes_of_binary(request->context),
                                       .tombstone = true};

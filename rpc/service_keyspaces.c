@@ -44,6 +44,7 @@ static keyspace_words *keyspace_new(struct arena *arena, const struct keyspace *
     }
     words->read_consistency = level_words(keyspace->read_level);
     words->write_consistency = level_words(keyspace->write_level);
+    words->strict = keyspace->strict;
     words->id = keyspace->id;
     words->created_at_ms = hlc_wall_ms(keyspace->created_at);
     return words;
@@ -180,6 +181,7 @@ static bool keyspace_fill(const keyspace_words *words, struct keyspace *ret_keys
         keyspace.read_level = (enum consistency)words->read_consistency;
     if (words->write_consistency != 0)
         keyspace.write_level = (enum consistency)words->write_consistency;
+    keyspace.strict = words->strict != 0;
     if (!data_centers_fill(words, &keyspace, ret_error))
         return false;
     *ret_keyspace = keyspace;

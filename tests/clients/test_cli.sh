@@ -136,10 +136,10 @@ expect 5 "part of the endpoints" -- --endpoints "$COTERIE_ENDPOINTS,127.0.0.1:1"
 
 # -- keyspaces
 expect 0 "keyspace create" -- keyspace create "$keyspace" --n 3 --conflict siblings \
-    --durability periodic --read-consistency ONE --write-consistency one
+    --durability periodic --read-consistency ONE --write-consistency one --strict
 expect 6 "keyspace exists" -- keyspace create "$keyspace" --n 2
 expect 0 "keyspace describe" -- keyspace describe "$keyspace" -o json
-json 'j["n"] == 3 and j["durability"] == "periodic" and j["read_consistency"] == "ONE" and j["write_consistency"] == "ONE" and j["conflict"] == "siblings"' "keyspace describe"
+json 'j["n"] == 3 and j["durability"] == "periodic" and j["read_consistency"] == "ONE" and j["write_consistency"] == "ONE" and j["conflict"] == "siblings" and j["strict"] is True' "keyspace describe"
 expect 0 "keyspace list" -- keyspace list
 out_has "^$keyspace +available +siblings +periodic" "keyspace list"
 expect 1 "keyspace of a bad name" -- keyspace create 'Not A Name'

@@ -37,6 +37,7 @@ bool keyspaces_ask_wanted(struct world *world)
     keyspace.write_level = wanted->write_level;
     keyspace.read_count = wanted->read_count;
     keyspace.write_count = wanted->write_count;
+    keyspace.strict = wanted->strict;
     ask(world, 0, &keyspace);
     return true;
 }

@@ -105,14 +105,17 @@ struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
             options.faults |= 1u << class;
     }
     options.faults &= ~without;
+    /* Drawn last: seeds from before it mean what they meant. */
+    for (uint32_t i = 0; i < options.keyspace_count; i++)
+        options.keyspaces[i].strict = prng_chance(prng, 0.3);
     return options;
 }
 
 static void print_keyspace(const struct sim_keyspace *keyspace, FILE *file)
 {
-    fprintf(file, "  %s: n %u, %s, read %s", keyspace->name, keyspace->n,
+    fprintf(file, "  %s: n %u, %s, %s quorum, read %s", keyspace->name, keyspace->n,
             keyspace->conflict == KEYSPACE_LWW ? "lww" : "siblings",
-            consistency_text(keyspace->read_level));
+            keyspace->strict ? "strict" : "sloppy", consistency_text(keyspace->read_level));
     if (keyspace->read_level == CONSISTENCY_COUNT)
         fprintf(file, " %u", keyspace->read_count);
     fprintf(file, ", write %s", consistency_text(keyspace->write_level));

@@ -62,6 +62,7 @@ struct sim_keyspace {
     enum consistency write_level;
     uint8_t read_count;
     uint8_t write_count;
+    bool strict; /* hints never count for a write */
 };
 
 struct sim_options {

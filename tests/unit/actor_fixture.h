@@ -24,6 +24,7 @@ enum test_keyspace {
     KEYSPACE_TEST_LWW,
     KEYSPACE_TEST_PERIODIC,
     KEYSPACE_TEST_STRONG,
+    KEYSPACE_TEST_STRICT,
     KEYSPACE_TEST_COUNT
 };
 
@@ -94,11 +95,14 @@ static inline void fixture_init(struct fixture *f, uint32_t members, uint32_t ce
     struct keyspace strong = keyspace_default("strong");
     lww.conflict = KEYSPACE_LWW;
     periodic.durability = KEYSPACE_PERIODIC;
+    struct keyspace strict = keyspace_default("strict");
     strong.mode = KEYSPACE_CONSISTENT;
+    strict.strict = true;
     fixture_add_keyspace(f, KEYSPACE_TEST_SIBLINGS, keyspace_default("siblings"));
     fixture_add_keyspace(f, KEYSPACE_TEST_LWW, lww);
     fixture_add_keyspace(f, KEYSPACE_TEST_PERIODIC, periodic);
     fixture_add_keyspace(f, KEYSPACE_TEST_STRONG, strong);
+    fixture_add_keyspace(f, KEYSPACE_TEST_STRICT, strict);
     f->view = view_new(&f->topology, &f->map, SELF);
     f->disk = memory_disk_new();
     prng_init(&f->prng, 1, 1);

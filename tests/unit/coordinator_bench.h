@@ -43,13 +43,19 @@ static inline void bench_deinit(struct bench *b)
 }
 
 /* The replicas of a key as this node sees them, the local data centre first. */
-static inline struct replica_set bench_replicas(struct bench *b, const char *key)
+static inline struct replica_set bench_replicas_in(struct bench *b, enum test_keyspace index,
+                                                   const char *key)
 {
     struct replica_set set;
     const struct keyspace *keyspace =
-        keyspace_map_find_id(&b->f.view->keyspaces, b->f.keyspace_ids[KEYSPACE_TEST_SIBLINGS]);
-    view_replica_set(b->f.view, keyspace, test_partition(&b->f, KEYSPACE_TEST_SIBLINGS, key), &set);
+        keyspace_map_find_id(&b->f.view->keyspaces, b->f.keyspace_ids[index]);
+    view_replica_set(b->f.view, keyspace, test_partition(&b->f, index, key), &set);
     return set;
+}
+
+static inline struct replica_set bench_replicas(struct bench *b, const char *key)
+{
+    return bench_replicas_in(b, KEYSPACE_TEST_SIBLINGS, key);
 }
 
 static inline bool bench_is_replica(struct bench *b, const char *key, uint32_t member)
@@ -99,8 +105,8 @@ static inline struct put_request bench_put_request(struct bench *b, enum test_ke
                                 .level = level};
 }
 
-static inline void bench_put(struct bench *b, enum test_keyspace keyspace, const char *key,
-                             enum consistency level)
+static inline void bench_put_strict(struct bench *b, enum test_keyspace keyspace, const char *key,
+                                    enum consistency level, bool strict)
 {
     struct message *message = message_new(MESSAGE_client_put, 0);
     message->from = actor_id_of(SELF, ACTOR_EDGE);
@@ -108,7 +114,14 @@ static inline void bench_put(struct bench *b, enum test_keyspace keyspace, const
     message->deadline_ns = b->f.ctx.now_ns + DEADLINE_NS;
     message->client_put.client = CLIENT;
     message->client_put.request = bench_put_request(b, keyspace, key, level);
+    message->client_put.request.strict = strict;
     fixture_handle(&b->f, message);
+}
+
+static inline void bench_put(struct bench *b, enum test_keyspace keyspace, const char *key,
+                             enum consistency level)
+{
+    bench_put_strict(b, keyspace, key, level, false);
 }
 
 /* -- the other side -----------------------------------------------------------------------------

@@ -31,13 +31,19 @@ static struct writing writing_of(struct bench *b)
     return w;
 }
 
-static void begin(struct bench *b, struct writing *w, enum consistency level)
+static void begin_with(struct bench *b, struct writing *w, enum consistency level,
+                       enum test_keyspace keyspace, bool strict)
 {
-    bench_put(b, SIBLINGS, w->key, level);
+    bench_put_strict(b, keyspace, w->key, level, strict);
     struct message *mint = fixture_take(&b->f, MESSAGE_replica_mint);
     w->id = mint->id;
     message_free(mint);
     fixture_silent(&b->f);
+}
+
+static void begin(struct bench *b, struct writing *w, enum consistency level)
+{
+    begin_with(b, w, level, SIBLINGS, false);
 }
 
 static void minted(struct bench *b, const struct writing *w)
@@ -250,6 +256,118 @@ static void refusals_are_not_hinted(void **state)
     bench_deinit(&b);
 }
 
+/* RELIABILITY rule 18: where strict was asked a durable hint is kept, and counts for nothing: the
+ * write is open until a replica itself has it. */
+static void strict_counts_replicas_alone(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 5, 1);
+    struct writing w = writing_of(&b);
+    fixture_set_liveness(&b.f, w.others[0], LIVENESS_DOWN);
+    begin_with(&b, &w, CONSISTENCY_QUORUM, SIBLINGS, true);
+    minted(&b, &w);
+    struct asked asked = hints_sent(&b);
+    assert_int_equal(asked.hints, 1);
+    assert_int_equal(asked.targets[0], w.others[0]);
+    assert_int_not_equal(asked.keepers[0], SELF);
+    bench_hint_reply(&b, w.id, asked.keepers[0], OK);
+    fixture_silent(&b.f);
+    bench_write_reply(&b, w.id, w.others[1], OK);
+    struct progress progress = answered(&b, OK, OUTCOME_APPLIED);
+    assert_int_equal(progress.acked, 2);
+    assert_int_equal(progress.acked_count, 2);
+    assert_int_equal(progress.fallback_count, 0);
+    assert_int_equal(counter_get(&b.figures->stood_in), 0);
+    assert_int_equal(counter_get(&b.figures->settling), 0);
+    bench_deinit(&b);
+}
+
+/* One that is late gets a hint in a strict write too; only its own answer counts. */
+static void strict_waits_for_late_ones(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 4, 1);
+    struct writing w = writing_of(&b);
+    begin_with(&b, &w, CONSISTENCY_ALL, SIBLINGS, true);
+    minted(&b, &w);
+    bench_write_reply(&b, w.id, w.others[0], OK);
+    fixture_pass(&b.f, WRITE_LATE_NS);
+    struct asked asked = bench_asked(&b, MESSAGE_replica_write);
+    assert_int_equal(asked.hints, 1);
+    bench_hint_reply(&b, w.id, asked.keepers[0], OK);
+    fixture_silent(&b.f);
+    bench_write_reply(&b, w.id, w.others[1], OK);
+    assert_int_equal(answered(&b, OK, OUTCOME_APPLIED).acked_count, 3);
+    bench_deinit(&b);
+}
+
+/* Asked by the request or by the keyspace: too few live replicas is UNAVAILABLE, not applied, at
+ * once, where a sloppy write would go on; a replica lost on the way leaves it open. */
+static void strict_is_refused_at_once(void **state)
+{
+    (void)state;
+    static const struct {
+        enum test_keyspace keyspace;
+        bool strict;
+        bool refused;
+    } cases[] = {{SIBLINGS, false, false},
+                 {SIBLINGS, true, true},
+                 {KEYSPACE_TEST_STRICT, false, true},
+                 {KEYSPACE_TEST_STRICT, true, true}};
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct bench b;
+        bench_init(&b, 5, 1);
+        struct writing w = {0};
+        for (uint32_t k = 0; w.key == NULL; k++) { /* of which this node holds a replica */
+            static char key[16];
+            snprintf(key, sizeof key, "key%u", k);
+            struct replica_set set = bench_replicas_in(&b, cases[i].keyspace, key);
+            for (uint32_t r = 0; r < set.count; r++) {
+                if (set.replicas[r].member == SELF)
+                    w.key = key;
+            }
+        }
+        for (uint32_t member = 2; member <= 5; member++) {
+            struct replica_set set = bench_replicas_in(&b, cases[i].keyspace, w.key);
+            for (uint32_t r = 0; r < set.count; r++) {
+                if (set.replicas[r].member == member)
+                    fixture_set_liveness(&b.f, member, LIVENESS_DOWN);
+            }
+        }
+        if (!cases[i].refused) {
+            begin_with(&b, &w, CONSISTENCY_QUORUM, cases[i].keyspace, cases[i].strict);
+            bench_deinit(&b);
+            continue;
+        }
+        bench_put_strict(&b, cases[i].keyspace, w.key, CONSISTENCY_QUORUM, cases[i].strict);
+        struct progress progress = answered(&b, ERR_UNAVAILABLE, OUTCOME_NOT_APPLIED);
+        assert_int_equal(progress.needed, 2);
+        assert_int_equal(progress.missing_count, 2);
+        assert_int_equal(progress.fallback_count, 0);
+        fixture_silent(&b.f);
+        bench_deinit(&b);
+    }
+}
+
+/* A replica that cannot be reached after the mint has failed for a strict write. */
+static void strict_and_undelivered(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 5, 1);
+    struct writing w = writing_of(&b);
+    begin_with(&b, &w, CONSISTENCY_ALL, SIBLINGS, true);
+    minted(&b, &w);
+    bench_write_reply(&b, w.id, w.others[0], ERR_UNAVAILABLE);
+    struct message *hint = fixture_take(&b.f, MESSAGE_hint_store); /* kept for it all the same */
+    message_free(hint);
+    answered(&b, ERR_UNAVAILABLE, OUTCOME_UNKNOWN);
+    fixture_silent(&b.f);
+    bench_deinit(&b);
+}
+
 /* A fallback stands in only within its own data centre. */
 static void data_centres_keep_apart(void **state)
 {
@@ -287,11 +405,19 @@ static void reads_never_ask_fallbacks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_fallback_stands_in),      cmocka_unit_test(nobody_counts_twice),
-        cmocka_unit_test(the_next_of_the_walk),      cmocka_unit_test(without_fallbacks),
-        cmocka_unit_test(late_ones_get_hints),       cmocka_unit_test(settling_ends),
-        cmocka_unit_test(refusals_are_not_hinted),   cmocka_unit_test(data_centres_keep_apart),
+        cmocka_unit_test(a_fallback_stands_in),
+        cmocka_unit_test(nobody_counts_twice),
+        cmocka_unit_test(the_next_of_the_walk),
+        cmocka_unit_test(without_fallbacks),
+        cmocka_unit_test(late_ones_get_hints),
+        cmocka_unit_test(settling_ends),
+        cmocka_unit_test(refusals_are_not_hinted),
+        cmocka_unit_test(data_centres_keep_apart),
         cmocka_unit_test(reads_never_ask_fallbacks),
+        cmocka_unit_test(strict_counts_replicas_alone),
+        cmocka_unit_test(strict_waits_for_late_ones),
+        cmocka_unit_test(strict_is_refused_at_once),
+        cmocka_unit_test(strict_and_undelivered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

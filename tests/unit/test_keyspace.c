@@ -202,6 +202,7 @@ static struct keyspace draw_keyspace(struct prng *prng, uint32_t names)
     keyspace.changed_at = keyspace.created_at + prng_below(prng, 3);
     keyspace.id = keyspace_id(keyspace.name, keyspace.created_at);
     keyspace.dropped = prng_chance(prng, 0.3);
+    keyspace.strict = prng_chance(prng, 0.3);
     keyspace.n = (uint8_t)prng_between(prng, 1, REPLICAS_MAX);
     keyspace.mode = prng_chance(prng, 0.5) ? KEYSPACE_CONSISTENT : KEYSPACE_AVAILABLE;
     keyspace.conflict = prng_chance(prng, 0.5) ? KEYSPACE_LWW : KEYSPACE_SIBLINGS;
@@ -394,6 +395,7 @@ static void test_round_trip_and_hostile_bytes(void **state)
         for (uint32_t i = 0; i < map.count; i++) {
             assert_int_equal(decoded.keyspaces[i].id, map.keyspaces[i].id);
             assert_int_equal(decoded.keyspaces[i].dropped, map.keyspaces[i].dropped);
+            assert_int_equal(decoded.keyspaces[i].strict, map.keyspaces[i].strict);
             assert_int_equal(decoded.keyspaces[i].read_count, map.keyspaces[i].read_count);
             assert_int_equal(decoded.keyspaces[i].write_count, map.keyspaces[i].write_count);
             assert_int_equal(decoded.keyspaces[i].write_level, map.keyspaces[i].write_level);
@@ -439,6 +441,29 @@ static void test_only_canonical_bytes(void **state)
     arena_deinit(&arena);
 }
 
+/* Maps stored before strict keyspaces existed: these bytes were written then, and a map without any
+ * is written the same way still. */
+static void test_stored_before_strict(void **state)
+{
+    (void)state;
+    static const uint8_t stored[] = {
+        1, 2,                                                       /* version, count */
+        1, 'a', 5, 6, 0, 0, 1, 0, 3, 2, 0, 2, 0, 0,                 /* lww */
+        1, 'b', 7, 9, 1, 0, 0, 1, 2, 1, 0, 7, 2, 1, 2, 'e', 'u', 3, /* dropped, periodic */
+    };
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    struct keyspace_map map;
+    assert_int_equal(keyspace_map_decode(&arena, bytes_of(stored, sizeof stored), &map), OK);
+    assert_int_equal(map.count, 2);
+    assert_false(map.keyspaces[0].strict || map.keyspaces[0].dropped);
+    assert_false(map.keyspaces[1].strict);
+    assert_true(map.keyspaces[1].dropped);
+    assert_int_equal(map.keyspaces[1].data_centers[0].n, 3);
+    assert_true(bytes_equal(keyspace_map_encode(&arena, &map), bytes_of(stored, sizeof stored)));
+    arena_deinit(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -453,6 +478,7 @@ int main(void)
         cmocka_unit_test(test_merge_over_the_limit),
         cmocka_unit_test(test_round_trip_and_hostile_bytes),
         cmocka_unit_test(test_only_canonical_bytes),
+        cmocka_unit_test(test_stored_before_strict),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

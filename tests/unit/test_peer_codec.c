@@ -70,6 +70,7 @@ static void random_request(struct arena *arena, struct put_request *request)
     request->context = random_bytes(arena, 0, CONTEXT_BYTES_MAX);
     request->level = (enum consistency)prng_below(&prng, CONSISTENCY_COUNT + 1);
     request->count = random_u32();
+    request->strict = prng_chance(&prng, 0.5);
 }
 
 static void random_result(struct arena *arena, struct put_result *result)
@@ -192,6 +193,7 @@ static void same_request(const struct put_request *a, const struct put_request *
     SAME_BYTES(context);
     SAME(level);
     SAME(count);
+    SAME(strict);
 }
 
 static void same_result(const struct put_result *a, const struct put_result *b)

@@ -1,0 +1,171 @@
+/* The request table: places, ids, wake-ups, and how states move. */
+#include "actors/coordinator_request.h"
+
+/* The answer should reach the client before its own deadline: what is kept back for the way. */
+#define DEADLINE_MARGIN_MAX_NS (100u * 1000 * 1000)
+
+/* An id names a start of this node, a request, and its place in the table, so that an answer to a
+ * request that has ended, in this life or an earlier one, meets nobody. */
+static uint64_t coordinator_request_id(struct coordinator *coordinator, uint32_t index)
+{
+    uint64_t serial = ++coordinator->serial & UINT32_MAX;
+    return (coordinator->options.generation & 0xFFFF) << 48 | serial << 16 | index;
+}
+
+static void in_flight_changed(struct coordinator *coordinator)
+{
+    counter_set(&coordinator->figures.in_flight, coordinator->options.requests_max -
+                                                     coordinator->free_count -
+                                                     coordinator->settling_count);
+}
+
+struct request *coordinator_request_new(struct coordinator *coordinator, struct actor_context *ctx,
+                                        struct message *origin, enum request_state state)
+{
+    if (coordinator->free_count == 0) {
+        counter_add(&coordinator->figures.refused, 1);
+        return NULL;
+    }
+    uint32_t index = coordinator->free_indices[--coordinator->free_count];
+    struct request *request = &coordinator->requests[index];
+    memset(request, 0, sizeof *request);
+    request->state = state;
+    request->id = coordinator_request_id(coordinator, index);
+    request->origin = origin;
+    request->started_ns = ctx->now_ns;
+    request->late_at_ns = NEVER_NS;
+    uint64_t deadline_ns = origin->deadline_ns;
+    if (deadline_ns == 0)
+        deadline_ns = ctx->now_ns + coordinator->options.deadline_default_ns;
+    uint64_t left_ns = deadline_ns > ctx->now_ns ? deadline_ns - ctx->now_ns : 0;
+    uint64_t margin_ns = left_ns / 10;
+    if (margin_ns > DEADLINE_MARGIN_MAX_NS)
+        margin_ns = DEADLINE_MARGIN_MAX_NS;
+    request->deadline_ns = ctx->now_ns + left_ns - margin_ns;
+    in_flight_changed(coordinator);
+    return request;
+}
+
+struct request *coordinator_request_find(struct coordinator *coordinator, uint64_t id)
+{
+    uint32_t index = (uint32_t)(id & 0xFFFF);
+    if (index < coordinator->options.requests_max) {
+        struct request *request = &coordinator->requests[index];
+        if (request->state != REQUEST_FREE && request->id == id)
+            return request;
+    }
+    counter_add(&coordinator->figures.answers_late, 1);
+    return NULL;
+}
+
+void coordinator_request_move(struct request *request, enum request_state state)
+{
+    static const bool allowed[REQUEST_STATE_COUNT][REQUEST_STATE_COUNT] = {
+        [REQUEST_READING] = {[REQUEST_REPAIRING] = true, [REQUEST_FREE] = true},
+        [REQUEST_REPAIRING] = {[REQUEST_FREE] = true},
+        [REQUEST_FORWARDED] = {[REQUEST_FREE] = true},
+        [REQUEST_WRITING] =
+            {[REQUEST_FREE] = true, [REQUEST_FORWARDED] = true, [REQUEST_SETTLING] = true},
+        [REQUEST_SETTLING] = {[REQUEST_FREE] = true},
+    };
+    CHECK(allowed[request->state][state]);
+    request->state = state;
+}
+
+void coordinator_request_settle(struct coordinator *coordinator, struct request *request)
+{
+    coordinator_request_move(request, REQUEST_SETTLING);
+    counter_set(&coordinator->figures.settling, ++coordinator->settling_count);
+    in_flight_changed(coordinator);
+}
+
+static void free_list(struct message *list)
+{
+    while (list != NULL) {
+        struct message *next = list->next;
+        message_free(list);
+        list = next;
+    }
+}
+
+void coordinator_request_end(struct coordinator *coordinator, struct request *request)
+{
+    if (request->state == REQUEST_SETTLING)
+        counter_set(&coordinator->figures.settling, --coordinator->settling_count);
+    coordinator_request_move(request, REQUEST_FREE);
+    message_free(request->origin);
+    free_list(request->answers);
+    message_free(request->result);
+    message_free(request->mint);
+    coordinator->free_indices[coordinator->free_count++] =
+        (uint32_t)(request - coordinator->requests);
+    in_flight_changed(coordinator);
+}
+
+/* Drops the entries of requests that have ended, so that the heap stays within a few entries a
+ * request however long deadlines are. */
+static void wakes_compact(struct coordinator *coordinator)
+{
+    struct heap kept;
+    heap_init(&kept);
+    for (size_t i = 0; i < coordinator->wakes.count; i++) {
+        struct heap_entry entry = coordinator->wakes.entries[i];
+        const struct request *request = &coordinator->requests[entry.tie & 0xFFFF];
+        if (request->state != REQUEST_FREE && request->id == entry.tie)
+            heap_push(&kept, entry);
+    }
+    heap_deinit(&coordinator->wakes);
+    coordinator->wakes = kept;
+}
+
+void coordinator_request_wake_at(struct coordinator *coordinator, const struct request *request,
+                                 uint64_t at_ns)
+{
+    if (coordinator->wakes.count >= 8 * (size_t)coordinator->options.requests_max + 64)
+        wakes_compact(coordinator);
+    heap_push(&coordinator->wakes, (struct heap_entry){.key = at_ns, .tie = request->id});
+}
+
+void coordinator_request_set_late(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request, uint64_t late_ns)
+{
+    request->late_ns = late_ns;
+    request->late_at_ns = ctx->now_ns + late_ns;
+    if (request->late_at_ns >= request->deadline_ns)
+        request->late_at_ns = NEVER_NS;
+    coordinator_request_wake_at(coordinator, request,
+                                request->late_at_ns == NEVER_NS ? request->deadline_ns
+                                                                : request->late_at_ns);
+}
+
+void coordinator_request_send_write(struct coordinator *coordinator, struct actor_context *ctx,
+                                    const struct request *request, uint32_t member,
+                                    struct bytes record, enum write_reason reason)
+{
+    const struct message *origin = request->origin;
+    bool get = origin->kind == MESSAGE_client_get;
+    const struct put_request *put = get ? NULL : coordinator_put_request(origin);
+    struct bytes key = get ? origin->client_get.key : put->key;
+    struct message *message = message_new(MESSAGE_replica_write, key.size + record.size);
+    message->id = request->id;
+    message->to = (struct actor_id){.node = member, .kind = ACTOR_REPLICA};
+    message->deadline_ns = request->deadline_ns;
+    message->replica_write = (struct replica_write){
+        .keyspace_id = get ? origin->client_get.keyspace_id : put->keyspace_id,
+        .key = arena_copy(&message->arena, key),
+        .record = arena_copy(&message->arena, record),
+        .policy = request->policy,
+        .partition = request->partition,
+        .reason = reason,
+    };
+    outbox_send(ctx, &coordinator->actor, message);
+}
+
+int coordinator_request_replica_index(const struct request *request, uint32_t member)
+{
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        if (request->replicas.replicas[i].member == member)
+            return (int)i;
+    }
+    return -1;
+}
