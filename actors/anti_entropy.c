@@ -11,14 +11,8 @@ static void anti_entropy_handle(struct actor *actor, struct actor_context *ctx,
                                 struct message *message)
 {
     struct anti_entropy *anti_entropy = CONTAINER_OF(actor, struct anti_entropy, actor);
-    if (message->kind == MESSAGE_tree_compare) {
-        struct message *reply = message_new_reply(message, MESSAGE_tree_compare_reply, 0);
-        reply->tree_compare_reply.status = ERR_UNSUPPORTED;
-        counter_add(&anti_entropy->figures.refused, 1);
-        outbox_send(ctx, actor, reply);
-    } else {
-        counter_add(&anti_entropy->figures.unexpected, 1);
-    }
+    (void)ctx;
+    counter_add(&anti_entropy->figures.unexpected, 1);
     message_free(message);
 }
 

@@ -1,8 +1,7 @@
 /* anti_entropy.h -- compares and repairs replicas through Merkle trees.
  *
- * Receives: tree_compare. Not working yet: every request is answered UNSUPPORTED and counted, so
- * that nothing pretends to have been done. The actor has its thread and its place among the
- * messages. Source:   Dynamo (SOSP 2007) 4.7.
+ * Not working yet: it has its thread and its place among the messages, and counts what comes.
+ * Source: Dynamo (SOSP 2007) 4.7.
  */
 #ifndef ACTORS_ANTI_ENTROPY_H
 #define ACTORS_ANTI_ENTROPY_H
@@ -13,7 +12,6 @@
 struct anti_entropy;
 
 struct anti_entropy_figures {
-    struct counter refused;
     struct counter unexpected;
 };
 

@@ -81,8 +81,36 @@ static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_keyspace_change_done:
     case MESSAGE_view_publish:
     case MESSAGE_hint_store:
-    case MESSAGE_tree_compare:
-    case MESSAGE_tree_compare_reply:
+    case MESSAGE_tree_roots:
+    case MESSAGE_tree_roots_reply:
+    case MESSAGE_tree_read:
+    case MESSAGE_tree_read_reply:
+    case MESSAGE_digest_read:
+    case MESSAGE_digest_read_reply:
+    case MESSAGE_record_fetch:
+    case MESSAGE_record_fetch_reply:
+    case MESSAGE_reap_hints:
+    case MESSAGE_reap_hints_reply:
+    case MESSAGE_reap_seal:
+    case MESSAGE_reap_seal_reply:
+    case MESSAGE_reap_remove:
+    case MESSAGE_reap_remove_reply:
+    case MESSAGE_key_explain:
+    case MESSAGE_key_explain_reply:
+    case MESSAGE_reap_scan:
+    case MESSAGE_reap_scan_done:
+    case MESSAGE_vnode_doubt:
+    case MESSAGE_vnode_incomplete:
+    case MESSAGE_vnode_adopt:
+    case MESSAGE_vnode_adopt_done:
+    case MESSAGE_vnode_complete:
+    case MESSAGE_vnode_complete_done:
+    case MESSAGE_record_repair:
+    case MESSAGE_range_dirty:
+    case MESSAGE_client_maintenance:
+    case MESSAGE_client_maintenance_done:
+    case MESSAGE_client_explain:
+    case MESSAGE_client_explain_done:
     case MESSAGE_KIND_COUNT:
         counter_add(&coordinator->figures.unexpected, 1);
         message_free(message);

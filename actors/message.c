@@ -81,8 +81,33 @@ struct message *message_new_reply(const struct message *request, enum message_ki
     return reply;
 }
 
+#define STARTS_WITH_STATUS(name)                                                                   \
+    static_assert(offsetof(struct name, status) == 0, "undelivered answers set it")
+STARTS_WITH_STATUS(replica_write_reply);
+STARTS_WITH_STATUS(tree_roots_reply);
+STARTS_WITH_STATUS(tree_read_reply);
+STARTS_WITH_STATUS(digest_read_reply);
+STARTS_WITH_STATUS(record_fetch_reply);
+STARTS_WITH_STATUS(reap_hints_reply);
+STARTS_WITH_STATUS(reap_seal_reply);
+STARTS_WITH_STATUS(reap_remove_reply);
+STARTS_WITH_STATUS(key_explain_reply);
+
 struct message *message_new_undelivered(const struct message *request)
 {
+    static const struct {
+        enum message_kind request;
+        enum message_kind reply;
+    } plain[] = {
+        {MESSAGE_tree_roots, MESSAGE_tree_roots_reply},
+        {MESSAGE_tree_read, MESSAGE_tree_read_reply},
+        {MESSAGE_digest_read, MESSAGE_digest_read_reply},
+        {MESSAGE_record_fetch, MESSAGE_record_fetch_reply},
+        {MESSAGE_reap_hints, MESSAGE_reap_hints_reply},
+        {MESSAGE_reap_seal, MESSAGE_reap_seal_reply},
+        {MESSAGE_reap_remove, MESSAGE_reap_remove_reply},
+        {MESSAGE_key_explain, MESSAGE_key_explain_reply},
+    };
     struct message *reply = NULL;
     if (request->kind == MESSAGE_replica_read) {
         reply = message_new_reply(request, MESSAGE_replica_read_reply, 0);
@@ -100,6 +125,13 @@ struct message *message_new_undelivered(const struct message *request)
             .outcome = OUTCOME_NOT_APPLIED,
             .why = "there is no link to the replica",
         };
+    } else {
+        for (size_t i = 0; i < ARRAY_COUNT(plain) && reply == NULL; i++) {
+            if (plain[i].request != request->kind)
+                continue;
+            reply = message_new_reply(request, plain[i].reply, 0);
+            reply->replica_write_reply.status = ERR_UNAVAILABLE;
+        }
     }
     if (reply != NULL)
         reply->from = request->to;
@@ -112,6 +144,7 @@ void put_request_copy(struct arena *arena, const struct put_request *from, struc
     ret->key = arena_copy(arena, from->key);
     ret->value = arena_copy(arena, from->value);
     ret->context = arena_copy(arena, from->context);
+    ret->request_id = arena_copy(arena, from->request_id);
 }
 
 void put_result_copy(struct arena *arena, const struct put_result *from, struct put_result *ret)
@@ -131,6 +164,28 @@ uint32_t message_partition(const struct message *message)
         return message->replica_write.partition;
     case MESSAGE_replica_read:
         return message->replica_read.partition;
+    case MESSAGE_tree_roots:
+        return message->tree_roots.partition;
+    case MESSAGE_tree_read:
+        return message->tree_read.partition;
+    case MESSAGE_digest_read:
+        return message->digest_read.partition;
+    case MESSAGE_record_fetch:
+        return message->record_fetch.partition;
+    case MESSAGE_reap_seal:
+        return message->reap_seal.partition;
+    case MESSAGE_reap_remove:
+        return message->reap_remove.partition;
+    case MESSAGE_key_explain:
+        return message->key_explain.partition;
+    case MESSAGE_reap_scan:
+        return message->reap_scan.partition;
+    case MESSAGE_vnode_doubt:
+        return message->vnode_doubt.partition;
+    case MESSAGE_vnode_adopt:
+        return message->vnode_adopt.partition;
+    case MESSAGE_vnode_complete:
+        return message->vnode_complete.partition;
     case MESSAGE_client_get:
     case MESSAGE_client_get_done:
     case MESSAGE_client_put:
@@ -151,8 +206,25 @@ uint32_t message_partition(const struct message *message)
     case MESSAGE_view_publish:
     case MESSAGE_hint_store:
     case MESSAGE_hint_store_reply:
-    case MESSAGE_tree_compare:
-    case MESSAGE_tree_compare_reply:
+    case MESSAGE_tree_roots_reply:
+    case MESSAGE_tree_read_reply:
+    case MESSAGE_digest_read_reply:
+    case MESSAGE_record_fetch_reply:
+    case MESSAGE_reap_hints:
+    case MESSAGE_reap_hints_reply:
+    case MESSAGE_reap_seal_reply:
+    case MESSAGE_reap_remove_reply:
+    case MESSAGE_key_explain_reply:
+    case MESSAGE_reap_scan_done:
+    case MESSAGE_vnode_incomplete:
+    case MESSAGE_vnode_adopt_done:
+    case MESSAGE_vnode_complete_done:
+    case MESSAGE_record_repair:
+    case MESSAGE_range_dirty:
+    case MESSAGE_client_maintenance:
+    case MESSAGE_client_maintenance_done:
+    case MESSAGE_client_explain:
+    case MESSAGE_client_explain_done:
     case MESSAGE_KIND_COUNT:
         break;
     }

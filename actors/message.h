@@ -2,8 +2,8 @@
  *
  * Requests are verbs; answers are the same name + `_reply` (may cross nodes) or `_done` (local).
  * A message has one owner and one arena; every pointer in it points into its arena. Who receives it
- * consumes it: handle() and outbox_send() take ownership on every path. A message to another node is
- * the same message to an id whose node part is not ours (rpc/peer_codec.c makes it bytes).
+ * consumes it: handle() and outbox_send() take ownership on every path. A message to another node
+ * is the same message to an id whose node part is not ours (rpc/peer_codec.c makes it bytes).
  * Deadlines are absolute (monotonic) inside a node; the wire carries the milliseconds left.
  */
 #ifndef ACTORS_MESSAGE_H
@@ -59,8 +59,36 @@ struct actor_id {
     X(view_publish, 0)                                                                             \
     X(hint_store, 1)                                                                               \
     X(hint_store_reply, 1)                                                                         \
-    X(tree_compare, 1)                                                                             \
-    X(tree_compare_reply, 1)
+    X(tree_roots, 1)                                                                               \
+    X(tree_roots_reply, 1)                                                                         \
+    X(tree_read, 1)                                                                                \
+    X(tree_read_reply, 1)                                                                          \
+    X(digest_read, 1)                                                                              \
+    X(digest_read_reply, 1)                                                                        \
+    X(record_fetch, 1)                                                                             \
+    X(record_fetch_reply, 1)                                                                       \
+    X(reap_hints, 1)                                                                               \
+    X(reap_hints_reply, 1)                                                                         \
+    X(reap_seal, 1)                                                                                \
+    X(reap_seal_reply, 1)                                                                          \
+    X(reap_remove, 1)                                                                              \
+    X(reap_remove_reply, 1)                                                                        \
+    X(key_explain, 1)                                                                              \
+    X(key_explain_reply, 1)                                                                        \
+    X(reap_scan, 0)                                                                                \
+    X(reap_scan_done, 0)                                                                           \
+    X(vnode_doubt, 0)                                                                              \
+    X(vnode_incomplete, 0)                                                                         \
+    X(vnode_adopt, 0)                                                                              \
+    X(vnode_adopt_done, 0)                                                                         \
+    X(vnode_complete, 0)                                                                           \
+    X(vnode_complete_done, 0)                                                                      \
+    X(record_repair, 0)                                                                            \
+    X(range_dirty, 0)                                                                              \
+    X(client_maintenance, 0)                                                                       \
+    X(client_maintenance_done, 0)                                                                  \
+    X(client_explain, 0)                                                                           \
+    X(client_explain_done, 0)
 
 enum message_kind {
 #define X(name, crosses) MESSAGE_##name,
@@ -126,11 +154,16 @@ struct put_request {
     uint32_t flags; /* enum version_flag */
     uint64_t expires_at_ms;
     bool has_context;
-    struct bytes context; /* clock_encode bytes: verified by the edge, decoded again by the replica */
+    struct bytes context; /* clock_encode bytes: verified by the edge, decoded by the replica */
     enum consistency level;
     uint32_t count; /* w, for CONSISTENCY_COUNT */
     bool strict;    /* a fallback's hint does not count for w, whatever the keyspace says */
+    /* REQUEST_ID_BYTES or empty: a retry with the same id gets the first outcome, never a second
+     * dot. */
+    struct bytes request_id;
 };
+
+#define REQUEST_ID_BYTES 16u
 
 struct put_result {
     enum err status;
@@ -152,7 +185,8 @@ struct client_put_done {
     struct put_result result;
 };
 
-/* -- coordinator to coordinator: this node holds no replica of the key --------------------------- */
+/* -- coordinator to coordinator: this node holds no replica of the key ---------------------------
+ */
 
 struct forward_put {
     struct put_request request;
@@ -162,10 +196,12 @@ struct forward_put_reply {
     struct put_result result;
 };
 
-/* -- coordinator and replica ---------------------------------------------------------------------- */
+/* -- coordinator and replica ----------------------------------------------------------------------
+ */
 
-/* Mint the dot for a write, stage it here, send the merged state to `targets` at once as replica_write
- * whose replies go to the coordinator; replica_mint_done follows when it is durable here. */
+/* Mint the dot for a write, stage it here, send the merged state to `targets` at once as
+ * replica_write whose replies go to the coordinator; replica_mint_done follows when it is durable
+ * here. */
 struct replica_mint {
     struct put_request request;
     uint32_t policy; /* enum replica_policy */
@@ -176,11 +212,13 @@ struct replica_mint {
 };
 
 struct replica_mint_done {
-    enum err status; /* OK: durable here. PRECONDITION, LIMIT, OVERLOADED, INVALID: nothing was staged */
+    enum err
+        status; /* OK: durable here. PRECONDITION, LIMIT, OVERLOADED, INVALID: nothing was staged */
     const char *why;
     bool staged;          /* targets were sent the write */
     struct bytes context; /* put context, clock bytes */
     struct bytes record;  /* the state that was sent */
+    uint64_t floor;       /* of this replica when it was made */
     uint32_t sibling_count;
 };
 
@@ -194,10 +232,18 @@ struct replica_write {
     uint32_t policy;
     uint32_t partition;
     enum write_reason reason;
+    /* The partition's floor at the replica that the state was read from, when it was read (the
+     * least, of a join): below the receiver's, nothing new is taken from it (STALE_FLOOR; see
+     * reap_seal). */
+    uint64_t floor;
+    /* Of the put that made this state, so that a retry through another replica finds it. */
+    struct bytes request_id;
+    struct bytes request_context;
 };
 
 struct replica_write_reply {
     enum err status;
+    uint32_t credit; /* to a hint: how many more its sender may have under way */
 };
 
 struct replica_read {
@@ -210,9 +256,11 @@ struct replica_read {
 struct replica_read_reply {
     enum err status;     /* OK with an empty record: this replica holds nothing of the key */
     struct bytes record; /* durable here */
+    uint64_t floor;      /* of this replica when it read it */
 };
 
-/* -- from the host ---------------------------------------------------------------------------------- */
+/* -- from the host
+ * ---------------------------------------------------------------------------------- */
 
 struct store_committed {
     uint64_t sequence; /* of the receiving actor's store handle */
@@ -224,7 +272,8 @@ struct peer_link {
     bool up;
 };
 
-/* -- gossip ------------------------------------------------------------------------------------------- */
+/* -- gossip
+ * ------------------------------------------------------------------------------------------- */
 
 struct gossip_heartbeat {
     uint32_t member;
@@ -244,7 +293,8 @@ struct gossip_digest_reply {
     struct gossip_digest digest;
 };
 
-/* The whole keyspace map (it is small), sent when digests differ; merged, made durable, answered. */
+/* The whole keyspace map (it is small), sent when digests differ; merged, made durable, answered.
+ */
 struct gossip_keyspaces {
     struct bytes map; /* keyspace_map_encode */
 };
@@ -271,13 +321,14 @@ struct keyspace_change_done {
     uint32_t nodes;    /* nodes in the cluster */
 };
 
-/* To the host: this view replaces the one before. The view is counted (view.h); the message holds one
- * reference. */
+/* To the host: this view replaces the one before. The view is counted (view.h); the message holds
+ * one reference. */
 struct view_publish {
     struct view *view;
 };
 
-/* -- hinted handoff ------------------------------------------------------------------------------------ */
+/* -- hinted handoff
+ * ------------------------------------------------------------------------------------ */
 
 /* Keep this write until its target has it; the reply leaves when the hint is durable. */
 struct hint_store {
@@ -289,18 +340,281 @@ struct hint_store_reply {
     enum err status;
 };
 
-/* -- anti-entropy: its place; refused as UNSUPPORTED until it works ------------------------------------ */
-
-struct tree_compare {
+/* -- anti-entropy: what a replica answers about its hash trees (model/merkle.h) -------------------
+ *
+ * The anti-entropy actor of one node asks its own replica and a peer's the same questions and
+ * compares: roots, then the children of nodes that differ, then the digests of the leaves that
+ * differ, then the records, which it hands to the side that lacks them as replica_write
+ * (WRITE_ANTI_ENTROPY). Answers are held until all that they speak of is durable. Lists are packed
+ * by model/merkle.h. UNAVAILABLE: this tree is being built. */
+struct tree_roots {
     uint32_t partition;
-    uint64_t root;
 };
 
-struct tree_compare_reply {
+struct tree_roots_reply {
+    enum err status;
+    bool complete;      /* false: this copy was lost and is being filled; it does not vote */
+    struct bytes roots; /* {keyspace id, floor, sum, count} of each keyspace with rows or a floor */
+};
+
+struct tree_read {
+    uint32_t partition;
+    uint32_t keyspace_id;
+    uint32_t level;       /* of the nodes; 0 is the root */
+    uint32_t fanout_bits; /* how much deeper the answer is */
+    uint64_t salt;        /* of the exchange */
+    struct bytes nodes;   /* indices at that level, ascending */
+};
+
+struct tree_read_reply {
+    enum err status;
+    uint32_t level;      /* of the children; that of the nodes when this tree has no deeper one */
+    uint32_t depth;      /* of this replica's tree */
+    struct bytes hashes; /* 32 bits for each child of each node, in order */
+};
+
+struct digest_read {
+    uint32_t partition;
+    uint32_t keyspace_id;
+    uint32_t level;
+    uint64_t salt;
+    struct bytes nodes; /* the ranges, as indices at that level */
+    uint64_t from_hash; /* to go on where an answer ended */
+};
+
+struct digest_read_reply {
+    enum err status;
+    bool more;
+    uint64_t through_hash; /* with `more`: the answer is whole up to here, inclusive */
+    struct bytes digests;  /* of the keys in the ranges, ascending */
+};
+
+struct record_fetch {
+    uint32_t partition;
+    uint32_t keyspace_id;
+    struct bytes hashes; /* 64-bit key hashes, ascending */
+};
+
+/* As many as fit; the asker comes back for the rest. A key that is gone by now is left out. */
+struct record_fetch_reply {
+    enum err status;
+    uint32_t served;      /* of the hashes asked for, from the first */
+    uint64_t floor;       /* of this replica when it read them */
+    struct bytes records; /* {key, record} */
+};
+
+/* -- reaping tombstones by proof
+ * ------------------------------------------------------------------------
+ *
+ * Driven by the anti-entropy actor of a partition's first replica. Every state that travels
+ * (replica_write) says the floor that its source had when it was read. A round: no node keeps hints
+ * for the range; every replica of this epoch raises its floor durably above all that it had and
+ * says at once which of the listed records it holds just so; what all hold is removed by all. A
+ * late message from before the round carries a lower floor: a replica refuses to take anything new
+ * from it (STALE_FLOOR). */
+
+/* What may be reaped, in hash order: records of tombstones and expired versions alone, old enough.
+ */
+struct reap_scan {
+    uint32_t partition;
+    uint64_t from_hash;
+    uint64_t older_than_ms; /* wall clock: written and expired before */
+    uint32_t limit;
+};
+
+struct reap_scan_done {
+    enum err status;
+    uint32_t keyspace_id; /* all of one keyspace */
+    bool more;
+    uint64_t through_hash;
+    uint64_t floor;
+    struct bytes
+        digests; /* {key hash, record checksum}, 64 bits each: a removal needs all of them */
+};
+
+/* To the hinted handoff of every member. OK: no hints for the range are kept here. */
+struct reap_hints {
+    uint32_t partition;
+    uint32_t keyspace_id;
+};
+
+struct reap_hints_reply {
     enum err status;
 };
 
-/* -- the union ----------------------------------------------------------------------------------------- */
+/* STALE_FLOOR: `floor` is not above the one here; begin again above `floor`. */
+struct reap_seal {
+    uint32_t partition;
+    uint32_t keyspace_id;
+    uint64_t floor;
+    uint64_t older_than_ms;
+    struct bytes digests;
+};
+
+struct reap_seal_reply {
+    enum err status;
+    uint64_t floor; /* here, durable */
+    struct bytes
+        matched; /* one bit for each digest: held just so, and reapable by this node's clock too */
+};
+
+struct reap_remove {
+    uint32_t partition;
+    uint32_t keyspace_id;
+    uint64_t floor;       /* of the seal; STALE_FLOOR when another round has begun here */
+    struct bytes digests; /* rows that are still just so are removed */
+};
+
+struct reap_remove_reply {
+    enum err status;
+    uint32_t removed;
+};
+
+/* -- a copy that was lost, in whole or in part
+ * --------------------------------------------------------
+ *
+ * A vnode that cannot prove that it holds what it has acknowledged is *incomplete*: it answers no
+ * replica_read and no replica_mint (INCOMPLETE), takes writes once it knows the floor, and is
+ * complete again when anti-entropy has been through with every other replica. */
+
+enum doubt_reason {
+    DOUBT_WIPED,     /* peers know this member under another node id */
+    DOUBT_RESTORED,  /* this directory is an older copy of itself */
+    DOUBT_LOG_SHORT, /* recovery found less than was acknowledged */
+    DOUBT_CORRUPT,   /* the engine cannot read a part of it */
+};
+
+/* From the host to each replica shard: empty these vnodes and begin again as incomplete. */
+struct vnode_doubt {
+    uint32_t partition; /* UINT32_MAX: all of this shard's */
+    enum doubt_reason reason;
+};
+
+/* Replica to anti-entropy: begin with this one. */
+struct vnode_incomplete {
+    uint32_t partition;
+};
+
+/* Anti-entropy to its replica: the floor that the peers have. Done when durable. */
+struct vnode_adopt {
+    uint32_t partition;
+    uint32_t keyspace_id;
+    uint64_t floor;
+};
+
+struct vnode_adopt_done {
+    enum err status;
+};
+
+struct vnode_complete {
+    uint32_t partition;
+};
+
+struct vnode_complete_done {
+    enum err status;
+};
+
+/* Replica to anti-entropy: this row failed its checksum; fetch the key from the other replicas. */
+struct record_repair {
+    uint32_t partition;
+    uint32_t keyspace_id;
+    struct bytes key;
+};
+
+/* To the local anti-entropy actor: `member` may lack something of this partition that nobody keeps
+ * for it any more (hints overflowed, expired or were refused; a write ended with a copy missing).
+ */
+struct range_dirty {
+    uint32_t partition;
+    uint32_t member;
+};
+
+/* -- maintenance: the rpc layer asks, an actor answers
+ * ---------------------------------------------- */
+
+enum maintenance_operation {
+    MAINTENANCE_REPAIR_START,  /* anti-entropy: `keyspace_id`, or all when 0 */
+    MAINTENANCE_REPAIR_CANCEL, /* anti-entropy: `task` */
+    MAINTENANCE_REPAIR_STATUS, /* anti-entropy: `task` */
+    MAINTENANCE_HINTS_PAUSE,   /* hinted handoff: `member`, or all when MEMBER_NONE */
+    MAINTENANCE_HINTS_RESUME,
+};
+
+struct client_maintenance {
+    uint64_t client;
+    enum maintenance_operation operation;
+    uint32_t keyspace_id;
+    uint32_t member;
+    uint64_t task;
+};
+
+struct client_maintenance_done {
+    uint64_t client;
+    enum err status;
+    const char *why;
+    uint64_t task;
+    /* of a repair */
+    bool ended;
+    uint32_t ranges_done;
+    uint32_t ranges_total; /* pairs of vnode and peer */
+    uint32_t ranges_failed;
+    uint64_t keys_repaired;
+    uint64_t bytes_moved;
+    uint64_t started_ms; /* wall clock */
+};
+
+/* One key as one node sees it: replicas and hinted handoffs answer. */
+struct key_explain {
+    uint32_t partition;
+    uint32_t keyspace_id;
+    struct bytes key;
+};
+
+#define EXPLAIN_HINTS_MAX 8u
+
+struct key_explain_reply {
+    enum err status; /* of the read */
+    struct bytes record;
+    bool complete;
+    uint64_t floor;
+    uint32_t tree_depth;
+    uint64_t leaf_index;
+    uint64_t leaf_sum;
+    uint32_t leaf_keys;
+    uint64_t repaired_at_ms;  /* 0: not since the start, as far as it is remembered */
+    uint32_t repaired_reason; /* enum write_reason */
+    /* of a hinted handoff: for whom it keeps the key */
+    uint8_t hint_count;
+    uint32_t hint_members[EXPLAIN_HINTS_MAX];
+    uint64_t hint_stored_at_ms; /* the oldest */
+};
+
+struct client_explain {
+    uint64_t client;
+    uint32_t keyspace_id;
+    struct bytes key;
+};
+
+struct node_explain {
+    uint32_t member;
+    bool replica;                   /* of this key, not only a possible keeper of hints */
+    struct key_explain_reply held;  /* of the replica */
+    struct key_explain_reply hints; /* of the hinted handoff */
+};
+
+struct client_explain_done {
+    uint64_t client;
+    enum err status;
+    const char *why;
+    uint32_t partition;
+    uint64_t hash;
+    uint32_t count;
+    struct node_explain *nodes; /* in the arena */
+    uint64_t wall_ms;
+};
+
+/* -- the union
+ * ----------------------------------------------------------------------------------------- */
 
 #define MESSAGE_MAGIC 0x434d5347u /* "CMSG" */
 
@@ -331,8 +645,8 @@ bool message_crosses_nodes(enum message_kind kind);
 /* An answer to `request`: to its sender, same id, same deadline. */
 struct message *message_new_reply(const struct message *request, enum message_kind kind,
                                   size_t size_hint);
-/* What a request that was never sent (no link to its node) is answered with, as if from there: UNAVAILABLE,
- * and for a write NOT_APPLIED. NULL for messages that nobody waits for. */
+/* What a request that was never sent (no link to its node) is answered with, as if from there:
+ * UNAVAILABLE, and for a write NOT_APPLIED. NULL for messages that nobody waits for. */
 struct message *message_new_undelivered(const struct message *request);
 /* Deep copies of the parts that requests are passed on with. */
 void put_request_copy(struct arena *arena, const struct put_request *from, struct put_request *ret);

@@ -21,6 +21,8 @@
     X(CONFLICT, "conflict")                                                                        \
     X(PRECONDITION, "failed precondition")                                                         \
     X(STALE_EPOCH, "older topology epoch")                                                         \
+    X(STALE_FLOOR, "read before tombstones were reaped")                                           \
+    X(INCOMPLETE, "this copy is not complete yet")                                                 \
     X(UNSUPPORTED, "not supported")                                                                \
     X(DENIED, "refused")                                                                           \
     X(CLOSED, "closed")

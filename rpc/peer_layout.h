@@ -10,6 +10,7 @@
 
 #define RECORD_BYTES_MAX     (PEER_MESSAGE_BYTES_MAX - KEY_BYTES_MAX - 256u)
 #define RESULT_CONTEXT_MAX   (1024u * 1024)
+#define LIST_BYTES_MAX       (PEER_MESSAGE_BYTES_MAX - 256u)
 #define KEYSPACE_MAP_MAX     (1024u * 1024)
 #define RETRY_AFTER_MS_MAX   86400000u
 #define VERSION_FLAGS_MAX    ((uint64_t)VERSION_TOMBSTONE)
@@ -31,6 +32,7 @@ static const struct field forward_put_fields[] = {
     FIELD(FIELD_U32, struct put_request, level, 0, CONSISTENCY_COUNT),
     FIELD(FIELD_U32, struct put_request, count, 0, UINT32_MAX),
     FIELD(FIELD_BOOL, struct put_request, strict, 0, 1),
+    FIELD(FIELD_BYTES, struct put_request, request_id, 0, REQUEST_ID_BYTES),
 };
 static const struct layout forward_put_layout = FIELDS_OF(forward_put_fields);
 
@@ -64,10 +66,16 @@ static const struct field replica_write_fields[] = {
     FIELD(FIELD_U32, struct replica_write, policy, 0, REPLICA_POLICIES_MAX),
     FIELD(FIELD_U32, struct replica_write, partition, 0, PARTITIONS_MAX - 1),
     FIELD(FIELD_U32, struct replica_write, reason, 0, WRITE_ANTI_ENTROPY),
+    FIELD(FIELD_U64, struct replica_write, floor, 0, UINT64_MAX),
+    FIELD(FIELD_BYTES, struct replica_write, request_id, 0, REQUEST_ID_BYTES),
+    FIELD(FIELD_BYTES, struct replica_write, request_context, 0, RESULT_CONTEXT_MAX),
 };
 static const struct layout replica_write_layout = FIELDS_OF(replica_write_fields);
 
-static const struct field replica_write_reply_fields[] = {STATUS_FIELD(struct replica_write_reply)};
+static const struct field replica_write_reply_fields[] = {
+    STATUS_FIELD(struct replica_write_reply),
+    FIELD(FIELD_U32, struct replica_write_reply, credit, 0, UINT32_MAX),
+};
 static const struct layout replica_write_reply_layout = FIELDS_OF(replica_write_reply_fields);
 
 static const struct field replica_read_fields[] = {
@@ -81,6 +89,7 @@ static const struct layout replica_read_layout = FIELDS_OF(replica_read_fields);
 static const struct field replica_read_reply_fields[] = {
     STATUS_FIELD(struct replica_read_reply),
     FIELD(FIELD_BYTES, struct replica_read_reply, record, 0, RECORD_BYTES_MAX),
+    FIELD(FIELD_U64, struct replica_read_reply, floor, 0, UINT64_MAX),
 };
 static const struct layout replica_read_reply_layout = FIELDS_OF(replica_read_reply_fields);
 
@@ -119,14 +128,133 @@ static const struct layout hint_store_layout = FIELDS_OF(hint_store_fields);
 static const struct field hint_store_reply_fields[] = {STATUS_FIELD(struct hint_store_reply)};
 static const struct layout hint_store_reply_layout = FIELDS_OF(hint_store_reply_fields);
 
-static const struct field tree_compare_fields[] = {
-    FIELD(FIELD_U32, struct tree_compare, partition, 0, PARTITIONS_MAX - 1),
-    FIELD(FIELD_U64, struct tree_compare, root, 0, UINT64_MAX),
+static const struct field tree_roots_fields[] = {
+    FIELD(FIELD_U32, struct tree_roots, partition, 0, PARTITIONS_MAX - 1),
 };
-static const struct layout tree_compare_layout = FIELDS_OF(tree_compare_fields);
+static const struct layout tree_roots_layout = FIELDS_OF(tree_roots_fields);
 
-static const struct field tree_compare_reply_fields[] = {STATUS_FIELD(struct tree_compare_reply)};
-static const struct layout tree_compare_reply_layout = FIELDS_OF(tree_compare_reply_fields);
+static const struct field tree_roots_reply_fields[] = {
+    STATUS_FIELD(struct tree_roots_reply),
+    FIELD(FIELD_BOOL, struct tree_roots_reply, complete, 0, 1),
+    FIELD(FIELD_BYTES, struct tree_roots_reply, roots, 0, LIST_BYTES_MAX),
+};
+static const struct layout tree_roots_reply_layout = FIELDS_OF(tree_roots_reply_fields);
+
+static const struct field tree_read_fields[] = {
+    FIELD(FIELD_U32, struct tree_read, partition, 0, PARTITIONS_MAX - 1),
+    FIELD(FIELD_U32, struct tree_read, keyspace_id, 0, UINT32_MAX),
+    FIELD(FIELD_U32, struct tree_read, level, 0, 64),
+    FIELD(FIELD_U32, struct tree_read, fanout_bits, 0, 8),
+    FIELD(FIELD_U64, struct tree_read, salt, 0, UINT64_MAX),
+    FIELD(FIELD_BYTES, struct tree_read, nodes, 0, LIST_BYTES_MAX),
+};
+static const struct layout tree_read_layout = FIELDS_OF(tree_read_fields);
+
+static const struct field tree_read_reply_fields[] = {
+    STATUS_FIELD(struct tree_read_reply),
+    FIELD(FIELD_U32, struct tree_read_reply, level, 0, 64),
+    FIELD(FIELD_U32, struct tree_read_reply, depth, 0, 64),
+    FIELD(FIELD_BYTES, struct tree_read_reply, hashes, 0, LIST_BYTES_MAX),
+};
+static const struct layout tree_read_reply_layout = FIELDS_OF(tree_read_reply_fields);
+
+static const struct field digest_read_fields[] = {
+    FIELD(FIELD_U32, struct digest_read, partition, 0, PARTITIONS_MAX - 1),
+    FIELD(FIELD_U32, struct digest_read, keyspace_id, 0, UINT32_MAX),
+    FIELD(FIELD_U32, struct digest_read, level, 0, 64),
+    FIELD(FIELD_U64, struct digest_read, salt, 0, UINT64_MAX),
+    FIELD(FIELD_BYTES, struct digest_read, nodes, 0, LIST_BYTES_MAX),
+    FIELD(FIELD_U64, struct digest_read, from_hash, 0, UINT64_MAX),
+};
+static const struct layout digest_read_layout = FIELDS_OF(digest_read_fields);
+
+static const struct field digest_read_reply_fields[] = {
+    STATUS_FIELD(struct digest_read_reply),
+    FIELD(FIELD_BOOL, struct digest_read_reply, more, 0, 1),
+    FIELD(FIELD_U64, struct digest_read_reply, through_hash, 0, UINT64_MAX),
+    FIELD(FIELD_BYTES, struct digest_read_reply, digests, 0, LIST_BYTES_MAX),
+};
+static const struct layout digest_read_reply_layout = FIELDS_OF(digest_read_reply_fields);
+
+static const struct field record_fetch_fields[] = {
+    FIELD(FIELD_U32, struct record_fetch, partition, 0, PARTITIONS_MAX - 1),
+    FIELD(FIELD_U32, struct record_fetch, keyspace_id, 0, UINT32_MAX),
+    FIELD(FIELD_BYTES, struct record_fetch, hashes, 0, LIST_BYTES_MAX),
+};
+static const struct layout record_fetch_layout = FIELDS_OF(record_fetch_fields);
+
+static const struct field record_fetch_reply_fields[] = {
+    STATUS_FIELD(struct record_fetch_reply),
+    FIELD(FIELD_U32, struct record_fetch_reply, served, 0, UINT32_MAX),
+    FIELD(FIELD_U64, struct record_fetch_reply, floor, 0, UINT64_MAX),
+    FIELD(FIELD_BYTES, struct record_fetch_reply, records, 0, LIST_BYTES_MAX),
+};
+static const struct layout record_fetch_reply_layout = FIELDS_OF(record_fetch_reply_fields);
+
+static const struct field reap_hints_fields[] = {
+    FIELD(FIELD_U32, struct reap_hints, partition, 0, PARTITIONS_MAX - 1),
+    FIELD(FIELD_U32, struct reap_hints, keyspace_id, 0, UINT32_MAX),
+};
+static const struct layout reap_hints_layout = FIELDS_OF(reap_hints_fields);
+
+static const struct field reap_hints_reply_fields[] = {
+    STATUS_FIELD(struct reap_hints_reply),
+};
+static const struct layout reap_hints_reply_layout = FIELDS_OF(reap_hints_reply_fields);
+
+static const struct field reap_seal_fields[] = {
+    FIELD(FIELD_U32, struct reap_seal, partition, 0, PARTITIONS_MAX - 1),
+    FIELD(FIELD_U32, struct reap_seal, keyspace_id, 0, UINT32_MAX),
+    FIELD(FIELD_U64, struct reap_seal, floor, 0, UINT64_MAX),
+    FIELD(FIELD_U64, struct reap_seal, older_than_ms, 0, UINT64_MAX),
+    FIELD(FIELD_BYTES, struct reap_seal, digests, 0, LIST_BYTES_MAX),
+};
+static const struct layout reap_seal_layout = FIELDS_OF(reap_seal_fields);
+
+static const struct field reap_seal_reply_fields[] = {
+    STATUS_FIELD(struct reap_seal_reply),
+    FIELD(FIELD_U64, struct reap_seal_reply, floor, 0, UINT64_MAX),
+    FIELD(FIELD_BYTES, struct reap_seal_reply, matched, 0, LIST_BYTES_MAX),
+};
+static const struct layout reap_seal_reply_layout = FIELDS_OF(reap_seal_reply_fields);
+
+static const struct field reap_remove_fields[] = {
+    FIELD(FIELD_U32, struct reap_remove, partition, 0, PARTITIONS_MAX - 1),
+    FIELD(FIELD_U32, struct reap_remove, keyspace_id, 0, UINT32_MAX),
+    FIELD(FIELD_U64, struct reap_remove, floor, 0, UINT64_MAX),
+    FIELD(FIELD_BYTES, struct reap_remove, digests, 0, LIST_BYTES_MAX),
+};
+static const struct layout reap_remove_layout = FIELDS_OF(reap_remove_fields);
+
+static const struct field reap_remove_reply_fields[] = {
+    STATUS_FIELD(struct reap_remove_reply),
+    FIELD(FIELD_U32, struct reap_remove_reply, removed, 0, UINT32_MAX),
+};
+static const struct layout reap_remove_reply_layout = FIELDS_OF(reap_remove_reply_fields);
+
+static const struct field key_explain_fields[] = {
+    FIELD(FIELD_U32, struct key_explain, partition, 0, PARTITIONS_MAX - 1),
+    FIELD(FIELD_U32, struct key_explain, keyspace_id, 0, UINT32_MAX),
+    FIELD(FIELD_BYTES, struct key_explain, key, 1, KEY_BYTES_MAX),
+};
+static const struct layout key_explain_layout = FIELDS_OF(key_explain_fields);
+
+static const struct field key_explain_reply_fields[] = {
+    STATUS_FIELD(struct key_explain_reply),
+    FIELD(FIELD_BYTES, struct key_explain_reply, record, 0, RECORD_BYTES_MAX),
+    FIELD(FIELD_BOOL, struct key_explain_reply, complete, 0, 1),
+    FIELD(FIELD_U64, struct key_explain_reply, floor, 0, UINT64_MAX),
+    FIELD(FIELD_U32, struct key_explain_reply, tree_depth, 0, UINT32_MAX),
+    FIELD(FIELD_U64, struct key_explain_reply, leaf_index, 0, UINT64_MAX),
+    FIELD(FIELD_U64, struct key_explain_reply, leaf_sum, 0, UINT64_MAX),
+    FIELD(FIELD_U32, struct key_explain_reply, leaf_keys, 0, UINT32_MAX),
+    FIELD(FIELD_U64, struct key_explain_reply, repaired_at_ms, 0, UINT64_MAX),
+    FIELD(FIELD_U32, struct key_explain_reply, repaired_reason, 0, WRITE_ANTI_ENTROPY),
+    FIELD_COUNTED(FIELD_MEMBERS, struct key_explain_reply, hint_members, hint_count,
+                  EXPLAIN_HINTS_MAX, NULL),
+    FIELD(FIELD_U64, struct key_explain_reply, hint_stored_at_ms, 0, UINT64_MAX),
+};
+static const struct layout key_explain_reply_layout = FIELDS_OF(key_explain_reply_fields);
 
 #define TO(kind)         (1u << ACTOR_##kind)
 #define TO_REPLICA_ASKER (TO(COORDINATOR) | TO(HINTED_HANDOFF) | TO(ANTI_ENTROPY))
@@ -151,12 +279,26 @@ static const struct {
     [MESSAGE_hint_store] = {20, TO(HINTED_HANDOFF), &hint_store_layout},
     [MESSAGE_hint_store_reply] = {21, TO(COORDINATOR) | TO(HINTED_HANDOFF),
                                   &hint_store_reply_layout},
-    [MESSAGE_tree_compare] = {22, TO(ANTI_ENTROPY), &tree_compare_layout},
-    [MESSAGE_tree_compare_reply] = {23, TO(ANTI_ENTROPY), &tree_compare_reply_layout},
+    [MESSAGE_tree_roots] = {22, TO(REPLICA), &tree_roots_layout},
+    [MESSAGE_tree_roots_reply] = {23, TO(ANTI_ENTROPY), &tree_roots_reply_layout},
+    [MESSAGE_tree_read] = {24, TO(REPLICA), &tree_read_layout},
+    [MESSAGE_tree_read_reply] = {25, TO(ANTI_ENTROPY), &tree_read_reply_layout},
+    [MESSAGE_digest_read] = {26, TO(REPLICA), &digest_read_layout},
+    [MESSAGE_digest_read_reply] = {27, TO(ANTI_ENTROPY), &digest_read_reply_layout},
+    [MESSAGE_record_fetch] = {28, TO(REPLICA), &record_fetch_layout},
+    [MESSAGE_record_fetch_reply] = {29, TO(ANTI_ENTROPY), &record_fetch_reply_layout},
+    [MESSAGE_reap_hints] = {30, TO(HINTED_HANDOFF), &reap_hints_layout},
+    [MESSAGE_reap_hints_reply] = {31, TO(ANTI_ENTROPY), &reap_hints_reply_layout},
+    [MESSAGE_reap_seal] = {32, TO(REPLICA), &reap_seal_layout},
+    [MESSAGE_reap_seal_reply] = {33, TO(ANTI_ENTROPY), &reap_seal_reply_layout},
+    [MESSAGE_reap_remove] = {34, TO(REPLICA), &reap_remove_layout},
+    [MESSAGE_reap_remove_reply] = {35, TO(ANTI_ENTROPY), &reap_remove_reply_layout},
+    [MESSAGE_key_explain] = {36, TO(REPLICA) | TO(HINTED_HANDOFF), &key_explain_layout},
+    [MESSAGE_key_explain_reply] = {37, TO(ANTI_ENTROPY), &key_explain_reply_layout},
 };
 
 #define BODY_NUMBER_FIRST 10u
-#define BODY_NUMBER_LAST  23u
+#define BODY_NUMBER_LAST  37u
 
 /* From the number to the kind. */
 static const uint8_t body_kinds[BODY_NUMBER_LAST - BODY_NUMBER_FIRST + 1] = {
@@ -166,7 +308,14 @@ static const uint8_t body_kinds[BODY_NUMBER_LAST - BODY_NUMBER_FIRST + 1] = {
     MESSAGE_gossip_digest,    MESSAGE_gossip_digest_reply,
     MESSAGE_gossip_keyspaces, MESSAGE_gossip_keyspaces_reply,
     MESSAGE_hint_store,       MESSAGE_hint_store_reply,
-    MESSAGE_tree_compare,     MESSAGE_tree_compare_reply,
+    MESSAGE_tree_roots,       MESSAGE_tree_roots_reply,
+    MESSAGE_tree_read,        MESSAGE_tree_read_reply,
+    MESSAGE_digest_read,      MESSAGE_digest_read_reply,
+    MESSAGE_record_fetch,     MESSAGE_record_fetch_reply,
+    MESSAGE_reap_hints,       MESSAGE_reap_hints_reply,
+    MESSAGE_reap_seal,        MESSAGE_reap_seal_reply,
+    MESSAGE_reap_remove,      MESSAGE_reap_remove_reply,
+    MESSAGE_key_explain,      MESSAGE_key_explain_reply,
 };
 
 static_assert(offsetof(struct forward_put, request) == 0, "a body starts with its layout's struct");

@@ -169,8 +169,8 @@ static bool partition_exists(const struct message *message, uint32_t partitions)
     uint32_t partition = message_partition(message);
     if (message->kind == MESSAGE_hint_store)
         partition = message->hint_store.write.partition;
-    else if (message->kind == MESSAGE_tree_compare)
-        partition = message->tree_compare.partition;
+    else if (message->kind == MESSAGE_reap_hints)
+        partition = message->reap_hints.partition;
     return partition == UINT32_MAX || partition < partitions;
 }
 

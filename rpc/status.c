@@ -126,6 +126,8 @@ static struct translation translate(enum err err)
     case ERR_DENIED:
         return (struct translation){GRPC_STATUS_PERMISSION_DENIED, "DENIED"};
     case ERR_STALE_EPOCH:
+    case ERR_STALE_FLOOR:
+    case ERR_INCOMPLETE:
     case ERR_CLOSED:
         return (struct translation){GRPC_STATUS_UNAVAILABLE, "UNAVAILABLE"};
     case ERR_CORRUPT:

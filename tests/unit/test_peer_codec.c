@@ -71,6 +71,7 @@ static void random_request(struct arena *arena, struct put_request *request)
     request->level = (enum consistency)prng_below(&prng, CONSISTENCY_COUNT + 1);
     request->count = random_u32();
     request->strict = prng_chance(&prng, 0.5);
+    request->request_id = random_bytes(arena, 0, REQUEST_ID_BYTES);
 }
 
 static void random_result(struct arena *arena, struct put_result *result)
@@ -99,6 +100,9 @@ static void random_write(struct arena *arena, struct replica_write *write)
     write->policy = (uint32_t)prng_below(&prng, 4);
     write->partition = (uint32_t)prng_below(&prng, PARTITIONS_MAX);
     write->reason = (enum write_reason)prng_below(&prng, WRITE_ANTI_ENTROPY + 1);
+    write->floor = random_u64();
+    write->request_id = random_bytes(arena, 0, REQUEST_ID_BYTES);
+    write->request_context = random_bytes(arena, 0, 1000);
 }
 
 static void random_digest(struct arena *arena, struct gossip_digest *digest)
@@ -127,7 +131,11 @@ static enum actor_kind receiver_of(enum message_kind kind)
         return ACTOR_GOSSIP;
     if (kind == MESSAGE_hint_store || kind == MESSAGE_hint_store_reply)
         return ACTOR_HINTED_HANDOFF;
-    if (kind == MESSAGE_tree_compare || kind == MESSAGE_tree_compare_reply)
+    if (kind == MESSAGE_reap_hints)
+        return ACTOR_HINTED_HANDOFF;
+    if (kind >= MESSAGE_tree_roots && kind <= MESSAGE_key_explain)
+        return (kind - MESSAGE_tree_roots) % 2 == 0 ? ACTOR_REPLICA : ACTOR_ANTI_ENTROPY;
+    if (kind == MESSAGE_key_explain_reply)
         return ACTOR_ANTI_ENTROPY;
     return ACTOR_COORDINATOR;
 }
@@ -149,15 +157,15 @@ static struct message *random_message(enum message_kind kind)
     else if (kind == MESSAGE_replica_write)
         random_write(arena, &message->replica_write);
     else if (kind == MESSAGE_replica_write_reply)
-        message->replica_write_reply.status = random_status();
+        message->replica_write_reply = (struct replica_write_reply){random_status(), random_u32()};
     else if (kind == MESSAGE_replica_read)
         message->replica_read = (struct replica_read){.keyspace_id = random_u32(),
                                                       .key = random_bytes(arena, 1, KEY_BYTES_MAX),
                                                       .policy = random_u32() % 4,
                                                       .partition = random_u32() % PARTITIONS_MAX};
     else if (kind == MESSAGE_replica_read_reply)
-        message->replica_read_reply =
-            (struct replica_read_reply){random_status(), random_bytes(arena, 0, 100000)};
+        message->replica_read_reply = (struct replica_read_reply){
+            random_status(), random_bytes(arena, 0, 100000), random_u64()};
     else if (kind == MESSAGE_gossip_digest || kind == MESSAGE_gossip_digest_reply)
         random_digest(arena, &message->gossip_digest);
     else if (kind == MESSAGE_gossip_keyspaces)
@@ -170,11 +178,104 @@ static struct message *random_message(enum message_kind kind)
         random_write(arena, &message->hint_store.write);
     } else if (kind == MESSAGE_hint_store_reply)
         message->hint_store_reply.status = random_status();
-    else if (kind == MESSAGE_tree_compare)
-        message->tree_compare = (struct tree_compare){random_u32() % PARTITIONS_MAX, random_u64()};
-    else if (kind == MESSAGE_tree_compare_reply)
-        message->tree_compare_reply.status = random_status();
-    else
+    else if (kind == MESSAGE_tree_roots) {
+        struct tree_roots *body = &message->tree_roots;
+        body->partition = random_u32() % PARTITIONS_MAX;
+    } else if (kind == MESSAGE_tree_roots_reply) {
+        struct tree_roots_reply *body = &message->tree_roots_reply;
+        body->status = random_status();
+        body->complete = prng_chance(&prng, 0.5);
+        body->roots = random_bytes(arena, 0, 100000);
+    } else if (kind == MESSAGE_tree_read) {
+        struct tree_read *body = &message->tree_read;
+        body->partition = random_u32() % PARTITIONS_MAX;
+        body->keyspace_id = random_u32();
+        body->level = random_u32() % 65;
+        body->salt = random_u64();
+        body->fanout_bits = random_u32() % 9;
+        body->nodes = random_bytes(arena, 0, 100000);
+    } else if (kind == MESSAGE_tree_read_reply) {
+        struct tree_read_reply *body = &message->tree_read_reply;
+        body->status = random_status();
+        body->level = random_u32() % 65;
+        body->depth = random_u32() % 65;
+        body->hashes = random_bytes(arena, 0, 100000);
+    } else if (kind == MESSAGE_digest_read) {
+        struct digest_read *body = &message->digest_read;
+        body->partition = random_u32() % PARTITIONS_MAX;
+        body->keyspace_id = random_u32();
+        body->salt = random_u64();
+        body->level = random_u32() % 65;
+        body->nodes = random_bytes(arena, 0, 100000);
+        body->from_hash = random_u64();
+    } else if (kind == MESSAGE_digest_read_reply) {
+        struct digest_read_reply *body = &message->digest_read_reply;
+        body->status = random_status();
+        body->more = prng_chance(&prng, 0.5);
+        body->through_hash = random_u64();
+        body->digests = random_bytes(arena, 0, 100000);
+    } else if (kind == MESSAGE_record_fetch) {
+        struct record_fetch *body = &message->record_fetch;
+        body->partition = random_u32() % PARTITIONS_MAX;
+        body->keyspace_id = random_u32();
+        body->hashes = random_bytes(arena, 0, 100000);
+    } else if (kind == MESSAGE_record_fetch_reply) {
+        struct record_fetch_reply *body = &message->record_fetch_reply;
+        body->status = random_status();
+        body->served = random_u32();
+        body->floor = random_u64();
+        body->records = random_bytes(arena, 0, 100000);
+    } else if (kind == MESSAGE_reap_hints) {
+        struct reap_hints *body = &message->reap_hints;
+        body->partition = random_u32() % PARTITIONS_MAX;
+        body->keyspace_id = random_u32();
+    } else if (kind == MESSAGE_reap_hints_reply) {
+        struct reap_hints_reply *body = &message->reap_hints_reply;
+        body->status = random_status();
+    } else if (kind == MESSAGE_reap_seal) {
+        struct reap_seal *body = &message->reap_seal;
+        body->partition = random_u32() % PARTITIONS_MAX;
+        body->keyspace_id = random_u32();
+        body->floor = random_u64();
+        body->older_than_ms = random_u64();
+        body->digests = random_bytes(arena, 0, 100000);
+    } else if (kind == MESSAGE_reap_seal_reply) {
+        struct reap_seal_reply *body = &message->reap_seal_reply;
+        body->status = random_status();
+        body->floor = random_u64();
+        body->matched = random_bytes(arena, 0, 100000);
+    } else if (kind == MESSAGE_reap_remove) {
+        struct reap_remove *body = &message->reap_remove;
+        body->partition = random_u32() % PARTITIONS_MAX;
+        body->keyspace_id = random_u32();
+        body->floor = random_u64();
+        body->digests = random_bytes(arena, 0, 100000);
+    } else if (kind == MESSAGE_reap_remove_reply) {
+        struct reap_remove_reply *body = &message->reap_remove_reply;
+        body->status = random_status();
+        body->removed = random_u32();
+    } else if (kind == MESSAGE_key_explain) {
+        struct key_explain *body = &message->key_explain;
+        body->partition = random_u32() % PARTITIONS_MAX;
+        body->keyspace_id = random_u32();
+        body->key = random_bytes(arena, 1, KEY_BYTES_MAX);
+    } else if (kind == MESSAGE_key_explain_reply) {
+        struct key_explain_reply *body = &message->key_explain_reply;
+        body->status = random_status();
+        body->record = random_bytes(arena, 0, 100000);
+        body->complete = prng_chance(&prng, 0.5);
+        body->floor = random_u64();
+        body->tree_depth = random_u32();
+        body->leaf_index = random_u64();
+        body->leaf_sum = random_u64();
+        body->leaf_keys = random_u32();
+        body->repaired_at_ms = random_u64();
+        body->repaired_reason = random_u32() % (WRITE_ANTI_ENTROPY + 1);
+        body->hint_count = (uint8_t)prng_below(&prng, EXPLAIN_HINTS_MAX + 1);
+        for (uint32_t i = 0; i < body->hint_count; i++)
+            body->hint_members[i] = random_u32() / 2 + 1;
+        body->hint_stored_at_ms = random_u64();
+    } else
         fail_msg("%s crosses nodes but has no generator", message_kind_text(kind));
     return message;
 }
@@ -194,6 +295,7 @@ static void same_request(const struct put_request *a, const struct put_request *
     SAME(level);
     SAME(count);
     SAME(strict);
+    SAME_BYTES(request_id);
 }
 
 static void same_result(const struct put_result *a, const struct put_result *b)
@@ -227,6 +329,9 @@ static void same_write(const struct replica_write *a, const struct replica_write
     SAME(policy);
     SAME(partition);
     SAME(reason);
+    SAME(floor);
+    SAME_BYTES(request_id);
+    SAME_BYTES(request_context);
 }
 
 static void same_digest(const struct gossip_digest *a, const struct gossip_digest *b)
@@ -267,6 +372,7 @@ static void same_message(const struct message *a, const struct message *b)
     } else if (a->kind == MESSAGE_replica_read_reply) {
         SAME(replica_read_reply.status);
         SAME_BYTES(replica_read_reply.record);
+        SAME(replica_read_reply.floor);
     } else if (a->kind == MESSAGE_gossip_digest || a->kind == MESSAGE_gossip_digest_reply)
         same_digest(&a->gossip_digest, &b->gossip_digest);
     else if (a->kind == MESSAGE_gossip_keyspaces)
@@ -277,9 +383,87 @@ static void same_message(const struct message *a, const struct message *b)
     } else if (a->kind == MESSAGE_hint_store) {
         SAME(hint_store.target);
         same_write(&a->hint_store.write, &b->hint_store.write);
-    } else if (a->kind == MESSAGE_tree_compare) {
-        SAME(tree_compare.partition);
-        SAME(tree_compare.root);
+    } else if (a->kind == MESSAGE_tree_roots) {
+        SAME(tree_roots.partition);
+    } else if (a->kind == MESSAGE_tree_roots_reply) {
+        SAME(tree_roots_reply.status);
+        SAME(tree_roots_reply.complete);
+        SAME_BYTES(tree_roots_reply.roots);
+    } else if (a->kind == MESSAGE_tree_read) {
+        SAME(tree_read.partition);
+        SAME(tree_read.keyspace_id);
+        SAME(tree_read.level);
+        SAME(tree_read.salt);
+        SAME(tree_read.fanout_bits);
+        SAME_BYTES(tree_read.nodes);
+    } else if (a->kind == MESSAGE_tree_read_reply) {
+        SAME(tree_read_reply.status);
+        SAME(tree_read_reply.level);
+        SAME(tree_read_reply.depth);
+        SAME_BYTES(tree_read_reply.hashes);
+    } else if (a->kind == MESSAGE_digest_read) {
+        SAME(digest_read.partition);
+        SAME(digest_read.keyspace_id);
+        SAME(digest_read.level);
+        SAME(digest_read.salt);
+        SAME_BYTES(digest_read.nodes);
+        SAME(digest_read.from_hash);
+    } else if (a->kind == MESSAGE_digest_read_reply) {
+        SAME(digest_read_reply.status);
+        SAME(digest_read_reply.more);
+        SAME(digest_read_reply.through_hash);
+        SAME_BYTES(digest_read_reply.digests);
+    } else if (a->kind == MESSAGE_record_fetch) {
+        SAME(record_fetch.partition);
+        SAME(record_fetch.keyspace_id);
+        SAME_BYTES(record_fetch.hashes);
+    } else if (a->kind == MESSAGE_record_fetch_reply) {
+        SAME(record_fetch_reply.status);
+        SAME(record_fetch_reply.served);
+        SAME(record_fetch_reply.floor);
+        SAME_BYTES(record_fetch_reply.records);
+    } else if (a->kind == MESSAGE_reap_hints) {
+        SAME(reap_hints.partition);
+        SAME(reap_hints.keyspace_id);
+    } else if (a->kind == MESSAGE_reap_hints_reply) {
+        SAME(reap_hints_reply.status);
+    } else if (a->kind == MESSAGE_reap_seal) {
+        SAME(reap_seal.partition);
+        SAME(reap_seal.keyspace_id);
+        SAME(reap_seal.floor);
+        SAME(reap_seal.older_than_ms);
+        SAME_BYTES(reap_seal.digests);
+    } else if (a->kind == MESSAGE_reap_seal_reply) {
+        SAME(reap_seal_reply.status);
+        SAME(reap_seal_reply.floor);
+        SAME_BYTES(reap_seal_reply.matched);
+    } else if (a->kind == MESSAGE_reap_remove) {
+        SAME(reap_remove.partition);
+        SAME(reap_remove.keyspace_id);
+        SAME(reap_remove.floor);
+        SAME_BYTES(reap_remove.digests);
+    } else if (a->kind == MESSAGE_reap_remove_reply) {
+        SAME(reap_remove_reply.status);
+        SAME(reap_remove_reply.removed);
+    } else if (a->kind == MESSAGE_key_explain) {
+        SAME(key_explain.partition);
+        SAME(key_explain.keyspace_id);
+        SAME_BYTES(key_explain.key);
+    } else if (a->kind == MESSAGE_key_explain_reply) {
+        SAME(key_explain_reply.status);
+        SAME_BYTES(key_explain_reply.record);
+        SAME(key_explain_reply.complete);
+        SAME(key_explain_reply.floor);
+        SAME(key_explain_reply.tree_depth);
+        SAME(key_explain_reply.leaf_index);
+        SAME(key_explain_reply.leaf_sum);
+        SAME(key_explain_reply.leaf_keys);
+        SAME(key_explain_reply.repaired_at_ms);
+        SAME(key_explain_reply.repaired_reason);
+        SAME(key_explain_reply.hint_count);
+        for (uint32_t i = 0; i < a->key_explain_reply.hint_count; i++)
+            SAME(key_explain_reply.hint_members[i]);
+        SAME(key_explain_reply.hint_stored_at_ms);
     } else /* the plain replies */
         SAME(replica_write_reply.status);
 }
@@ -328,7 +512,7 @@ static void test_every_kind_comes_back_as_it_went(void **state)
             arena_deinit(&arena);
         }
     }
-    assert_int_equal(crossing, 14);
+    assert_int_equal(crossing, 28);
 }
 
 /* Names as well as numbers: a field that changed places with another would pass a round trip. */
@@ -398,12 +582,12 @@ static void test_fields_are_those_of_the_schema(void **state)
     coterie__internal__v1__peer_message__free_unpacked(wire, NULL);
     message_free(message);
 
-    message = random_message(MESSAGE_tree_compare);
+    message = random_message(MESSAGE_tree_read);
     bytes = peer_message_encode(&arena, message, NOW_NS);
     wire = coterie__internal__v1__peer_message__unpack(NULL, bytes.size, bytes.data);
     assert_non_null(wire);
-    assert_int_equal(wire->tree_compare->partition, message->tree_compare.partition);
-    assert_int_equal(wire->tree_compare->root, message->tree_compare.root);
+    assert_int_equal(wire->tree_read->partition, message->tree_read.partition);
+    assert_int_equal(wire->tree_read->salt, message->tree_read.salt);
     coterie__internal__v1__peer_message__free_unpacked(wire, NULL);
     message_free(message);
     arena_deinit(&arena);

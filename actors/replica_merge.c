@@ -1,0 +1,72 @@
+#include "actors/replica_state.h"
+
+/* lww decides by timestamps, so one from the far future would win for ever: a new write that
+ * carries one is refused. Repair of what a replica already holds must go through, or reads could
+ * not end. */
+static enum err replica_check_timestamps(struct replica *replica, struct actor_context *ctx,
+                                         const struct replica_write *write,
+                                         const struct version_set *set)
+{
+    for (uint32_t i = 0; i < set->count && (write->policy & POLICY_LWW) != 0; i++) {
+        enum err err = hlc_observe(&replica->hlc, set->versions[i].written_at, ctx->wall_ms);
+        if (err != OK && write->reason == WRITE_REPLICATE) {
+            counter_add(&replica->figures.clock_refused, 1);
+            return err;
+        }
+    }
+    return OK;
+}
+
+static enum err replica_merge(struct replica *replica, struct actor_context *ctx,
+                              const struct replica_write *write, struct local_state *state)
+{
+    struct version_set incoming;
+    struct arena *scratch = &replica->scratch;
+    enum err err = record_decode(scratch, write->keyspace_id, write->key, write->record, &incoming);
+    if (err != OK) {
+        if (err == ERR_CORRUPT)
+            counter_add(&replica->figures.corrupt, 1);
+        return err;
+    }
+    err = replica_check_timestamps(replica, ctx, write, &incoming);
+    if (err == OK)
+        err = replica_load(replica, ctx, write->partition, write->keyspace_id, write->key, state);
+    if (err != OK)
+        return err;
+    bool amnesia = replica_ahead_of_memory(replica, &incoming.clock, &state->set.clock);
+    struct version_set merged = version_set_merge(scratch, &state->set, &incoming);
+    if ((write->policy & POLICY_LWW) != 0)
+        merged = version_set_last_writer_wins(scratch, &merged);
+    if (amnesia) {
+        /* riak_kv PR 1643: our own writes come back to us; never count on from there. */
+        uint64_t epoch = 0;
+        err = replica_draw_epoch(replica, ctx, &merged.clock, &merged.clock, &epoch);
+        if (err != OK)
+            return err;
+        counter_add(&replica->figures.amnesia, 1);
+        merged = version_set_add_epoch(scratch, &merged, replica->options.self, epoch);
+    }
+    struct bytes record = state->record.size == 0 && !amnesia && incoming.count == merged.count
+                              ? write->record
+                              : record_encode(scratch, write->keyspace_id, write->key, &merged);
+    if (bytes_equal(record, state->record)) {
+        counter_add(&replica->figures.merged_same, 1);
+        return OK;
+    }
+    counter_add(&replica->figures.merged, 1);
+    return replica_store(replica, ctx, write->partition, state, record, write->policy);
+}
+
+void replica_on_write(struct replica *replica, struct actor_context *ctx,
+                      const struct message *message)
+{
+    const struct replica_write *write = &message->replica_write;
+    struct message *answer = message_new_reply(message, MESSAGE_replica_write_reply, 0);
+    struct local_state state;
+    enum err err = replica_admit(replica, ctx, message);
+    if (err == OK)
+        err = replica_merge(replica, ctx, write, &state);
+    answer->replica_write_reply.status = err;
+    replica_answer(replica, ctx, answer,
+                   err == OK ? replica_sequence(replica, state.hash, write->policy) : 0);
+}

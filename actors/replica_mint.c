@@ -1,0 +1,118 @@
+#include "actors/replica_state.h"
+
+/* Greater than the wall clock, than all that this shard has stamped, and than what it replaces: a
+ * write always beats what its coordinating replica held. */
+static uint64_t replica_timestamp(struct replica *replica, struct actor_context *ctx,
+                                  const struct version_set *set)
+{
+    uint64_t timestamp = hlc_now(&replica->hlc, ctx->wall_ms);
+    for (uint32_t i = 0; i < set->count; i++) {
+        if (set->versions[i].written_at >= timestamp)
+            timestamp = set->versions[i].written_at + 1;
+    }
+    return timestamp;
+}
+
+/* Everything up to the point where the write is staged; the answer's fields are set on the way. */
+static enum err replica_mint_stage(struct replica *replica, struct actor_context *ctx,
+                                   const struct replica_mint *mint, struct arena *answer_arena,
+                                   struct replica_mint_done *done, struct local_state *state)
+{
+    const struct put_request *request = &mint->request;
+    struct clock context = {0};
+    uint64_t epoch = 0;
+    enum err err =
+        replica_load(replica, ctx, mint->partition, request->keyspace_id, request->key, state);
+    if (err != OK)
+        return err;
+    if (request->has_context) {
+        struct reader reader = reader_of(request->context);
+        err = clock_decode(&reader, &replica->scratch, &context);
+        if (err != OK || !reader_done(&reader)) {
+            done->why = "context: not one that this cluster has given out";
+            return ERR_INVALID;
+        }
+    }
+    err = replica_choose_epoch(replica, ctx, &state->set, request->has_context ? &context : NULL,
+                               &epoch);
+    if (err != OK) {
+        done->why = "key epochs are used up until the next lease is durable";
+        return err;
+    }
+    struct version version = {
+        .written_at = replica_timestamp(replica, ctx, &state->set),
+        .expires_at_ms = request->expires_at_ms,
+        .flags = request->flags,
+        .value = request->value,
+    };
+    /* In a lww keyspace the write replaces what this replica holds and nothing else, whatever the
+     * client has seen: covering a later stamp that was never here would leave no value at all
+     * (version.h). */
+    bool lww = (mint->policy & POLICY_LWW) != 0;
+    const struct clock *covers = request->has_context && !lww ? &context : NULL;
+    struct dot dot;
+    struct version_set set = version_set_put(&replica->scratch, &state->set, covers,
+                                             replica->options.self, epoch, &version, &dot);
+    if (lww)
+        set = version_set_last_writer_wins(&replica->scratch, &set);
+    if (set.count > SIBLINGS_MAX && set.count > state->set.count) {
+        counter_add(&replica->figures.siblings_refused, 1);
+        done->why = "the key has too many siblings; read it and write with its context";
+        return ERR_LIMIT;
+    }
+    if (set.count > SIBLINGS_WARN)
+        counter_add(&replica->figures.siblings_warned, 1);
+    done->record = record_encode(answer_arena, request->keyspace_id, request->key, &set);
+    done->sibling_count = set.count;
+    struct clock covered = version_set_put_context(&replica->scratch, covers, &state->set, dot);
+    struct writer writer;
+    writer_init(&writer, answer_arena, 64);
+    clock_encode(&writer, &covered);
+    done->context = writer_result(&writer);
+    return replica_store(replica, ctx, mint->partition, state, done->record, mint->policy);
+}
+
+static void replica_fan_out(struct replica *replica, struct actor_context *ctx,
+                            const struct message *request, struct bytes record)
+{
+    const struct replica_mint *mint = &request->replica_mint;
+    for (uint32_t i = 0; i < mint->target_count; i++) {
+        struct message *message =
+            message_new(MESSAGE_replica_write, mint->request.key.size + record.size);
+        message->id = request->id;
+        message->from = request->from; /* the coordinator counts the answers */
+        message->to = (struct actor_id){.node = mint->targets[i], .kind = ACTOR_REPLICA};
+        message->deadline_ns = request->deadline_ns;
+        message->replica_write = (struct replica_write){
+            .keyspace_id = mint->request.keyspace_id,
+            .key = arena_copy(&message->arena, mint->request.key),
+            .record = arena_copy(&message->arena, record),
+            .policy = mint->policy,
+            .partition = mint->partition,
+            .reason = WRITE_REPLICATE,
+        };
+        outbox_send(ctx, &replica->actor, message);
+    }
+}
+
+void replica_on_mint(struct replica *replica, struct actor_context *ctx,
+                     const struct message *message)
+{
+    const struct replica_mint *mint = &message->replica_mint;
+    struct message *answer = message_new_reply(message, MESSAGE_replica_mint_done,
+                                               mint->request.key.size + mint->request.value.size);
+    struct replica_mint_done *done = &answer->replica_mint_done;
+    struct local_state state;
+    enum err err = replica_admit(replica, ctx, message);
+    if (err == OK)
+        err = replica_mint_stage(replica, ctx, mint, &answer->arena, done, &state);
+    done->status = err;
+    if (err != OK) {
+        replica_answer(replica, ctx, answer, 0);
+        return;
+    }
+    done->staged = true;
+    counter_add(&replica->figures.minted, 1);
+    replica_fan_out(replica, ctx, message, done->record);
+    replica_answer(replica, ctx, answer, replica_sequence(replica, state.hash, mint->policy));
+}

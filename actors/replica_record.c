@@ -1,0 +1,77 @@
+#include "actors/replica_state.h"
+
+#include <inttypes.h>
+
+static size_t pending_slot(uint64_t hash)
+{
+    return (size_t)(hash >> 16) % PENDING_SLOTS;
+}
+
+/* The record of a key, not looked into; empty: nothing here. */
+static enum err replica_find(struct replica *replica, struct actor_context *ctx, uint32_t partition,
+                             uint32_t keyspace_id, struct bytes key, struct local_state *ret_state)
+{
+    struct local_state *state = ret_state;
+    state->hash = hash_key(keyspace_id, key);
+    state->key = bytes_of(state->key_memory,
+                          hash_storage_key(keyspace_id, key, state->hash, state->key_memory));
+    state->record = (struct bytes){0};
+    state->set = (struct version_set){0};
+    enum err err = store_read(ctx->store, partition, state->key, &replica->scratch, &state->record);
+    if (err == OK && state->record.size == 0)
+        return ERR_CORRUPT; /* no record is that short */
+    return err == ERR_NOT_FOUND ? OK : err;
+}
+
+/* Counts and tells of a read that failed; gives the error back. */
+static enum err replica_read_result(struct replica *replica, struct actor_context *ctx,
+                                    uint32_t partition, const struct local_state *state,
+                                    enum err err)
+{
+    if (err == OK)
+        return OK;
+    counter_add(&replica->figures.read_errors, 1);
+    if (err == ERR_CORRUPT)
+        counter_add(&replica->figures.corrupt, 1);
+    log_write(ctx->log, LOG_ERROR, "replica_read_failed",
+              "partition=%" PRIu32 " hash=%016" PRIx64 " error=\"%s\"", partition, state->hash,
+              err_text(err));
+    return err;
+}
+
+enum err replica_load(struct replica *replica, struct actor_context *ctx, uint32_t partition,
+                      uint32_t keyspace_id, struct bytes key, struct local_state *ret_state)
+{
+    struct local_state *state = ret_state;
+    enum err err = replica_find(replica, ctx, partition, keyspace_id, key, state);
+    if (err == OK && state->record.size != 0)
+        err = record_decode(&replica->scratch, keyspace_id, key, state->record, &state->set);
+    return replica_read_result(replica, ctx, partition, state, err);
+}
+
+enum err replica_load_record(struct replica *replica, struct actor_context *ctx,
+                             const struct replica_read *read, struct local_state *ret_state)
+{
+    struct local_state *state = ret_state;
+    enum err err = replica_find(replica, ctx, read->partition, read->keyspace_id, read->key, state);
+    if (err == OK && state->record.size != 0)
+        err = record_verify(read->keyspace_id, read->key, state->record);
+    return replica_read_result(replica, ctx, read->partition, state, err);
+}
+
+enum err replica_store(struct replica *replica, struct actor_context *ctx, uint32_t partition,
+                       const struct local_state *state, struct bytes record, uint32_t policy)
+{
+    enum store_sync sync = (policy & POLICY_PERIODIC) != 0 ? STORE_SYNC_LATER : STORE_SYNC_NOW;
+    enum err err = store_put(ctx->store, partition, state->key, record, sync);
+    if (err == OK)
+        replica->pending[pending_slot(state->hash)] = store_staged(ctx->store);
+    if (err == ERR_OVERLOADED)
+        counter_add(&replica->figures.overloaded, 1);
+    return err;
+}
+
+uint64_t replica_sequence(const struct replica *replica, uint64_t hash, uint32_t policy)
+{
+    return (policy & POLICY_PERIODIC) != 0 ? 0 : replica->pending[pending_slot(hash)];
+}

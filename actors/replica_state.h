@@ -1,0 +1,98 @@
+/* replica_state.h -- inside of a replica shard: what its files share. Included by replica*.c only.
+ *
+ *     replica.c         the actor, and answers that wait for the log
+ *     replica_record.c  a key's record in the store
+ *     replica_epoch.c   key epochs: which one a write gets, and amnesia
+ *     replica_mint.c    coordinated writes
+ *     replica_merge.c   states from other nodes
+ */
+#ifndef ACTORS_REPLICA_STATE_H
+#define ACTORS_REPLICA_STATE_H
+
+#include "actors/replica.h"
+
+#include "base/heap.h"
+#include "model/hash.h"
+#include "model/hlc.h"
+#include "model/record.h"
+
+/* Keys with a staged write, by hash: a slot holds the last sequence of any key that falls into it.
+ * Two keys in one slot wait a little longer than they must, which is harmless. */
+#define PENDING_SLOTS 4096u
+
+struct replica {
+    struct actor actor;
+    struct replica_options options;
+    uint64_t epoch_floor;
+    struct epoch_lease lease;
+    struct hlc hlc;
+    uint64_t pending[PENDING_SLOTS];
+    struct heap held; /* answers by the sequence that they wait for */
+    uint64_t held_count;
+    struct arena scratch; /* of one step */
+    struct replica_figures figures;
+};
+
+/* What this vnode holds of a key. */
+struct local_state {
+    uint8_t key_memory[STORAGE_KEY_BYTES_MAX];
+    struct bytes key; /* storage key */
+    uint64_t hash;
+    struct bytes record; /* empty: nothing here */
+    struct version_set set;
+};
+
+/* -- replica.c -------------------------------------------------------------------------------- */
+
+/* Sends `answer` when the log is durable up to `sequence` (0: at once). */
+void replica_answer(struct replica *replica, struct actor_context *ctx, struct message *answer,
+                    uint64_t sequence);
+/* Work whose asker has given up is not begun, and no more than can be held. */
+enum err replica_admit(struct replica *replica, const struct actor_context *ctx,
+                       const struct message *message) MUST_USE;
+
+/* -- replica_record.c ---------------------------------------------------------------------------
+ */
+
+/* A read error is an error, never "nothing" (RELIABILITY rule 5). */
+enum err replica_load(struct replica *replica, struct actor_context *ctx, uint32_t partition,
+                      uint32_t keyspace_id, struct bytes key,
+                      struct local_state *ret_state) MUST_USE;
+/* The same for a reader, who decodes for himself: the checksum is enough before it is sent. */
+enum err replica_load_record(struct replica *replica, struct actor_context *ctx,
+                             const struct replica_read *read,
+                             struct local_state *ret_state) MUST_USE;
+/* The one place where a record is written: `state` is what was there. */
+enum err replica_store(struct replica *replica, struct actor_context *ctx, uint32_t partition,
+                       const struct local_state *state, struct bytes record,
+                       uint32_t policy) MUST_USE;
+/* What an answer about this key must wait for. Periodic keyspaces are acknowledged from memory. */
+uint64_t replica_sequence(const struct replica *replica, uint64_t hash, uint32_t policy);
+
+/* -- replica_epoch.c ------------------------------------------------------------------------------
+ */
+
+/* Whether `clock` knows more of this node's writes than `memory` does. */
+bool replica_ahead_of_memory(const struct replica *replica, const struct clock *clock,
+                             const struct clock *memory);
+/* A fresh epoch that neither clock has an entry of. They can only know one when the directory was
+ * restored from an older copy and its lease with it. */
+enum err replica_draw_epoch(struct replica *replica, struct actor_context *ctx,
+                            const struct clock *a, const struct clock *b,
+                            uint64_t *ret_epoch) MUST_USE;
+/* The key epoch for a write here: the one in use, or a fresh one when this replica holds nothing of
+ * its own, when the last start followed a crash (the floor), when the writer has seen more of our
+ * writes than we remember, or when the epoch is not one that this directory has ever drawn. */
+enum err replica_choose_epoch(struct replica *replica, struct actor_context *ctx,
+                              const struct version_set *set, const struct clock *context,
+                              uint64_t *ret_epoch) MUST_USE;
+
+/* -- replica_mint.c, replica_merge.c
+ * ---------------------------------------------------------------- */
+
+void replica_on_mint(struct replica *replica, struct actor_context *ctx,
+                     const struct message *message);
+void replica_on_write(struct replica *replica, struct actor_context *ctx,
+                      const struct message *message);
+
+#endif
