@@ -13,6 +13,13 @@ uint64_t hash_bytes(struct bytes bytes, uint64_t seed)
     return XXH3_64bits_withSeed(bytes.size == 0 ? "" : (const void *)bytes.data, bytes.size, seed);
 }
 
+uint64_t hash_mix(uint64_t number)
+{
+    number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9u;
+    number = (number ^ number >> 27) * 0x94D049BB133111EBu;
+    return number ^ number >> 31;
+}
+
 uint64_t hash_key(uint32_t keyspace_id, struct bytes key)
 {
     return hash_bytes(key, keyspace_id);

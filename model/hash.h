@@ -15,6 +15,9 @@ uint32_t hash_partition(uint64_t hash, uint32_t partitions);
 uint64_t hash_partition_start(uint32_t partition, uint32_t partitions);
 /* XXH3-64 with a seed: checksums and digests. */
 uint64_t hash_bytes(struct bytes bytes, uint64_t seed);
+/* One number onto another, each bit of the one in all bits of the other; no two onto the same. The
+ * closing step of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014). */
+uint64_t hash_mix(uint64_t number);
 
 /* The storage key of a record: hash (8 bytes, big endian), keyspace id (4 bytes, big endian), key.
  * Ring order is byte order, so a range of hashes is a range of storage keys. */

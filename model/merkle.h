@@ -34,7 +34,7 @@
 #define MERKLE_DEPTH_MAX   16u
 #define MERKLE_LEAF_KEYS   4u /* what merkle_depth_for aims at */
 #define MERKLE_FANOUT_BITS 3u /* what exchanges descend by */
-#define MERKLE_FANOUT_MAX  8u /* bits */
+#define MERKLE_FANOUT_BITS_MAX  8u /* bits */
 
 /* What stands for a set of records. The empty set is {0, 0}. */
 struct merkle_node {
@@ -102,7 +102,7 @@ uint32_t merkle_index(uint32_t partitions, unsigned level, uint64_t key_hash);
 struct merkle_front {
     uint64_t salt;
     unsigned level;       /* of the nodes */
-    unsigned fanout_bits; /* 1..MERKLE_FANOUT_MAX, level + fanout_bits <= depth */
+    unsigned fanout_bits; /* 1..MERKLE_FANOUT_BITS_MAX, level + fanout_bits <= depth */
     uint32_t count;
     const uint32_t *indices; /* ascending */
 };
