@@ -1,5 +1,6 @@
 #include "actors/boot.h"
 
+#include "base/mutation.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -211,6 +212,8 @@ static enum err boot_epochs(struct store *meta, struct arena *arena,
     if (boot->epoch_start < limit)
         boot->epoch_start = limit;
     boot->epoch_floor = boot->clean ? floor : boot->epoch_start;
+    if (MUTATE(EPOCH_FLOOR_MISSING))
+        boot->epoch_floor = 0;
     boot->epoch_limit = boot->epoch_start + (uint64_t)boot->epoch_lease * options->shards;
     for (uint32_t shard = 0; shard < options->shards && err == OK; shard++) {
         char name[32];
@@ -219,7 +222,7 @@ static enum err boot_epochs(struct store *meta, struct arena *arena,
     }
     if (err == OK)
         err = meta_put_u64(meta, META_FLOOR, boot->epoch_floor);
-    if (err == OK)
+    if (err == OK && !MUTATE(CLEAN_MARK_STAYS))
         err = meta_put_u64(meta, META_CLEAN, 0);
     return err;
 }
@@ -251,6 +254,8 @@ enum err boot_node(struct store *meta, struct arena *arena, const struct boot_op
         return err;
     }
     identity.generation++;
+    if (MUTATE(GENERATION_IS_TIME))
+        identity.generation = options->wall_ms;
     if (err == OK)
         err = boot_epochs(meta, arena, options, &boot);
     if (err == OK)
@@ -301,6 +306,8 @@ static void epoch_lease_renew(struct epoch_lease *lease, struct store *store)
         return; /* asked for again at the next draw */
     lease->limit_staged = limit;
     lease->limit_sequence = store_staged(store);
+    if (MUTATE(EPOCH_LEASE_NOT_DURABLE))
+        epoch_lease_committed(lease, lease->limit_sequence);
 }
 
 enum err epoch_lease_draw(struct epoch_lease *lease, struct store *store, uint64_t *ret_epoch)
@@ -308,7 +315,10 @@ enum err epoch_lease_draw(struct epoch_lease *lease, struct store *store, uint64
     uint64_t left = lease->next >= lease->limit ? 0 : (lease->limit - lease->next) / lease->step;
     if (left <= lease->size / 5 && lease->limit_staged == 0)
         epoch_lease_renew(lease, store);
-    if (lease->next >= lease->limit)
+    uint64_t limit = lease->limit;
+    if (MUTATE(EPOCH_LEASE_OFF_BY_ONE))
+        limit += lease->step;
+    if (lease->next >= limit)
         return ERR_OVERLOADED;
     *ret_epoch = lease->next;
     lease->next += lease->step;

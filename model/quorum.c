@@ -1,5 +1,6 @@
 #include "model/quorum.h"
 
+#include "base/mutation.h"
 #include <string.h>
 #include <strings.h>
 
@@ -106,7 +107,10 @@ enum err quorum_seal(struct quorum *quorum)
 static void quorum_settle(struct quorum *quorum, uint32_t member, bool acked)
 {
     for (uint8_t i = 0; i < quorum->replica_count; i++) {
-        if (quorum->members[i].member != member || quorum->members[i].state != REPLICA_WAITING)
+        bool settled = quorum->members[i].state != REPLICA_WAITING;
+        if (MUTATE(W_COUNTS_NODE_TWICE) && acked)
+            settled = false;
+        if (quorum->members[i].member != member || settled)
             continue;
         uint8_t data_center = quorum->members[i].data_center;
         quorum->members[i].state = acked ? REPLICA_ACKED : REPLICA_FAILED;

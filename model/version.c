@@ -1,6 +1,7 @@
 #include "model/version.h"
 
 #include "base/check.h"
+#include "base/mutation.h"
 
 static int u64_compare(uint64_t a, uint64_t b)
 {
@@ -33,6 +34,14 @@ static int position_compare(const struct version *a, const struct version *b)
     return dot_compare(a->dot, b->dot);
 }
 
+/* Whether a side that holds no version with this dot had it once. */
+static bool merge_has_seen(const struct clock *clock, struct dot dot)
+{
+    if (MUTATE(MERGE_BY_COUNTER))
+        dot.key_epoch = clock_last_epoch(clock, dot.member);
+    return clock_covers(clock, dot);
+}
+
 struct version_set version_set_merge(struct arena *arena, const struct version_set *a,
                                      const struct version_set *b)
 {
@@ -53,15 +62,17 @@ struct version_set version_set_merge(struct arena *arena, const struct version_s
 
         if (order < 0) {
             const struct version *version = &a->versions[i++];
-            if (!clock_covers(&b->clock, version->dot))
+            if (!merge_has_seen(&b->clock, version->dot))
                 versions[count++] = *version;
         } else if (order > 0) {
             const struct version *version = &b->versions[j++];
-            if (!clock_covers(&a->clock, version->dot))
+            if (!merge_has_seen(&a->clock, version->dot))
                 versions[count++] = *version;
         } else {
             const struct version *x = &a->versions[i++];
             const struct version *y = &b->versions[j++];
+            if (MUTATE(MERGE_DROPS_EQUAL_DOT))
+                continue;
             versions[count++] = contents_compare(x, y) >= 0 ? *x : *y;
         }
     }
@@ -74,7 +85,11 @@ struct version_set version_set_put(struct arena *arena, const struct version_set
                                    const struct version *version, struct dot *ret_dot)
 {
     CHECK(!(version->flags & VERSION_TOMBSTONE) || version->value.size == 0);
+    if (MUTATE(DELETE_REMOVES_ALL) && (version->flags & VERSION_TOMBSTONE) != 0)
+        context = NULL;
     struct clock clock = context == NULL ? set->clock : clock_merge(arena, &set->clock, context);
+    if (MUTATE(CLOCK_PRUNED_AT_4) && clock.count > 4)
+        clock = (struct clock){.count = 4, .entries = clock.entries + clock.count - 4};
     uint64_t last = clock_last_counter(&clock, member, key_epoch);
     CHECK_U64(last, <, UINT64_MAX);
     struct version added = *version;
@@ -135,6 +150,8 @@ struct clock version_set_context(const struct version_set *set)
 struct clock version_set_put_context(struct arena *arena, const struct clock *context,
                                      const struct version_set *replaced, struct dot dot)
 {
+    if (MUTATE(CONTEXT_COVERS_SIBLINGS))
+        context = NULL;
     return clock_add(arena, context == NULL ? &replaced->clock : context, dot);
 }
 

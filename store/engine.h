@@ -92,6 +92,11 @@ uint64_t engine_memory_mark(const struct engine *engine);
 void engine_memory_sync(struct engine *engine, uint64_t mark);
 /* Whether any staged write asked for STORE_SYNC_NOW and is not durable yet. */
 bool engine_memory_wants_sync(const struct engine *engine);
+/* What a crash that loses all that is not durable would leave of a key; NOT_FOUND. Not of a partition that was
+ * dropped since. No fault is injected. */
+enum err engine_memory_read_durable(const struct engine *engine, uint32_t partition,
+                                    struct bytes key, struct arena *arena,
+                                    struct bytes *ret_value) MUST_USE;
 /* Ends the engine without a sync; `disk` holds what the crash left, drawn from prng. Frees the engine. */
 void engine_memory_crash(struct engine *engine, enum crash_kind kind, struct prng *prng);
 /* Faults to inject: chance that a read gives IO, that a stage gives OVERLOADED; fsync_fails makes the next

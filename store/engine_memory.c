@@ -413,6 +413,28 @@ void engine_memory_sync(struct engine *base, uint64_t mark)
     free(committed_before);
 }
 
+/* The oldest write that is not durable kept what was there before it. */
+enum err engine_memory_read_durable(const struct engine *base, uint32_t partition, struct bytes key,
+                                    struct arena *arena, struct bytes *ret_value)
+{
+    const struct memory_engine *engine = engine_of(base);
+    const struct memory_map *map = *disk_map(engine->disk, partition);
+    const struct memory_record *record = map == NULL ? NULL : memory_map_find(map, key);
+    for (size_t i = 0; map != NULL && i < engine->log_count; i++) {
+        const struct pending *pending = &engine->log[i];
+        const struct memory_record *named =
+            pending->before != NULL ? pending->before : pending->after;
+        if (pending->map != map || named == NULL || !bytes_equal(memory_record_key(named), key))
+            continue;
+        record = pending->before;
+        break;
+    }
+    if (record == NULL)
+        return ERR_NOT_FOUND;
+    *ret_value = arena_copy(arena, memory_record_value(record));
+    return OK;
+}
+
 /* How many of `unsynced` writes a crash leaves: all, none and one in between are each frequent. A
  * process crash loses only what had not reached the page cache, so it loses less than a power cut.
  */

@@ -1,6 +1,7 @@
 /* check.h -- the checkers: one file each, always on, each sees the run through a few calls.
  *
- *   check_dots.c       a dot names one content for ever
+ *   check_dots.c       a dot names one content for ever, an epoch one key of a node
+ *   check_leases.c     a key epoch is used only below a lease that is on disk
  *   check_lost.c       no acknowledged write is lost, nothing replaced comes back
  *   check_phantom.c    only what was written is read
  *   check_monotonic.c  a quorum read never goes behind an earlier quorum read or write
@@ -55,9 +56,9 @@ void check_get_ended(struct world *world, struct operation *operation,
                      const struct client_get_done *done);
 void check_put_ended(struct world *world, struct operation *operation,
                      const struct client_put_done *done);
-/* When all is quiet and every final state was read. */
 /* All has healed, hints are delivered, nothing has been read yet. */
 void check_held(struct world *world);
+/* When all is quiet and every final state was read. */
 void check_finally(struct world *world);
 
 /* -- the checkers -------------------------------------------------------------------------------
@@ -65,6 +66,8 @@ void check_finally(struct world *world);
 
 void check_dots_see(struct world *world, uint32_t keyspace_id, struct bytes key,
                     const struct version_set *set);
+/* A write at `host` got the first dot of a key epoch. */
+void check_leases_drawn(struct host *host, uint32_t partition, uint64_t epoch);
 void check_lost_finally(struct world *world, uint32_t keyspace, uint32_t key,
                         const struct version_set *final);
 /* Nothing that a covered write replaced is in `set`. */

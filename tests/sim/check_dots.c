@@ -1,5 +1,6 @@
 /* A dot names one write for ever: the same dot with another content is two writes under one name,
- * and a merge would silently drop one of them (DESIGN.md 5, riak_kv issue 679). */
+ * and a merge would silently drop one of them (DESIGN.md 5, riak_kv issue 679). A key epoch of a
+ * node is drawn once and belongs to one key: drawn twice, it would be luck that the keys differ. */
 #include "model/hash.h"
 #include "tests/sim/world.h"
 
@@ -9,6 +10,13 @@ static uint64_t identity_of(uint32_t keyspace_id, struct bytes key, struct dot d
 {
     uint64_t parts[4] = {hash_key(keyspace_id, key), dot.member, dot.key_epoch, dot.counter};
     uint64_t identity = hash_bytes(bytes_of(parts, sizeof parts), 1);
+    return identity == 0 ? 1 : identity;
+}
+
+static uint64_t identity_of_epoch(const struct clock_entry *entry)
+{
+    uint64_t parts[2] = {entry->member, entry->key_epoch};
+    uint64_t identity = hash_bytes(bytes_of(parts, sizeof parts), 4);
     return identity == 0 ? 1 : identity;
 }
 
@@ -41,10 +49,36 @@ static void grow(struct check *check)
     free(old);
 }
 
+/* False: `identity` stands for something else already. */
+static bool name_once(struct check *check, uint64_t identity, uint64_t content)
+{
+    struct dot_shadow *shadow = find(check, identity);
+    if (shadow->identity != 0)
+        return shadow->content == content;
+    *shadow = (struct dot_shadow){.identity = identity, .content = content};
+    check->dot_count++;
+    if (2 * check->dot_count > check->dot_capacity)
+        grow(check);
+    return true;
+}
+
+static void see_epochs(struct world *world, uint32_t keyspace_id, struct bytes key,
+                       const struct clock *clock)
+{
+    uint64_t content = hash_key(keyspace_id, key);
+    for (uint32_t i = 0; i < clock->count; i++) {
+        const struct clock_entry *entry = &clock->entries[i];
+        if (!name_once(&world->check, identity_of_epoch(entry), content))
+            world_fail(world, "dots", "key epoch %llu of n%u is used by %.*s and another key",
+                       (unsigned long long)entry->key_epoch, entry->member, (int)key.size,
+                       (const char *)key.data);
+    }
+}
+
 void check_dots_see(struct world *world, uint32_t keyspace_id, struct bytes key,
                     const struct version_set *set)
 {
-    struct check *check = &world->check;
+    see_epochs(world, keyspace_id, key, &set->clock);
     for (uint32_t i = 0; i < set->count; i++) {
         const struct version *version = &set->versions[i];
         uint64_t identity = identity_of(keyspace_id, key, version->dot);
@@ -52,18 +86,11 @@ void check_dots_see(struct world *world, uint32_t keyspace_id, struct bytes key,
         if (!clock_covers(&set->clock, version->dot))
             world_fail(world, "dots", "a version of %.*s is not covered by its own clock",
                        (int)key.size, (const char *)key.data);
-        struct dot_shadow *shadow = find(check, identity);
-        if (shadow->identity == 0) {
-            *shadow = (struct dot_shadow){.identity = identity, .content = content};
-            check->dot_count++;
-            if (2 * check->dot_count > check->dot_capacity)
-                grow(check);
-        } else if (shadow->content != content) {
+        if (!name_once(&world->check, identity, content))
             world_fail(world, "dots",
                        "dot (n%u, %llu, %llu) of %.*s names two contents; one is of op %u",
                        version->dot.member, (unsigned long long)version->dot.key_epoch,
                        (unsigned long long)version->dot.counter, (int)key.size,
                        (const char *)key.data, history_writer(&world->history, version));
-        }
     }
 }

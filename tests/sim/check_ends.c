@@ -6,6 +6,8 @@
  * hour has passed: replicas refuse what is too far ahead of their clocks (DESIGN.md 5). */
 static bool may_be_refused(const struct world *world, const struct operation *operation)
 {
+    if (operation->status == ERR_OVERLOADED && sim_options_starved(&world->options))
+        return true;
     return operation->kind != OPERATION_GET &&
            world->options.keyspaces[operation->keyspace].conflict == KEYSPACE_LWW &&
            (world_has(world, FAULT_SKEW) || world_has(world, FAULT_JUMP));

@@ -1,5 +1,6 @@
 /* coterie-sim -- the cluster in one process, under one seed. */
 #include "tests/sim/batch.h"
+#include "tests/sim/mutants.h"
 #include "tests/sim/options.h"
 
 #include <getopt.h>
@@ -23,6 +24,11 @@ static const char help[] =
     "  --seed S                only this one\n"
     "  --trace                 a line for each event\n"
     "  --check-determinism N   run N seeds twice and compare their trace hashes\n"
+#ifdef COTERIE_MUTATIONS
+    "  --mutations             kill every mutant; --seeds for each, default 2000\n"
+    "  --mutation NAME         with this known bug; with --mutations: only this one\n"
+    "  --list-mutations\n"
+#endif
     "  --without A,B           leave out fault classes:\n"
     "                         ";
 
@@ -36,6 +42,9 @@ enum option_id {
     OPTION_DETERMINISM,
     OPTION_WITHOUT,
     OPTION_HELP,
+    OPTION_MUTATIONS,
+    OPTION_MUTATION,
+    OPTION_LIST_MUTATIONS,
 };
 
 static const struct option option_table[] = {
@@ -48,6 +57,11 @@ static const struct option option_table[] = {
     {"check-determinism", required_argument, NULL, OPTION_DETERMINISM},
     {"without", required_argument, NULL, OPTION_WITHOUT},
     {"help", no_argument, NULL, OPTION_HELP},
+#ifdef COTERIE_MUTATIONS
+    {"mutations", no_argument, NULL, OPTION_MUTATIONS},
+    {"mutation", required_argument, NULL, OPTION_MUTATION},
+    {"list-mutations", no_argument, NULL, OPTION_LIST_MUTATIONS},
+#endif
     {NULL, 0, NULL, 0},
 };
 
@@ -56,6 +70,8 @@ struct arguments {
     bool one;
     bool trace;
     uint64_t determinism; /* seeds; 0: not asked for */
+    bool mutants;
+    enum mutation mutation;
 };
 
 #define EXIT_USAGE 2
@@ -96,6 +112,37 @@ static _Noreturn void print_help(void)
     exit(0);
 }
 
+#ifdef COTERIE_MUTATIONS
+static void parse_mutation(struct arguments *arguments, int id)
+{
+    if (id == OPTION_LIST_MUTATIONS) {
+        mutants_list();
+        exit(0);
+    }
+    if (id == OPTION_MUTATIONS) {
+        arguments->mutants = true;
+        return;
+    }
+    arguments->mutation = mutants_parse(optarg);
+    if (arguments->mutation == MUTATION_NONE) {
+        fprintf(stderr, "coterie-sim: no mutation \"%s\"; see --list-mutations\n", optarg);
+        exit(EXIT_USAGE);
+    }
+}
+
+static bool run_mutants(const struct arguments *arguments)
+{
+    const struct batch_options *batch = &arguments->batch;
+    struct mutants_options options = {
+        .start = batch->start,
+        .seeds = batch->seeds == 0 ? MUTANT_SEEDS_MAX : batch->seeds,
+        .jobs = batch->jobs,
+        .only = arguments->mutation,
+    };
+    return mutants_run(&options);
+}
+#endif
+
 static void parse_one(struct arguments *arguments, int id, const char *name)
 {
     struct batch_options *batch = &arguments->batch;
@@ -127,6 +174,13 @@ static void parse_one(struct arguments *arguments, int id, const char *name)
         break;
     case OPTION_HELP:
         print_help();
+#ifdef COTERIE_MUTATIONS
+    case OPTION_MUTATIONS:
+    case OPTION_MUTATION:
+    case OPTION_LIST_MUTATIONS:
+        parse_mutation(arguments, id);
+        break;
+#endif
     default:
         fprintf(stderr, "try coterie-sim --help\n");
         exit(EXIT_USAGE);
@@ -136,10 +190,7 @@ static void parse_one(struct arguments *arguments, int id, const char *name)
 static struct arguments parse(int argc, char **argv)
 {
     const char *seeds = getenv("COTERIE_SIM_SEEDS");
-    struct arguments arguments = {
-        .batch = {.start = 1, .seeds = SEEDS_DEFAULT, .jobs = 2, .program = argv[0]}};
-    if (seeds != NULL)
-        arguments.batch.seeds = parse_number("seeds", seeds);
+    struct arguments arguments = {.batch = {.start = 1, .jobs = 2, .program = argv[0]}};
     int index = 0;
     int id;
     while ((id = getopt_long(argc, argv, "", option_table, &index)) != -1)
@@ -152,6 +203,8 @@ static struct arguments parse(int argc, char **argv)
         fprintf(stderr, "coterie-sim: --jobs: 1 to %u\n", BATCH_JOBS_MAX);
         exit(EXIT_USAGE);
     }
+    if (arguments.batch.seeds == 0 && !arguments.mutants)
+        arguments.batch.seeds = seeds == NULL ? SEEDS_DEFAULT : parse_number("seeds", seeds);
     return arguments;
 }
 
@@ -160,6 +213,11 @@ int main(int argc, char **argv)
     struct arguments arguments = parse(argc, argv);
     const struct batch_options *batch = &arguments.batch;
     bool clean;
+#ifdef COTERIE_MUTATIONS
+    if (arguments.mutants)
+        return run_mutants(&arguments) ? 0 : 1;
+    mutation_chosen = arguments.mutation;
+#endif
     if (arguments.determinism > 0)
         clean = batch_check_determinism(batch->start, arguments.determinism, batch->without);
     else if (arguments.one)

@@ -29,6 +29,7 @@ void mints_before(struct host *host, const struct message *message, struct mint_
     struct mint_watch *watch = ret_watch;
     const struct put_request *request = &message->replica_mint.request;
     *watch = (struct mint_watch){.keyspace_id = request->keyspace_id,
+                                 .partition = message->replica_mint.partition,
                                  .has_context = request->has_context};
     arena_init(&watch->arena, NULL, 0);
     struct version version = {
@@ -91,6 +92,8 @@ static void mint_record(struct host *host, const struct mint_watch *watch,
     bool lww = world->options.keyspaces[watch->keyspace].conflict == KEYSPACE_LWW;
     mint->covers = clock_copy(&mints->arena,
                               watch->has_context && !lww ? &watch->context : &watch->before.clock);
+    if (mint->dot.counter == 1)
+        check_leases_drawn(host, watch->partition, epoch);
     if (clock_covers(&watch->before.clock, mint->dot) || clock_covers(&mint->covers, mint->dot))
         world_fail(world, "dots", "n%u: operation %u got a dot that was seen before", host->member,
                    watch->operation);

@@ -35,6 +35,7 @@ struct mint_watch {
     uint32_t keyspace_id;
     uint32_t key;
     uint32_t operation;
+    uint32_t partition;
     bool has_context;
     struct clock context;
     struct version_set before;

@@ -88,7 +88,7 @@ struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
     options.shards = (uint32_t)prng_between(prng, 1, 3);
     options.requests_max = (uint32_t)random_log(prng, 8, 64);
     options.held_max = (uint32_t)random_log(prng, 16, 1024);
-    options.epoch_lease = prng_chance(prng, 0.5) ? (uint32_t)random_log(prng, 20, 200) : 0;
+    options.epoch_lease = prng_chance(prng, 0.5) ? (uint32_t)random_log(prng, 2, 200) : 0;
     draw_keyspaces(prng, &options);
     draw_workload(prng, &options);
     options.safety_ns = random_log(prng, 2, 20) * SECOND_NS;

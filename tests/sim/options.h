@@ -99,6 +99,12 @@ struct sim_options {
 struct sim_options sim_options_draw(uint64_t seed, uint32_t without);
 void sim_options_print(const struct sim_options *options, FILE *file);
 
+/* Key epochs may be used up for the time of a sync: who is refused asks again. */
+static inline bool sim_options_starved(const struct sim_options *options)
+{
+    return options->epoch_lease > 0 && options->epoch_lease < 64;
+}
+
 static inline bool sim_options_has(const struct sim_options *options, enum fault_class class)
 {
     return (options->faults & (1u << class)) != 0;

@@ -260,6 +260,7 @@ void workload_start_quiet(struct world *world)
 {
     struct workload *workload = &world->workload;
     workload->quiet_step = 0;
+    workload->quiet_again = 0;
     uint32_t finals = 2 * world->options.keyspace_count * world->options.keys;
     workload->quiet_steps = 2 * QUIET_ROUNDS * world->options.nodes + finals;
     for (uint32_t client = 0; client < QUIET_CLIENTS; client++)
@@ -269,7 +270,7 @@ void workload_start_quiet(struct world *world)
 bool workload_quiet_done(const struct world *world)
 {
     return world->workload.quiet_step >= world->workload.quiet_steps &&
-           world->workload.running == 0;
+           world->workload.running == 0 && world->workload.quiet_again == 0;
 }
 
 /* Probes go through each node in turn; a write without a context always has a place. */
@@ -298,6 +299,35 @@ static bool draw_final(struct world *world, struct operation *operation, uint32_
     return workload->touched[operation->keyspace][operation->key];
 }
 
+static void quiet_begin(struct world *world, struct operation draft)
+{
+    struct operation *operation = history_add(&world->history);
+    draft.id = operation->id;
+    *operation = draft;
+    if (operation->final)
+        world->workload.final[operation->keyspace][operation->key] = operation;
+    operation_start(world, operation, DEADLINE_QUIET_NS);
+}
+
+/* What was refused once more; false: nothing was. */
+static bool quiet_retry(struct world *world, uint32_t client)
+{
+    struct workload *workload = &world->workload;
+    if ((workload->quiet_again >> client & 1) == 0)
+        return false;
+    const struct operation *refused = &world->history.operations[workload->quiet_refused[client]];
+    workload->quiet_again &= ~(1u << client);
+    quiet_begin(world, (struct operation){.client = client,
+                                          .quiet = true,
+                                          .kind = refused->kind,
+                                          .node = refused->node,
+                                          .keyspace = refused->keyspace,
+                                          .key = refused->key,
+                                          .level = refused->level,
+                                          .final = refused->final});
+    return true;
+}
+
 /* The next step of the list. Final reads begin when every probe has ended, the reads at ONE when
  * every final read has. */
 static void quiet_operation(struct world *world, uint32_t client)
@@ -305,11 +335,12 @@ static void quiet_operation(struct world *world, uint32_t client)
     struct workload *workload = &world->workload;
     uint32_t probes = 2 * QUIET_ROUNDS * world->options.nodes;
     uint32_t finals = world->options.keyspace_count * world->options.keys;
-    for (;;) {
+    while (!quiet_retry(world, client)) {
         uint32_t step = workload->quiet_step;
         if (step >= workload->quiet_steps)
             return;
-        if ((step == probes || step == probes + finals) && workload->running > 0) {
+        if ((step == probes || step == probes + finals) &&
+            (workload->running > 0 || workload->quiet_again != 0)) {
             plan_client(world, client, MS_NS);
             return;
         }
@@ -319,12 +350,7 @@ static void quiet_operation(struct world *world, uint32_t client)
             draw_probe(world, &draft, step);
         else if (!draw_final(world, &draft, step - probes))
             continue;
-        struct operation *operation = history_add(&world->history);
-        draft.id = operation->id;
-        *operation = draft;
-        if (operation->final)
-            workload->final[operation->keyspace][operation->key] = operation;
-        operation_start(world, operation, DEADLINE_QUIET_NS);
+        quiet_begin(world, draft);
         return;
     }
 }
@@ -342,8 +368,14 @@ static void operation_left(struct world *world, struct operation *operation)
 }
 
 static void operation_end(struct world *world, struct operation *operation,
-                          enum operation_state state)
+                          enum operation_state state, enum err status)
 {
+    struct workload *workload = &world->workload;
+    if (operation->quiet && status == ERR_OVERLOADED && sim_options_starved(&world->options)) {
+        workload->quiet_again |= 1u << operation->client;
+        workload->quiet_refused[operation->client] = operation->id;
+    }
+    operation->status = status;
     CHECK(operation->state == OPERATION_RUNNING);
     operation->state = state;
     operation->ended_ns = world->now_ns;
@@ -363,7 +395,6 @@ static void on_get_done(struct world *world, struct operation *operation,
                         const struct client_get_done *done)
 {
     struct arena *arena = &world->history.arena;
-    operation->status = done->status;
     if (done->status == OK) {
         operation->set = version_set_copy(arena, &done->set);
         struct clock context = version_set_context(&operation->set);
@@ -379,7 +410,6 @@ static void on_put_done(struct world *world, struct operation *operation,
                         const struct client_put_done *done)
 {
     struct arena *arena = &world->history.arena;
-    operation->status = done->result.status;
     operation->outcome = done->result.outcome;
     if (done->result.context.size != 0) {
         operation->result_context = arena_copy(arena, done->result.context);
@@ -423,7 +453,8 @@ void workload_on_answer(struct world *world, struct host *host, struct message *
                    (unsigned long long)id);
         return;
     }
-    operation_end(world, operation, OPERATION_ENDED);
+    operation_end(world, operation, OPERATION_ENDED,
+                  get ? message->client_get_done.status : message->client_put_done.result.status);
     if (get)
         on_get_done(world, operation, &message->client_get_done);
     else
@@ -453,7 +484,7 @@ void workload_host_down(struct world *world, uint32_t node)
         struct operation *operation = &world->history.operations[i];
         if (operation->node != node || operation->state != OPERATION_RUNNING)
             continue;
-        operation_end(world, operation, OPERATION_CUT_OFF);
+        operation_end(world, operation, OPERATION_CUT_OFF, OK);
         trace_line(&world->trace, world->now_ns, "client %u: op %u cut off", operation->client,
                    operation->id);
     }

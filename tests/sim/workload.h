@@ -29,6 +29,8 @@ struct workload {
     struct remembered remembered[CLIENTS_MAX][SIM_KEYSPACES_MAX][KEYS_MAX];
     uint32_t quiet_step;
     uint32_t quiet_steps;
+    uint32_t quiet_again; /* clients that were refused for want of key epochs, a bit each */
+    uint32_t quiet_refused[CLIENTS_MAX]; /* their operations */
     const struct operation *final[SIM_KEYSPACES_MAX][KEYS_MAX];
 };
 
