@@ -116,6 +116,7 @@ static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
         message_free(message);
         break;
     }
+    coordinator_request_drop_wakes(coordinator);
     arena_clear(&coordinator->scratch);
 }
 
@@ -164,6 +165,13 @@ static void coordinator_on_late(struct coordinator *coordinator, struct actor_co
     coordinator_request_set_late(coordinator, ctx, request, 2 * request->late_ns);
 }
 
+static void coordinator_on_hedge(struct coordinator *coordinator, struct actor_context *ctx,
+                                 struct request *request)
+{
+    coordinator_hedge_on_due(coordinator, ctx, request);
+    coordinator_request_wake(coordinator, request);
+}
+
 static void coordinator_tick(struct actor *actor, struct actor_context *ctx)
 {
     struct coordinator *coordinator = coordinator_of(actor);
@@ -177,8 +185,10 @@ static void coordinator_tick(struct actor *actor, struct actor_context *ctx)
             coordinator_on_deadline(coordinator, ctx, request);
         else if (request->late_at_ns <= ctx->now_ns)
             coordinator_on_late(coordinator, ctx, request);
+        else if (request->hedge_at_ns <= ctx->now_ns)
+            coordinator_on_hedge(coordinator, ctx, request);
         else if (request->late_at_ns == NEVER_NS)
-            coordinator_request_wake_at(coordinator, request, request->deadline_ns);
+            coordinator_request_wake(coordinator, request);
         /* else its time was moved, and that wake-up is in the heap */
     }
     arena_clear(&coordinator->scratch);
@@ -206,6 +216,8 @@ static void coordinator_check(const struct actor *actor)
         CHECK(request->mint == NULL || request->state == REQUEST_WRITING ||
               request->state == REQUEST_SETTLING);
         CHECK_U64(request->stood_in & ~request->hinted, ==, 0);
+        CHECK(request->hedge_at_ns == NEVER_NS || request->state == REQUEST_READING);
+        CHECK_U64(request->timed & (~request->asked | request->answered), ==, 0);
         CHECK(!request->strict || request->stood_in == 0);
     }
     CHECK_U64(used + coordinator->free_count, ==, coordinator->options.requests_max);

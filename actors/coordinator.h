@@ -5,9 +5,10 @@
  *           replica_write_reply, replica_read_reply, hint_store_reply.
  * Sends:    replica_read, replica_write (read repair), replica_mint, forward_put, hint_store,
  *           client_get_done, client_put_done, forward_put_reply.
- * Time:     one deadline and one "late" time a request; see coordinator_wake_at_ns().
+ * Time:     one deadline, one "late" time and one hedge a request; see coordinator_wake_at_ns().
  * Memory:   requests_max * sizeof(struct request) + the messages that requests hold.
- * Source:   Dynamo (SOSP 2007) 4.5, 4.6; blocking read repair as in Cassandra 4.0.
+ * Source:   Dynamo (SOSP 2007) 4.5, 4.6; blocking read repair as in Cassandra 4.0; hedges as in
+ *           The Tail at Scale (CACM 2013).
  *
  *     client_get -> READING ---- r equal answers ------------------------------> client_get_done
  *                      |  `----- r answers that differ --> REPAIRING -- acks --'     (OK)
@@ -35,8 +36,8 @@ struct coordinator_options {
     uint8_t index;
     uint32_t requests_max; /* 1..65535; beyond it requests are OVERLOADED */
     uint64_t generation;   /* of this start: keeps answers to an earlier life apart */
-    /* A read that takes longer asks the remaining replicas, and again those that have not answered,
-     * and so on at twice the time; 100 ms. */
+    /* A read that takes longer (a hedge may come before) asks the remaining replicas, and again
+     * those that have not answered, and so on at twice the time; 100 ms. */
     uint64_t read_late_ns;
     /* A write that takes longer is sent again to those that have not answered; 500 ms. */
     uint64_t write_late_ns;
@@ -54,6 +55,9 @@ struct coordinator_figures {
     struct counter read_differed; /* quorum reads whose answers differed */
     struct counter read_repairs;  /* replicas repaired before the answer */
     struct counter read_late;     /* reads that asked more replicas */
+    struct counter hedges_sent;   /* reads that asked one more because an answer was late */
+    struct counter hedges_won;    /* of those: its answer was one of the quorum */
+    struct counter hedges_capped; /* late, but hedges were 5 % of the questions already */
     struct counter asked_again;   /* reads, repairs and writes sent again to a replica */
     struct counter timeouts;
     struct counter unavailable;

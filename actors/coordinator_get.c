@@ -30,8 +30,8 @@ static void get_fail(struct coordinator *coordinator, struct actor_context *ctx,
 /* -- asking
  * -------------------------------------------------------------------------------------------- */
 
-static void get_ask(struct coordinator *coordinator, struct actor_context *ctx,
-                    struct request *request, uint32_t index)
+void coordinator_get_ask(struct coordinator *coordinator, struct actor_context *ctx,
+                         struct request *request, uint32_t index)
 {
     const struct client_get *get = &request->origin->client_get;
     struct message *message = message_new(MESSAGE_replica_read, get->key.size);
@@ -56,10 +56,9 @@ static bool get_waits_for(const struct request *request, uint32_t index)
     return request->quorum.members[index].state == REPLICA_WAITING;
 }
 
-/* Replicas that have not been asked, may still answer and are not known to be down, the fastest
- * first; this node is the fastest of all, another data centre the slowest. */
-static uint32_t get_order(const struct coordinator *coordinator, const struct view *view,
-                          const struct request *request, uint32_t ret_indices[REPLICAS_TOTAL_MAX])
+uint32_t coordinator_get_order(const struct coordinator *coordinator, const struct view *view,
+                               const struct request *request,
+                               uint32_t ret_indices[REPLICAS_TOTAL_MAX])
 {
     uint64_t cost[REPLICAS_TOTAL_MAX];
     uint32_t count = 0;
@@ -90,13 +89,25 @@ static bool get_counts_there(const struct quorum *quorum, uint8_t data_center)
     return quorum->needed_total > 0 || quorum->needed[data_center] > 0;
 }
 
+bool coordinator_get_helps(const struct quorum *quorum, uint32_t member)
+{
+    struct quorum with = *quorum;
+    uint32_t before;
+    uint32_t after;
+    uint32_t needed;
+    quorum_progress(quorum, &before, &needed);
+    quorum_ack(&with, member);
+    quorum_progress(&with, &after, &needed);
+    return after > before;
+}
+
 /* Asks just as many more as could meet the quorum if all that were asked answer; or all that can
  * count. */
 static void get_ask_more(struct coordinator *coordinator, struct actor_context *ctx,
                          struct request *request, bool all)
 {
     uint32_t order[REPLICAS_TOTAL_MAX];
-    uint32_t count = get_order(coordinator, ctx->view, request, order);
+    uint32_t count = coordinator_get_order(coordinator, ctx->view, request, order);
     struct quorum hoped = request->quorum;
     for (uint32_t i = 0; i < request->replicas.count; i++) {
         if ((request->asked >> i & 1) != 0)
@@ -104,18 +115,14 @@ static void get_ask_more(struct coordinator *coordinator, struct actor_context *
     }
     for (uint32_t i = 0; i < count; i++) {
         uint32_t member = request->replicas.replicas[order[i]].member;
-        uint32_t before;
-        uint32_t after;
-        uint32_t needed;
         if (!all && quorum_state(&hoped) == QUORUM_MET)
             return;
-        quorum_progress(&hoped, &before, &needed);
-        quorum_ack(&hoped, member);
-        quorum_progress(&hoped, &after, &needed);
-        /* An answer that brings the quorum no further (another data centre's) is not asked for. */
         uint8_t data_center = request->replicas.replicas[order[i]].data_center;
-        if (all ? get_counts_there(&request->quorum, data_center) : after > before)
-            get_ask(coordinator, ctx, request, order[i]);
+        bool asks = all ? get_counts_there(&request->quorum, data_center)
+                        : coordinator_get_helps(&hoped, member);
+        quorum_ack(&hoped, member);
+        if (asks)
+            coordinator_get_ask(coordinator, ctx, request, order[i]);
     }
 }
 
@@ -145,6 +152,7 @@ void coordinator_on_client_get(struct coordinator *coordinator, struct actor_con
         return;
     }
     get_ask_more(coordinator, ctx, request, false);
+    coordinator_hedge_begin(coordinator, request);
     coordinator_request_set_late(coordinator, ctx, request, coordinator->options.read_late_ns);
 }
 
@@ -306,9 +314,8 @@ void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct a
         message_free(message);
         return;
     }
-    if (member != coordinator->options.self)
-        coordinator_learn_latency(coordinator, member, ctx->now_ns - request->started_ns);
     enum err err = get_verify(coordinator, request, &message->replica_read_reply);
+    coordinator_hedge_answered(coordinator, ctx, request, (uint32_t)index, err);
     enum quorum_state state;
     if (err == OK) {
         message->next = request->answers;
@@ -322,9 +329,12 @@ void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct a
         if (state == QUORUM_PENDING)
             get_ask_more(coordinator, ctx, request, true);
     }
-    if (state == QUORUM_MET)
+    if (state == QUORUM_MET) {
+        if ((request->hedged & request->answered) != 0)
+            counter_add(&coordinator->figures.hedges_won, 1);
+        coordinator_hedge_end(request);
         get_finish(coordinator, ctx, request);
-    else if (state == QUORUM_IMPOSSIBLE)
+    } else if (state == QUORUM_IMPOSSIBLE)
         get_fail(coordinator, ctx, request, coordinator_request_failure(request),
                  "too many replicas could not answer");
 }
@@ -349,10 +359,13 @@ void coordinator_get_on_late(struct coordinator *coordinator, struct actor_conte
         if ((request->asked >> i & 1) == 0 || !get_waits_for(request, i) ||
             member == coordinator->options.self)
             continue;
-        coordinator_learn_latency(coordinator, member, 8 * (ctx->now_ns - request->started_ns));
+        coordinator_latency_silent(coordinator, member, ctx->now_ns - request->started_ns);
+        if ((request->timed >> i & 1) != 0)
+            coordinator_latency_late(coordinator, member);
         counter_add(&coordinator->figures.asked_again, 1);
-        get_ask(coordinator, ctx, request, i);
+        coordinator_get_ask(coordinator, ctx, request, i);
     }
+    coordinator_hedge_end(request);
     get_ask_more(coordinator, ctx, request, true);
 }
 

@@ -34,6 +34,7 @@ struct request *coordinator_request_new(struct coordinator *coordinator, struct 
     request->origin = origin;
     request->started_ns = ctx->now_ns;
     request->late_at_ns = NEVER_NS;
+    request->hedge_at_ns = NEVER_NS;
     uint64_t deadline_ns = origin->deadline_ns;
     if (deadline_ns == 0)
         deadline_ns = ctx->now_ns + coordinator->options.deadline_default_ns;
@@ -126,6 +127,27 @@ void coordinator_request_wake_at(struct coordinator *coordinator, const struct r
     heap_push(&coordinator->wakes, (struct heap_entry){.key = at_ns, .tie = request->id});
 }
 
+void coordinator_request_drop_wakes(struct coordinator *coordinator)
+{
+    const struct heap_entry *least;
+    while ((least = heap_peek(&coordinator->wakes)) != NULL) {
+        const struct request *request = &coordinator->requests[least->tie & 0xFFFF];
+        if (request->state != REQUEST_FREE && request->id == least->tie)
+            return;
+        heap_pop(&coordinator->wakes);
+    }
+}
+
+void coordinator_request_wake(struct coordinator *coordinator, const struct request *request)
+{
+    uint64_t at_ns = request->deadline_ns;
+    if (request->late_at_ns < at_ns)
+        at_ns = request->late_at_ns;
+    if (request->hedge_at_ns < at_ns)
+        at_ns = request->hedge_at_ns;
+    coordinator_request_wake_at(coordinator, request, at_ns);
+}
+
 void coordinator_request_set_late(struct coordinator *coordinator, struct actor_context *ctx,
                                   struct request *request, uint64_t late_ns)
 {
@@ -133,9 +155,7 @@ void coordinator_request_set_late(struct coordinator *coordinator, struct actor_
     request->late_at_ns = ctx->now_ns + late_ns;
     if (request->late_at_ns >= request->deadline_ns)
         request->late_at_ns = NEVER_NS;
-    coordinator_request_wake_at(coordinator, request,
-                                request->late_at_ns == NEVER_NS ? request->deadline_ns
-                                                                : request->late_at_ns);
+    coordinator_request_wake(coordinator, request);
 }
 
 void coordinator_request_send_write(struct coordinator *coordinator, struct actor_context *ctx,

@@ -24,6 +24,8 @@ struct request {
     uint64_t deadline_ns;
     uint64_t late_at_ns; /* ask again those that have not answered, and more; NEVER_NS: no more */
     uint64_t late_ns;    /* how long after the last time; doubles */
+    uint64_t
+        hedge_at_ns; /* reads: when the first answer is late for its replica; NEVER_NS: no more */
     uint64_t started_ns;
     uint32_t policy; /* enum replica_policy */
     bool strict; /* writes: a fallback's hint never counts, asked by the client or the keyspace */
@@ -34,6 +36,8 @@ struct request {
     uint64_t asked;        /* bit per index into replicas */
     uint32_t forwarded_to; /* FORWARDED: the member whose answer counts */
     uint64_t answered;     /* reads: the records are in `answers` */
+    uint64_t timed;        /* reads: their answers will say how fast they are */
+    uint64_t hedged;       /* reads: asked because another was late */
     uint64_t repairing;
     struct bytes repair;     /* REPAIRING: the merged record, in the arena of `result` */
     enum err last_error;     /* of a replica, for the reason of a failure */
@@ -63,10 +67,13 @@ struct coordinator {
     uint32_t settling_count;
     uint64_t serial;
     struct heap wakes; /* (time, id): stale entries are skipped */
-    struct {
-        uint32_t member;
-        uint64_t latency_ns; /* moving average of read answers */
+    struct peer_latency {
+        uint32_t member; /* MEMBER_NONE: this place and those after it are free */
+        uint32_t samples;
+        uint64_t average_ns;
+        uint64_t percentile_ns; /* the 95th, at most read_late_ns */
     } peers[MEMBERS_MAX];
+    uint32_t hedge_credit; /* in first questions */
     /* A forward_put that the network delivers twice is not written twice. */
     struct forward_origin {
         struct actor_id id;
@@ -93,6 +100,11 @@ void coordinator_request_settle(struct coordinator *coordinator, struct request 
 void coordinator_request_end(struct coordinator *coordinator, struct request *request);
 void coordinator_request_wake_at(struct coordinator *coordinator, const struct request *request,
                                  uint64_t at_ns);
+/* Drops the next wake-ups while they are of requests that have ended: most reads end long before
+ * anything of them is late. */
+void coordinator_request_drop_wakes(struct coordinator *coordinator);
+/* A wake-up for the first of its times. */
+void coordinator_request_wake(struct coordinator *coordinator, const struct request *request);
 /* The next time to ask again, and the wake-up for it or for the deadline. `late_ns` is the first
  * wait. */
 void coordinator_request_set_late(struct coordinator *coordinator, struct actor_context *ctx,
@@ -120,9 +132,29 @@ enum err coordinator_request_failure(const struct request *request);
 /* -- who is fast (coordinator_latency.c) ----------------------------------------------------------
  */
 
+/* What it usually takes to answer a read. */
 uint64_t coordinator_latency_ns(const struct coordinator *coordinator, uint32_t member);
-void coordinator_learn_latency(struct coordinator *coordinator, uint32_t member,
-                               uint64_t latency_ns);
+/* What is late for it, 1 ms to read_late_ns; read_late_ns while too little is known. */
+uint64_t coordinator_latency_late_ns(const struct coordinator *coordinator, uint32_t member);
+/* It answered after `ns`; not for hedged reads. */
+void coordinator_latency_answered(struct coordinator *coordinator, uint32_t member, uint64_t ns);
+/* It was late: what its answer would have said, had it been timed. */
+void coordinator_latency_late(struct coordinator *coordinator, uint32_t member);
+/* It has not answered after read_late_ns or more: others are asked first from now on. */
+void coordinator_latency_silent(struct coordinator *coordinator, uint32_t member, uint64_t ns);
+
+/* -- hedged reads (coordinator_hedge.c) -----------------------------------------------------------
+ */
+
+/* The first questions have left. */
+void coordinator_hedge_begin(struct coordinator *coordinator, struct request *request);
+void coordinator_hedge_answered(struct coordinator *coordinator, struct actor_context *ctx,
+                                struct request *request, uint32_t index, enum err status);
+/* request->hedge_at_ns has come: asks one more, or sets the next time. */
+void coordinator_hedge_on_due(struct coordinator *coordinator, struct actor_context *ctx,
+                              struct request *request);
+/* Nothing of this read is late or timed any more. */
+void coordinator_hedge_end(struct request *request);
 
 /* -- hints (coordinator_hint.c) -------------------------------------------------------------------
  */
@@ -154,6 +186,15 @@ void coordinator_on_client_get(struct coordinator *coordinator, struct actor_con
                                struct message *message);
 void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct actor_context *ctx,
                                        struct message *message);
+void coordinator_get_ask(struct coordinator *coordinator, struct actor_context *ctx,
+                         struct request *request, uint32_t index);
+/* Replicas that have not been asked, may still answer and are not known to be down, the fastest
+ * first; this node is the fastest of all, another data centre the slowest. */
+uint32_t coordinator_get_order(const struct coordinator *coordinator, const struct view *view,
+                               const struct request *request,
+                               uint32_t ret_indices[REPLICAS_TOTAL_MAX]);
+/* Whether this member's answer would bring the quorum further; another data centre's need not. */
+bool coordinator_get_helps(const struct quorum *quorum, uint32_t member);
 /* A read repair's answer. */
 void coordinator_get_on_repaired(struct coordinator *coordinator, struct actor_context *ctx,
                                  struct request *request, uint32_t member, enum err status);

@@ -238,6 +238,9 @@ static void write_actors(FILE *out, struct node *node)
     COORDINATOR(read_differed, "Quorum reads whose replicas differed.");
     COORDINATOR(read_repairs, "Replicas repaired before an answer.");
     COORDINATOR(read_late, "Reads that asked more replicas because some were late.");
+    COORDINATOR(hedges_sent, "Reads that asked one more replica because an answer was late.");
+    COORDINATOR(hedges_won, "Hedged reads answered with the help of the hedge.");
+    COORDINATOR(hedges_capped, "Late reads not hedged: hedges were 5 % of the load already.");
     COORDINATOR(asked_again, "Replica reads, repairs and writes sent again.");
     COORDINATOR(timeouts, "Requests that ran into their deadline.");
     COORDINATOR(unavailable, "Requests with too few live replicas.");

@@ -28,6 +28,9 @@ struct host;
     X(coordinator, read_differed)                                                                  \
     X(coordinator, read_repairs)                                                                   \
     X(coordinator, read_late)                                                                      \
+    X(coordinator, hedges_sent)                                                                    \
+    X(coordinator, hedges_won)                                                                     \
+    X(coordinator, hedges_capped)                                                                  \
     X(coordinator, timeouts)                                                                       \
     X(coordinator, unavailable)                                                                    \
     X(coordinator, answers_late)                                                                   \
