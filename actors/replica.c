@@ -143,14 +143,13 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
 
 static void replica_tick(struct actor *actor, struct actor_context *ctx)
 {
-    (void)actor;
-    (void)ctx;
+    request_expire(&replica_of(actor)->requests, ctx);
 }
 
 static uint64_t replica_wake_at_ns(const struct actor *actor)
 {
-    (void)actor;
-    return NEVER_NS;
+    const struct replica *replica = CONTAINER_OF(actor, const struct replica, actor);
+    return replica->requests.next_ns;
 }
 
 static void replica_check(const struct actor *actor)
@@ -182,6 +181,7 @@ struct replica *replica_new(const struct replica_options *options, const struct 
     epoch_lease_init(&replica->lease, boot, options->shard, options->shards);
     hlc_init(&replica->hlc, HLC_AHEAD_MAX_DEFAULT_MS);
     heap_init(&replica->held);
+    request_memory_init(&replica->requests, options, &replica->figures);
     arena_init(&replica->scratch, NULL, 0);
     return replica;
 }
@@ -192,6 +192,7 @@ void replica_free(struct replica *replica)
         message_free(heap_pop(&replica->held).value);
     heap_deinit(&replica->held);
     arena_deinit(&replica->scratch);
+    request_memory_deinit(&replica->requests);
     free(replica);
 }
 

@@ -42,9 +42,12 @@ struct replica_figures {
     struct counter overloaded;
     struct counter siblings_warned;
     struct counter siblings_refused;
-    struct counter clock_refused; /* lww timestamps too far ahead */
-    struct counter held;          /* now */
-    struct counter unexpected;    /* messages that are not for a replica */
+    struct counter clock_refused;       /* lww timestamps too far ahead */
+    struct counter requests_remembered; /* request ids, now */
+    struct counter requests_repeated;   /* puts that were answered with their first outcome */
+    struct counter requests_forgotten;  /* ids given up before their time, for want of room */
+    struct counter held;                /* now */
+    struct counter unexpected;          /* messages that are not for a replica */
 };
 
 struct replica *replica_new(const struct replica_options *options, const struct boot *boot);

@@ -66,6 +66,10 @@ void replica_on_write(struct replica *replica, struct actor_context *ctx,
     enum err err = replica_admit(replica, ctx, message);
     if (err == OK)
         err = replica_merge(replica, ctx, write, &state);
+    if (err == OK)
+        err = request_remember(&replica->requests, ctx, &replica->scratch, write->partition,
+                               write->keyspace_id, state.hash, write->request_id,
+                               write->request_context);
     answer->replica_write_reply.status = err;
     replica_answer(replica, ctx, answer,
                    err == OK ? replica_sequence(replica, state.hash, write->policy) : 0);

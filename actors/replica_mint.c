@@ -13,6 +13,25 @@ static uint64_t replica_timestamp(struct replica *replica, struct actor_context 
     return timestamp;
 }
 
+/* A put that has been here before is answered with its first outcome; its targets get what the key
+ * holds now, which is no older than what they were sent then. NOT_FOUND: a new one. */
+static enum err replica_mint_repeat(struct replica *replica, struct actor_context *ctx,
+                                    const struct put_request *request, struct arena *answer_arena,
+                                    const struct local_state *state, struct replica_mint_done *done)
+{
+    struct bytes context;
+    enum err err =
+        request_find(&replica->requests, ctx, &replica->scratch, request, state->hash, &context);
+    if (err == ERR_INVALID)
+        done->why = "request_id: another key was written under it; draw a new one for each write";
+    if (err != OK)
+        return err;
+    done->context = arena_copy(answer_arena, context);
+    done->record = arena_copy(answer_arena, state->record);
+    done->sibling_count = state->set.count;
+    return OK;
+}
+
 /* Everything up to the point where the write is staged; the answer's fields are set on the way. */
 static enum err replica_mint_stage(struct replica *replica, struct actor_context *ctx,
                                    const struct replica_mint *mint, struct arena *answer_arena,
@@ -24,6 +43,9 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
     enum err err =
         replica_load(replica, ctx, mint->partition, request->keyspace_id, request->key, state);
     if (err != OK)
+        return err;
+    err = replica_mint_repeat(replica, ctx, request, answer_arena, state, done);
+    if (err != ERR_NOT_FOUND)
         return err;
     if (request->has_context) {
         struct reader reader = reader_of(request->context);
@@ -69,16 +91,21 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
     writer_init(&writer, answer_arena, 64);
     clock_encode(&writer, &covered);
     done->context = writer_result(&writer);
-    return replica_store(replica, ctx, mint->partition, state, done->record, mint->policy);
+    err = replica_store(replica, ctx, mint->partition, state, done->record, mint->policy);
+    if (err != OK)
+        return err;
+    counter_add(&replica->figures.minted, 1);
+    return request_remember(&replica->requests, ctx, &replica->scratch, mint->partition,
+                            request->keyspace_id, state->hash, request->request_id, done->context);
 }
 
 static void replica_fan_out(struct replica *replica, struct actor_context *ctx,
-                            const struct message *request, struct bytes record)
+                            const struct message *request, const struct replica_mint_done *done)
 {
     const struct replica_mint *mint = &request->replica_mint;
     for (uint32_t i = 0; i < mint->target_count; i++) {
         struct message *message =
-            message_new(MESSAGE_replica_write, mint->request.key.size + record.size);
+            message_new(MESSAGE_replica_write, mint->request.key.size + done->record.size);
         message->id = request->id;
         message->from = request->from; /* the coordinator counts the answers */
         message->to = (struct actor_id){.node = mint->targets[i], .kind = ACTOR_REPLICA};
@@ -86,11 +113,16 @@ static void replica_fan_out(struct replica *replica, struct actor_context *ctx,
         message->replica_write = (struct replica_write){
             .keyspace_id = mint->request.keyspace_id,
             .key = arena_copy(&message->arena, mint->request.key),
-            .record = arena_copy(&message->arena, record),
+            .record = arena_copy(&message->arena, done->record),
             .policy = mint->policy,
             .partition = mint->partition,
             .reason = WRITE_REPLICATE,
         };
+        if (mint->request.request_id.size != 0) {
+            message->replica_write.request_id =
+                arena_copy(&message->arena, mint->request.request_id);
+            message->replica_write.request_context = arena_copy(&message->arena, done->context);
+        }
         outbox_send(ctx, &replica->actor, message);
     }
 }
@@ -112,7 +144,6 @@ void replica_on_mint(struct replica *replica, struct actor_context *ctx,
         return;
     }
     done->staged = true;
-    counter_add(&replica->figures.minted, 1);
-    replica_fan_out(replica, ctx, message, done->record);
+    replica_fan_out(replica, ctx, message, done);
     replica_answer(replica, ctx, answer, replica_sequence(replica, state.hash, mint->policy));
 }

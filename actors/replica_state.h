@@ -5,11 +5,13 @@
  *     replica_epoch.c   key epochs: which one a write gets, and amnesia
  *     replica_mint.c    coordinated writes
  *     replica_merge.c   states from other nodes
+ *     replica_request.c puts with a request id, answered again with their first outcome
  */
 #ifndef ACTORS_REPLICA_STATE_H
 #define ACTORS_REPLICA_STATE_H
 
 #include "actors/replica.h"
+#include "actors/replica_request.h"
 
 #include "base/heap.h"
 #include "model/hash.h"
@@ -30,6 +32,7 @@ struct replica {
     struct heap held; /* answers by the sequence that they wait for */
     uint64_t held_count;
     struct arena scratch; /* of one step */
+    struct request_memory requests;
     struct replica_figures figures;
 };
 

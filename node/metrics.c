@@ -261,6 +261,8 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA(overloaded, "Requests refused by a full store or queue.");
     REPLICA(siblings_refused, "Writes refused because of too many siblings.");
     REPLICA(clock_refused, "Writes refused because their timestamp was too far ahead.");
+    REPLICA(requests_repeated, "Puts with a known request id, answered with their first outcome.");
+    REPLICA(requests_forgotten, "Request ids given up before ten minutes, for want of room.");
     metric(out, "coterie_hints", "gauge", "Hints kept here for replicas that are away.",
            counter_get(&hinted_handoff_figures(node->hinted_handoff)->hints));
     metric(out, "coterie_hints_bytes", "gauge", "Their bytes.",

@@ -30,6 +30,7 @@ struct write_words {
     bool tombstone;
     bool has_ttl;
     uint64_t ttl_ms;
+    struct bytes request_id; /* empty: none */
 };
 
 /* False with a status that names the field and the limit. */

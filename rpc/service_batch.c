@@ -195,7 +195,8 @@ static struct message *batch_write_message(struct call *call, const struct view 
                                 .tombstone = item->delete_ != 0,
                                 .has_ttl = item->_ttl_ms_case ==
                                            COTERIE__V1__BATCH_WRITE_REQUEST__ITEM___TTL_MS_TTL_MS,
-                                .ttl_ms = item->ttl_ms};
+                                .ttl_ms = item->ttl_ms,
+                                .request_id = bytes_of_binary(item->request_id)};
     if (words.tombstone && (words.value.size != 0 || words.has_ttl)) {
         status_invalid(ret_error, words.value.size != 0 ? "value" : "ttl_ms",
                        "given together with delete");

@@ -104,6 +104,11 @@ bool put_request_fill(struct call *call, const struct target *target,
                        (unsigned long long)words->ttl_ms, TTL_MS_MAX);
         return false;
     }
+    if (words->request_id.size != 0 && words->request_id.size != REQUEST_ID_BYTES) {
+        status_invalid(ret_error, "request_id", "%zu bytes, must be %u random ones (or none)",
+                       words->request_id.size, REQUEST_ID_BYTES);
+        return false;
+    }
     struct bytes clock = {0};
     if (words->context.size != 0) {
         enum err err = context_open(scratch, words->context, &clock);
@@ -124,7 +129,8 @@ bool put_request_fill(struct call *call, const struct target *target,
                                         .context = clock,
                                         .level = target->level,
                                         .count = target->count,
-                                        .strict = target->strict};
+                                        .strict = target->strict,
+                                        .request_id = words->request_id};
     return true;
 }
 
@@ -334,7 +340,8 @@ void put_handle(struct call *call, struct bytes payload)
                                       .context = bytes_of_binary(request->context),
                                       .has_ttl = request->_ttl_ms_case ==
                                                  COTERIE__V1__PUT_REQUEST___TTL_MS_TTL_MS,
-                                      .ttl_ms = request->ttl_ms};
+                                      .ttl_ms = request->ttl_ms,
+                                      .request_id = bytes_of_binary(request->request_id)};
     put_start(call, &target_words, &write_words, message);
 }
 
@@ -355,7 +362,8 @@ void delete_handle(struct call *call, struct bytes payload)
                                         .strict = request->strict != 0};
     struct write_words write_words = {.key = bytes_of_binary(request->key),
                                       .context = bytes_of_binary(request->context),
-                                      .tombstone = true};
+                                      .tombstone = true,
+                                      .request_id = bytes_of_binary(request->request_id)};
     put_start(call, &target_words, &write_words, message);
 }
 

@@ -46,6 +46,24 @@ def test_get_of_nothing(cluster):
         assert reply.acknowledgement.needed == 2 and reply.acknowledgement.acknowledged >= 2
 
 
+def test_a_retry_with_its_request_id_writes_nothing_again(cluster):
+    key, request_id = fresh(), b"0123456789ab%04d" % next(numbers)
+    first = put(cluster.nodes[0], key, b"v", request_id=request_id, consistency=kv.CONSISTENCY_ALL)
+    for node in cluster.nodes:  # every replica has the write, so each knows the id
+        again = put(node, key, b"v", request_id=request_id)
+        assert again.context == first.context and again.siblings == 1
+    assert values(cluster.nodes[0].get(key)) == [b"v"]
+    put(cluster.nodes[0], key, b"w", context=first.context)
+    assert put(cluster.nodes[1], key, b"v", request_id=request_id).context == first.context
+    assert everywhere(cluster, key) == [[b"w"]] * 3, "a late retry brings nothing back"
+    gone = delete(cluster.nodes[2], key, request_id=b"d" * 16, consistency=kv.CONSISTENCY_ALL)
+    assert delete(cluster.nodes[0], key, request_id=b"d" * 16).context == gone.context
+    expect(lambda: put(cluster.nodes[0], fresh(), b"v", request_id=request_id), CODE.INVALID_ARGUMENT,
+           "INVALID_ARGUMENT", says="request_id")
+    expect(lambda: put(cluster.nodes[0], key, b"v", request_id=b"short"), CODE.INVALID_ARGUMENT,
+           "INVALID_ARGUMENT", field="request_id", says="16")
+
+
 def test_put_through_any_node_is_read_through_any(cluster):
     for writer in cluster.nodes:
         key = fresh()

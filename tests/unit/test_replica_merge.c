@@ -298,6 +298,7 @@ static void foreign_messages_are_counted(void **state)
     }
     fixture_silent(&b.f);
     assert_int_equal(counter_get(&replica_figures(b.replica)->unexpected), expected);
+    fixture_tick(&b.f); /* looks for what an earlier life has left */
     assert_int_equal(actor_wake_at_ns(b.f.actor), NEVER_NS);
     bench_deinit(&b);
 }
