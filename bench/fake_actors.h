@@ -277,6 +277,10 @@ static const struct actor_class fake_gossip_class = {
 
 /* -- the node ---------------------------------------------------------------------------------- */
 
+/* What its contexts are signed with. */
+static const uint8_t fake_cluster_id[16] = "fake cluster id";
+static const struct bytes fake_secret = {(const uint8_t *)"fake secret", 11};
+
 static inline void fake_deliver_edge(void *host, struct message *list)
 {
     struct fake_node *node = host;
@@ -342,6 +346,7 @@ static inline void fake_node_start(struct fake_node *node, uint32_t requests_max
                                                 .value_bytes_max = 1024 * 1024,
                                                 .node_name = "n1",
                                                 .version = "test"};
+    context_keys_derive(fake_cluster_id, fake_secret, &server_options.context_keys);
     char why[256] = "";
     struct rpc_server *server = NULL;
     if (rpc_server_start(&server_options, &server, why, sizeof why) != OK) {

@@ -37,6 +37,10 @@ static const struct setting settings[CONFIG_KEY_COUNT] = {
                                 "all nodes at the first start: name=host:peerport,... with "
                                 "optional ;dc=NAME;zone=NAME;weight=N behind an address; empty: "
                                 "this node alone"},
+    [CONFIG_cluster_key_file] = {"cluster-key-file", TYPE_TEXT, "", 0, 4000,
+                                 "file with a secret of 32 bytes or more, the same on all nodes, "
+                                 "that signs the contexts given to clients; empty: a key from the "
+                                 "cluster's id, which guards against mistakes but is no secret"},
     [CONFIG_data_center] = {"data-center", TYPE_TEXT, "", 0, 31,
                             "data centre of a node that starts alone"},
     [CONFIG_zone] = {"zone", TYPE_TEXT, "", 0, 31, "zone of a node that starts alone"},

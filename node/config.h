@@ -23,6 +23,7 @@ enum config_key {
     CONFIG_peer_address,
     CONFIG_http_address,
     CONFIG_initial_cluster,
+    CONFIG_cluster_key_file,
     CONFIG_data_center,
     CONFIG_zone,
     CONFIG_weight,

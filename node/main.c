@@ -62,9 +62,10 @@ static int run(struct config *config)
         log_write(&log, LOG_WARNING, "unknown_variable",
                   "name=%s what_now=\"coteried --help lists the settings\"",
                   config->unknown_variable);
-    if (node_start(&node, config, &log, why, sizeof why) != OK) {
+    enum err err = node_start(&node, config, &log, why, sizeof why);
+    if (err != OK) {
         fprintf(stderr, "coteried: %s\n", why);
-        return EXIT_FAILURE;
+        return err == ERR_INVALID ? EXIT_BAD_SETTINGS : EXIT_FAILURE;
     }
     announce(&node);
     int received = 0;

@@ -1,5 +1,6 @@
 #include "node/node.h"
 
+#include "node/cluster_key.h"
 #include "node/cluster_list.h"
 #include "node/http.h"
 
@@ -255,6 +256,9 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
         .node_name = config->text[CONFIG_name],
         .version = COTERIE_VERSION,
     };
+    context_keys_derive(node->topology.cluster_id, node->cluster_key, &server.context_keys);
+    if (node->cluster_key.size != 0)
+        explicit_bzero((void *)(uintptr_t)node->cluster_key.data, node->cluster_key.size);
     enum err err = rpc_peers_start(&peers, &node->peers, why, why_size);
     if (err == OK)
         err = rpc_server_start(&server, &node->server, why, why_size);
@@ -281,6 +285,10 @@ enum err node_start(struct node *node, const struct config *config, const struct
     node->replica_count = threads_or_default(config->number[CONFIG_replicas]);
     enum err err = node_plan_topology(node, why, why_size);
     if (err == OK)
+        err = cluster_key_read(&node->arena, config->text[CONFIG_cluster_key_file], log,
+                               &node->cluster_key, why, why_size);
+    bool settings_good = err == OK;
+    if (err == OK)
         err = node_open_store(node, why, why_size);
     if (err == OK) {
         node_make_actors(node);
@@ -293,7 +301,7 @@ enum err node_start(struct node *node, const struct config *config, const struct
         if (node->loop != NULL)
             rpc_loop_start(node->loop);
         node_stop(node);
-        return err;
+        return settings_good && err == ERR_INVALID ? ERR_PRECONDITION : err;
     }
     node->posting = true;
     runtime_start(node->runtime);

@@ -25,6 +25,7 @@ struct node {
     struct arena arena; /* topology and keyspaces of the start */
     struct topology topology;
     uint32_t self;
+    struct bytes cluster_key; /* of its file, in the arena; wiped when the ports are open */
     struct boot boot;
     uint64_t started_ns;
 
@@ -49,7 +50,9 @@ struct node {
 };
 
 /* Starts everything; the node serves when it returns OK. On an error `why` says what to do, and
- * what was started has been stopped again. */
+ * what was started has been stopped again. INVALID: the settings by themselves are wrong, and
+ * nothing was made or opened; whatever else cannot be (the directory is another member's, a port is
+ * taken) has other errors. */
 enum err node_start(struct node *node, const struct config *config, const struct log *log,
                     char *why, size_t why_size) MUST_USE;
 /* Drains, makes durable, marks the stop as clean, frees. False: the stop could not be marked clean

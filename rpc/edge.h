@@ -61,6 +61,7 @@ struct batch {
     size_t answer_bytes; /* of values kept so far */
     struct batch_item {
         struct bytes key;
+        struct context_scope scope;
         struct message *answer; /* owned */
         struct status *status;  /* of an item that failed here, in the arena */
     } * items;
@@ -93,7 +94,8 @@ struct call {
     uint64_t arrived_ns;
     uint64_t deadline_ns; /* when the coordinator must have answered; monotonic */
 
-    bool lww; /* of the request's keyspace */
+    bool lww;                   /* of the request's keyspace */
+    struct context_scope scope; /* of a single request: which context its answer gives */
     struct batch *batch;
     grpc_byte_buffer *response;
     grpc_slice status_message;

@@ -37,19 +37,27 @@ struct write_words {
 bool target_find(const struct view *view, const struct target_words *words,
                  struct target *ret_target, struct status *ret_error) MUST_USE;
 bool key_check(struct bytes key, struct status *ret_error) MUST_USE;
-/* Borrows all of `words`; `scratch` takes what checking needs. */
+/* Fills message->client_put.request; it borrows all of `words`. The message's arena takes what
+ * checking needs. */
 bool put_request_fill(struct call *call, const struct target *target,
-                      const struct write_words *words, struct arena *scratch,
-                      struct put_request *ret_request, struct status *ret_error) MUST_USE;
+                      const struct write_words *words, struct message *message,
+                      struct context_scope *ret_scope, struct status *ret_error) MUST_USE;
+/* Which context an answer about `key` gives. */
+struct context_scope call_context_scope(const struct call *call, const struct target *target,
+                                        struct bytes key);
 
 /* Sender, receiver, epoch, deadline. */
 void message_address(struct call *call, const struct view *view, struct message *message,
                      uint64_t client);
 
 /* Responses, in `arena`; names and values are borrowed from the view and the answer. */
-Coterie__V1__GetResponse *get_response_new(struct arena *arena, const struct view *view,
-                                           const struct client_get_done *done, bool lww);
-Coterie__V1__PutResponse *put_response_new(struct arena *arena, const struct view *view,
+Coterie__V1__GetResponse *get_response_new(const struct call *call,
+                                           const struct context_scope *scope, struct arena *arena,
+                                           const struct view *view,
+                                           const struct client_get_done *done);
+Coterie__V1__PutResponse *put_response_new(const struct call *call,
+                                           const struct context_scope *scope, struct arena *arena,
+                                           const struct view *view,
                                            const struct put_result *result);
 
 #endif

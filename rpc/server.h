@@ -9,6 +9,7 @@
 #ifndef RPC_SERVER_H
 #define RPC_SERVER_H
 
+#include "rpc/context.h"
 #include "rpc/loop.h"
 
 enum rpc_operation {
@@ -40,6 +41,7 @@ struct rpc_server_options {
     uint32_t value_bytes_max; /* VALUE_BYTES_MAX_DEFAULT..VALUE_BYTES_MAX_CEILING */
     const char *node_name;
     const char *version;
+    struct context_keys context_keys; /* the same on all nodes of a cluster */
 };
 
 struct rpc_server;

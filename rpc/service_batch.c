@@ -146,6 +146,7 @@ static uint32_t batch_get_messages(struct call *call, const struct view *view,
             item_refuse(batch, i, &status);
             continue;
         }
+        batch->items[i].scope = call_context_scope(call, target, key);
         struct message *message = batch_get_message(call, view, target, key, i);
         message->next = list;
         list = message;
@@ -187,6 +188,7 @@ void batch_get_handle(struct call *call, struct bytes payload)
 static struct message *batch_write_message(struct call *call, const struct view *view,
                                            const struct target *target,
                                            const write_request_item *item, uint32_t index,
+                                           struct context_scope *ret_scope,
                                            struct status *ret_error)
 {
     struct write_words words = {.key = bytes_of_binary(item->key),
@@ -204,11 +206,11 @@ static struct message *batch_write_message(struct call *call, const struct view 
     }
     struct message *message =
         message_new(MESSAGE_client_put, words.key.size + words.value.size + words.context.size);
-    struct put_request request;
-    if (!put_request_fill(call, target, &words, &message->arena, &request, ret_error)) {
+    if (!put_request_fill(call, target, &words, message, ret_scope, ret_error)) {
         message_free(message);
         return NULL;
     }
+    struct put_request request = message->client_put.request; /* borrows the batch's bytes */
     put_request_copy(&message->arena, &request, &message->client_put.request);
     message->client_put.client = call_handle(call, index);
     message_address(call, view, message, message->client_put.client);
@@ -225,8 +227,8 @@ static uint32_t batch_write_messages(struct call *call, const struct view *view,
     struct status status;
     for (uint32_t i = (uint32_t)request->n_items; i-- > 0;) {
         batch->items[i].key = bytes_of_binary(request->items[i]->key);
-        struct message *message =
-            batch_write_message(call, view, target, request->items[i], i, &status);
+        struct message *message = batch_write_message(call, view, target, request->items[i], i,
+                                                      &batch->items[i].scope, &status);
         if (message == NULL) {
             item_refuse(batch, i, &status);
             continue;
@@ -307,7 +309,7 @@ void batch_get_answer(struct call *call)
         bool good = done != NULL && done->status == OK;
         item->status = item_status_new(&batch->arena, good ? NULL : &status);
         if (good)
-            item->result = get_response_new(&batch->arena, view, done, call->lww);
+            item->result = get_response_new(call, &from->scope, &batch->arena, view, done);
         response.items[i] = item;
     }
     grpc_byte_buffer *buffer = buffer_of_message(&response.base);
@@ -338,7 +340,7 @@ void batch_write_answer(struct call *call)
         bool good = result != NULL && result->status == OK;
         item->status = item_status_new(&batch->arena, good ? NULL : &status);
         if (good)
-            item->result = put_response_new(&batch->arena, view, result);
+            item->result = put_response_new(call, &from->scope, &batch->arena, view, result);
         response.items[i] = item;
     }
     grpc_byte_buffer *buffer = buffer_of_message(&response.base);

@@ -88,9 +88,30 @@ bool key_check(struct bytes key, struct status *ret_error)
     return false;
 }
 
+struct context_scope call_context_scope(const struct call *call, const struct target *target,
+                                        struct bytes key)
+{
+    return context_scope_of(&call->edge->options->context_keys, target->keyspace_id, key);
+}
+
+static bool context_check(struct call *call, const struct context_scope *scope,
+                          struct bytes context, struct arena *scratch, struct bytes *ret_clock,
+                          struct status *ret_error)
+{
+    enum err err =
+        context_open(scratch, &call->edge->options->context_keys, scope, context, ret_clock);
+    if (err == ERR_LIMIT)
+        status_invalid_size(ret_error, "context", context.size, CONTEXT_BYTES_MAX);
+    else if (err != OK)
+        status_invalid(ret_error, "context",
+                       "not one that this cluster has given for this key; read the key again and "
+                       "hand back the context of that answer, unchanged");
+    return err == OK;
+}
+
 bool put_request_fill(struct call *call, const struct target *target,
-                      const struct write_words *words, struct arena *scratch,
-                      struct put_request *ret_request, struct status *ret_error)
+                      const struct write_words *words, struct message *message,
+                      struct context_scope *ret_scope, struct status *ret_error)
 {
     if (!key_check(words->key, ret_error))
         return false;
@@ -110,27 +131,24 @@ bool put_request_fill(struct call *call, const struct target *target,
         return false;
     }
     struct bytes clock = {0};
-    if (words->context.size != 0) {
-        enum err err = context_open(scratch, words->context, &clock);
-        if (err == ERR_LIMIT)
-            status_invalid_size(ret_error, "context", words->context.size, CONTEXT_BYTES_MAX);
-        else if (err != OK)
-            status_invalid(ret_error, "context", "not a context that this cluster has given");
-        if (err != OK)
-            return false;
-    }
-    *ret_request = (struct put_request){.keyspace_id = target->keyspace_id,
-                                        .key = words->key,
-                                        .value = words->value,
-                                        .flags = words->tombstone ? VERSION_TOMBSTONE : 0,
-                                        .expires_at_ms =
-                                            words->has_ttl ? runtime_wall_ms() + words->ttl_ms : 0,
-                                        .has_context = words->context.size != 0,
-                                        .context = clock,
-                                        .level = target->level,
-                                        .count = target->count,
-                                        .strict = target->strict,
-                                        .request_id = words->request_id};
+    struct context_scope scope = call_context_scope(call, target, words->key);
+    if (words->context.size != 0 &&
+        !context_check(call, &scope, words->context, &message->arena, &clock, ret_error))
+        return false;
+    message->client_put.request = (struct put_request){
+        .keyspace_id = target->keyspace_id,
+        .key = words->key,
+        .value = words->value,
+        .flags = words->tombstone ? VERSION_TOMBSTONE : 0,
+        .expires_at_ms = words->has_ttl ? runtime_wall_ms() + words->ttl_ms : 0,
+        .has_context = words->context.size != 0,
+        .context = clock,
+        .level = target->level,
+        .count = target->count,
+        .strict = target->strict,
+        .request_id = words->request_id,
+    };
+    *ret_scope = scope;
     return true;
 }
 
@@ -186,11 +204,13 @@ static Coterie__V1__Value *value_new(struct arena *arena, const struct version *
     return value;
 }
 
-Coterie__V1__GetResponse *get_response_new(struct arena *arena, const struct view *view,
-                                           const struct client_get_done *done, bool lww)
+Coterie__V1__GetResponse *get_response_new(const struct call *call,
+                                           const struct context_scope *scope, struct arena *arena,
+                                           const struct view *view,
+                                           const struct client_get_done *done)
 {
     struct version_set set = done->set;
-    if (lww)
+    if (call->lww)
         set = version_set_last_writer_wins(arena, &set);
     Coterie__V1__GetResponse *response = arena_alloc(arena, sizeof *response);
     coterie__v1__get_response__init(response);
@@ -202,17 +222,20 @@ Coterie__V1__GetResponse *get_response_new(struct arena *arena, const struct vie
     }
     response->found = response->n_values != 0;
     struct clock clock = version_set_context(&set);
-    response->context = binary_of_bytes(context_of_clock(arena, &clock));
+    response->context =
+        binary_of_bytes(context_of_clock(arena, &call->edge->options->context_keys, scope, &clock));
     response->acknowledgement = acknowledgement_new(arena, view, &done->progress);
     return response;
 }
 
-Coterie__V1__PutResponse *put_response_new(struct arena *arena, const struct view *view,
-                                           const struct put_result *result)
+Coterie__V1__PutResponse *put_response_new(const struct call *call,
+                                           const struct context_scope *scope, struct arena *arena,
+                                           const struct view *view, const struct put_result *result)
 {
     Coterie__V1__PutResponse *response = arena_alloc(arena, sizeof *response);
     coterie__v1__put_response__init(response);
-    response->context = binary_of_bytes(context_of_clock_bytes(arena, result->context));
+    response->context = binary_of_bytes(
+        context_of_clock_bytes(arena, &call->edge->options->context_keys, scope, result->context));
     response->siblings = result->sibling_count;
     response->acknowledgement = acknowledgement_new(arena, view, &result->progress);
     return response;
@@ -247,6 +270,7 @@ static bool get_prepare(struct call *call, const struct view *view,
         !key_check(bytes_of_binary(request->key), status))
         return false;
     call->lww = target.lww;
+    call->scope = call_context_scope(call, &target, bytes_of_binary(request->key));
     message->client_get = (struct client_get){.client = call_handle(call, 0),
                                               .keyspace_id = target.keyspace_id,
                                               .key = bytes_of_binary(request->key),
@@ -281,8 +305,8 @@ void get_answer(struct call *call, struct message *answer)
     grpc_byte_buffer *response = NULL;
     const struct view *view = runtime_view_lock(runtime);
     if (done->status == OK)
-        response =
-            buffer_of_message(&get_response_new(&answer->arena, view, done, call->lww)->base);
+        response = buffer_of_message(
+            &get_response_new(call, &call->scope, &answer->arena, view, done)->base);
     else
         status_of_get(&status, view, done);
     runtime_view_unlock(runtime);
@@ -302,8 +326,7 @@ static bool put_prepare(struct call *call, const struct view *view,
 {
     struct target target;
     if (!target_find(view, target_words, &target, status) ||
-        !put_request_fill(call, &target, write_words, &message->arena, &message->client_put.request,
-                          status))
+        !put_request_fill(call, &target, write_words, message, &call->scope, status))
         return false;
     message->client_put.client = call_handle(call, 0);
     message_address(call, view, message, message->client_put.client);
@@ -377,7 +400,8 @@ void put_answer(struct call *call, struct message *answer)
     grpc_byte_buffer *response = NULL;
     const struct view *view = runtime_view_lock(runtime);
     if (result->status == OK)
-        response = buffer_of_message(&put_response_new(&answer->arena, view, result)->base);
+        response = buffer_of_message(
+            &put_response_new(call, &call->scope, &answer->arena, view, result)->base);
     else
         status_of_put(&status, view, result);
     runtime_view_unlock(runtime);

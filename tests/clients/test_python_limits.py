@@ -66,14 +66,25 @@ def test_message(node):
 
 
 def test_context(node):
+    """A context is taken back for the key that it was given for, unchanged, and in no other case."""
     real = node.put(b"context", b"v").context
-    # Bytes that no node gives; a real one cut short, lengthened, of another format.
-    for context in (b"x", b"\x00" * 20, b"\xff" * 64, real[:-1], real + b"\0", b"\x7f" + real[1:]):
+    elsewhere = cluster_pb2.Keyspace(name="elsewhere")
+    node.admin.CreateKeyspace(cluster_pb2.CreateKeyspaceRequest(keyspace=elsewhere), timeout=5)
+    foreign = [node.put(b"other", b"v").context, node.get(b"nothing").context,
+               node.put(b"context", b"v", keyspace="elsewhere").context]
+    flipped = [bytes([*real[:i], real[i] ^ 1 << i % 8, *real[i + 1:]]) for i in range(len(real))]
+    # Bytes that no node gives; a real one cut short, lengthened, of another format, changed; another key's.
+    for context in (b"x", b"\x00" * 20, b"\xff" * 64, real[:-1], real + b"\0", b"\x7f" + real[1:], real[1:-16],
+                    *flipped, *foreign):
         for write in writes(node, b"context", context=context):
-            invalid(write, "context")
+            invalid(write, "context", "read the key again")
+        assert "read the key again" in item_error(node, key=b"context", value=b"v", context=context)
     for write in writes(node, b"context", context=b"\x01" * 16385):
         invalid(write, "context", "16385 bytes, limit 16384")
     assert values(node.get(b"context")) == [b"v"]
+    node.admin.DropKeyspace(cluster_pb2.DropKeyspaceRequest(name="elsewhere"), timeout=5)
+    assert node.put(b"context", b"next", context=real).siblings == 1
+    assert values(node.get(b"context")) == [b"next"]
 
 
 def test_ttl(node):

@@ -123,7 +123,7 @@ def test_bad_cluster_list(folder):
     for nodes, says in (("b=127.0.0.1:1", "not in initial-cluster"), ("a", "name=host:port"), ("a=host", "host:port"),
                         ("a=host:99999", "host:port"), ("a=h:1;size=3", ";weight="), ("a=h:1;weight=0", ";weight="),
                         ("a=h:1,a=h:2", "a"), ("a=h:1," * 70, "64")):
-        told = coteried("--name", "a", "--initial-cluster", nodes, *data, code=FAILED)
+        told = coteried("--name", "a", "--initial-cluster", nodes, *data, code=BAD_SETTINGS)
         assert says in told and "initial-cluster" in told, (nodes, told)
     assert not os.path.exists(data[1]), "nothing is made for a cluster that cannot be"
 
@@ -135,6 +135,46 @@ def test_unknown_variable_is_told(folder):
         node.environment["COTERIE_SERVICE_HOST"] = "10.0.0.1"
         node.start().wait_serving()
         assert "COTERIE_SERVICE_HOST" in node.log_tail(50), node.log_tail()
+
+
+# -- the cluster key
+
+
+def test_cluster_key_file(folder):
+    key = "k" * 32
+    never = ["--data-dir", os.path.join(folder, "no-data")]
+    for path, says in ((os.path.join(folder, "absent"), "No such file"), (folder, "directory"),
+                       (write(folder, "short", "k" * 31 + "\n" * 20), ("31 bytes", "at least 32")),
+                       (write(folder, "long", "k" * 4097), ("more than 4096",))):
+        told = refused("--cluster-key-file", path, *never, says=[path, "cluster-key-file"])
+        assert all(word in told for word in ([says] if isinstance(says, str) else says)), told
+    assert not os.path.exists(never[1]), "nothing is made before the key is there"
+
+    with Cluster(2) as cluster:
+        n1, n2 = cluster.nodes
+        for node, text in ((n1, key), (n2, key + "\r\n")):
+            node.environment["COTERIE_CLUSTER_KEY_FILE"] = write(folder, node.name + ".key", text)
+        os.chmod(n2.environment["COTERIE_CLUSTER_KEY_FILE"], 0o600)
+        cluster.start()
+        assert "cluster_key_exposed" in n1.log_tail(50) and "cluster_key_exposed" not in n2.log_tail(50)
+        first = n1.put(b"k", b"1").context
+        second = n2.put(b"k", b"2", context=first)
+        assert second.siblings == 1, "what one node gives the other takes"
+        third = n1.put(b"k", b"3", context=second.context)
+        assert [v.value for v in n2.get(b"k").values] == [b"3"]
+
+        # Another secret: what the old one signed is foreign.
+        assert n2.terminate() == 0
+        write(folder, "n2.key", "K" + key)
+        n2.start().wait_serving()
+        cluster.wait_alive()
+        try:
+            n2.put(b"k", b"4", context=third.context)
+            raise AssertionError("a context that another secret signed is taken")
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and "context" in error.details(), error
+        assert n2.put(b"k", b"4", context=n2.get(b"k").context).siblings == 1
+        assert key not in n1.log_tail(200) + n2.log_tail(200), "a secret is not for the log"
 
 
 # -- a data directory belongs to one member

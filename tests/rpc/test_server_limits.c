@@ -38,6 +38,10 @@ static uint64_t requests_seen(const struct fixture *fixture)
     return atomic_load(&fixture->node.coordinator->requests);
 }
 
+#define NOT_OURS                                                                                   \
+    "context: not one that this cluster has given for this key; read the key again and hand back " \
+    "the context of that answer, unchanged"
+
 /* -- single calls ------------------------------------------------------------------------------ */
 
 static void test_get_limits(void **state)
@@ -142,13 +146,13 @@ static void test_put_limits(void **state)
          "context: 16385 bytes, limit 16384"},
         {{.key = "a", .value = "v", .context = bytes_of(newer_format, sizeof newer_format)},
          "context",
-         "context: not a context that this cluster has given"},
+         NOT_OURS},
         {{.key = "a", .value = "v", .context = bytes_of(truncated, sizeof truncated)},
          "context",
-         "context: not a context that this cluster has given"},
+         NOT_OURS},
         {{.key = "a", .value = "v", .context = bytes_of(trailing, sizeof trailing)},
          "context",
-         "context: not a context that this cluster has given"},
+         NOT_OURS},
         {{.key = "a", .value = "v", .ttl_zero = true},
          "ttl_ms",
          "ttl_ms: 0, must be 1 to 3162240000000"},
@@ -175,6 +179,72 @@ static void test_put_limits(void **state)
     assert_memory_equal(got.response->values[0]->value.data, big.data, max);
     get_result_clear(&got);
     free((void *)(uintptr_t)big.data);
+}
+
+/* A context for `key` of `keyspace` as a node with this secret would give it. */
+static struct bytes forged(struct arena *arena, const char *cluster_secret, uint32_t keyspace_id,
+                           const char *key)
+{
+    struct context_keys keys;
+    context_keys_derive(fake_cluster_id, bytes_of_string(cluster_secret), &keys);
+    struct context_scope scope = context_scope_of(&keys, keyspace_id, bytes_of_string(key));
+    const struct clock_entry entry = {.member = 1, .key_epoch = 1, .base = 1};
+    return context_of_clock(arena, &keys, &scope, &(struct clock){.count = 1, .entries = &entry});
+}
+
+/* A context says which writes the client has seen: whoever could make one up, or use another key's,
+ * could remove what nobody has read (DESIGN.md 5). */
+static void test_forged_contexts(void **state)
+{
+    struct fixture *fixture = *state;
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    uint32_t keyspace_id = keyspace_builtin().id;
+    struct bytes sound = forged(&arena, "fake secret", keyspace_id, "a");
+    const struct bytes bad[] = {
+        forged(&arena, "another secret", keyspace_id, "a"),
+        forged(&arena, "", keyspace_id, "a"),
+        forged(&arena, "fake secret", keyspace_id + 1, "a"),
+        forged(&arena, "fake secret", keyspace_id, "b"),
+        bytes_of(sound.data, sound.size - 1),
+        bytes_of(sound.data + 1, sound.size - 1 - CONTEXT_MAC_BYTES), /* the bare clock */
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+        struct put_result_words put =
+            do_put(fixture, &(struct put_words){.key = "a", .value = "v", .context = bad[i]});
+        expect_invalid(&put.reply, "context", NOT_OURS);
+        put_result_clear(&put);
+        put = do_delete(fixture, "a", bad[i]);
+        expect_invalid(&put.reply, "context", NOT_OURS);
+        put_result_clear(&put);
+    }
+    /* What a get or a put gave for one key is refused for another, and in another keyspace. */
+    struct get_result got = do_get(fixture, &(struct get_words){.key = "b"});
+    struct put_result_words given = do_put(fixture, &(struct put_words){.key = "b", .value = "v"});
+    const struct bytes others[] = {bytes_of_binary(got.response->context),
+                                   bytes_of_binary(given.response->context)};
+    uint64_t before = requests_seen(fixture);
+    for (size_t i = 0; i < ARRAY_COUNT(others); i++) {
+        struct put_result_words put =
+            do_put(fixture, &(struct put_words){.key = "a", .value = "v", .context = others[i]});
+        expect_invalid(&put.reply, "context", NOT_OURS);
+        put_result_clear(&put);
+        put = do_put(fixture,
+                     &(struct put_words){.key = "b", .keyspace = "last", .context = others[i]});
+        expect_invalid(&put.reply, "context", NOT_OURS);
+        put_result_clear(&put);
+    }
+    assert_int_equal(requests_seen(fixture), before);
+    struct put_result_words put =
+        do_put(fixture, &(struct put_words){.key = "b", .value = "w", .context = others[1]});
+    assert_int_equal(put.reply.code, GRPC_STATUS_OK);
+    put_result_clear(&put);
+    put = do_put(fixture, &(struct put_words){.key = "a", .value = "v", .context = sound});
+    assert_int_equal(put.reply.code, GRPC_STATUS_OK); /* the forger's only way is the secret */
+    put_result_clear(&put);
+    put_result_clear(&given);
+    get_result_clear(&got);
+    arena_deinit(&arena);
 }
 
 /* A C string would end at the NUL and "default" would be written to. */
@@ -353,6 +423,52 @@ static void test_batch_items(void **state)
     raw_reply_clear(&reply);
 }
 
+/* Each item's context is its own key's, given by whichever call. */
+static void test_batch_contexts(void **state)
+{
+    struct fixture *fixture = *state;
+    struct put_result_words one = do_put(fixture, &(struct put_words){.key = "c1", .value = "v"});
+    ProtobufCBinaryData keys[] = {word("c1"), word("c2")};
+    struct raw_reply reply = batch_get(fixture, "default", keys, ARRAY_COUNT(keys));
+    assert_int_equal(reply.code, GRPC_STATUS_OK);
+    Coterie__V1__BatchGetResponse *got =
+        coterie__v1__batch_get_response__unpack(NULL, reply.body_size, reply.body);
+    assert_true(bytes_equal(bytes_of_binary(got->items[0]->result->context),
+                            bytes_of_binary(one.response->context)));
+    write_item items[4];
+    for (size_t i = 0; i < ARRAY_COUNT(items); i++) {
+        coterie__v1__batch_write_request__item__init(&items[i]);
+        items[i].key = keys[i / 2];
+        items[i].value = word("w");
+        items[i].context = got->items[i % 2]->result->context;
+    }
+    struct raw_reply written_reply = batch_write(fixture, items, ARRAY_COUNT(items));
+    assert_int_equal(written_reply.code, GRPC_STATUS_OK);
+    Coterie__V1__BatchWriteResponse *written = coterie__v1__batch_write_response__unpack(
+        NULL, written_reply.body_size, written_reply.body);
+    for (size_t i = 0; i < ARRAY_COUNT(items); i++) {
+        bool own = i / 2 == i % 2;
+        assert_int_equal(written->items[i]->status->code,
+                         own ? GRPC_STATUS_OK : GRPC_STATUS_INVALID_ARGUMENT);
+        assert_string_equal(written->items[i]->status->message, own ? "" : NOT_OURS);
+        assert_true((written->items[i]->result != NULL) == own);
+    }
+    /* What a batch gave, a single put takes. */
+    struct put_result_words put =
+        do_put(fixture,
+               &(struct put_words){.key = "c2",
+                                   .value = "x",
+                                   .context = bytes_of_binary(written->items[3]->result->context)});
+    assert_int_equal(put.reply.code, GRPC_STATUS_OK);
+    assert_int_equal(put.response->siblings, 1);
+    put_result_clear(&put);
+    put_result_clear(&one);
+    coterie__v1__batch_write_response__free_unpacked(written, NULL);
+    coterie__v1__batch_get_response__free_unpacked(got, NULL);
+    raw_reply_clear(&written_reply);
+    raw_reply_clear(&reply);
+}
+
 static void test_batch_limits(void **state)
 {
     struct fixture *fixture = *state;
@@ -452,12 +568,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_SERVER(test_get_limits),
         WITH_SERVER(test_put_limits),
+        WITH_SERVER(test_forged_contexts),
         WITH_SERVER(test_hidden_bytes_in_strings),
         WITH_SERVER(test_no_message_and_garbage),
         WITH_SERVER(test_random_messages),
         WITH_SERVER(test_unknown_method),
         WITH_SERVER(test_oversized_message),
         WITH_SERVER(test_batch_items),
+        WITH_SERVER(test_batch_contexts),
         WITH_SERVER(test_batch_limits),
         WITH_SERVER(test_batch_of_empty_items),
     };
