@@ -10,8 +10,9 @@
 
 #define FORMAT         1u
 #define CHECKSUM_BYTES 8u
+#define STEP_HASHES    64u /* what a step of a descent asks for unless many nodes differ */
 
-static_assert(MERKLE_DEPTH_MAX < 32, "an index is 32 bits");
+static_assert(MERKLE_LEVEL_MAX <= 32, "an index is 32 bits");
 
 static unsigned partition_bits(uint32_t partitions)
 {
@@ -157,7 +158,7 @@ uint32_t merkle_node_hash(struct merkle_node node, uint64_t salt)
 struct merkle_range merkle_range(uint32_t partition, uint32_t partitions, unsigned level,
                                  uint32_t index)
 {
-    CHECK_U64(level, <=, MERKLE_DEPTH_MAX);
+    CHECK_U64(level, <=, MERKLE_LEVEL_MAX);
     CHECK_U64(index, <, (uint64_t)1 << level);
     unsigned fixed = partition_bits(partitions) + level; /* the top bits that all hashes share */
     uint64_t first = hash_partition_start(partition, partitions);
@@ -169,17 +170,20 @@ struct merkle_range merkle_range(uint32_t partition, uint32_t partitions, unsign
 
 uint32_t merkle_index(uint32_t partitions, unsigned level, uint64_t key_hash)
 {
-    CHECK_U64(level, <=, MERKLE_DEPTH_MAX);
+    CHECK_U64(level, <=, MERKLE_LEVEL_MAX);
     return level == 0 ? 0 : (uint32_t)(key_hash << partition_bits(partitions) >> (64 - level));
 }
 
 /* -- the descent of an exchange ---------------------------------------------------------------- */
 
-unsigned merkle_fanout_bits(unsigned level, unsigned common_depth, unsigned fanout_bits)
+unsigned merkle_fanout_bits(uint32_t count, unsigned level, unsigned common_depth)
 {
     CHECK_U64(level, <=, common_depth);
+    unsigned bits = MERKLE_FANOUT_BITS_MAX;
+    while (bits > MERKLE_FANOUT_BITS_MIN && (uint64_t)count << bits > STEP_HASHES)
+        bits--;
     unsigned left = common_depth - level;
-    return left < fanout_bits ? left : fanout_bits;
+    return left <= bits + 1 && left <= MERKLE_FANOUT_BITS_MAX ? left : bits;
 }
 
 static uint32_t child_hash(const struct merkle *tree, const struct merkle_front *front,

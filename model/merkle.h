@@ -30,11 +30,12 @@
 #include "base/arena.h"
 #include "base/err.h"
 
-#define MERKLE_DEPTH_MIN   4u
-#define MERKLE_DEPTH_MAX   16u
-#define MERKLE_LEAF_KEYS   4u /* what merkle_depth_for aims at */
-#define MERKLE_FANOUT_BITS 3u /* what exchanges descend by */
-#define MERKLE_FANOUT_BITS_MAX  8u /* bits */
+#define MERKLE_DEPTH_MIN       4u
+#define MERKLE_DEPTH_MAX       16u
+#define MERKLE_LEVEL_MAX       32u
+#define MERKLE_LEAF_KEYS       4u /* at most, on average, after merkle_depth_for */
+#define MERKLE_FANOUT_BITS_MIN 2u
+#define MERKLE_FANOUT_BITS_MAX 6u
 
 /* What stands for a set of records. The empty set is {0, 0}. */
 struct merkle_node {
@@ -89,7 +90,8 @@ bool merkle_node_equal(struct merkle_node a, struct merkle_node b);
 /* What an exchange sends of a node. */
 uint32_t merkle_node_hash(struct merkle_node node, uint64_t salt);
 
-/* The hashes of a node; those of the whole partition are level 0, index 0. */
+/* The hashes of a node; those of the whole partition are level 0, index 0. Levels go on below the
+ * leaves, to MERKLE_LEVEL_MAX. */
 struct merkle_range merkle_range(uint32_t partition, uint32_t partitions, unsigned level,
                                  uint32_t index);
 /* The node of that level that a hash of the partition falls into. */
@@ -107,8 +109,10 @@ struct merkle_front {
     const uint32_t *indices; /* ascending */
 };
 
-/* fanout_bits, or less where the common depth of both trees is nearer; 0 at the leaves. */
-unsigned merkle_fanout_bits(unsigned level, unsigned common_depth, unsigned fanout_bits);
+/* How far the next step goes down from `count` nodes: so far that it asks for about 64 hashes (six
+ * levels where few nodes differ, two where many do), no further than the leaves of the shallower
+ * tree; 0 there. */
+unsigned merkle_fanout_bits(uint32_t count, unsigned level, unsigned common_depth);
 /* The children's hashes, count << fanout_bits of them. */
 void merkle_front_hashes(const struct merkle *tree, const struct merkle_front *front,
                          uint32_t *ret_hashes);

@@ -345,6 +345,26 @@ static void salts_part_what_looks_alike(void **state)
     free(hashes);
 }
 
+/* Few nodes are asked for far, many for their next two levels, and no step is left for one level.
+ */
+static void steps_ask_for_some_64_hashes(void **state)
+{
+    (void)state;
+    static const struct {
+        uint32_t count;
+        unsigned level;
+        unsigned depth;
+        unsigned bits;
+    } rows[] = {{1, 0, 12, 6},    {1, 6, 12, 6},     {1, 0, 16, 6},    {1, 0, 4, 4},
+                {1, 0, 7, 6},     {2, 0, 12, 5},     {4, 6, 12, 4},    {8, 3, 12, 3},
+                {9, 3, 12, 2},    {16, 6, 12, 2},    {17, 6, 12, 2},   {4096, 12, 16, 2},
+                {300, 13, 16, 3}, {300, 14, 16, 2},  {300, 15, 16, 1}, {4, 7, 12, 5},
+                {1, 12, 12, 0},   {65536, 16, 16, 0}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        assert_int_equal(merkle_fanout_bits(rows[i].count, rows[i].level, rows[i].depth),
+                         rows[i].bits);
+}
+
 /* A descent of both sides from the root ends at exactly the leaves that differ, whatever the
  * fan-out and the depths of the trees. */
 static void descents_end_at_the_leaves_that_differ(void **state)
@@ -371,16 +391,17 @@ static void descents_end_at_the_leaves_that_differ(void **state)
         uint32_t indices[1 << 9] = {0};
         uint32_t differing[1 << 9];
         uint32_t hashes[1 << 9];
-        unsigned fanout_bits = 1 + (unsigned)prng_below(&prng, 4);
+        bool own_steps = round % 2 == 0;
         struct merkle_front front = {.salt = prng_u64(&prng), .count = 1, .indices = indices};
         while (front.level < common) {
-            front.fanout_bits = merkle_fanout_bits(front.level, common, fanout_bits);
+            front.fanout_bits = merkle_fanout_bits(front.count, front.level, common);
+            if (own_steps)
+                front.fanout_bits = 1 + (unsigned)prng_below(&prng, front.fanout_bits);
             merkle_front_hashes(&a, &front, hashes);
             front.count = merkle_front_differing(&b, &front, hashes, differing);
             memcpy(indices, differing, sizeof indices);
             front.level += front.fanout_bits;
         }
-        assert_int_equal(merkle_fanout_bits(front.level, common, fanout_bits), 0);
         uint32_t next = 0;
         for (uint32_t leaf = 0; leaf < 1u << common; leaf++) {
             if (expected[leaf])
@@ -545,6 +566,7 @@ int main(void)
         cmocka_unit_test(one_key_shows_on_its_path),
         cmocka_unit_test(absent_keys_are_told),
         cmocka_unit_test(salts_part_what_looks_alike),
+        cmocka_unit_test(steps_ask_for_some_64_hashes),
         cmocka_unit_test(descents_end_at_the_leaves_that_differ),
         cmocka_unit_test(encoded_trees_come_back),
         cmocka_unit_test(damaged_trees_are_refused),
