@@ -8,8 +8,8 @@
  * rely on: order, bounds, counts. Source: Dynamo (SOSP 2007) 4.7; RELIABILITY rule 23.
  *
  * Figures (tests/unit/test_exchange_bytes.c: a million keys, 64 partitions, 15,625 keys and 4096
- * leaves each, records of 180 bytes, 64 bytes added for each message): one key differs: 1.0 to 1.5
- * KB in 5 or 6 messages of its partition, and 80 bytes for each partition that is equal. A
+ * leaves each, records of 180 bytes, 64 bytes added for each message): one key differs: 1.1 to 1.5
+ * KB in 6 messages of its partition, and 80 bytes for each partition that is equal. A
  * thousand differ: 330 to 337 bytes for each key that is newer or missing on one side (1.84 to 1.87 x
  * the record: 68 of descent, 36 of digests, 33 of envelopes, 15 of key and framing), 1.89 x where
  * both sides wrote. With leaves of 2 keys 0.02 x less for twice the memory; with a fixed fan-out of

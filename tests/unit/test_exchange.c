@@ -110,8 +110,10 @@ static void damaged_lists_are_refused_or_canonical(void **state)
             for (uint64_t flips = 1 + prng_below(&prng, 3); flips > 0 && size > 0; flips--) {
                 static const uint8_t odd[] = {0, 1, 0x7F, 0x80, 0xFF};
                 size_t at = prng_below(&prng, size);
-                data[at] = prng_chance(&prng, 0.5) ? odd[prng_below(&prng, sizeof odd)]
-                                                   : data[at] ^ (uint8_t)(1u << at % 8);
+                if (prng_chance(&prng, 0.5))
+                    data[at] = odd[prng_below(&prng, sizeof odd)];
+                else
+                    data[at] ^= (uint8_t)(1u << at % 8);
             }
             taken += decode_copy(&list, data, size) == OK;
         }
