@@ -417,6 +417,7 @@ struct record_fetch_reply {
  */
 struct reap_scan {
     uint32_t partition;
+    uint32_t keyspace_id;
     uint64_t from_hash;
     uint64_t older_than_ms; /* wall clock: written and expired before */
     uint32_t limit;
@@ -424,12 +425,10 @@ struct reap_scan {
 
 struct reap_scan_done {
     enum err status;
-    uint32_t keyspace_id; /* all of one keyspace */
-    bool more;
+    bool more; /* rows above through_hash have not been looked at */
     uint64_t through_hash;
     uint64_t floor;
-    struct bytes
-        digests; /* {key hash, record checksum}, 64 bits each: a removal needs all of them */
+    struct bytes digests; /* {key hash, record checksum}, 64 bits each (model/reap.h) */
 };
 
 /* To the hinted handoff of every member. OK: no hints for the range are kept here. */
