@@ -257,6 +257,7 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
         .version = COTERIE_VERSION,
     };
     context_keys_derive(node->topology.cluster_id, node->cluster_key, &server.context_keys);
+    peers.hello.context_mark = server.context_keys.mark;
     if (node->cluster_key.size != 0)
         explicit_bzero((void *)(uintptr_t)node->cluster_key.data, node->cluster_key.size);
     enum err err = rpc_peers_start(&peers, &node->peers, why, why_size);

@@ -25,7 +25,7 @@ void context_keys_derive(const uint8_t cluster_id[16], struct bytes secret,
                          struct context_keys *ret_keys)
 {
     static const char label[] = "coterie context keys 2";
-    uint8_t derived[32];
+    uint8_t derived[16 + 16 + 8];
     crypto_generichash_state state;
     CHECK(sodium_init() >= 0);
     CHECK(crypto_generichash_init(&state, NULL, 0, sizeof derived) == 0);
@@ -35,7 +35,9 @@ void context_keys_derive(const uint8_t cluster_id[16], struct bytes secret,
     CHECK(crypto_generichash_update(&state, secret.data, secret.size) == 0);
     CHECK(crypto_generichash_final(&state, derived, sizeof derived) == 0);
     memcpy(ret_keys->name, derived, sizeof ret_keys->name);
-    memcpy(ret_keys->token, derived + sizeof ret_keys->name, sizeof ret_keys->token);
+    memcpy(ret_keys->token, derived + 16, sizeof ret_keys->token);
+    struct reader reader = reader_of(bytes_of(derived + 32, 8));
+    ret_keys->mark = reader_u64(&reader) | 1;
     sodium_memzero(&state, sizeof state);
     sodium_memzero(derived, sizeof derived);
 }

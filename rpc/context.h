@@ -23,6 +23,7 @@
 struct context_keys {
     uint8_t name[16];  /* for keys' names */
     uint8_t token[16]; /* for tokens */
+    uint64_t mark;     /* says nothing of the keys but which they are: for logs and peers; not 0 */
 };
 
 /* Which key of which keyspace a context is for. */

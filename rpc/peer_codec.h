@@ -22,6 +22,7 @@ struct peer_hello {
     uint32_t member;
     uint32_t to_member;
     char name[64];
+    uint64_t context_mark; /* of the keys that sign contexts (context.h); 0: not said */
 };
 
 #define PEER_PROTOCOL_VERSION 1u

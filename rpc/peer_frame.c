@@ -19,6 +19,7 @@ static const struct field hello_fields[] = {
     FIELD(FIELD_ARRAY, struct peer_hello, name, 0, sizeof(((struct peer_hello *)0)->name) - 1),
     FIELD(FIELD_U64, struct peer_hello, generation, 0, UINT64_MAX),
     FIELD(FIELD_U32, struct peer_hello, to_member, 0, UINT32_MAX),
+    FIELD(FIELD_U64, struct peer_hello, context_mark, 0, UINT64_MAX),
 };
 static const struct layout hello_layout = FIELDS_OF(hello_fields);
 

@@ -440,6 +440,19 @@ static bool hello_of_buffer(grpc_byte_buffer *buffer, struct peer_hello *ret_hel
     return err == OK && has_hello;
 }
 
+/* Two nodes with different keys serve all the same, and during a change of the key they must; but
+ * clients that go from one to the other are refused, and nothing else would say why. */
+static void link_compare_keys(const struct link *link, const struct peer_hello *theirs)
+{
+    const struct rpc_peers_options *options = &link->peers->options;
+    if (theirs->context_mark != 0 && options->hello.context_mark != 0 &&
+        theirs->context_mark != options->hello.context_mark)
+        log_write(options->log, LOG_WARNING, "cluster_key_differs",
+                  "member=%u name=\"%s\" what_now=\"give all nodes the same cluster-key-file: "
+                  "until then each refuses contexts that the other has given\"",
+                  link->member, theirs->name);
+}
+
 /* The first and only thing that the other side says. The lock is held. */
 static void link_hear(struct link *link, grpc_byte_buffer *buffer)
 {
@@ -464,6 +477,7 @@ static void link_hear(struct link *link, grpc_byte_buffer *buffer)
     link_move(link, LINK_UP);
     log_write(peers->options.log, LOG_INFO, "peer_up", "member=%u name=\"%s\" generation=%llu",
               link->member, theirs.name, (unsigned long long)theirs.generation);
+    link_compare_keys(link, &theirs);
     link_announce(link);
 }
 

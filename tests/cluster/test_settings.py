@@ -163,7 +163,9 @@ def test_cluster_key_file(folder):
         third = n1.put(b"k", b"3", context=second.context)
         assert [v.value for v in n2.get(b"k").values] == [b"3"]
 
-        # Another secret: what the old one signed is foreign.
+        assert "cluster_key_differs" not in n1.log_tail(200) + n2.log_tail(200)
+
+        # Another secret: what the old one signed is foreign, and both nodes say whose key it is.
         assert n2.terminate() == 0
         write(folder, "n2.key", "K" + key)
         n2.start().wait_serving()
@@ -174,6 +176,9 @@ def test_cluster_key_file(folder):
         except grpc.RpcError as error:
             assert error.code() == grpc.StatusCode.INVALID_ARGUMENT and "context" in error.details(), error
         assert n2.put(b"k", b"4", context=n2.get(b"k").context).siblings == 1
+        for node, other in ((n1, "n2"), (n2, "n1")):
+            wait_for("a word on the keys", lambda: any("cluster_key_differs" in line and 'name="%s"' % other in line
+                                                       for line in node.log_tail(200).splitlines()))
         assert key not in n1.log_tail(200) + n2.log_tail(200), "a secret is not for the log"
 
 

@@ -123,13 +123,14 @@ static void test_bytes_are_fixed(void **state)
 {
     struct fixture *fixture = *state;
     static const uint8_t expected[] = {0x02, 0x01, 0x01, 0x05, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-                                       0x00, 0x03, 0x00, 0xb3, 0x43, 0x58, 0x52, 0x84, 0x0e, 0x39,
-                                       0xb0, 0x3d, 0xc5, 0xb0, 0xd6, 0xb1, 0xdf, 0x89, 0xbe};
+                                       0x00, 0x03, 0x00, 0x6a, 0x11, 0xee, 0xee, 0xd8, 0x76, 0xde,
+                                       0x0b, 0x1c, 0x20, 0x8d, 0x17, 0xe3, 0xac, 0xab, 0x7c};
     const struct clock_entry entry = {.member = 1, .key_epoch = 5, .base = 3};
     struct bytes token = context_of_clock(&fixture->arena, &fixture->keys, &fixture->scope,
                                           &(struct clock){.count = 1, .entries = &entry});
     assert_int_equal(token.size, sizeof expected);
     assert_memory_equal(token.data, expected, sizeof expected);
+    assert_true(fixture->keys.mark == 0xf9dc5b6956d8ba97ull);
 }
 
 static void test_every_flipped_bit(void **state)

@@ -943,6 +943,7 @@ static struct peer_hello hello_of(uint32_t member, uint32_t to_member)
                                .generation = 77,
                                .member = member,
                                .to_member = to_member,
+                               .context_mark = 0xfedcba9876543210ull,
                                .name = "node"};
     memset(hello.cluster_id, 0xab, sizeof hello.cluster_id);
     memset(hello.node_id, (int)member, sizeof hello.node_id);
@@ -964,6 +965,7 @@ static void test_hello_comes_back(void **state)
     assert_memory_equal(got.cluster_id, hello.cluster_id, 16);
     assert_memory_equal(got.node_id, hello.node_id, 16);
     assert_string_equal(got.name, hello.name);
+    assert_true(got.context_mark == hello.context_mark);
     assert_int_equal(got.protocol_min, 1);
     assert_int_equal(got.protocol_max, 3);
     assert_int_equal(got.partitions, 64);
