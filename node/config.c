@@ -52,7 +52,7 @@ static const struct setting settings[CONFIG_KEY_COUNT] = {
     [CONFIG_memory] = {"memory", TYPE_SIZE, "256MiB", 32u << 20, (uint64_t)1 << 46,
                        "ceiling for block cache and memtables together"},
     [CONFIG_coordinators] = {"coordinators", TYPE_NUMBER, "0", 0, 16,
-                             "coordinator threads; 0: half the cores"},
+                             "coordinators, on the gRPC threads first; 0: half the cores"},
     [CONFIG_replicas] = {"replicas", TYPE_NUMBER, "0", 0, 16, "replica threads; 0: half the cores"},
     [CONFIG_grpc_threads] = {"grpc-threads", TYPE_NUMBER, "0", 0, 16,
                              "gRPC threads; 0: half the cores"},

@@ -186,7 +186,8 @@ static void node_make_actors(struct node *node)
         struct coordinator_options coordinator =
             coordinator_options_default(node->self, (uint8_t)i, node->boot.generation);
         node->coordinators[i] = coordinator_new(&coordinator);
-        snprintf(name, sizeof name, "coordinator-%" PRIu32, i);
+        bool hosted = i < node->grpc_thread_count;
+        snprintf(name, sizeof name, hosted ? RPC_LOOP_THREAD_NAME : "coordinator-%" PRIu32, i);
         runtime_add_actor(node->runtime, coordinator_actor(node->coordinators[i]), NULL, name);
     }
     for (uint32_t i = 0; i < node->replica_count; i++) {
@@ -223,8 +224,7 @@ static const char *node_peer_listen_address(const struct node *node)
 static enum err node_open_ports(struct node *node, char *why, size_t why_size)
 {
     const struct config *config = node->config;
-    node->loop =
-        rpc_loop_new(threads_or_default(config->number[CONFIG_grpc_threads]), node->runtime);
+    node->loop = rpc_loop_new(node->grpc_thread_count, node->runtime);
     struct rpc_peers_options peers = {
         .address = node_peer_listen_address(node),
         .loop = node->loop,
@@ -284,6 +284,7 @@ enum err node_start(struct node *node, const struct config *config, const struct
     pthread_mutex_init(&node->post_lock, NULL);
     node->coordinator_count = threads_or_default(config->number[CONFIG_coordinators]);
     node->replica_count = threads_or_default(config->number[CONFIG_replicas]);
+    node->grpc_thread_count = threads_or_default(config->number[CONFIG_grpc_threads]);
     enum err err = node_plan_topology(node, why, why_size);
     if (err == OK)
         err = cluster_key_read(&node->arena, config->text[CONFIG_cluster_key_file], log,

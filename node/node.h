@@ -38,6 +38,7 @@ struct node {
 
     uint32_t coordinator_count;
     uint32_t replica_count;
+    uint32_t grpc_thread_count; /* coordinator i is stepped by gRPC thread i, when there is one */
     struct coordinator *coordinators[NODE_ACTORS_MAX];
     struct replica *replicas[NODE_ACTORS_MAX];
     struct gossip *gossip;

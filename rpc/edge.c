@@ -143,7 +143,10 @@ uint64_t call_handle(const struct call *call, uint32_t item)
 uint8_t call_next_coordinator(struct call *call)
 {
     uint32_t count = runtime_coordinators(call->edge->options->runtime);
-    return (uint8_t)(call->edge->queues[call->queue].next_coordinator++ % count);
+    struct edge_queue *queue = &call->edge->queues[call->queue];
+    uint32_t chosen = queue->next_coordinator < count ? queue->next_coordinator : call->queue;
+    queue->next_coordinator = chosen + call->edge->queue_count;
+    return (uint8_t)(chosen % count);
 }
 
 bool call_wait(struct call *call, uint32_t credits, uint32_t expected, struct batch *batch)
@@ -431,6 +434,7 @@ void edge_init(struct edge *edge, const struct rpc_server_options *options, grpc
     CHECK(edge->queues != NULL);
     for (uint32_t i = 0; i < edge->queue_count; i++) {
         edge->queues[i].queue = rpc_loop_queue(options->loop, i);
+        edge->queues[i].next_coordinator = i;
         CHECK(pthread_mutex_init(&edge->queues[i].lock, NULL) == 0);
     }
     for (size_t i = 0; i < method_count; i++)

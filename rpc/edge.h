@@ -169,7 +169,8 @@ uint64_t call_handle(const struct call *call, uint32_t item);
  * `done_kind`. Consumes. */
 void edge_post(struct edge *edge, struct message *message, enum message_kind done_kind,
                uint64_t client);
-/* The coordinator for the next message: round robin. */
+/* The coordinator for the next message: in turn, those of the numbers that the queue's own number
+ * leads to. With as many as there are queues each has its own, on its own thread. */
 uint8_t call_next_coordinator(struct call *call);
 
 grpc_byte_buffer *buffer_of_message(const ProtobufCMessage *message);

@@ -27,7 +27,9 @@ struct loop_thread {
     grpc_completion_queue *queue;
     pthread_t thread;
     uint32_t index;
+    char name[16];
     struct runtime_wakes wakes; /* this thread's, over one batch */
+    struct runner *runner;      /* the actors that this thread steps, or NULL */
 
     pthread_mutex_t mail_lock;
     struct message *mail_first;
@@ -139,12 +141,17 @@ static void ticks_run(struct rpc_loop *loop)
     pthread_mutex_unlock(&loop->tick_lock);
 }
 
-static gpr_timespec wait_until(bool first_thread, uint64_t next_tick_ns)
+static gpr_timespec wait_until(const struct loop_thread *thread, uint64_t next_tick_ns)
 {
-    if (!first_thread)
+    uint64_t until_ns = thread->index == 0 ? next_tick_ns : NEVER_NS;
+    if (thread->runner != NULL) {
+        uint64_t wake_at_ns = runtime_host_wake_at_ns(thread->runner);
+        until_ns = wake_at_ns < until_ns ? wake_at_ns : until_ns;
+    }
+    if (until_ns == NEVER_NS)
         return gpr_inf_future(GPR_CLOCK_MONOTONIC);
     uint64_t now = runtime_now_ns();
-    uint64_t left = next_tick_ns > now ? next_tick_ns - now : 0;
+    uint64_t left = until_ns > now ? until_ns - now : 0;
     return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                         gpr_time_from_nanos((int64_t)left, GPR_TIMESPAN));
 }
@@ -166,6 +173,24 @@ static void bell_make(struct loop_thread *thread)
                                             NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
     CHECK(thread->bell != NULL);
     thread->bell_rung.done = on_bell;
+}
+
+/* Under the mail's lock: one batch at a time on the bell's call. */
+static void bell_ring(struct loop_thread *thread)
+{
+    if (!atomic_exchange(&thread->parked, false))
+        return;
+    grpc_call_error error = grpc_call_start_batch(thread->bell, NULL, 0, &thread->bell_rung, NULL);
+    CHECK_U64(error, ==, GRPC_CALL_OK);
+}
+
+/* Mail for an actor that this thread steps. */
+static void on_actor_mail(void *host)
+{
+    struct loop_thread *thread = host;
+    pthread_mutex_lock(&thread->mail_lock);
+    bell_ring(thread);
+    pthread_mutex_unlock(&thread->mail_lock);
 }
 
 void rpc_loop_on_mail(struct rpc_loop *loop, void (*handle)(void *host, struct message *message),
@@ -192,18 +217,18 @@ void rpc_loop_mail(struct rpc_loop *loop, uint32_t index, struct message *list)
     else
         thread->mail_last->next = list;
     thread->mail_last = last;
-    /* Under the lock: one batch at a time on the bell's call. */
-    if (atomic_exchange(&thread->parked, false)) {
-        grpc_call_error error =
-            grpc_call_start_batch(thread->bell, NULL, 0, &thread->bell_rung, NULL);
-        CHECK_U64(error, ==, GRPC_CALL_OK);
-    }
+    bell_ring(thread);
     pthread_mutex_unlock(&thread->mail_lock);
 }
 
 bool rpc_loop_idle(const struct rpc_loop *loop, uint32_t index)
 {
     return atomic_load(&loop->threads[index].parked);
+}
+
+bool rpc_loop_is_current(const struct rpc_loop *loop, uint32_t index)
+{
+    return current == &loop->threads[index];
 }
 
 static void mail_handle(struct loop_thread *thread)
@@ -243,10 +268,13 @@ static grpc_event event_next(struct loop_thread *thread, gpr_timespec until)
     /* Announce, then look again: mail that came before the announcement is seen here, later mail
      * rings. */
     atomic_store(&thread->parked, true);
-    if (atomic_load(&thread->mail_waiting) != 0)
+    bool actor_mail = thread->runner != NULL && !runtime_host_announce(thread->runner);
+    if (actor_mail || atomic_load(&thread->mail_waiting) != 0)
         until = gpr_inf_past(GPR_CLOCK_MONOTONIC);
     grpc_event event = grpc_completion_queue_next(thread->queue, until, NULL);
     atomic_store(&thread->parked, false);
+    if (thread->runner != NULL)
+        runtime_host_awake(thread->runner);
     return event;
 }
 
@@ -275,9 +303,11 @@ static void *thread_main(void *argument)
     bool first = thread->index == 0;
     uint64_t next_tick_ns = runtime_now_ns() + TICK_NS;
     for (bool running = true; running;) {
-        grpc_event event = event_next(thread, wait_until(first, next_tick_ns));
+        grpc_event event = event_next(thread, wait_until(thread, next_tick_ns));
         running = batch_run(thread, event);
         mail_handle(thread);
+        if (thread->runner != NULL)
+            runtime_host_step(thread->runner);
         if (first && runtime_now_ns() >= next_tick_ns) {
             ticks_run(loop);
             next_tick_ns = runtime_now_ns() + TICK_NS;
@@ -304,12 +334,16 @@ struct rpc_loop *rpc_loop_new(uint32_t threads, struct runtime *runtime)
     CHECK(loop->threads != NULL);
     CHECK(pthread_mutex_init(&loop->tick_lock, NULL) == 0);
     for (uint32_t i = 0; i < threads; i++) {
-        loop->threads[i].loop = loop;
-        loop->threads[i].index = i;
-        loop->threads[i].queue = grpc_completion_queue_create_for_next(NULL);
-        CHECK(loop->threads[i].queue != NULL);
-        CHECK(pthread_mutex_init(&loop->threads[i].mail_lock, NULL) == 0);
-        bell_make(&loop->threads[i]);
+        struct loop_thread *thread = &loop->threads[i];
+        thread->loop = loop;
+        thread->index = i;
+        snprintf(thread->name, sizeof thread->name, RPC_LOOP_THREAD_NAME, i);
+        thread->queue = grpc_completion_queue_create_for_next(NULL);
+        CHECK(thread->queue != NULL);
+        CHECK(pthread_mutex_init(&thread->mail_lock, NULL) == 0);
+        bell_make(thread);
+        if (runtime != NULL)
+            thread->runner = runtime_host(runtime, thread->name, on_actor_mail, thread);
     }
     return loop;
 }
@@ -333,9 +367,7 @@ void rpc_loop_start(struct rpc_loop *loop)
     for (uint32_t i = 0; i < loop->count; i++) {
         struct loop_thread *thread = &loop->threads[i];
         CHECK(pthread_create(&thread->thread, NULL, thread_main, thread) == 0);
-        char name[16];
-        snprintf(name, sizeof name, "grpc-%u", i);
-        pthread_setname_np(thread->thread, name);
+        pthread_setname_np(thread->thread, thread->name);
     }
     signals_restore(before);
 }
@@ -343,6 +375,8 @@ void rpc_loop_start(struct rpc_loop *loop)
 bool rpc_loop_post(struct rpc_loop *loop, struct message *message)
 {
     CHECK(loop->runtime != NULL);
+    if (current != NULL && current->loop == loop && current->runner != NULL)
+        return runtime_host_post(current->runner, message, &current->wakes);
     if (current != NULL && current->loop == loop)
         return runtime_post(loop->runtime, message, &current->wakes);
     struct runtime_wakes wakes = {0};

@@ -22,7 +22,10 @@ struct rpc_loop;
 void rpc_library_init(const struct log *log);
 void rpc_library_shutdown(void);
 
-/* `runtime` may be NULL (clients). Threads are named grpc-0... */
+#define RPC_LOOP_THREAD_NAME "grpc-%u"
+
+/* `runtime` may be NULL (clients). The threads are named grpc-0 and so on; actors that were added
+ * to the runtime under such a name are stepped by them, after each batch (runtime_host). */
 struct rpc_loop *rpc_loop_new(uint32_t threads, struct runtime *runtime);
 uint32_t rpc_loop_count(const struct rpc_loop *loop);
 grpc_completion_queue *rpc_loop_queue(struct rpc_loop *loop, uint32_t index);
@@ -38,6 +41,8 @@ void rpc_loop_on_mail(struct rpc_loop *loop, void (*handle)(void *host, struct m
                       void *host);
 /* A list linked by `next`, consumed, to the thread of queue `index`. Any thread. */
 void rpc_loop_mail(struct rpc_loop *loop, uint32_t index, struct message *list);
+/* Whether the caller is that thread. */
+bool rpc_loop_is_current(const struct rpc_loop *loop, uint32_t index);
 /* Whether that thread waits for something to do. */
 bool rpc_loop_idle(const struct rpc_loop *loop, uint32_t index);
 /* Returns when all mail has been handled. Nobody sends any; not on a loop thread. */

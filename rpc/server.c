@@ -311,6 +311,16 @@ void rpc_server_set_serving(struct rpc_server *server, bool serving)
         health_changed(server->health);
 }
 
+static void deliver_here(struct rpc_server *server, struct message *list)
+{
+    while (list != NULL) {
+        struct message *answer = list;
+        list = answer->next;
+        answer->next = NULL;
+        edge_deliver(&server->edge, answer);
+    }
+}
+
 /* To the thread of each call's queue, which sends a batch of answers without being woken for each.
  * A single answer to an idle node leaves at once from here. */
 void rpc_server_deliver(struct rpc_server *server, struct message *list)
@@ -323,7 +333,9 @@ void rpc_server_deliver(struct rpc_server *server, struct message *list)
             last = last->next;
         struct message *rest = last->next;
         last->next = NULL;
-        if (list == last && rpc_loop_idle(loop, queue))
+        if (rpc_loop_is_current(loop, queue))
+            deliver_here(server, list);
+        else if (list == last && rpc_loop_idle(loop, queue))
             edge_deliver(&server->edge, list);
         else
             rpc_loop_mail(loop, queue, list);

@@ -24,7 +24,10 @@ bool runner_wake(struct runner *runner)
     /* The load spares a busy target's cache line; only one producer wins the exchange. */
     if (atomic_load(&runner->parked) == 0 || atomic_exchange(&runner->parked, 0) == 0)
         return false;
-    syscall(SYS_futex, &runner->parked, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    if (runner->ring != NULL)
+        runner->ring(runner->host);
+    else
+        syscall(SYS_futex, &runner->parked, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
     atomic_fetch_add_explicit(&runner->wakeups, 1, memory_order_relaxed);
     return true;
 }
@@ -38,7 +41,7 @@ static bool runner_has_mail(struct runner *runner)
     return false;
 }
 
-static uint64_t runner_wake_at_ns(const struct runner *runner)
+uint64_t runner_wake_at_ns(const struct runner *runner)
 {
     uint64_t earliest = NEVER_NS;
     for (uint32_t i = 0; i < runner->cell_count; i++) {
@@ -48,6 +51,18 @@ static uint64_t runner_wake_at_ns(const struct runner *runner)
     return earliest;
 }
 
+bool runner_announce(struct runner *runner)
+{
+    atomic_store(&runner->parked, 1);
+    if (!runner_has_mail(runner) && !atomic_load(&runner->stop))
+        return true;
+    atomic_store(&runner->parked, 0);
+    /* A producer lost the processor between announcing a message and queueing it: let it run. */
+    if (runner->looks_in_vain++ != 0)
+        sched_yield();
+    return false;
+}
+
 static void runner_park(struct runner *runner)
 {
     uint64_t now = runtime_now_ns();
@@ -55,15 +70,8 @@ static void runner_park(struct runner *runner)
     if (wake_at <= now)
         return;
     uint64_t wait_ns = wake_at - now < RUNNER_PARK_NS_MAX ? wake_at - now : RUNNER_PARK_NS_MAX;
-    atomic_store(&runner->parked, 1);
-    if (runner_has_mail(runner) || atomic_load(&runner->stop)) {
-        atomic_store(&runner->parked, 0);
-        /* A producer lost the processor between announcing a message and queueing it: let it run.
-         */
-        if (runner->looks_in_vain++ != 0)
-            sched_yield();
+    if (!runner_announce(runner))
         return;
-    }
     struct timespec timeout = {.tv_sec = (time_t)(wait_ns / NS_PER_S),
                                .tv_nsec = (long)(wait_ns % NS_PER_S)};
     syscall(SYS_futex, &runner->parked, FUTEX_WAIT_PRIVATE, 1, &timeout, NULL, 0);
@@ -130,8 +138,7 @@ static void runner_submit(struct runner *runner, uint64_t stepped)
     }
 }
 
-/* False: there was nothing to do. */
-static bool runner_round(struct runner *runner)
+bool runner_round(struct runner *runner)
 {
     static_assert(RUNTIME_ACTORS_MAX <= 64, "one bit an actor");
     struct view *view = runtime_view_ref(runner->runtime);
@@ -143,6 +150,7 @@ static bool runner_round(struct runner *runner)
             stepped |= UINT64_C(1) << i;
     }
     if (stepped != 0) {
+        runner->looks_in_vain = 0;
         runner_submit(runner, stepped);
         runner_flush(runner);
     }
@@ -156,9 +164,7 @@ void *runner_main(void *argument)
     pthread_setname_np(pthread_self(), runner->name);
     runtime_thread_register();
     while (!atomic_load(&runner->stop)) {
-        if (runner_round(runner))
-            runner->looks_in_vain = 0;
-        else
+        if (!runner_round(runner))
             runner_park(runner);
     }
     runtime_thread_unregister();

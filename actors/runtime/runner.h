@@ -7,6 +7,9 @@
  *            v
  *   announce `parked` -> look again -> futex, until woken or the next tick or 1 s at most
  *
+ * A hosted runner has no thread: its host's thread calls runner_round and runner_announce, and the
+ * wake is the host's bell instead of a futex.
+ *
  * Owns:     its actors' mailboxes' consuming end, their PRNG streams, one outbox.
  * Time:     ctx.now_ns is read anew every 16 steps, ctx.wall_ms once per actor and round.
  * View:     one counted reference per round, so no read section spans a step (a step may read from
@@ -48,6 +51,9 @@ struct runner {
     uint32_t index;
     char name[RUNNER_NAME_BYTES];
     pthread_t thread;
+    void (*ring)(void *host); /* not NULL: hosted */
+    void *host;
+    _Atomic bool ended; /* hosted: the host has seen `stop` and steps no more */
     uint32_t cell_count;
     struct cell *cells[RUNTIME_ACTORS_MAX];
     struct message_list inbox;
@@ -73,7 +79,12 @@ struct runtime {
 
 /* For pthread_create; the argument is the runner. Ends when `stop` is set. */
 void *runner_main(void *argument);
-/* Whether a futex call was needed. Any registered thread. */
+/* False: there was nothing to do. The runner's thread. */
+bool runner_round(struct runner *runner);
+/* Announces that its thread is about to sleep. False: there is mail, stay awake. */
+bool runner_announce(struct runner *runner);
+uint64_t runner_wake_at_ns(const struct runner *runner);
+/* Whether its thread had to be woken. Any registered thread. */
 bool runner_wake(struct runner *runner);
 
 /* Where a message goes that is not taken care of at once. */

@@ -86,19 +86,25 @@ struct runtime *runtime_new(const struct runtime_options *options, struct view *
     return runtime;
 }
 
-static struct runner *runner_for(struct runtime *runtime, const char *thread_name)
+static struct runner *runner_find(struct runtime *runtime, const char *thread_name)
 {
-    char name[RUNNER_NAME_BYTES] = {0};
-    strncpy(name, thread_name, sizeof name - 1);
     for (uint32_t i = 0; i < runtime->runner_count; i++) {
-        if (strcmp(runtime->runners[i]->name, name) == 0)
+        if (strncmp(runtime->runners[i]->name, thread_name, RUNNER_NAME_BYTES - 1) == 0)
             return runtime->runners[i];
     }
+    return NULL;
+}
+
+static struct runner *runner_for(struct runtime *runtime, const char *thread_name)
+{
+    struct runner *known = runner_find(runtime, thread_name);
+    if (known != NULL)
+        return known;
     CHECK_U64(runtime->runner_count, <, RUNTIME_THREADS_MAX);
     struct runner *runner = alloc_lines(sizeof *runner);
     runner->runtime = runtime;
     runner->index = runtime->runner_count;
-    memcpy(runner->name, name, sizeof name);
+    strncpy(runner->name, thread_name, sizeof runner->name - 1);
     outbox_init(&runner->outbox);
     runtime->runners[runtime->runner_count++] = runner;
     return runner;
@@ -134,6 +140,8 @@ void runtime_start(struct runtime *runtime)
     sigset_t before = signals_block();
     for (uint32_t i = 0; i < runtime->runner_count; i++) {
         struct runner *runner = runtime->runners[i];
+        if (runner->ring != NULL)
+            continue;
         CHECK(pthread_create(&runner->thread, NULL, runner_main, runner) == 0);
     }
     signals_restore(before);
@@ -175,6 +183,14 @@ static void runtime_settle(struct runtime *runtime)
     }
 }
 
+static void runner_join(struct runner *runner)
+{
+    if (runner->ring == NULL)
+        CHECK(pthread_join(runner->thread, NULL) == 0);
+    while (runner->ring != NULL && !atomic_load(&runner->ended))
+        nanosleep(&(struct timespec){.tv_nsec = STOP_LOOK_NS}, NULL);
+}
+
 void runtime_stop(struct runtime *runtime)
 {
     CHECK(runtime->started);
@@ -184,7 +200,7 @@ void runtime_stop(struct runtime *runtime)
         runner_wake(runtime->runners[i]);
     }
     for (uint32_t i = 0; i < runtime->runner_count; i++)
-        CHECK(pthread_join(runtime->runners[i]->thread, NULL) == 0);
+        runner_join(runtime->runners[i]);
     runtime->started = false;
     runtime_thread_register();
     for (uint32_t i = 0; i < runtime->cell_count; i++) {
@@ -311,6 +327,55 @@ void runtime_wake(struct runtime *runtime, struct runtime_wakes *wakes)
         runner_wake(runner);
         atomic_fetch_sub(&runner->wakes_owed, 1);
     }
+}
+
+/* -- hosted runners ---------------------------------------------------------------------------- */
+
+struct runner *runtime_host(struct runtime *runtime, const char *thread_name,
+                            void (*ring)(void *host), void *host)
+{
+    CHECK(ring != NULL);
+    struct runner *runner = runner_find(runtime, thread_name);
+    if (runner != NULL) {
+        CHECK(!runtime->started);
+        runner->ring = ring;
+        runner->host = host;
+    }
+    return runner;
+}
+
+void runtime_host_step(struct runner *runner)
+{
+    if (atomic_load(&runner->stop))
+        atomic_store(&runner->ended, true);
+    else
+        runner_round(runner);
+}
+
+bool runtime_host_announce(struct runner *runner)
+{
+    /* A stopped runner wants nothing more, and its host may sleep. */
+    return runner_announce(runner) || atomic_load(&runner->ended);
+}
+
+void runtime_host_awake(struct runner *runner)
+{
+    atomic_store(&runner->parked, 0);
+}
+
+uint64_t runtime_host_wake_at_ns(const struct runner *runner)
+{
+    return atomic_load(&runner->ended) ? NEVER_NS : runner_wake_at_ns(runner);
+}
+
+bool runtime_host_post(struct runner *runner, struct message *message, struct runtime_wakes *wakes)
+{
+    /* When it is stopped nobody looks into its own mail any more. */
+    struct route route = {.self = atomic_load(&runner->ended) ? NULL : runner, .wakes = wakes};
+    if (!runtime_route(runner->runtime, message, &route))
+        return false;
+    runtime_deliver(runner->runtime, &route);
+    return true;
 }
 
 /* -- views ------------------------------------------------------------------------------------- */

@@ -18,6 +18,7 @@
 #include "base/counter.h"
 
 struct runtime;
+struct runner; /* a thread's worth of actors */
 
 #define RUNTIME_ACTORS_MAX  64u
 #define RUNTIME_THREADS_MAX 64u
@@ -44,6 +45,13 @@ struct runtime *runtime_new(const struct runtime_options *options,
  * their index, from 0. */
 void runtime_add_actor(struct runtime *runtime, struct actor *actor, struct store *store,
                        const char *thread_name);
+/* The actors of this thread_name (as cut) are stepped by a thread of the host's, which is
+ * registered: no thread is made for them, and what that thread sends them costs no wake-up. NULL:
+ * there are none. `ring` is called by any thread when mail has come since runtime_host_announce.
+ * Before runtime_start; the host's thread calls runtime_host_step until runtime_stop has returned.
+ */
+struct runner *runtime_host(struct runtime *runtime, const char *thread_name,
+                            void (*ring)(void *host), void *host);
 void runtime_start(struct runtime *runtime);
 /* Drains what can be drained within a second, joins the threads, frees what is left in mailboxes.
  * Producers have stopped. */
@@ -66,6 +74,19 @@ struct runtime_wakes {
  * no such actor; the message was dropped, counted and logged. After the posts: runtime_wake. */
 bool runtime_post(struct runtime *runtime, struct message *message, struct runtime_wakes *wakes);
 void runtime_wake(struct runtime *runtime, struct runtime_wakes *wakes);
+
+/* For the host's thread alone. */
+
+/* Drains, steps, ticks, flushes and wakes, once. */
+void runtime_host_step(struct runner *runner);
+/* Before it blocks, with what it sleeps on armed to wake by `ring`. False: there is mail, it must
+ * not block. Afterwards runtime_host_awake. */
+bool runtime_host_announce(struct runner *runner);
+void runtime_host_awake(struct runner *runner);
+/* When its actors want to be stepped; NEVER_NS. */
+uint64_t runtime_host_wake_at_ns(const struct runner *runner);
+/* runtime_post from that thread. */
+bool runtime_host_post(struct runner *runner, struct message *message, struct runtime_wakes *wakes);
 
 /* A reference on the current view; the caller drops it with view_unref. */
 struct view *runtime_view_ref(struct runtime *runtime);
