@@ -489,9 +489,11 @@ struct vnode_doubt {
     enum doubt_reason reason;
 };
 
-/* Replica to anti-entropy: begin with this one. */
+/* Replica to anti-entropy: begin with this one. What was under way with it is void when the
+ * incarnation is another one: the vnode was emptied again. */
 struct vnode_incomplete {
     uint32_t partition;
+    uint64_t incarnation;
 };
 
 /* Anti-entropy to its replica: the floor that the peers have. Done when durable. */
@@ -505,8 +507,10 @@ struct vnode_adopt_done {
     enum err status;
 };
 
+/* PRECONDITION: it was emptied again since that incarnation. */
 struct vnode_complete {
     uint32_t partition;
+    uint64_t incarnation; /* as vnode_incomplete said */
 };
 
 struct vnode_complete_done {

@@ -30,6 +30,7 @@ static void replica_on_store_committed(struct replica *replica, struct actor_con
     while ((least = heap_peek(&replica->held)) != NULL && least->key <= committed->sequence)
         outbox_send(ctx, &replica->actor, heap_pop(&replica->held).value);
     counter_set(&replica->figures.held, replica->held.count);
+    replica_vnodes_go_on(replica, ctx);
 }
 
 enum err replica_admit(struct replica *replica, const struct actor_context *ctx,
@@ -37,6 +38,10 @@ enum err replica_admit(struct replica *replica, const struct actor_context *ctx,
 {
     if (message->deadline_ns != 0 && ctx->now_ns >= message->deadline_ns)
         return ERR_TIMEOUT;
+    if (!replica->vnodes.loaded)
+        return ERR_UNAVAILABLE;
+    if (message_partition(message) >= replica->vnodes.partitions)
+        return ERR_INVALID;
 
     if (replica->held.count < replica->options.held_max)
         return OK;
@@ -57,11 +62,19 @@ static void replica_on_read(struct replica *replica, struct actor_context *ctx,
     counter_add(&replica->figures.read, 1);
     reply->status = replica_admit(replica, ctx, message);
     if (reply->status == OK)
-        reply->status = replica_load_record(replica, ctx, read, &state);
+        reply->status = vnode_serves(vnode_of(&replica->vnodes, read->partition));
+    if (reply->status == ERR_INCOMPLETE)
+        counter_add(&replica->figures.incomplete_refused, 1);
     if (reply->status == OK)
+        reply->status = replica_load_record(replica, ctx, read, &state);
+    uint64_t sequence = 0;
+    if (reply->status == OK) {
+        sequence = replica_sequence(replica, state.hash, read->policy);
         reply->record = arena_copy(&answer->arena, state.record);
-    replica_answer(replica, ctx, answer,
-                   reply->status == OK ? replica_sequence(replica, state.hash, read->policy) : 0);
+        reply->floor = vnode_floor_said(vnode_of(&replica->vnodes, read->partition),
+                                        read->keyspace_id, ctx->store, sequence);
+    }
+    replica_answer(replica, ctx, answer, sequence);
 }
 
 /* -- the actor
@@ -71,6 +84,7 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
 {
     struct replica *replica = replica_of(actor);
     CHECK(ctx->store != NULL);
+    replica_vnodes_load(replica, ctx);
     switch (message->kind) {
     case MESSAGE_replica_mint:
         replica_on_mint(replica, ctx, message);
@@ -83,6 +97,15 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
         break;
     case MESSAGE_store_committed:
         replica_on_store_committed(replica, ctx, &message->store_committed);
+        break;
+    case MESSAGE_vnode_doubt:
+        replica_on_vnode_doubt(replica, ctx, message);
+        break;
+    case MESSAGE_vnode_adopt:
+        replica_on_vnode_adopt(replica, ctx, message);
+        break;
+    case MESSAGE_vnode_complete:
+        replica_on_vnode_complete(replica, ctx, message);
         break;
     case MESSAGE_client_get:
     case MESSAGE_client_get_done:
@@ -121,11 +144,8 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
     case MESSAGE_key_explain_reply:
     case MESSAGE_reap_scan:
     case MESSAGE_reap_scan_done:
-    case MESSAGE_vnode_doubt:
     case MESSAGE_vnode_incomplete:
-    case MESSAGE_vnode_adopt:
     case MESSAGE_vnode_adopt_done:
-    case MESSAGE_vnode_complete:
     case MESSAGE_vnode_complete_done:
     case MESSAGE_record_repair:
     case MESSAGE_range_dirty:
@@ -143,19 +163,28 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
 
 static void replica_tick(struct actor *actor, struct actor_context *ctx)
 {
-    request_expire(&replica_of(actor)->requests, ctx);
+    struct replica *replica = replica_of(actor);
+    request_expire(&replica->requests, ctx);
+    if (replica_vnodes_load(replica, ctx))
+        replica_vnodes_go_on(replica, ctx);
+    arena_clear(&replica->scratch);
 }
 
 static uint64_t replica_wake_at_ns(const struct actor *actor)
 {
     const struct replica *replica = CONTAINER_OF(actor, const struct replica, actor);
-    return replica->requests.next_ns;
+    uint64_t vnodes_ns = replica_vnodes_wake_at_ns(replica);
+    return vnodes_ns < replica->requests.next_ns ? vnodes_ns : replica->requests.next_ns;
 }
 
 static void replica_check(const struct actor *actor)
 {
     const struct replica *replica = CONTAINER_OF(actor, const struct replica, actor);
     CHECK_U64(replica->held.count, <=, replica->options.held_max);
+    uint32_t emptying = 0;
+    for (uint32_t i = 0; i < replica->vnodes.count; i++)
+        emptying += replica->vnodes.vnodes[i].state == VNODE_EMPTYING;
+    CHECK_U64(replica->vnodes.emptying, ==, emptying);
     CHECK_U64(replica->lease.next, <=, replica->lease.limit + replica->lease.step);
     CHECK(replica->lease.limit_staged == 0 || replica->lease.limit_staged > replica->lease.limit);
 }
@@ -182,6 +211,7 @@ struct replica *replica_new(const struct replica_options *options, const struct 
     hlc_init(&replica->hlc, HLC_AHEAD_MAX_DEFAULT_MS);
     heap_init(&replica->held);
     request_memory_init(&replica->requests, options, &replica->figures);
+    vnode_table_init(&replica->vnodes, options, boot->topology.partitions);
     arena_init(&replica->scratch, NULL, 0);
     return replica;
 }
@@ -193,6 +223,7 @@ void replica_free(struct replica *replica)
     heap_deinit(&replica->held);
     arena_deinit(&replica->scratch);
     request_memory_deinit(&replica->requests);
+    vnode_table_deinit(&replica->vnodes);
     free(replica);
 }
 

@@ -1,9 +1,10 @@
 /* replica.h -- one shard of this node's vnodes: mints dots, merges states, answers reads.
  *
  * Owns:     the vnodes p with p mod P == its index; one writer each, so no lock.
- * Receives: replica_mint, replica_write, replica_read, store_committed.
+ * Receives: replica_mint, replica_write, replica_read, store_committed; vnode_doubt, vnode_adopt,
+ *           vnode_complete.
  * Sends:    replica_mint_done, replica_write (to the other replicas), replica_write_reply,
- *           replica_read_reply.
+ *           replica_read_reply; vnode_incomplete, vnode_adopt_done, vnode_complete_done.
  * Time:     none of its own; answers wait for the commit log, never for a clock.
  * Memory:   answers held until durable, at most held_max; a table of what is pending.
  * Source:   Dynamo (SOSP 2007) 4.4, 4.5; riak_kv issue 679 for key epochs; DESIGN.md 5, 6.
@@ -46,6 +47,9 @@ struct replica_figures {
     struct counter requests_remembered; /* request ids, now */
     struct counter requests_repeated;   /* puts that were answered with their first outcome */
     struct counter requests_forgotten;  /* ids given up before their time, for want of room */
+    struct counter vnodes_incomplete;   /* now */
+    struct counter incomplete_refused;  /* requests to an incomplete vnode */
+    struct counter stale_floor;         /* writes read before tombstones were reaped, refused */
     struct counter held;                /* now */
     struct counter unexpected;          /* messages that are not for a replica */
 };

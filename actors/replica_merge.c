@@ -37,6 +37,18 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
     struct version_set merged = version_set_merge(scratch, &state->set, &incoming);
     if ((write->policy & POLICY_LWW) != 0)
         merged = version_set_last_writer_wins(scratch, &merged);
+    struct bytes record = state->record.size == 0 && incoming.count == merged.count
+                              ? write->record
+                              : record_encode(scratch, write->keyspace_id, write->key, &merged);
+    if (!amnesia && bytes_equal(record, state->record)) {
+        counter_add(&replica->figures.merged_same, 1);
+        return OK;
+    }
+    if (write->floor <
+        vnode_floor(vnode_of(&replica->vnodes, write->partition), write->keyspace_id)) {
+        counter_add(&replica->figures.stale_floor, 1);
+        return ERR_STALE_FLOOR;
+    }
     if (amnesia) {
         /* riak_kv PR 1643: our own writes come back to us; never count on from there. */
         uint64_t epoch = 0;
@@ -45,13 +57,7 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
             return err;
         counter_add(&replica->figures.amnesia, 1);
         merged = version_set_add_epoch(scratch, &merged, replica->options.self, epoch);
-    }
-    struct bytes record = state->record.size == 0 && !amnesia && incoming.count == merged.count
-                              ? write->record
-                              : record_encode(scratch, write->keyspace_id, write->key, &merged);
-    if (bytes_equal(record, state->record)) {
-        counter_add(&replica->figures.merged_same, 1);
-        return OK;
+        record = record_encode(scratch, write->keyspace_id, write->key, &merged);
     }
     counter_add(&replica->figures.merged, 1);
     return replica_store(replica, ctx, write->partition, state, record, write->policy);
@@ -64,6 +70,10 @@ void replica_on_write(struct replica *replica, struct actor_context *ctx,
     struct message *answer = message_new_reply(message, MESSAGE_replica_write_reply, 0);
     struct local_state state;
     enum err err = replica_admit(replica, ctx, message);
+    if (err == OK)
+        err = vnode_takes_writes(vnode_of(&replica->vnodes, write->partition), write->keyspace_id);
+    if (err == ERR_INCOMPLETE)
+        counter_add(&replica->figures.incomplete_refused, 1);
     if (err == OK)
         err = replica_merge(replica, ctx, write, &state);
     if (err == OK)

@@ -99,10 +99,13 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
                             request->keyspace_id, state->hash, request->request_id, done->context);
 }
 
+/* The state leaves before it is durable: what it says of the floor must be, already. */
 static void replica_fan_out(struct replica *replica, struct actor_context *ctx,
                             const struct message *request, const struct replica_mint_done *done)
 {
     const struct replica_mint *mint = &request->replica_mint;
+    uint64_t floor = vnode_floor_said(vnode_of(&replica->vnodes, mint->partition),
+                                      mint->request.keyspace_id, ctx->store, 0);
     for (uint32_t i = 0; i < mint->target_count; i++) {
         struct message *message =
             message_new(MESSAGE_replica_write, mint->request.key.size + done->record.size);
@@ -117,6 +120,7 @@ static void replica_fan_out(struct replica *replica, struct actor_context *ctx,
             .policy = mint->policy,
             .partition = mint->partition,
             .reason = WRITE_REPLICATE,
+            .floor = floor,
         };
         if (mint->request.request_id.size != 0) {
             message->replica_write.request_id =
@@ -137,6 +141,10 @@ void replica_on_mint(struct replica *replica, struct actor_context *ctx,
     struct local_state state;
     enum err err = replica_admit(replica, ctx, message);
     if (err == OK)
+        err = vnode_serves(vnode_of(&replica->vnodes, mint->partition));
+    if (err == ERR_INCOMPLETE)
+        counter_add(&replica->figures.incomplete_refused, 1);
+    if (err == OK)
         err = replica_mint_stage(replica, ctx, mint, &answer->arena, done, &state);
     done->status = err;
     if (err != OK) {
@@ -145,5 +153,8 @@ void replica_on_mint(struct replica *replica, struct actor_context *ctx,
     }
     done->staged = true;
     replica_fan_out(replica, ctx, message, done);
-    replica_answer(replica, ctx, answer, replica_sequence(replica, state.hash, mint->policy));
+    uint64_t sequence = replica_sequence(replica, state.hash, mint->policy);
+    done->floor = vnode_floor_said(vnode_of(&replica->vnodes, mint->partition),
+                                   mint->request.keyspace_id, ctx->store, sequence);
+    replica_answer(replica, ctx, answer, sequence);
 }

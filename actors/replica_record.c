@@ -17,6 +17,8 @@ static enum err replica_find(struct replica *replica, struct actor_context *ctx,
                           hash_storage_key(keyspace_id, key, state->hash, state->key_memory));
     state->record = (struct bytes){0};
     state->set = (struct version_set){0};
+    if (hash_partition(state->hash, replica->vnodes.partitions) != partition)
+        return ERR_INVALID;
     enum err err = store_read(ctx->store, partition, state->key, &replica->scratch, &state->record);
     if (err == OK && state->record.size == 0)
         return ERR_CORRUPT; /* no record is that short */
@@ -28,8 +30,8 @@ static enum err replica_read_result(struct replica *replica, struct actor_contex
                                     uint32_t partition, const struct local_state *state,
                                     enum err err)
 {
-    if (err == OK)
-        return OK;
+    if (err == OK || err == ERR_INVALID)
+        return err;
     counter_add(&replica->figures.read_errors, 1);
     if (err == ERR_CORRUPT)
         counter_add(&replica->figures.corrupt, 1);

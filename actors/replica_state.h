@@ -5,6 +5,7 @@
  *     replica_epoch.c   key epochs: which one a write gets, and amnesia
  *     replica_mint.c    coordinated writes
  *     replica_merge.c   states from other nodes
+ *     replica_vnode.c   the vnodes: floors, and copies that were lost
  *     replica_request.c puts with a request id, answered again with their first outcome
  */
 #ifndef ACTORS_REPLICA_STATE_H
@@ -12,6 +13,7 @@
 
 #include "actors/replica.h"
 #include "actors/replica_request.h"
+#include "actors/replica_vnode.h"
 
 #include "base/heap.h"
 #include "model/hash.h"
@@ -33,6 +35,7 @@ struct replica {
     uint64_t held_count;
     struct arena scratch; /* of one step */
     struct request_memory requests;
+    struct vnode_table vnodes;
     struct replica_figures figures;
 };
 
@@ -50,7 +53,8 @@ struct local_state {
 /* Sends `answer` when the log is durable up to `sequence` (0: at once). */
 void replica_answer(struct replica *replica, struct actor_context *ctx, struct message *answer,
                     uint64_t sequence);
-/* Work whose asker has given up is not begun, and no more than can be held. */
+/* Work whose asker has given up is not begun, and no more than can be held. UNAVAILABLE: the rows
+ * of the vnodes are not known yet. INVALID: there is no such partition. */
 enum err replica_admit(struct replica *replica, const struct actor_context *ctx,
                        const struct message *message) MUST_USE;
 
@@ -97,5 +101,23 @@ void replica_on_mint(struct replica *replica, struct actor_context *ctx,
                      const struct message *message);
 void replica_on_write(struct replica *replica, struct actor_context *ctx,
                       const struct message *message);
+
+/* -- replica_vnode.c ------------------------------------------------------------------------------
+ */
+
+/* Reads what is known of the vnodes; true when it is. */
+bool replica_vnodes_load(struct replica *replica, struct actor_context *ctx);
+/* What waits for the log, or for another try. */
+void replica_vnodes_go_on(struct replica *replica, struct actor_context *ctx);
+uint64_t replica_vnodes_wake_at_ns(const struct replica *replica);
+/* Empties it and lets it be filled again. */
+void replica_vnode_doubt(struct replica *replica, struct actor_context *ctx, struct vnode *vnode,
+                         enum doubt_reason reason);
+void replica_on_vnode_doubt(struct replica *replica, struct actor_context *ctx,
+                            const struct message *message);
+void replica_on_vnode_adopt(struct replica *replica, struct actor_context *ctx,
+                            const struct message *message);
+void replica_on_vnode_complete(struct replica *replica, struct actor_context *ctx,
+                               const struct message *message);
 
 #endif

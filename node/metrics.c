@@ -216,15 +216,17 @@ static void write_peers(FILE *out, struct node *node)
 
 static void write_actors(FILE *out, struct node *node)
 {
-#define SUM(actors, count, kind, field, help)                                                      \
+#define SUM(actors, count, kind, field, suffix, type, help)                                        \
     do {                                                                                           \
         uint64_t sum_ = 0;                                                                         \
         for (uint32_t i_ = 0; i_ < node->count; i_++)                                              \
             sum_ += counter_get(&kind##_figures(node->actors[i_])->field);                         \
-        metric(out, "coterie_" #kind "_" #field "_total", "counter", help, sum_);                  \
+        metric(out, "coterie_" #kind "_" #field suffix, type, help, sum_);                         \
     } while (0)
-#define COORDINATOR(field, help) SUM(coordinators, coordinator_count, coordinator, field, help)
-#define REPLICA(field, help)     SUM(replicas, replica_count, replica, field, help)
+#define COORDINATOR(field, help)                                                                   \
+    SUM(coordinators, coordinator_count, coordinator, field, "_total", "counter", help)
+#define REPLICA(field, help)       SUM(replicas, replica_count, replica, field, "_total", "counter", help)
+#define REPLICA_GAUGE(field, help) SUM(replicas, replica_count, replica, field, "", "gauge", help)
 #define GOSSIP(field, help)                                                                        \
     metric(out, "coterie_gossip_" #field "_total", "counter", help,                                \
            counter_get(&gossip_figures(node->gossip)->field))
@@ -263,6 +265,9 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA(clock_refused, "Writes refused because their timestamp was too far ahead.");
     REPLICA(requests_repeated, "Puts with a known request id, answered with their first outcome.");
     REPLICA(requests_forgotten, "Request ids given up before ten minutes, for want of room.");
+    REPLICA(incomplete_refused, "Requests to a vnode that is being filled after a loss.");
+    REPLICA(stale_floor, "Writes refused because they were read before tombstones were reaped.");
+    REPLICA_GAUGE(vnodes_incomplete, "Vnodes that are being filled after a loss.");
     metric(out, "coterie_hints", "gauge", "Hints kept here for replicas that are away.",
            counter_get(&hinted_handoff_figures(node->hinted_handoff)->hints));
     metric(out, "coterie_hints_bytes", "gauge", "Their bytes.",
@@ -283,6 +288,7 @@ static void write_actors(FILE *out, struct node *node)
 #undef SUM
 #undef COORDINATOR
 #undef REPLICA
+#undef REPLICA_GAUGE
 #undef GOSSIP
 #undef HINTS
 }

@@ -1,0 +1,492 @@
+#include "actors/replica_vnode.h"
+
+#include "actors/replica_state.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define ROW_FORMAT      1u
+#define STATE_PREFIX    "vnode-state/"
+#define FLOOR_PREFIX    "vnode-floor/"
+#define PREFIX_BYTES    12u
+#define ROW_KEY_BYTES   (PREFIX_BYTES + 8u)
+#define RETRY_NS        ((uint64_t)100 * 1000 * 1000)
+#define LOAD_RETRY_NS   ((uint64_t)250 * 1000 * 1000)
+#define KEYSPACES_FIRST 4u
+
+static_assert(sizeof STATE_PREFIX - 1 == PREFIX_BYTES && sizeof FLOOR_PREFIX - 1 == PREFIX_BYTES,
+              "rows are taken apart by their size");
+
+/* -- the table -----------------------------------------------------------------------------------
+ */
+
+void vnode_table_init(struct vnode_table *table, const struct replica_options *options,
+                      uint32_t partitions)
+{
+    *table = (struct vnode_table){
+        .partitions = partitions, .shard = options->shard, .shards = options->shards};
+    for (uint32_t partition = options->shard; partition < partitions; partition += options->shards)
+        table->count++;
+    table->vnodes = calloc(table->count == 0 ? 1 : table->count, sizeof *table->vnodes);
+    CHECK(table->vnodes != NULL);
+    for (uint32_t i = 0; i < table->count; i++)
+        table->vnodes[i].partition = options->shard + i * options->shards;
+}
+
+void vnode_table_deinit(struct vnode_table *table)
+{
+    for (uint32_t i = 0; i < table->count; i++)
+        free(table->vnodes[i].keyspaces);
+    free(table->vnodes);
+}
+
+struct vnode *vnode_of(struct vnode_table *table, uint32_t partition)
+{
+    CHECK_U64(partition, <, table->partitions);
+    CHECK_U64(replica_shard(partition, table->shards), ==, table->shard);
+    return &table->vnodes[partition / table->shards];
+}
+
+/* The place of an id, or where it would be. */
+static uint32_t keyspace_place(const struct vnode *vnode, uint32_t keyspace_id)
+{
+    uint32_t low = 0;
+    uint32_t high = vnode->keyspace_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (vnode->keyspaces[middle].id < keyspace_id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+struct vnode_keyspace *vnode_keyspace_find(const struct vnode *vnode, uint32_t keyspace_id)
+{
+    uint32_t place = keyspace_place(vnode, keyspace_id);
+    bool found = place < vnode->keyspace_count && vnode->keyspaces[place].id == keyspace_id;
+    return found ? &vnode->keyspaces[place] : NULL;
+}
+
+struct vnode_keyspace *vnode_keyspace_get(struct vnode *vnode, uint32_t keyspace_id)
+{
+    struct vnode_keyspace *found = vnode_keyspace_find(vnode, keyspace_id);
+    if (found != NULL)
+        return found;
+    if (vnode->keyspace_count == vnode->keyspace_capacity) {
+        vnode->keyspace_capacity =
+            vnode->keyspace_capacity == 0 ? KEYSPACES_FIRST : 2 * vnode->keyspace_capacity;
+        vnode->keyspaces =
+            realloc(vnode->keyspaces, vnode->keyspace_capacity * sizeof *vnode->keyspaces);
+        CHECK(vnode->keyspaces != NULL);
+    }
+    uint32_t place = keyspace_place(vnode, keyspace_id);
+    struct vnode_keyspace *keyspace = &vnode->keyspaces[place];
+    memmove(keyspace + 1, keyspace, (vnode->keyspace_count - place) * sizeof *keyspace);
+    *keyspace = (struct vnode_keyspace){.id = keyspace_id};
+    vnode->keyspace_count++;
+    return keyspace;
+}
+
+/* -- rows
+ * ------------------------------------------------------------------------------------------
+ */
+
+static void put_u32(uint8_t *memory, uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        memory[i] = (uint8_t)(value >> (24 - 8 * i));
+}
+
+static uint32_t get_u32(const uint8_t *memory)
+{
+    return (uint32_t)memory[0] << 24 | (uint32_t)memory[1] << 16 | (uint32_t)memory[2] << 8 |
+           memory[3];
+}
+
+static struct bytes state_key(uint32_t partition, uint8_t memory[ROW_KEY_BYTES])
+{
+    memcpy(memory, STATE_PREFIX, PREFIX_BYTES);
+    put_u32(memory + PREFIX_BYTES, partition);
+    return bytes_of(memory, PREFIX_BYTES + 4);
+}
+
+static struct bytes floor_key(uint32_t partition, uint32_t keyspace_id,
+                              uint8_t memory[ROW_KEY_BYTES])
+{
+    memcpy(memory, FLOOR_PREFIX, PREFIX_BYTES);
+    put_u32(memory + PREFIX_BYTES, partition);
+    put_u32(memory + PREFIX_BYTES + 4, keyspace_id);
+    return bytes_of(memory, ROW_KEY_BYTES);
+}
+
+static enum err state_stage(const struct vnode *vnode, struct store *store, enum vnode_state state)
+{
+    uint8_t key[ROW_KEY_BYTES];
+    uint8_t value[2] = {ROW_FORMAT, (uint8_t)state};
+    struct bytes name = state_key(vnode->partition, key);
+    if (state == VNODE_COMPLETE)
+        return store_delete(store, STORE_META, name, STORE_SYNC_NOW);
+    return store_put(store, STORE_META, name, bytes_of(value, sizeof value), STORE_SYNC_NOW);
+}
+
+struct load {
+    struct vnode_table *table;
+    uint32_t unreadable;
+};
+
+/* The vnode of a row, NULL when it is another shard's. */
+static struct vnode *load_vnode(const struct load *load, struct bytes key)
+{
+    uint32_t partition = get_u32(key.data + PREFIX_BYTES);
+    const struct vnode_table *table = load->table;
+    if (partition >= table->partitions || replica_shard(partition, table->shards) != table->shard)
+        return NULL;
+    return vnode_of(load->table, partition);
+}
+
+static bool load_state(void *closure, struct bytes key, struct bytes value)
+{
+    struct load *load = closure;
+    struct vnode *vnode = key.size == PREFIX_BYTES + 4 ? load_vnode(load, key) : NULL;
+    if (vnode == NULL)
+        return true;
+    /* A row that says something unknown says at least that the vnode was not complete. */
+    bool known = value.size == 2 && value.data[0] == ROW_FORMAT && value.data[1] > VNODE_COMPLETE &&
+                 value.data[1] < VNODE_STATE_COUNT;
+    vnode->state = known ? (enum vnode_state)value.data[1] : VNODE_EMPTYING;
+    load->unreadable += !known;
+    vnode->emptying_staged = vnode->state == VNODE_EMPTYING;
+    load->table->emptying += vnode->state == VNODE_EMPTYING;
+    vnode->incarnation = ++load->table->incarnation;
+    return true;
+}
+
+static bool load_floor(void *closure, struct bytes key, struct bytes value)
+{
+    struct load *load = closure;
+    struct vnode *vnode = key.size == ROW_KEY_BYTES ? load_vnode(load, key) : NULL;
+    if (vnode == NULL)
+        return true;
+    struct reader reader = reader_of(value);
+    bool known = reader_u8(&reader) == ROW_FORMAT;
+    uint64_t floor = reader_u64(&reader);
+    if (!reader_done(&reader) || !known) {
+        load->unreadable++;
+        return true;
+    }
+    struct vnode_keyspace *keyspace =
+        vnode_keyspace_get(vnode, get_u32(key.data + PREFIX_BYTES + 4));
+    keyspace->has_row = true;
+    keyspace->floor = keyspace->floor_durable = floor;
+    return true;
+}
+
+static void vnode_announce(struct replica *replica, struct actor_context *ctx,
+                           const struct vnode *vnode)
+{
+    struct message *message = message_new(MESSAGE_vnode_incomplete, 0);
+    message->to = (struct actor_id){.node = replica->options.self, .kind = ACTOR_ANTI_ENTROPY};
+    message->vnode_incomplete.partition = vnode->partition;
+    message->vnode_incomplete.incarnation = vnode->incarnation;
+    outbox_send(ctx, &replica->actor, message);
+}
+
+static void count_incomplete(struct replica *replica)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < replica->vnodes.count; i++)
+        count += replica->vnodes.vnodes[i].state != VNODE_COMPLETE;
+    counter_set(&replica->figures.vnodes_incomplete, count);
+}
+
+/* What was found is taken as a whole or not at all: the next try begins with an empty table. */
+static enum err load_rows(struct replica *replica, struct actor_context *ctx)
+{
+    struct vnode_table table;
+    struct load load = {.table = &table};
+    vnode_table_init(&table, &replica->options, replica->vnodes.partitions);
+    /* '0' follows '/': the end of a prefix. */
+    enum err err = store_scan(ctx->store, STORE_META, bytes_of_string(STATE_PREFIX),
+                              bytes_of_string("vnode-state0"), load_state, &load);
+    if (err == OK)
+        err = store_scan(ctx->store, STORE_META, bytes_of_string(FLOOR_PREFIX),
+                         bytes_of_string("vnode-floor0"), load_floor, &load);
+    if (err == OK && load.unreadable != 0)
+        err = ERR_CORRUPT;
+    if (err != OK) {
+        log_write(ctx->log, LOG_ERROR, "vnode_rows_unreadable",
+                  "shard=%u error=\"%s\" what_now=\"nothing is answered; tried again\"",
+                  table.shard, err_text(err));
+        vnode_table_deinit(&table);
+        return err;
+    }
+    for (uint32_t i = 0; i < table.count; i++) {
+        table.vnodes[i].doubted = replica->vnodes.vnodes[i].doubted;
+        table.vnodes[i].doubt = replica->vnodes.vnodes[i].doubt;
+    }
+    vnode_table_deinit(&replica->vnodes);
+    replica->vnodes = table;
+    replica->vnodes.loaded = true;
+    return OK;
+}
+
+bool replica_vnodes_load(struct replica *replica, struct actor_context *ctx)
+{
+    struct vnode_table *table = &replica->vnodes;
+    if (table->loaded)
+        return true;
+    if (ctx->now_ns < table->load_ns)
+        return false;
+    if (load_rows(replica, ctx) != OK) {
+        table->load_ns = ctx->now_ns + LOAD_RETRY_NS;
+        return false;
+    }
+    for (uint32_t i = 0; i < table->count; i++) {
+        struct vnode *vnode = &table->vnodes[i];
+        if (vnode->doubted)
+            replica_vnode_doubt(replica, ctx, vnode, vnode->doubt);
+        else if (vnode->state == VNODE_INCOMPLETE)
+            vnode_announce(replica, ctx, vnode);
+    }
+    count_incomplete(replica);
+    replica_vnodes_go_on(replica, ctx);
+    return true;
+}
+
+/* -- floors ---------------------------------------------------------------------------------------
+ */
+
+uint64_t vnode_floor(const struct vnode *vnode, uint32_t keyspace_id)
+{
+    const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, keyspace_id);
+    return keyspace == NULL ? 0 : keyspace->floor;
+}
+
+uint64_t vnode_floor_said(const struct vnode *vnode, uint32_t keyspace_id, struct store *store,
+                          uint64_t sequence)
+{
+    const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, keyspace_id);
+    if (keyspace == NULL)
+        return 0;
+    bool durable =
+        keyspace->floor_sequence <= sequence || keyspace->floor_sequence <= store_committed(store);
+    return durable ? keyspace->floor : keyspace->floor_durable;
+}
+
+enum err vnode_floor_set(struct vnode *vnode, struct store *store, uint32_t keyspace_id,
+                         uint64_t floor)
+{
+    uint8_t key[ROW_KEY_BYTES];
+    uint8_t memory[32];
+    struct arena arena;
+    struct writer writer;
+    arena_init(&arena, memory, sizeof memory);
+    writer_init(&writer, &arena, 9);
+    writer_u8(&writer, ROW_FORMAT);
+    writer_u64(&writer, floor);
+    enum err err = store_put(store, STORE_META, floor_key(vnode->partition, keyspace_id, key),
+                             writer_result(&writer), STORE_SYNC_NOW);
+    arena_deinit(&arena);
+    if (err != OK)
+        return err;
+    struct vnode_keyspace *keyspace = vnode_keyspace_get(vnode, keyspace_id);
+    CHECK_U64(floor, >=, keyspace->floor);
+    keyspace->floor_durable = vnode_floor_said(vnode, keyspace_id, store, 0);
+    keyspace->floor = floor;
+    keyspace->floor_sequence = store_staged(store);
+    keyspace->has_row = true;
+    return OK;
+}
+
+/* -- lost copies ----------------------------------------------------------------------------------
+ */
+
+enum err vnode_serves(const struct vnode *vnode)
+{
+    return vnode->state == VNODE_COMPLETE ? OK : ERR_INCOMPLETE;
+}
+
+enum err vnode_takes_writes(const struct vnode *vnode, uint32_t keyspace_id)
+{
+    if (vnode->state == VNODE_COMPLETE)
+        return OK;
+    const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, keyspace_id);
+    bool adopted = vnode->state == VNODE_INCOMPLETE && keyspace != NULL && keyspace->has_row;
+    return adopted ? OK : ERR_INCOMPLETE;
+}
+
+/* Drops all that the vnode holds; then it is incomplete. May be begun again at any point. */
+static enum err vnode_empty(struct replica *replica, struct actor_context *ctx, struct vnode *vnode)
+{
+    enum err err = store_drop(ctx->store, vnode->partition);
+    for (uint32_t i = 0; i < vnode->keyspace_count && err == OK; i++) {
+        uint8_t key[ROW_KEY_BYTES];
+        if (vnode->keyspaces[i].has_row)
+            err = store_delete(ctx->store, STORE_META,
+                               floor_key(vnode->partition, vnode->keyspaces[i].id, key),
+                               STORE_SYNC_NOW);
+    }
+    if (err == OK)
+        err = state_stage(vnode, ctx->store, VNODE_INCOMPLETE);
+    if (err != OK)
+        return err;
+    vnode->keyspace_count = 0;
+    vnode->state = VNODE_INCOMPLETE;
+    vnode->incarnation = ++replica->vnodes.incarnation;
+    CHECK_U64(replica->vnodes.emptying, >, 0);
+    replica->vnodes.emptying--;
+    log_write(ctx->log, LOG_WARNING, "vnode_emptied",
+              "partition=%" PRIu32 " what_now=\"filled from the other replicas\"",
+              vnode->partition);
+    vnode_announce(replica, ctx, vnode);
+    return OK;
+}
+
+/* Emptying goes on: first its row, then, when the log has it, the drop. */
+static void vnode_go_on(struct replica *replica, struct actor_context *ctx, struct vnode *vnode)
+{
+    if (ctx->now_ns < vnode->retry_ns)
+        return;
+    enum err err = OK;
+    if (!vnode->emptying_staged) {
+        err = state_stage(vnode, ctx->store, VNODE_EMPTYING);
+        vnode->emptying_staged = err == OK;
+        vnode->emptying_sequence = store_staged(ctx->store);
+    }
+    if (err == OK && vnode->emptying_sequence <= store_committed(ctx->store))
+        err = vnode_empty(replica, ctx, vnode);
+    vnode->retry_ns = err == OK ? 0 : ctx->now_ns + RETRY_NS;
+}
+
+void replica_vnodes_go_on(struct replica *replica, struct actor_context *ctx)
+{
+    struct vnode_table *table = &replica->vnodes;
+    for (uint32_t i = 0; table->emptying != 0 && i < table->count; i++) {
+        if (table->vnodes[i].state == VNODE_EMPTYING)
+            vnode_go_on(replica, ctx, &table->vnodes[i]);
+    }
+}
+
+uint64_t replica_vnodes_wake_at_ns(const struct replica *replica)
+{
+    const struct vnode_table *table = &replica->vnodes;
+    if (!table->loaded)
+        return table->load_ns;
+    uint64_t wake_at_ns = NEVER_NS;
+    for (uint32_t i = 0; table->emptying != 0 && i < table->count; i++) {
+        const struct vnode *vnode = &table->vnodes[i];
+        if (vnode->state == VNODE_EMPTYING && vnode->retry_ns != 0 && vnode->retry_ns < wake_at_ns)
+            wake_at_ns = vnode->retry_ns;
+    }
+    return wake_at_ns;
+}
+
+static const char *doubt_text(enum doubt_reason reason)
+{
+    switch (reason) {
+    case DOUBT_WIPED:
+        return "the other members know this one under another node id";
+    case DOUBT_RESTORED:
+        return "the data directory is an older copy";
+    case DOUBT_LOG_SHORT:
+        return "recovery found less than was acknowledged";
+    case DOUBT_CORRUPT:
+        return "the store cannot read a part of it";
+    }
+    return "unknown";
+}
+
+/* What counts at once is the state in memory, whether or not its row can be staged now. */
+void replica_vnode_doubt(struct replica *replica, struct actor_context *ctx, struct vnode *vnode,
+                         enum doubt_reason reason)
+{
+    if (vnode->state == VNODE_EMPTYING)
+        return;
+    log_write(ctx->log, LOG_ERROR, "vnode_incomplete",
+              "partition=%" PRIu32
+              " why=\"%s\" what_now=\"emptied, then filled from the other replicas\"",
+              vnode->partition, doubt_text(reason));
+    vnode->state = VNODE_EMPTYING;
+    vnode->emptying_staged = false;
+    vnode->retry_ns = 0;
+    replica->vnodes.emptying++;
+    count_incomplete(replica);
+    vnode_go_on(replica, ctx, vnode);
+}
+
+void replica_on_vnode_doubt(struct replica *replica, struct actor_context *ctx,
+                            const struct message *message)
+{
+    const struct vnode_doubt *doubt = &message->vnode_doubt;
+    struct vnode_table *table = &replica->vnodes;
+    for (uint32_t i = 0; i < table->count; i++) {
+        struct vnode *vnode = &table->vnodes[i];
+        if (doubt->partition != UINT32_MAX && doubt->partition != vnode->partition)
+            continue;
+        if (table->loaded) {
+            replica_vnode_doubt(replica, ctx, vnode, doubt->reason);
+        } else {
+            vnode->doubted = true;
+            vnode->doubt = doubt->reason;
+        }
+    }
+}
+
+/* -- filling it again ----------------------------------------------------------------------------
+ */
+
+static enum err vnode_adopt(struct replica *replica, struct actor_context *ctx,
+                            const struct vnode_adopt *adopt)
+{
+    struct vnode *vnode = vnode_of(&replica->vnodes, adopt->partition);
+    if (vnode->state == VNODE_COMPLETE)
+        return ERR_PRECONDITION; /* its floors are raised by seals alone */
+    if (vnode->state == VNODE_EMPTYING)
+        return ERR_UNAVAILABLE;
+    const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, adopt->keyspace_id);
+    if (keyspace != NULL && keyspace->has_row && keyspace->floor >= adopt->floor)
+        return OK;
+    return vnode_floor_set(vnode, ctx->store, adopt->keyspace_id, adopt->floor);
+}
+
+void replica_on_vnode_adopt(struct replica *replica, struct actor_context *ctx,
+                            const struct message *message)
+{
+    struct message *answer = message_new_reply(message, MESSAGE_vnode_adopt_done, 0);
+    enum err err = replica_admit(replica, ctx, message);
+    if (err == OK)
+        err = vnode_adopt(replica, ctx, &message->vnode_adopt);
+    answer->vnode_adopt_done.status = err;
+    replica_answer(replica, ctx, answer, err == OK ? store_staged(ctx->store) : 0);
+}
+
+static enum err vnode_complete(struct replica *replica, struct actor_context *ctx,
+                               const struct vnode_complete *complete)
+{
+    struct vnode *vnode = vnode_of(&replica->vnodes, complete->partition);
+    if (vnode->state == VNODE_COMPLETE)
+        return OK;
+    /* An exchange that began before it was emptied (again) proves nothing. */
+    if (vnode->state == VNODE_EMPTYING || vnode->incarnation != complete->incarnation)
+        return ERR_PRECONDITION;
+    enum err err = state_stage(vnode, ctx->store, VNODE_COMPLETE);
+    if (err != OK)
+        return err;
+    vnode->state = VNODE_COMPLETE;
+    count_incomplete(replica);
+    log_write(ctx->log, LOG_INFO, "vnode_complete", "partition=%" PRIu32, vnode->partition);
+    return OK;
+}
+
+void replica_on_vnode_complete(struct replica *replica, struct actor_context *ctx,
+                               const struct message *message)
+{
+    struct message *answer = message_new_reply(message, MESSAGE_vnode_complete_done, 0);
+    enum err err = replica_admit(replica, ctx, message);
+    if (err == OK)
+        err = vnode_complete(replica, ctx, &message->vnode_complete);
+    answer->vnode_complete_done.status = err;
+    replica_answer(replica, ctx, answer, err == OK ? store_staged(ctx->store) : 0);
+}

@@ -1,0 +1,89 @@
+/* replica_vnode.h -- inside of a replica shard: its vnodes, and what each keyspace has in them.
+ *
+ *     complete --vnode_doubt--> emptying --row durable, partition dropped--> incomplete
+ *         ^                                                                      |
+ *         +------------------------- vnode_complete -----------------------------+
+ *
+ * An incomplete vnode answers no read and no mint; it takes writes of a keyspace once that one's
+ * floor was adopted. The state's row is durable before anything is dropped, and says "emptying"
+ * until all is: a crash in between begins again.
+ *
+ * The floor says which writes may bring something new: one that was read under a lower floor may
+ * carry what has been reaped since (message.h, reap_seal). What leaves is tagged with a floor that
+ * no crash can take back.
+ *
+ * Rows in STORE_META, written through this shard's handle alone (big-endian numbers):
+ *     "vnode-state/" u32 partition               -> u8 format | u8 state; none: complete
+ *     "vnode-floor/" u32 partition, u32 keyspace -> u8 format | u64 floor; none: 0, or not adopted
+ *
+ * Included by replica*.c only.
+ */
+#ifndef ACTORS_REPLICA_VNODE_H
+#define ACTORS_REPLICA_VNODE_H
+
+#include "actors/replica.h"
+
+enum vnode_state { VNODE_COMPLETE, VNODE_EMPTYING, VNODE_INCOMPLETE, VNODE_STATE_COUNT };
+
+/* One keyspace in one vnode. */
+struct vnode_keyspace {
+    uint32_t id;
+    bool has_row;            /* of the floor; what "adopted" means while the vnode is incomplete */
+    uint64_t floor;          /* what a write is held against */
+    uint64_t floor_durable;  /* the one before, until `floor_sequence` is durable */
+    uint64_t floor_sequence; /* of the row */
+};
+
+struct vnode {
+    uint32_t partition;
+    enum vnode_state state;
+    bool emptying_staged; /* the row that says so */
+    uint64_t emptying_sequence;
+    uint64_t retry_ns;    /* when emptying is tried again; 0: it waits for the log */
+    uint64_t incarnation; /* of its contents: another one each time that it was emptied */
+    bool doubted;         /* before its rows were known; `doubt` says why */
+    enum doubt_reason doubt;
+    uint32_t keyspace_count;
+    uint32_t keyspace_capacity;
+    struct vnode_keyspace *keyspaces; /* ascending by id */
+};
+
+struct vnode_table {
+    uint32_t partitions; /* Q */
+    uint8_t shard;
+    uint8_t shards;
+    bool loaded; /* the rows are known; nothing is answered before */
+    uint64_t load_ns;
+    uint32_t count;
+    struct vnode *vnodes; /* partition / shards is the place */
+    uint32_t emptying;
+    uint64_t incarnation;
+};
+
+void vnode_table_init(struct vnode_table *table, const struct replica_options *options,
+                      uint32_t partitions);
+void vnode_table_deinit(struct vnode_table *table);
+/* `partition` lives on this shard. */
+struct vnode *vnode_of(struct vnode_table *table, uint32_t partition);
+
+/* NULL: nothing is known of it here. */
+struct vnode_keyspace *vnode_keyspace_find(const struct vnode *vnode, uint32_t keyspace_id);
+/* Adds it when it is not there. Pointers found before are void. */
+struct vnode_keyspace *vnode_keyspace_get(struct vnode *vnode, uint32_t keyspace_id);
+
+/* What a write of this keyspace is held against. */
+uint64_t vnode_floor(const struct vnode *vnode, uint32_t keyspace_id);
+/* What may be said of a state that leaves when the log is durable up to `sequence`. */
+uint64_t vnode_floor_said(const struct vnode *vnode, uint32_t keyspace_id, struct store *store,
+                          uint64_t sequence);
+/* Stages a floor; it counts at once for what comes in. The caller has seen that it is no step back.
+ */
+enum err vnode_floor_set(struct vnode *vnode, struct store *store, uint32_t keyspace_id,
+                         uint64_t floor) MUST_USE;
+
+/* INCOMPLETE, for reads and mints. */
+enum err vnode_serves(const struct vnode *vnode) MUST_USE;
+/* INCOMPLETE, for writes. */
+enum err vnode_takes_writes(const struct vnode *vnode, uint32_t keyspace_id) MUST_USE;
+
+#endif
