@@ -77,6 +77,9 @@ void engine_figures(struct engine *engine, struct engine_figures *ret);
 struct memory_disk;
 struct memory_disk *memory_disk_new(void);
 void memory_disk_free(struct memory_disk *disk);
+/* Of a disk that no engine is opened on. NOT_FOUND. */
+enum err memory_disk_read(const struct memory_disk *disk, uint32_t partition, struct bytes key,
+                          struct arena *arena, struct bytes *ret_value) MUST_USE;
 
 enum crash_kind {
     CRASH_PROCESS, /* kill -9: what reached the page cache stays; a prefix drawn by the seed */

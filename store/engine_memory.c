@@ -50,7 +50,7 @@ struct memory_engine {
 
 /* -- the disk --------------------------------------------------------------------------------- */
 
-static struct memory_map **disk_map(struct memory_disk *disk, uint32_t partition)
+static struct memory_map **disk_map(const struct memory_disk *disk, uint32_t partition)
 {
     return &disk->maps[engine_partition_slot(partition, disk->partitions)];
 }
@@ -92,6 +92,18 @@ void memory_disk_free(struct memory_disk *disk)
     }
     free(disk->maps);
     free(disk);
+}
+
+enum err memory_disk_read(const struct memory_disk *disk, uint32_t partition, struct bytes key,
+                          struct arena *arena, struct bytes *ret_value)
+{
+    CHECK(!disk->open);
+    const struct memory_map *map = disk->maps == NULL ? NULL : *disk_map(disk, partition);
+    const struct memory_record *record = map == NULL ? NULL : memory_map_find(map, key);
+    if (record == NULL)
+        return ERR_NOT_FOUND;
+    *ret_value = arena_copy(arena, memory_record_value(record));
+    return OK;
 }
 
 /* -- the log ---------------------------------------------------------------------------------- */

@@ -3,6 +3,9 @@
  *   check_dots.c       a dot names one content for ever, an epoch one key of a node
  *   check_leases.c     a key epoch is used only below a lease that is on disk
  *   check_lost.c       no acknowledged write is lost, nothing replaced comes back
+ *   check_durable.c    what a node acknowledges or shows is on its disk
+ *   check_hints.c      a hint is forgotten when its target has it on disk
+ *   check_detector.c   who was paused himself convicts nobody
  *   check_phantom.c    only what was written is read
  *   check_monotonic.c  a quorum read never goes behind an earlier quorum read or write
  *   check_outcome.c    applied, not applied and unknown are never mixed up
@@ -56,6 +59,24 @@ void check_get_ended(struct world *world, struct operation *operation,
                      const struct client_get_done *done);
 void check_put_ended(struct world *world, struct operation *operation,
                      const struct client_put_done *done);
+/* Around what a node does: a request arrives at a replica or a keeper of hints; its answer leaves;
+ * the node goes down. */
+void check_durable_asked(struct host *host, const struct message *message);
+void check_durable_answered(struct host *host, const struct message *answer);
+void check_durable_forget(struct host *host);
+/* Around an answer to a hint that was sent. */
+struct hints_watch {
+    struct arena arena;
+    uint64_t delivered;
+    uint32_t target;
+    struct row *rows;
+};
+void check_hints_before(struct host *host, const struct message *message,
+                        struct hints_watch *ret_watch);
+void check_hints_after(struct host *host, struct hints_watch *watch);
+/* The node, or its gossip, is paused; its view changes. */
+void check_detector_paused(struct host *host, uint64_t until_ns);
+void check_detector_view(struct host *host, const struct view *before, const struct view *view);
 /* All has healed, hints are delivered, nothing has been read yet. */
 void check_held(struct world *world);
 /* When all is quiet and every final state was read. */

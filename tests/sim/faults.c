@@ -98,6 +98,10 @@ static void draw_strength(struct world *world, struct prng *prng, struct inciden
 {
     uint64_t lasts_ns = random_log(prng, 20 * (uint64_t)MS_NS, world->options.safety_ns / 2);
     switch (incident->class) {
+    case FAULT_PAUSE_NODE:
+    case FAULT_PAUSE_ACTOR: /* long enough that peers and the node itself notice */
+        lasts_ns = random_log(prng, 10 * (uint64_t)MS_NS, world->options.safety_ns);
+        break;
     case FAULT_DELAY:
         incident->chance = 0.05 + 0.5 * prng_unit(prng);
         incident->strength_ns = random_log(prng, 10 * (uint64_t)MS_NS, 10 * (uint64_t)SECOND_NS);

@@ -213,6 +213,7 @@ static void on_failed(void *closure, const char *why)
 
 static void publish_view(struct host *host, struct message *message)
 {
+    check_detector_view(host, host->view, message->view_publish.view);
     view_unref(host->view);
     host->view = view_ref(message->view_publish.view);
     trace_line(&host->world->trace, host->world->now_ns, "n%u view %llu", host->member,
@@ -225,6 +226,7 @@ static void deliver(struct host *host, struct message *message, uint64_t at_ns)
     struct world *world = host->world;
     trace_mix(&world->trace, at_ns, message->kind, message->id,
               (uint64_t)message->to.node << 16 | message->to.kind);
+    check_durable_answered(host, message);
     if (message->to.node != host->member) {
         network_send(world, host, message, at_ns);
     } else if (message->to.kind == ACTOR_RUNTIME) {
@@ -263,6 +265,10 @@ static void step(struct host *host, struct host_actor *actor, struct actor_conte
 {
     host->world->figures.steps++;
     trace_step(host, actor, message);
+    if (actor->actor->id.kind == ACTOR_GOSSIP)
+        host->gossip_ran_ns = host->world->now_ns;
+    if (message != NULL)
+        check_durable_asked(host, message);
     if (message == NULL) {
         actor_tick(actor->actor, ctx);
     } else if (message->kind == MESSAGE_replica_mint) {
@@ -270,6 +276,12 @@ static void step(struct host *host, struct host_actor *actor, struct actor_conte
         mints_before(host, message, &watch);
         actor_handle(actor->actor, ctx, message);
         mints_after(host, &watch);
+    } else if (message->kind == MESSAGE_replica_write_reply &&
+               message->to.kind == ACTOR_HINTED_HANDOFF) {
+        struct hints_watch watch;
+        check_hints_before(host, message, &watch);
+        actor_handle(actor->actor, ctx, message);
+        check_hints_after(host, &watch);
     } else {
         actor_handle(actor->actor, ctx, message);
     }
@@ -389,6 +401,7 @@ void host_start(struct host *host)
         host->periodic_planned = false;
         host->synced_mark = engine_memory_mark(host->engine);
         host->paused_until_ns = 0;
+        host->doubt_until_ns = 0;
         host_set_disk_faults(host, host->read_error, host->overloaded);
         plan_first_turns(host);
         network_host_started(world, host->index);
@@ -405,6 +418,7 @@ static void host_stop(struct host *host)
             message_free(message);
     }
     host_actors_free(host);
+    check_durable_forget(host);
     view_unref(host->view);
     host->view = NULL;
 }
@@ -447,6 +461,7 @@ void host_deinit(struct host *host)
 
 void host_pause(struct host *host, uint64_t until_ns)
 {
+    check_detector_paused(host, until_ns);
     if (until_ns > host->paused_until_ns)
         host->paused_until_ns = until_ns;
     if (until_ns > host->pause_ended_ns)
@@ -456,6 +471,8 @@ void host_pause(struct host *host, uint64_t until_ns)
 void host_pause_actor(struct host *host, uint32_t slot, uint64_t until_ns)
 {
     CHECK_U64(slot, <, host->actor_count);
+    if (host->actors[slot].actor->id.kind == ACTOR_GOSSIP)
+        check_detector_paused(host, until_ns);
     if (until_ns > host->actors[slot].paused_until_ns)
         host->actors[slot].paused_until_ns = until_ns;
     if (until_ns > host->pause_ended_ns)

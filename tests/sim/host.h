@@ -54,6 +54,10 @@ struct host {
     struct gossip *gossip;
     struct hinted_handoff *hinted_handoff;
     struct anti_entropy *anti_entropy;
+    struct asked *asked; /* check_durable.c: requests whose answers have not left */
+    uint64_t gossip_ran_ns;
+    uint64_t doubt_from_ns; /* check_detector.c: a long pause began */
+    uint64_t doubt_until_ns;
     uint64_t paused_until_ns;
     uint64_t pause_ended_ns; /* until when it, or an actor of it, is or was paused */
     struct prng prng;        /* delays inside the node */
@@ -92,6 +96,9 @@ void host_set_disk_faults(struct host *host, double read_error, double overloade
  * False: nothing, or the node is down. */
 bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct arena *arena,
                struct version_set *ret_set);
+/* What a power cut now would leave of a key; of a node that is down, what it left. */
+bool host_peek_durable(struct host *host, uint32_t keyspace_id, struct bytes key,
+                       struct arena *arena, struct version_set *ret_set);
 const struct keyspace *host_keyspace(const struct host *host, const char *name);
 
 /* Events. */

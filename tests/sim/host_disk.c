@@ -11,20 +11,30 @@ void host_set_disk_faults(struct host *host, double read_error, double overloade
         engine_memory_set_faults(host->engine, &host->disk_prng, read_error, overloaded, false);
 }
 
-bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct arena *arena,
-               struct version_set *ret_set)
+static enum err read_now(struct host *host, uint32_t partition, struct bytes key,
+                         struct arena *arena, struct bytes *ret_record)
 {
-    if (!host->up)
-        return false;
+    engine_memory_set_faults(host->engine, NULL, 0, 0, false);
+    enum err err = store_read(engine_store(host->engine, 0), partition, key, arena, ret_record);
+    host_set_disk_faults(host, host->read_error, host->overloaded);
+    return err;
+}
+
+static bool peek(struct host *host, bool durable, uint32_t keyspace_id, struct bytes key,
+                 struct arena *arena, struct version_set *ret_set)
+{
     uint8_t memory[STORAGE_KEY_BYTES_MAX];
     uint64_t hash = hash_key(keyspace_id, key);
     uint32_t partition = hash_partition(hash, host->world->options.partitions);
-    size_t size = hash_storage_key(keyspace_id, key, hash, memory);
+    struct bytes name = bytes_of(memory, hash_storage_key(keyspace_id, key, hash, memory));
     struct bytes record = {0};
-    engine_memory_set_faults(host->engine, NULL, 0, 0, false);
-    enum err err = store_read(engine_store(host->engine, 0), partition, bytes_of(memory, size),
-                              arena, &record);
-    host_set_disk_faults(host, host->read_error, host->overloaded);
+    enum err err;
+    if (!durable)
+        err = read_now(host, partition, name, arena, &record);
+    else if (host->up)
+        err = engine_memory_read_durable(host->engine, partition, name, arena, &record);
+    else
+        err = memory_disk_read(host->disk, partition, name, arena, &record);
     if (err == ERR_NOT_FOUND)
         return false;
     if (err == OK)
@@ -32,6 +42,18 @@ bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct
     if (err != OK)
         world_fail(host->world, "disk", "n%u: a stored record is %s", host->member, err_text(err));
     return err == OK;
+}
+
+bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct arena *arena,
+               struct version_set *ret_set)
+{
+    return host->up && peek(host, false, keyspace_id, key, arena, ret_set);
+}
+
+bool host_peek_durable(struct host *host, uint32_t keyspace_id, struct bytes key,
+                       struct arena *arena, struct version_set *ret_set)
+{
+    return peek(host, true, keyspace_id, key, arena, ret_set);
 }
 
 const struct keyspace *host_keyspace(const struct host *host, const char *name)

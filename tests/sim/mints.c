@@ -78,6 +78,18 @@ static void check_removed(struct host *host, const struct mint_watch *watch,
                    watch->operation, after->count, expected, itself ? "there" : "missing");
 }
 
+/* Where the last writer wins a write is later than all that it replaces: else that, with its later
+ * stamp, may have pushed out on another replica what a merge would keep (version.h). */
+static void check_stamp(struct host *host, const struct mint_watch *watch, const struct mint *mint)
+{
+    bool later = mint->kept;
+    for (uint32_t i = 0; i < watch->before.count; i++)
+        later &= mint->written_at > watch->before.versions[i].written_at;
+    if (!later)
+        world_fail(host->world, "mint", "n%u: operation %u is stamped before what it replaces",
+                   host->member, watch->operation);
+}
+
 static void mint_record(struct host *host, const struct mint_watch *watch,
                         const struct version_set *after)
 {
@@ -106,6 +118,8 @@ static void mint_record(struct host *host, const struct mint_watch *watch,
     if (after->count > SIBLINGS_MAX && after->count > watch->before.count)
         world_fail(world, "bounds", "n%u: operation %u made %u siblings", host->member,
                    watch->operation, after->count);
+    if (lww)
+        check_stamp(host, watch, mint);
     if (!lww)
         check_removed(host, watch, &mint->covers, after, mint->dot);
     struct mint **list = &mints->by_key[watch->keyspace][watch->key];

@@ -229,6 +229,8 @@ void network_on_link(struct world *world, const struct event *event)
         event->number != world->network.links[event->node][event->from].serial)
         return;
     *announced = usable;
+    if (!usable)
+        world->network.links[event->node][event->from].told_down_ns = world->now_ns;
     struct message *message = message_new(MESSAGE_peer_link, 0);
     message->from = (struct actor_id){.node = host->member, .kind = ACTOR_EDGE};
     message->to = (struct actor_id){.node = host->member, .kind = ACTOR_GOSSIP};

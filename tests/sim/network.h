@@ -25,6 +25,7 @@ struct network {
         bool usable;               /* as the world is */
         bool announced;            /* as the node was told last in its present life */
         uint64_t serial;           /* of the changes of `usable` */
+        uint64_t told_down_ns;     /* when the node was told so last */
     } links[NODES_MAX][NODES_MAX]; /* from, to */
 };
 

@@ -1,0 +1,190 @@
+/* What a node says is on its disk when it says so: a crash right after the answer takes nothing
+ * back (RELIABILITY rules 17, 22). Requests to replicas and keepers of hints are remembered until
+ * their answers leave; then the durable state must descend what was asked or shown. */
+#include "actors/hinted_handoff_rows.h"
+#include "model/hash.h"
+#include "model/record.h"
+#include "tests/sim/world.h"
+
+#include <stdlib.h>
+
+struct asked {
+    enum message_kind answer;
+    uint64_t id;
+    struct actor_id by;
+    uint32_t target; /* of a hint; MEMBER_NONE */
+    uint32_t keyspace_id;
+    uint32_t partition;
+    struct bytes key;    /* in `memory` */
+    struct bytes record; /* to be written; empty for a read or a mint */
+    uint8_t *memory;
+    struct asked *next;
+};
+
+static void remember(struct host *host, const struct message *message, enum message_kind answer,
+                     const struct asked *what)
+{
+    struct asked *asked = malloc(sizeof *asked + what->key.size + what->record.size);
+    CHECK(asked != NULL);
+    *asked = *what;
+    asked->memory = (uint8_t *)(asked + 1);
+    memcpy(asked->memory, what->key.data, what->key.size);
+    if (what->record.size != 0)
+        memcpy(asked->memory + what->key.size, what->record.data, what->record.size);
+    asked->key = bytes_of(asked->memory, what->key.size);
+    asked->record = bytes_of(asked->memory + what->key.size, what->record.size);
+    asked->answer = answer;
+    asked->id = message->id;
+    asked->by = message->from;
+    asked->next = host->asked;
+    host->asked = asked;
+}
+
+static void remember_write(struct host *host, const struct message *message,
+                           enum message_kind answer, uint32_t target,
+                           const struct replica_write *write)
+{
+    if ((write->policy & POLICY_PERIODIC) == 0 || target != MEMBER_NONE)
+        remember(host, message, answer,
+                 &(struct asked){.target = target,
+                                 .keyspace_id = write->keyspace_id,
+                                 .partition = write->partition,
+                                 .key = write->key,
+                                 .record = write->record});
+}
+
+void check_durable_asked(struct host *host, const struct message *message)
+{
+    if (message->kind == MESSAGE_replica_write) {
+        remember_write(host, message, MESSAGE_replica_write_reply, MEMBER_NONE,
+                       &message->replica_write);
+    } else if (message->kind == MESSAGE_hint_store) {
+        remember_write(host, message, MESSAGE_hint_store_reply, message->hint_store.target,
+                       &message->hint_store.write);
+    } else if (message->kind == MESSAGE_replica_read) {
+        const struct replica_read *read = &message->replica_read;
+        if ((read->policy & POLICY_PERIODIC) == 0)
+            remember(host, message, MESSAGE_replica_read_reply,
+                     &(struct asked){.target = MEMBER_NONE,
+                                     .keyspace_id = read->keyspace_id,
+                                     .partition = read->partition,
+                                     .key = read->key});
+    } else if (message->kind == MESSAGE_replica_mint) {
+        const struct replica_mint *mint = &message->replica_mint;
+        if ((mint->policy & POLICY_PERIODIC) == 0)
+            remember(host, message, MESSAGE_replica_mint_done,
+                     &(struct asked){.target = MEMBER_NONE,
+                                     .keyspace_id = mint->request.keyspace_id,
+                                     .partition = mint->partition,
+                                     .key = mint->request.key});
+    }
+}
+
+void check_durable_forget(struct host *host)
+{
+    while (host->asked != NULL) {
+        struct asked *next = host->asked->next;
+        free(host->asked);
+        host->asked = next;
+    }
+}
+
+/* The record that the answer speaks of; empty: it says nothing about the disk. */
+static struct bytes spoken_of(const struct message *answer, const struct asked *asked)
+{
+    struct bytes nothing = {0};
+    if (answer->kind == MESSAGE_replica_read_reply)
+        return answer->replica_read_reply.status == OK ? answer->replica_read_reply.record
+                                                       : nothing;
+    if (answer->kind == MESSAGE_replica_mint_done)
+        return answer->replica_mint_done.status == OK ? answer->replica_mint_done.record : nothing;
+    enum err status = answer->kind == MESSAGE_hint_store_reply ? answer->hint_store_reply.status
+                                                               : answer->replica_write_reply.status;
+    return status == OK ? asked->record : nothing;
+}
+
+/* What a crash now would leave of it. */
+static enum err read_durable(struct host *host, const struct asked *asked, struct arena *arena,
+                             struct bytes *ret_record)
+{
+    uint8_t memory[ROW_KEY_BYTES_MAX];
+    if (asked->target == MEMBER_NONE) {
+        size_t size = hash_storage_key(asked->keyspace_id, asked->key,
+                                       hash_key(asked->keyspace_id, asked->key), memory);
+        return engine_memory_read_durable(host->engine, asked->partition, bytes_of(memory, size),
+                                          arena, ret_record);
+    }
+    struct hint hint = {
+        .target = asked->target, .keyspace_id = asked->keyspace_id, .key = asked->key};
+    struct bytes row_key = bytes_of(memory, hint_row_key(&hint, memory));
+    struct bytes value = {0};
+    enum err err = engine_memory_read_durable(host->engine, STORE_HINTS, row_key, arena, &value);
+    if (err == OK)
+        err = hint_decode(row_key, value, &hint);
+    *ret_record = hint.record;
+    return err;
+}
+
+/* A crash would leave all that the answer speaks of. */
+static bool answer_is_true(struct host *host, const struct asked *asked, struct bytes spoken)
+{
+    struct arena arena;
+    struct version_set said = {0};
+    struct version_set held = {0};
+    struct bytes durable = {0};
+    arena_init(&arena, NULL, 0);
+    enum err err = read_durable(host, asked, &arena, &durable);
+    bool same = err == OK && bytes_equal(durable, spoken);
+    if (!same && err == OK)
+        err = record_decode(&arena, asked->keyspace_id, asked->key, durable, &held);
+    bool good =
+        same || ((err == OK || err == ERR_NOT_FOUND) &&
+                 record_decode(&arena, asked->keyspace_id, asked->key, spoken, &said) == OK &&
+                 clock_descends(&held.clock, &said.clock));
+    if (!good && asked->target != MEMBER_NONE) /* delivered already, and forgotten */
+        good = host_peek_durable(&host->world->hosts[asked->target - 1], asked->keyspace_id,
+                                 asked->key, &arena, &held) &&
+               clock_descends(&held.clock, &said.clock);
+    arena_deinit(&arena);
+    return good;
+}
+
+static bool is_answer(const struct message *message)
+{
+    return message->kind == MESSAGE_replica_write_reply ||
+           message->kind == MESSAGE_replica_read_reply ||
+           message->kind == MESSAGE_replica_mint_done || message->kind == MESSAGE_hint_store_reply;
+}
+
+/* Several requests may have one number: copies, and hints for several replicas at one keeper. Then
+ * one of them must fit. */
+void check_durable_answered(struct host *host, const struct message *answer)
+{
+    struct asked **fitting = NULL;
+    if (!is_answer(answer))
+        return;
+    bool lies = false;
+    for (struct asked **place = &host->asked; *place != NULL; place = &(*place)->next) {
+        struct asked *asked = *place;
+        if (asked->answer != answer->kind || asked->id != answer->id ||
+            !actor_id_equal(asked->by, answer->to))
+            continue;
+        struct bytes spoken = spoken_of(answer, asked);
+        fitting = place;
+        lies = spoken.size != 0 && !answer_is_true(host, asked, spoken);
+        if (!lies)
+            break;
+    }
+    /* Of several hints under one number nobody can tell which one was refused. */
+    if (fitting == NULL ||
+        (answer->kind == MESSAGE_hint_store_reply && answer->hint_store_reply.status != OK))
+        return;
+    struct asked *asked = *fitting;
+    if (lies)
+        world_fail(host->world, "durable",
+                   "n%u: a %s leaves; a crash could still take back what it says of %.*s",
+                   host->member, message_kind_text(answer->kind), (int)asked->key.size,
+                   (const char *)asked->key.data);
+    *fitting = asked->next;
+    free(asked);
+}

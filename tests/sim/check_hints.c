@@ -1,0 +1,87 @@
+/* A hint is forgotten only when its target has all of it on disk (RELIABILITY rule 22). */
+#include "actors/hinted_handoff_rows.h"
+#include "model/hash.h"
+#include "model/record.h"
+#include "tests/sim/world.h"
+
+struct row {
+    struct bytes key;
+    struct bytes value;
+    struct row *next;
+};
+
+struct watch {
+    struct arena *arena;
+    uint32_t target;
+    struct row *rows;
+};
+
+static bool visit(void *closure, struct bytes key, struct bytes value)
+{
+    struct watch *watch = closure;
+    struct hint hint;
+    if (hint_decode(key, value, &hint) != OK || hint.target != watch->target)
+        return true;
+    struct row *row = ARENA_NEW(watch->arena, struct row, 1);
+    row->key = arena_copy(watch->arena, key);
+    row->value = arena_copy(watch->arena, value);
+    row->next = watch->rows;
+    watch->rows = row;
+    return true;
+}
+
+static struct row *hint_rows(struct host *host, uint32_t target, struct arena *arena)
+{
+    struct watch watch = {.arena = arena, .target = target};
+    engine_memory_set_faults(host->engine, NULL, 0, 0, false);
+    enum err err = store_scan(engine_store(host->engine, 0), STORE_HINTS, (struct bytes){0},
+                              (struct bytes){0}, visit, &watch);
+    CHECK(err == OK);
+    host_set_disk_faults(host, host->read_error, host->overloaded);
+    return watch.rows;
+}
+
+static bool found(const struct row *rows, struct bytes key)
+{
+    while (rows != NULL && !bytes_equal(rows->key, key))
+        rows = rows->next;
+    return rows != NULL;
+}
+
+static void check_row(struct host *host, const struct row *row, struct arena *arena)
+{
+    struct hint hint;
+    struct version_set kept;
+    struct version_set held = {0};
+    struct world *world = host->world;
+    if (hint_decode(row->key, row->value, &hint) != OK ||
+        record_decode(arena, hint.keyspace_id, hint.key, hint.record, &kept) != OK)
+        return;
+    host_peek_durable(&world->hosts[hint.target - 1], hint.keyspace_id, hint.key, arena, &held);
+    if (!clock_descends(&held.clock, &kept.clock))
+        world_fail(world, "hints", "n%u forgets its hint for n%u of %.*s, which lacks some of it",
+                   host->member, hint.target, (int)hint.key.size, (const char *)hint.key.data);
+}
+
+void check_hints_before(struct host *host, const struct message *message,
+                        struct hints_watch *ret_watch)
+{
+    struct hints_watch *watch = ret_watch;
+    *watch = (struct hints_watch){0};
+    arena_init(&watch->arena, NULL, 0);
+    watch->delivered = counter_get(&hinted_handoff_figures(host->hinted_handoff)->delivered);
+    watch->target = message->from.node;
+    watch->rows = hint_rows(host, watch->target, &watch->arena);
+}
+
+void check_hints_after(struct host *host, struct hints_watch *watch)
+{
+    if (counter_get(&hinted_handoff_figures(host->hinted_handoff)->delivered) != watch->delivered) {
+        const struct row *left = hint_rows(host, watch->target, &watch->arena);
+        for (const struct row *row = watch->rows; row != NULL; row = row->next) {
+            if (!found(left, row->key))
+                check_row(host, row, &watch->arena);
+        }
+    }
+    arena_deinit(&watch->arena);
+}
