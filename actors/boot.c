@@ -1,6 +1,7 @@
 #include "actors/boot.h"
 
 #include "base/mutation.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 

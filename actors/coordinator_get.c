@@ -1,6 +1,7 @@
 /* The read side: ask R replicas, merge, repair those that voted, answer. DESIGN.md 7. */
 #include "actors/coordinator_request.h"
 
+#include "base/mutation.h"
 #include "model/record.h"
 
 static struct message *get_answer(const struct request *request, struct actor_context *ctx,
@@ -260,6 +261,8 @@ static void get_finish(struct coordinator *coordinator, struct actor_context *ct
                                  &answer->client_get_done.set);
     CHECK(err == OK);
     get_repair(coordinator, ctx, request, record);
+    if (MUTATE(READ_REPAIR_IN_BACKGROUND))
+        request->repairing = 0;
     if (request->repairing == 0) {
         get_send(coordinator, ctx, request, answer);
         return;
@@ -275,7 +278,7 @@ void coordinator_get_on_repaired(struct coordinator *coordinator, struct actor_c
     int index = coordinator_request_replica_index(request, member);
     if (index < 0 || (request->repairing >> index & 1) == 0)
         return;
-    if (status != OK) {
+    if (status != OK && !MUTATE(FAILED_REPAIR_IS_IGNORED)) {
         request->last_error = status;
         get_fail(coordinator, ctx, request, coordinator_request_failure(request),
                  "replicas differed and one could not be repaired");
@@ -329,6 +332,8 @@ void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct a
         if (state == QUORUM_PENDING)
             get_ask_more(coordinator, ctx, request, true);
     }
+    if (MUTATE(READ_ASKS_ONE_TOO_FEW) && request->answers != NULL)
+        state = QUORUM_MET;
     if (state == QUORUM_MET) {
         if ((request->hedged & request->answered) != 0)
             counter_add(&coordinator->figures.hedges_won, 1);

@@ -1,6 +1,7 @@
 /* What a request needs: keyspace, replicas, quorum; how far it got, and why it failed. */
 #include "actors/coordinator_request.h"
 
+#include "base/mutation.h"
 #include "model/hash.h"
 
 static void plan_level(const struct keyspace *keyspace, bool write, enum consistency *level,
@@ -69,6 +70,8 @@ void coordinator_request_progress(const struct request *request, struct progress
     for (uint32_t i = 0; i < request->quorum.replica_count; i++) {
         uint32_t member = request->quorum.members[i].member;
         bool stood_in = (request->stood_in >> i & 1) != 0;
+        if (MUTATE(FALLBACK_IS_PRIMARY))
+            stood_in = false;
         if (stood_in && progress->fallback_count < PROGRESS_FALLBACKS_MAX)
             progress->fallback_members[progress->fallback_count++] = request->keepers[i];
         if (request->quorum.members[i].state == REPLICA_ACKED && !stood_in)

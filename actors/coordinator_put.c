@@ -1,6 +1,8 @@
 /* The write side: mint here or pass on to a replica, count durable copies. DESIGN.md 7. */
 #include "actors/coordinator_request.h"
 
+#include "base/mutation.h"
+
 #include <stdlib.h>
 
 const struct put_request *coordinator_put_request(const struct message *origin)
@@ -194,6 +196,8 @@ static bool forward_is_new(struct coordinator *coordinator, const struct message
         memset(*slot, 0, sizeof **slot);
         (*slot)->id = from;
     }
+    if (MUTATE(FORWARD_WRITTEN_TWICE))
+        return true;
     return replay_window_accept(&(*slot)->window, message->id >> 16);
 }
 
@@ -329,7 +333,10 @@ void coordinator_put_on_late(struct coordinator *coordinator, struct actor_conte
 void coordinator_put_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
                                  struct request *request)
 {
-    put_end(coordinator, ctx, request, ERR_TIMEOUT, OUTCOME_UNKNOWN,
+    enum outcome outcome = OUTCOME_UNKNOWN;
+    if (MUTATE(TIMEOUT_IS_NOT_APPLIED))
+        outcome = OUTCOME_NOT_APPLIED;
+    put_end(coordinator, ctx, request, ERR_TIMEOUT, outcome,
             request->state == REQUEST_FORWARDED
                 ? "the replica that the write was passed on to did not answer in time"
                 : "too few replicas acknowledged in time");

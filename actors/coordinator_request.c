@@ -1,6 +1,8 @@
 /* The request table: places, ids, wake-ups, and how states move. */
 #include "actors/coordinator_request.h"
 
+#include "base/mutation.h"
+
 /* The answer should reach the client before its own deadline: what is kept back for the way. */
 #define DEADLINE_MARGIN_MAX_NS (100u * 1000 * 1000)
 
@@ -9,6 +11,8 @@
 static uint64_t coordinator_request_id(struct coordinator *coordinator, uint32_t index)
 {
     uint64_t serial = ++coordinator->serial & UINT32_MAX;
+    if (MUTATE(STALE_ANSWER_COUNTS))
+        return serial << 16 | index;
     return (coordinator->options.generation & 0xFFFF) << 48 | serial << 16 | index;
 }
 

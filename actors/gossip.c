@@ -1,5 +1,7 @@
 #include "actors/gossip_state.h"
 
+#include "base/mutation.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -310,6 +312,8 @@ static void gossip_tick(struct actor *actor, struct actor_context *ctx)
         }
         bool doubt = detector_self_doubts(&gossip->detector_self, now_ms,
                                           gossip->options.detector.local_pause_max_ms);
+        if (MUTATE(CONVICTS_AFTER_OWN_PAUSE))
+            doubt = false;
         if (doubt)
             counter_add(&gossip->figures.self_doubts, 1);
         gossip_round(gossip, ctx);

@@ -1,5 +1,6 @@
 #include "actors/hinted_handoff_rows.h"
 
+#include "base/mutation.h"
 #include "model/record.h"
 
 #include <stdlib.h>
@@ -50,6 +51,8 @@ static enum err hint_join(struct hinted_handoff *hinted_handoff, struct actor_co
         return OK; /* the new one takes its place */
     }
     struct version_set merged = version_set_merge(scratch, &old_set, &new_set);
+    if (MUTATE(HINT_REPLACES_HINT))
+        merged = new_set;
     if ((hint->policy & POLICY_LWW) != 0)
         merged = version_set_last_writer_wins(scratch, &merged);
     hint->record = record_encode(scratch, hint->keyspace_id, hint->key, &merged);
@@ -121,6 +124,8 @@ static void hinted_handoff_on_hint_store(struct hinted_handoff *hinted_handoff,
         err = hint_keep(hinted_handoff, ctx, &message->hint_store);
     reply->hint_store_reply.status = err;
     uint64_t sequence = store_staged(ctx->store);
+    if (MUTATE(HINT_COUNTS_UNSYNCED))
+        sequence = 0;
     if (err != OK)
         counter_add(&hinted_handoff->figures.refused, 1);
     if (err != OK || sequence <= store_committed(ctx->store)) {

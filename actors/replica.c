@@ -1,5 +1,7 @@
 #include "actors/replica_state.h"
 
+#include "base/mutation.h"
+
 #include <stdlib.h>
 
 static struct replica *replica_of(struct actor *actor)
@@ -13,6 +15,8 @@ static struct replica *replica_of(struct actor *actor)
 void replica_answer(struct replica *replica, struct actor_context *ctx, struct message *answer,
                     uint64_t sequence)
 {
+    if (MUTATE(ACK_BEFORE_SYNC) && answer->kind == MESSAGE_replica_write_reply)
+        sequence = 0;
     if (sequence <= store_committed(ctx->store)) {
         outbox_send(ctx, &replica->actor, answer);
         return;
@@ -74,6 +78,8 @@ static void replica_on_read(struct replica *replica, struct actor_context *ctx,
         reply->floor = vnode_floor_said(vnode_of(&replica->vnodes, read->partition),
                                         read->keyspace_id, ctx->store, sequence);
     }
+    if (MUTATE(READ_SHOWS_STAGED))
+        sequence = 0;
     replica_answer(replica, ctx, answer, sequence);
 }
 

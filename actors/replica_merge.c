@@ -1,5 +1,7 @@
 #include "actors/replica_state.h"
 
+#include "base/mutation.h"
+
 /* lww decides by timestamps, so one from the far future would win for ever: a new write that
  * carries one is refused. Repair of what a replica already holds must go through, or reads could
  * not end. */
@@ -35,6 +37,8 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
         return err;
     bool amnesia = replica_ahead_of_memory(replica, &incoming.clock, &state->set.clock);
     struct version_set merged = version_set_merge(scratch, &state->set, &incoming);
+    if (MUTATE(MERGE_IS_OVERWRITE))
+        merged = incoming;
     if ((write->policy & POLICY_LWW) != 0)
         merged = version_set_last_writer_wins(scratch, &merged);
     struct bytes record = state->record.size == 0 && incoming.count == merged.count

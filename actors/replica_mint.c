@@ -1,11 +1,15 @@
 #include "actors/replica_state.h"
 
+#include "base/mutation.h"
+
 /* Greater than the wall clock, than all that this shard has stamped, and than what it replaces: a
  * write always beats what its coordinating replica held. */
 static uint64_t replica_timestamp(struct replica *replica, struct actor_context *ctx,
                                   const struct version_set *set)
 {
     uint64_t timestamp = hlc_now(&replica->hlc, ctx->wall_ms);
+    if (MUTATE(LWW_BY_WALL_CLOCK))
+        return ctx->wall_ms << 16;
     for (uint32_t i = 0; i < set->count; i++) {
         if (set->versions[i].written_at >= timestamp)
             timestamp = set->versions[i].written_at + 1;
@@ -77,7 +81,10 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
                                              replica->options.self, epoch, &version, &dot);
     if (lww)
         set = version_set_last_writer_wins(&replica->scratch, &set);
-    if (set.count > SIBLINGS_MAX && set.count > state->set.count) {
+    bool too_many = set.count > SIBLINGS_MAX && set.count > state->set.count;
+    if (MUTATE(SIBLINGS_UNLIMITED))
+        too_many = false;
+    if (too_many) {
         counter_add(&replica->figures.siblings_refused, 1);
         done->why = "the key has too many siblings; read it and write with its context";
         return ERR_LIMIT;

@@ -1,5 +1,7 @@
 #include "actors/replica_state.h"
 
+#include "base/mutation.h"
+
 #include <inttypes.h>
 
 static size_t pending_slot(uint64_t hash)
@@ -22,6 +24,8 @@ static enum err replica_find(struct replica *replica, struct actor_context *ctx,
     enum err err = store_read(ctx->store, partition, state->key, &replica->scratch, &state->record);
     if (err == OK && state->record.size == 0)
         return ERR_CORRUPT; /* no record is that short */
+    if (MUTATE(READ_ERROR_IS_NOT_FOUND) && err == ERR_IO)
+        err = ERR_NOT_FOUND;
     return err == ERR_NOT_FOUND ? OK : err;
 }
 

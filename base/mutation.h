@@ -25,7 +25,30 @@
     X(EPOCH_LEASE_NOT_DURABLE, "a lease counts before it is on disk", "rule 3")                    \
     X(CLEAN_MARK_STAYS, "a start leaves the mark of the last clean stop", "rule 38")               \
     X(GENERATION_IS_TIME, "the generation is the wall clock at the start", "2.10")                 \
-    X(W_COUNTS_NODE_TWICE, "a quorum counts a node each time that it answers", "rule 18")
+    X(W_COUNTS_NODE_TWICE, "a quorum counts a node each time that it answers", "rule 18")          \
+    X(READ_ERROR_IS_NOT_FOUND, "a replica takes a read error for \"nothing here\"", "rule 5")      \
+    X(ACK_BEFORE_SYNC, "a replica answers writes before they are durable", "rule 17")              \
+    X(READ_SHOWS_STAGED, "a replica shows readers what a crash could undo", "2.12")                \
+    X(ONE_EPOCH_FOR_ALL, "a key that is not here gets the epoch of every other one", "2.1.1")      \
+    X(LWW_BY_WALL_CLOCK, "a last-writer-wins stamp is the wall clock alone", "2.3")                \
+    X(SIBLINGS_UNLIMITED, "a key may have any number of siblings", "2.1.7")                        \
+    X(MERGE_IS_OVERWRITE, "a replica takes the state that came last", "2.1.4")                     \
+    X(STALE_ANSWER_COUNTS, "an answer to an earlier life of the node meets a new request", "2.10") \
+    X(FALLBACK_IS_PRIMARY,                                                                         \
+      "the answer names a replica whose hint is kept elsewhere as having the write", "rule 18")    \
+    X(HINT_FORGOTTEN_WHEN_SENT, "a hint is deleted when it leaves, not when its target has it",    \
+      "2.4")                                                                                       \
+    X(HINT_FORGOTTEN_THOUGH_JOINED,                                                                \
+      "a hint that has grown since it was sent is deleted with its answer", "2.4")                 \
+    X(HINT_COUNTS_UNSYNCED, "a fallback says that it keeps a hint before that is durable", "2.4")  \
+    X(HINT_REPLACES_HINT, "a second hint for a key takes the place of the first", "2.4")           \
+    X(TIMEOUT_IS_NOT_APPLIED, "a write that timed out is said to be not applied", "rule 20")       \
+    X(READ_REPAIR_IN_BACKGROUND, "a read answers before the replicas that differ are repaired",    \
+      "2.9")                                                                                       \
+    X(FAILED_REPAIR_IS_IGNORED, "a read answers although a replica could not be repaired", "2.9")  \
+    X(FORWARD_WRITTEN_TWICE, "a forwarded put that arrives twice is written twice", "rule 21")     \
+    X(CONVICTS_AFTER_OWN_PAUSE, "the detector convicts its peers after its own pause", "2.10")     \
+    X(READ_ASKS_ONE_TOO_FEW, "a read answers when one replica is still missing", "rule 18")
 
 enum mutation {
     MUTATION_NONE,

@@ -1,6 +1,7 @@
 #include "model/quorum.h"
 
 #include "base/mutation.h"
+
 #include <string.h>
 #include <strings.h>
 
