@@ -244,6 +244,7 @@ struct replica_write {
 struct replica_write_reply {
     enum err status;
     uint32_t credit; /* to a hint: how many more its sender may have under way */
+    bool differs; /* what is held now is not what came: it covers that and more */
 };
 
 struct replica_read {
@@ -346,7 +347,7 @@ struct hint_store_reply {
  * compares: roots, then the children of nodes that differ, then the digests of the leaves that
  * differ, then the records, which it hands to the side that lacks them as replica_write
  * (WRITE_ANTI_ENTROPY). Answers are held until all that they speak of is durable. Lists are packed
- * by model/merkle.h. UNAVAILABLE: this tree is being built. */
+ * by model/exchange.h. UNAVAILABLE: this tree is being built. */
 struct tree_roots {
     uint32_t partition;
 };
@@ -354,7 +355,7 @@ struct tree_roots {
 struct tree_roots_reply {
     enum err status;
     bool complete;      /* false: this copy was lost and is being filled; it does not vote */
-    struct bytes roots; /* {keyspace id, floor, sum, count} of each keyspace with rows or a floor */
+    struct bytes roots; /* of each keyspace with rows or a floor */
 };
 
 struct tree_read {
@@ -385,20 +386,22 @@ struct digest_read {
 struct digest_read_reply {
     enum err status;
     bool more;
-    uint64_t through_hash; /* with `more`: the answer is whole up to here, inclusive */
-    struct bytes digests;  /* of the keys in the ranges, ascending */
+    uint64_t through_hash; /* with `more`: whole up to here, inclusive, the end of a place */
+    struct bytes digests;  /* of the keys in the ranges; places count from leaves of `level` */
 };
 
 struct record_fetch {
     uint32_t partition;
     uint32_t keyspace_id;
-    struct bytes hashes; /* 64-bit key hashes, ascending */
+    uint32_t level;      /* of the leaves that the places count from (model/exchange.h) */
+    struct bytes places; /* ascending, by exchange_indices_encode */
 };
 
-/* As many as fit; the asker comes back for the rest. A key that is gone by now is left out. */
+/* All that is held in as many whole places as fit, at least one; the asker comes back for the rest. A
+ * key that is gone by now is left out. */
 struct record_fetch_reply {
     enum err status;
-    uint32_t served;      /* of the hashes asked for, from the first */
+    uint32_t served;      /* of the places asked for, from the first */
     uint64_t floor;       /* of this replica when it read them */
     struct bytes records; /* {key, record} */
 };

@@ -20,7 +20,8 @@ static enum err replica_check_timestamps(struct replica *replica, struct actor_c
 }
 
 static enum err replica_merge(struct replica *replica, struct actor_context *ctx,
-                              const struct replica_write *write, struct local_state *state)
+                              const struct replica_write *write, struct local_state *state,
+                              bool *ret_differs)
 {
     struct version_set incoming;
     struct arena *scratch = &replica->scratch;
@@ -44,6 +45,7 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
     struct bytes record = state->record.size == 0 && incoming.count == merged.count
                               ? write->record
                               : record_encode(scratch, write->keyspace_id, write->key, &merged);
+    *ret_differs = amnesia || !bytes_equal(record, write->record);
     if (!amnesia && bytes_equal(record, state->record)) {
         counter_add(&replica->figures.merged_same, 1);
         return OK;
@@ -79,7 +81,7 @@ void replica_on_write(struct replica *replica, struct actor_context *ctx,
     if (err == ERR_INCOMPLETE)
         counter_add(&replica->figures.incomplete_refused, 1);
     if (err == OK)
-        err = replica_merge(replica, ctx, write, &state);
+        err = replica_merge(replica, ctx, write, &state, &answer->replica_write_reply.differs);
     if (err == OK)
         err = request_remember(&replica->requests, ctx, &replica->scratch, write->partition,
                                write->keyspace_id, state.hash, write->request_id,

@@ -10,8 +10,8 @@
  * Figures (tests/unit/test_exchange_bytes.c: a million keys, 64 partitions, 15,625 keys and 4096
  * leaves each, records of 180 bytes, 64 bytes added for each message): one key differs: 1.1 to 1.5
  * KB in 6 messages of its partition, and 80 bytes for each partition that is equal. A
- * thousand differ: 330 to 337 bytes for each key that is newer or missing on one side (1.84 to 1.87 x
- * the record: 68 of descent, 36 of digests, 33 of envelopes, 15 of key and framing), 1.89 x where
+ * thousand differ: 330 to 337 bytes for each key that is newer or missing on one side (1.84 to 1.87
+ * x the record: 68 of descent, 36 of digests, 33 of envelopes, 15 of key and framing), 1.89 x where
  * both sides wrote. With leaves of 2 keys 0.02 x less for twice the memory; with a fixed fan-out of
  * 8 (16) and whole ring hashes in digests 2.04 (2.18) x.
  */
@@ -22,12 +22,14 @@
 #include "base/err.h"
 #include "model/merkle.h"
 
-/* -- roots: one for each keyspace that has keys in the partition ---------------------------------
+/* -- roots: one for each keyspace that has keys or a floor in the partition
+ * ---------------------------------
  */
 
 struct exchange_root {
     uint32_t keyspace_id;
     unsigned depth; /* of the sender's tree; the descent ends at the lesser depth of both */
+    uint64_t floor; /* of the keyspace in the sender's vnode (actors/message.h, reap_seal) */
     struct merkle_node node;
 };
 
@@ -40,7 +42,8 @@ struct bytes exchange_roots_encode(struct arena *arena, const struct exchange_ro
 enum err exchange_roots_decode(struct arena *arena, struct bytes bytes,
                                struct exchange_roots *ret_roots) MUST_USE;
 
-/* -- indices: of nodes at one level, or places of keys -------------------------------------------- */
+/* -- indices: of nodes at one level, or places of keys --------------------------------------------
+ */
 
 struct exchange_indices {
     uint32_t count;
@@ -60,11 +63,12 @@ struct bytes exchange_hashes_encode(struct arena *arena, const uint32_t *hashes,
 enum err exchange_hashes_decode(struct arena *arena, struct bytes bytes, uint32_t count,
                                 const uint32_t **ret_hashes) MUST_USE;
 
-/* -- digests: the keys of the leaves that differ and what they hold -------------------------------- */
+/* -- digests: the keys of the leaves that differ and what they hold
+ * -------------------------------- */
 
 /* A key goes by its place: the number of its leaf and the EXCHANGE_PLACE_BITS bits of its ring hash
- * that follow. Three bytes instead of eight, and keys that share a place are told apart by what they
- * hold. */
+ * that follow. Three bytes instead of eight, and keys that share a place are told apart by what
+ * they hold. */
 #define EXCHANGE_PLACE_BITS 16u
 
 struct exchange_digest {
@@ -97,7 +101,8 @@ enum err exchange_digests_decode(struct arena *arena, struct bytes bytes, unsign
 struct exchange_diff {
     struct exchange_indices send; /* positions in `mine`: the other side lacks the key, or holds it
                                    * otherwise and mine is not the older state */
-    struct exchange_indices want; /* places, each once: I lack a key there, or hold an older state */
+    struct exchange_indices
+        want; /* places, each once: I lack a key there, or hold an older state */
     uint32_t only_mine;
     uint32_t only_theirs;
     uint32_t different;
@@ -109,9 +114,9 @@ struct exchange_diff {
  * the join back when that is not what came. Who is asked for places sends what it holds there.
  *
  * Keys that share a place are paired by order after equal ones have been taken out. A wrong pair
- * costs a further exchange, never a record: each exchange brings at least one of them to equality. */
-struct exchange_diff exchange_digests_diff(struct arena *arena,
-                                           const struct exchange_digests *mine,
+ * costs a further exchange, never a record: each exchange brings at least one of them to equality.
+ */
+struct exchange_diff exchange_digests_diff(struct arena *arena, const struct exchange_digests *mine,
                                            const struct exchange_digests *theirs);
 
 /* -- records --------------------------------------------------------------------------------------

@@ -75,6 +75,7 @@ static const struct layout replica_write_layout = FIELDS_OF(replica_write_fields
 static const struct field replica_write_reply_fields[] = {
     STATUS_FIELD(struct replica_write_reply),
     FIELD(FIELD_U32, struct replica_write_reply, credit, 0, UINT32_MAX),
+    FIELD(FIELD_BOOL, struct replica_write_reply, differs, 0, 1),
 };
 static const struct layout replica_write_reply_layout = FIELDS_OF(replica_write_reply_fields);
 
@@ -179,7 +180,8 @@ static const struct layout digest_read_reply_layout = FIELDS_OF(digest_read_repl
 static const struct field record_fetch_fields[] = {
     FIELD(FIELD_U32, struct record_fetch, partition, 0, PARTITIONS_MAX - 1),
     FIELD(FIELD_U32, struct record_fetch, keyspace_id, 0, UINT32_MAX),
-    FIELD(FIELD_BYTES, struct record_fetch, hashes, 0, LIST_BYTES_MAX),
+    FIELD(FIELD_U32, struct record_fetch, level, 0, 64),
+    FIELD(FIELD_BYTES, struct record_fetch, places, 0, LIST_BYTES_MAX),
 };
 static const struct layout record_fetch_layout = FIELDS_OF(record_fetch_fields);
 

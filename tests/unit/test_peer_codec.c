@@ -157,7 +157,8 @@ static struct message *random_message(enum message_kind kind)
     else if (kind == MESSAGE_replica_write)
         random_write(arena, &message->replica_write);
     else if (kind == MESSAGE_replica_write_reply)
-        message->replica_write_reply = (struct replica_write_reply){random_status(), random_u32()};
+        message->replica_write_reply = (struct replica_write_reply){
+            random_status(), random_u32(), prng_chance(&prng, 0.5)};
     else if (kind == MESSAGE_replica_read)
         message->replica_read = (struct replica_read){.keyspace_id = random_u32(),
                                                       .key = random_bytes(arena, 1, KEY_BYTES_MAX),
@@ -218,7 +219,8 @@ static struct message *random_message(enum message_kind kind)
         struct record_fetch *body = &message->record_fetch;
         body->partition = random_u32() % PARTITIONS_MAX;
         body->keyspace_id = random_u32();
-        body->hashes = random_bytes(arena, 0, 100000);
+        body->level = random_u32() % 65;
+        body->places = random_bytes(arena, 0, 100000);
     } else if (kind == MESSAGE_record_fetch_reply) {
         struct record_fetch_reply *body = &message->record_fetch_reply;
         body->status = random_status();
@@ -416,7 +418,8 @@ static void same_message(const struct message *a, const struct message *b)
     } else if (a->kind == MESSAGE_record_fetch) {
         SAME(record_fetch.partition);
         SAME(record_fetch.keyspace_id);
-        SAME_BYTES(record_fetch.hashes);
+        SAME(record_fetch.level);
+        SAME_BYTES(record_fetch.places);
     } else if (a->kind == MESSAGE_record_fetch_reply) {
         SAME(record_fetch_reply.status);
         SAME(record_fetch_reply.served);
@@ -464,6 +467,10 @@ static void same_message(const struct message *a, const struct message *b)
         for (uint32_t i = 0; i < a->key_explain_reply.hint_count; i++)
             SAME(key_explain_reply.hint_members[i]);
         SAME(key_explain_reply.hint_stored_at_ms);
+    } else if (a->kind == MESSAGE_replica_write_reply) {
+        SAME(replica_write_reply.status);
+        SAME(replica_write_reply.credit);
+        SAME(replica_write_reply.differs);
     } else /* the plain replies */
         SAME(replica_write_reply.status);
 }

@@ -126,6 +126,38 @@ static struct version_set lww_peer(struct bench *b, const char *value, uint64_t 
 
 /* DESIGN.md 5, lww: the later timestamp wins a merge, in whichever order they come; one version is
  * left. */
+static bool write_differs(struct bench *b, struct bytes record)
+{
+    send_write(b, KEYSPACE_TEST_SIBLINGS, "k", record, WRITE_ANTI_ENTROPY);
+    fixture_sync(&b->f);
+    struct message *reply = fixture_take(&b->f, MESSAGE_replica_write_reply);
+    assert_int_equal(reply->replica_write_reply.status, OK);
+    bool differs = reply->replica_write_reply.differs;
+    message_free(reply);
+    return differs;
+}
+
+/* Who hands a state over is told when the join holds more than that: then he lacks something. */
+static void the_answer_says_what_else_is_held(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    struct version_set empty = {0};
+    struct version_set older = test_write(&b.f, &empty, NULL, 2, 7, "old");
+    struct version_set newer = test_write(&b.f, &older, NULL, 2, 7, "new");
+    struct version_set apart = test_write(&b.f, &empty, NULL, 3, 7, "apart");
+    struct bytes records[] = {test_record(&b.f, KEYSPACE_TEST_SIBLINGS, "k", &older),
+                              test_record(&b.f, KEYSPACE_TEST_SIBLINGS, "k", &newer),
+                              test_record(&b.f, KEYSPACE_TEST_SIBLINGS, "k", &apart)};
+    assert_false(write_differs(&b, records[0]));
+    assert_false(write_differs(&b, records[1])); /* it covers what was held */
+    assert_false(write_differs(&b, records[1])); /* twice */
+    assert_true(write_differs(&b, records[0]));  /* it is covered by what is held */
+    assert_true(write_differs(&b, records[2]));  /* concurrent */
+    bench_deinit(&b);
+}
+
 static void lww_later_stamp_wins(void **state)
 {
     (void)state;
@@ -317,6 +349,7 @@ int main(void)
         cmocka_unit_test(bad_contexts_are_refused),
         cmocka_unit_test(siblings_are_bounded),
         cmocka_unit_test(merge_keeps_concurrent_writes),
+        cmocka_unit_test(the_answer_says_what_else_is_held),
         cmocka_unit_test(lww_later_stamp_wins),
         cmocka_unit_test(lww_ignores_contexts),
         cmocka_unit_test(lww_far_stamps_are_refused),
