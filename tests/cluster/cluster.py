@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 COTERIED = os.environ.get("COTERIED", os.path.join(ROOT, "build/dev/coteried"))
@@ -77,15 +78,17 @@ def wait_for(what, condition, seconds=30.0):
 
 
 class Node:
-    def __init__(self, cluster, name, ports):
+    def __init__(self, cluster, name, ports, host="127.0.0.1"):
         self.cluster = cluster
         self.name = name
+        self.host = host
+        self.wrapper = []  # what the process is started through
         self.client_port, self.peer_port, self.http_port = ports
         self.process = None
         self.environment = {}  # COTERIE_* variables of the process
         self.log = os.path.join(cluster.folder, name + ".log")
         self.data = os.path.join(cluster.folder, name)
-        self.endpoint = "127.0.0.1:%d" % self.client_port
+        self.endpoint = "%s:%d" % (host, self.client_port)
         self.channel = None
         self.connect()
 
@@ -102,7 +105,7 @@ class Node:
         arguments = [
             COTERIED, "--name", self.name, "--data-dir", self.data,
             "--client-address", self.endpoint,
-            "--http-address", "127.0.0.1:%d" % self.http_port,
+            "--http-address", "%s:%d" % (self.host, self.http_port),
             "--initial-cluster", self.cluster.initial_cluster(),
         ]
         return arguments + self.cluster.flags
@@ -114,7 +117,7 @@ class Node:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("COTERIE_")}
         environment.update(self.environment)
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.arguments(), stdout=log, stderr=log,
+            self.process = subprocess.Popen(self.wrapper + self.arguments(), stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, env=environment)
         return self
 
@@ -122,7 +125,7 @@ class Node:
         if self.process.poll() is not None:
             raise AssertionError("%s ended with %s:\n%s" % (self.name, self.process.returncode, self.log_tail()))
         try:  # the channel's own back-off starts only once somebody listens
-            socket.create_connection(("127.0.0.1", self.client_port), timeout=1).close()
+            socket.create_connection((self.host, self.client_port), timeout=1).close()
         except OSError:
             return False
         try:
@@ -178,6 +181,13 @@ class Node:
             return 0
         return sum(node.liveness == cluster_pb2.Node.LIVENESS_ALIVE for node in nodes)
 
+    def metric(self, name):
+        text = urllib.request.urlopen("http://%s:%d/metrics" % (self.host, self.http_port), timeout=5).read().decode()
+        for line in text.splitlines():
+            if line.startswith(name + " "):
+                return int(float(line.split()[1]))
+        raise AssertionError("%s has no metric %s" % (self.name, name))
+
     def get(self, key, timeout=5, **more):
         return self.kv.Get(kv.GetRequest(key=key, **more), timeout=timeout)
 
@@ -189,12 +199,15 @@ class Cluster:
     def __init__(self, count, flags=()):
         self.folder = tempfile.mkdtemp(prefix="coterie-cluster-")
         self.flags = list(flags)
-        ports = free_ports(3 * count)
-        self.nodes = [Node(self, "n%d" % (i + 1), ports[3 * i:3 * i + 3]) for i in range(count)]
+        self.nodes = self.make_nodes(count)
         atexit.register(self.close)
 
+    def make_nodes(self, count):
+        ports = free_ports(3 * count)
+        return [Node(self, "n%d" % (i + 1), ports[3 * i:3 * i + 3]) for i in range(count)]
+
     def initial_cluster(self):
-        return ",".join("%s=127.0.0.1:%d" % (n.name, n.peer_port) for n in self.nodes)
+        return ",".join("%s=%s:%d" % (n.name, n.host, n.peer_port) for n in self.nodes)
 
     def start(self):
         for node in self.nodes:

@@ -3,7 +3,6 @@ two down writes still count W nodes, a fallback among them, and say so. DESIGN.m
 
 import threading
 import time
-import urllib.request
 
 from cluster import Cluster, wait_for
 
@@ -11,16 +10,8 @@ KEYS = 2000
 WRITERS = 4
 
 
-def metric(node, name):
-    text = urllib.request.urlopen("http://127.0.0.1:%d/metrics" % node.http_port, timeout=5).read().decode()
-    for line in text.splitlines():
-        if line.startswith(name + " "):
-            return int(float(line.split()[1]))
-    raise AssertionError("%s has no metric %s" % (node.name, name))
-
-
 def hints(nodes):
-    return sum(metric(node, "coterie_hints") for node in nodes)
+    return sum(node.metric("coterie_hints") for node in nodes)
 
 
 def write_all(nodes, value):
@@ -72,7 +63,7 @@ def main():
         wait_for("all hints to be delivered", lambda: hints(cluster.nodes) == 0, 60)
         took = time.monotonic() - started
         check_all(n4, b"two")
-        lost = sum(metric(n, "coterie_hints_overflow_total") + metric(n, "coterie_hints_expired_total")
+        lost = sum(n.metric("coterie_hints_overflow_total") + n.metric("coterie_hints_expired_total")
                    for n in cluster.nodes)
         assert lost == 0
         print("n4 was away: %d hints, delivered %.1f s after its start" % (kept, took))
