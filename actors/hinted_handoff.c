@@ -27,7 +27,8 @@ struct hinted_handoff_options hinted_handoff_options_default(uint32_t self, uint
 
 /* The hint that is kept already, if any, joined to this one. */
 static enum err hint_join(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
-                          struct bytes row_key, struct hint *hint, size_t *ret_size_before)
+                          struct target *target, struct bytes row_key, struct hint *hint,
+                          size_t *ret_size_before)
 {
     struct arena *scratch = &hinted_handoff->scratch;
     struct bytes value;
@@ -48,6 +49,7 @@ static enum err hint_join(struct hinted_handoff *hinted_handoff, struct actor_co
     if (hint_decode(row_key, value, &old) != OK ||
         record_decode(scratch, old.keyspace_id, old.key, old.record, &old_set) != OK) {
         counter_add(&hinted_handoff->figures.corrupt, 1);
+        hint_dirty(hinted_handoff, ctx, target, hint->partition, "a hint was damaged on disk");
         return OK; /* the new one takes its place */
     }
     struct version_set merged = version_set_merge(scratch, &old_set, &new_set);
@@ -56,6 +58,10 @@ static enum err hint_join(struct hinted_handoff *hinted_handoff, struct actor_co
     if ((hint->policy & POLICY_LWW) != 0)
         merged = version_set_last_writer_wins(scratch, &merged);
     hint->record = record_encode(scratch, hint->keyspace_id, hint->key, &merged);
+    if (old.floor < hint->floor)
+        hint->floor = old.floor;
+    if (old.stored_at_ms < hint->stored_at_ms)
+        hint->stored_at_ms = old.stored_at_ms;
     counter_add(&hinted_handoff->figures.joined, 1);
     return OK;
 }
@@ -69,6 +75,16 @@ static bool hint_has_room(const struct hinted_handoff *hinted_handoff, const str
                                    options->total_bytes_max);
 }
 
+/* For a member that is there, and a key that lives where the request says. */
+static bool hint_is_sound(const struct hinted_handoff *hinted_handoff,
+                          const struct actor_context *ctx, const struct hint *hint)
+{
+    return hint->target != hinted_handoff->options.self &&
+           hint_member_is_there(ctx->view, hint->target) && hint->key.size <= KEY_BYTES_MAX &&
+           hint->partition == hash_partition(hash_key(hint->keyspace_id, hint->key),
+                                             ctx->view->topology.partitions);
+}
+
 static enum err hint_keep(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
                           const struct hint_store *request)
 {
@@ -80,29 +96,32 @@ static enum err hint_keep(struct hinted_handoff *hinted_handoff, struct actor_co
         .policy = write->policy,
         .partition = write->partition,
         .stored_at_ms = ctx->wall_ms,
+        .floor = write->floor,
         .record = write->record,
     };
     uint8_t memory[ROW_KEY_BYTES_MAX];
     size_t before = 0;
-    if (hint.target == hinted_handoff->options.self ||
-        !hint_member_is_there(ctx->view, hint.target) || hint.key.size > KEY_BYTES_MAX)
+    if (!hint_is_sound(hinted_handoff, ctx, &hint))
         return ERR_INVALID;
     struct target *target = hint_target(hinted_handoff, hint.target);
     if (target == NULL)
         return ERR_LIMIT;
     struct bytes row_key = bytes_of(memory, hint_row_key(&hint, memory));
-    enum err err = hint_join(hinted_handoff, ctx, row_key, &hint, &before);
+    enum err err = hint_join(hinted_handoff, ctx, target, row_key, &hint, &before);
+    if (err == ERR_CORRUPT || err == ERR_UNSUPPORTED)
+        hint_dirty(hinted_handoff, ctx, target, hint.partition, "a hint came damaged");
     if (err != OK)
         return err;
     struct bytes value = hint_encode(&hinted_handoff->scratch, &hint);
     if (!hint_has_room(hinted_handoff, target, before, row_key.size + value.size)) {
         counter_add(&hinted_handoff->figures.overflow, 1);
-        hint_say_dirty(ctx, target, "no room for more hints");
+        hint_dirty(hinted_handoff, ctx, target, hint.partition, "no room for more hints");
         return ERR_LIMIT;
     }
     err = hint_row_change(hinted_handoff, ctx, target, row_key, before, &value);
     if (err == OK)
         counter_add(&hinted_handoff->figures.stored, 1);
+    hint_gauge(hinted_handoff, ctx, target);
     return err;
 }
 
@@ -114,7 +133,22 @@ static enum err hint_admit(const struct hinted_handoff *hinted_handoff,
     return hinted_handoff->held.count < hinted_handoff->options.held_max ? OK : ERR_OVERLOADED;
 }
 
-/* The answer leaves when all that was staged up to here is durable. */
+void hint_answer(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                 struct message *reply)
+{
+    uint64_t sequence = store_staged(ctx->store);
+    if (MUTATE(HINT_COUNTS_UNSYNCED))
+        sequence = 0;
+    if (sequence <= store_committed(ctx->store)) {
+        outbox_send(ctx, &hinted_handoff->actor, reply);
+        return;
+    }
+    heap_push(
+        &hinted_handoff->held,
+        (struct heap_entry){.key = sequence, .tie = hinted_handoff->held_count++, .value = reply});
+    counter_set(&hinted_handoff->figures.held, hinted_handoff->held.count);
+}
+
 static void hinted_handoff_on_hint_store(struct hinted_handoff *hinted_handoff,
                                          struct actor_context *ctx, const struct message *message)
 {
@@ -123,19 +157,12 @@ static void hinted_handoff_on_hint_store(struct hinted_handoff *hinted_handoff,
     if (err == OK)
         err = hint_keep(hinted_handoff, ctx, &message->hint_store);
     reply->hint_store_reply.status = err;
-    uint64_t sequence = store_staged(ctx->store);
-    if (MUTATE(HINT_COUNTS_UNSYNCED))
-        sequence = 0;
-    if (err != OK)
-        counter_add(&hinted_handoff->figures.refused, 1);
-    if (err != OK || sequence <= store_committed(ctx->store)) {
-        outbox_send(ctx, &hinted_handoff->actor, reply);
+    if (err == OK) {
+        hint_answer(hinted_handoff, ctx, reply);
         return;
     }
-    heap_push(
-        &hinted_handoff->held,
-        (struct heap_entry){.key = sequence, .tie = hinted_handoff->held_count++, .value = reply});
-    counter_set(&hinted_handoff->figures.held, hinted_handoff->held.count);
+    counter_add(&hinted_handoff->figures.refused, 1);
+    outbox_send(ctx, &hinted_handoff->actor, reply);
 }
 
 static void hinted_handoff_on_store_committed(struct hinted_handoff *hinted_handoff,
@@ -162,6 +189,15 @@ static void hinted_handoff_handle(struct actor *actor, struct actor_context *ctx
         break;
     case MESSAGE_replica_write_reply:
         hint_deliver_answered(hinted_handoff, ctx, message);
+        break;
+    case MESSAGE_reap_hints:
+        hint_on_reap_hints(hinted_handoff, ctx, message);
+        break;
+    case MESSAGE_key_explain:
+        hint_on_key_explain(hinted_handoff, ctx, message);
+        break;
+    case MESSAGE_client_maintenance:
+        hint_on_maintenance(hinted_handoff, ctx, message);
         break;
     case MESSAGE_store_committed:
         hinted_handoff_on_store_committed(hinted_handoff, ctx, &message->store_committed);
@@ -194,13 +230,11 @@ static void hinted_handoff_handle(struct actor *actor, struct actor_context *ctx
     case MESSAGE_digest_read_reply:
     case MESSAGE_record_fetch:
     case MESSAGE_record_fetch_reply:
-    case MESSAGE_reap_hints:
     case MESSAGE_reap_hints_reply:
     case MESSAGE_reap_seal:
     case MESSAGE_reap_seal_reply:
     case MESSAGE_reap_remove:
     case MESSAGE_reap_remove_reply:
-    case MESSAGE_key_explain:
     case MESSAGE_key_explain_reply:
     case MESSAGE_reap_scan:
     case MESSAGE_reap_scan_done:
@@ -212,7 +246,6 @@ static void hinted_handoff_handle(struct actor *actor, struct actor_context *ctx
     case MESSAGE_vnode_complete_done:
     case MESSAGE_record_repair:
     case MESSAGE_range_dirty:
-    case MESSAGE_client_maintenance:
     case MESSAGE_client_maintenance_done:
     case MESSAGE_client_explain:
     case MESSAGE_client_explain_done:
@@ -227,12 +260,15 @@ static void hinted_handoff_handle(struct actor *actor, struct actor_context *ctx
 static void hinted_handoff_tick(struct actor *actor, struct actor_context *ctx)
 {
     struct hinted_handoff *hinted_handoff = CONTAINER_OF(actor, struct hinted_handoff, actor);
+    CHECK(ctx->store != NULL);
     if (!hinted_handoff->counted && hinted_handoff->count_at_ns <= ctx->now_ns)
         hint_count_rows(hinted_handoff, ctx);
     for (uint32_t i = 0; i < hinted_handoff->target_count; i++) {
         struct target *target = hinted_handoff->targets[i];
         if (target->count > 0 && target->next_ns <= ctx->now_ns)
             hint_deliver_turn(hinted_handoff, ctx, target);
+        if (target->dirty_any && target->dirty_at_ns <= ctx->now_ns)
+            hint_dirty_tell(hinted_handoff, ctx, target);
         arena_clear(&hinted_handoff->scratch);
     }
 }
@@ -246,6 +282,8 @@ static uint64_t hinted_handoff_wake_at_ns(const struct actor *actor)
         const struct target *target = hinted_handoff->targets[i];
         if (target->count > 0 && target->next_ns < at_ns)
             at_ns = target->next_ns;
+        if (target->dirty_any && target->dirty_at_ns < at_ns)
+            at_ns = target->dirty_at_ns;
     }
     return at_ns;
 }
@@ -266,6 +304,7 @@ static void hinted_handoff_check(const struct actor *actor)
     }
     CHECK_U64(hints, ==, counter_get(&hinted_handoff->figures.hints));
     CHECK_U64(bytes, ==, counter_get(&hinted_handoff->figures.bytes));
+    CHECK_U64(hinted_handoff->pauses.count, <=, MEMBERS_MAX);
 }
 
 static const struct actor_class hinted_handoff_class = {
@@ -298,6 +337,7 @@ void hinted_handoff_free(struct hinted_handoff *hinted_handoff)
     while (heap_peek(&hinted_handoff->held) != NULL)
         message_free(heap_pop(&hinted_handoff->held).value);
     heap_deinit(&hinted_handoff->held);
+    hint_ranges_free(&hinted_handoff->ranges);
     arena_deinit(&hinted_handoff->scratch);
     free(hinted_handoff);
 }

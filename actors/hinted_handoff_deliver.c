@@ -2,18 +2,20 @@
 #include "actors/hinted_handoff_rows.h"
 
 #include "base/mutation.h"
+#include "model/hint_gate.h"
 #include "model/record.h"
 
 #include <stdlib.h>
 
-#define MS_NS           (1000u * 1000)
-#define DOWN_LOOK_NS    (500 * (uint64_t)MS_NS)
-#define START_SPREAD_NS (500 * (uint64_t)MS_NS)
-#define BACKOFF_MIN_NS  (1000 * (uint64_t)MS_NS)
-#define BACKOFF_MAX_NS  (8000 * (uint64_t)MS_NS)
-#define LATE_MAX_FACTOR 8u
-#define SCAN_ROWS_MAX   256u /* of a turn */
-#define FILL_BYTES_MAX  ((size_t)1 << 20)
+#define MS_NS             (1000u * 1000)
+#define DOWN_LOOK_NS      (500 * (uint64_t)MS_NS)
+#define START_SPREAD_NS   (500 * (uint64_t)MS_NS)
+#define BACKOFF_MIN_NS    (1000 * (uint64_t)MS_NS)
+#define BACKOFF_MAX_NS    (8000 * (uint64_t)MS_NS)
+#define LATE_MAX_FACTOR   8u
+#define OVERLOADED_FACTOR 10u  /* of the pace, when the target has no room for one more */
+#define SCAN_ROWS_MAX     256u /* of a turn */
+#define FILL_BYTES_MAX    ((size_t)1 << 20)
 
 /* -- flights ----------------------------------------------------------------------------------- */
 
@@ -83,14 +85,15 @@ static void hint_send(struct hinted_handoff *hinted_handoff, struct actor_contex
         .policy = hint->policy & ~(uint32_t)POLICY_PERIODIC,
         .partition = hint->partition,
         .reason = WRITE_HINT,
+        .floor = hint->floor,
     };
     counter_add(&hinted_handoff->figures.sent, 1);
     outbox_send(ctx, &hinted_handoff->actor, message);
 }
 
-/* Deletes the row unless another write has been joined to it since it was sent. */
-static void hint_was_delivered(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
-                               struct target *target, const struct flight *flight)
+/* Deletes the row unless another write has been joined to it since it was sent. False: it stays. */
+static bool row_end(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                    struct target *target, const struct flight *flight)
 {
     struct bytes row_key = bytes_of(flight->key, flight->key_size);
     struct bytes value;
@@ -98,15 +101,28 @@ static void hint_was_delivered(struct hinted_handoff *hinted_handoff, struct act
     bool same = err == OK && hash_bytes(value, 0) == flight->digest;
     if (MUTATE(HINT_FORGOTTEN_THOUGH_JOINED))
         same = err == OK;
-    if (same)
+    if (err == ERR_NOT_FOUND || (err == OK && !same))
+        return false;
+    if (err == OK)
         err =
             hint_row_change(hinted_handoff, ctx, target, row_key, row_key.size + value.size, NULL);
-    else if (err == OK || err == ERR_NOT_FOUND)
-        return;
-    if (err == OK)
-        counter_add(&hinted_handoff->figures.delivered, 1);
-    else
+    if (err != OK)
         counter_add(&hinted_handoff->figures.store_errors, 1); /* sent again, which is harmless */
+    return err == OK;
+}
+
+/* The target will never take it: anti-entropy has to see to the range. */
+static void hint_was_rejected(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                              struct target *target, const struct flight *flight, enum err status)
+{
+    uint32_t partition = 0;
+    if (!row_end(hinted_handoff, ctx, target, flight))
+        return;
+    bool stale = status == ERR_STALE_FLOOR;
+    counter_add(stale ? &hinted_handoff->figures.stale : &hinted_handoff->figures.rejected, 1);
+    if (hint_row_partition(ctx->view, bytes_of(flight->key, flight->key_size), &partition))
+        hint_dirty(hinted_handoff, ctx, target, partition,
+                   stale ? "tombstones were reaped meanwhile" : "the target refuses them");
 }
 
 /* A whole window that fails is one failure. */
@@ -117,6 +133,76 @@ static void target_back_off(struct actor_context *ctx, struct target *target)
     target->backed_off_ns = ctx->now_ns + 1;
     target->next_ns =
         ctx->now_ns + target->backoff_ns / 2 + prng_below(ctx->prng, target->backoff_ns);
+}
+
+/* Falls at once to what was granted, and grows by one an answer. */
+static void target_credit(struct actor_context *ctx, struct target *target,
+                          const struct flight *flight, uint32_t credit)
+{
+    target->credit = credit;
+    if (credit <= target->window)
+        target->window = credit;
+    else
+        target->window++;
+    if (target->window == 0 && flight->sent_ns >= target->backed_off_ns)
+        target_back_off(ctx, target);
+}
+
+/* The next turn comes `wait_ns` from now or before, if there is credit. */
+static void target_goes_on(const struct actor_context *ctx, struct target *target, uint64_t wait_ns)
+{
+    if (target->credit == 0)
+        return;
+    target->backoff_ns = 0;
+    if (target->next_ns > ctx->now_ns + wait_ns)
+        target->next_ns = ctx->now_ns + wait_ns;
+}
+
+static void flight_answered(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                            struct target *target, struct flight *flight,
+                            const struct replica_write_reply *reply)
+{
+    uint64_t pace_ns = hinted_handoff->options.pace_ns;
+    switch (reply->status) {
+    case ERR_OK:
+        target_credit(ctx, target, flight, reply->credit);
+        if (row_end(hinted_handoff, ctx, target, flight)) {
+            counter_add(&hinted_handoff->figures.delivered, 1);
+            hint_gauge_delivered(ctx, target);
+        }
+        target_goes_on(ctx, target, pace_ns);
+        break;
+    case ERR_STALE_FLOOR:
+    case ERR_INVALID:
+    case ERR_LIMIT:
+        target_credit(ctx, target, flight, reply->credit);
+        hint_was_rejected(hinted_handoff, ctx, target, flight, reply->status);
+        target_goes_on(ctx, target, pace_ns);
+        break;
+    case ERR_OVERLOADED:
+        counter_add(&hinted_handoff->figures.failed, 1);
+        target_credit(ctx, target, flight, reply->credit);
+        target_goes_on(ctx, target, OVERLOADED_FACTOR * pace_ns);
+        break;
+    case ERR_NOT_FOUND:
+    case ERR_EXISTS:
+    case ERR_CORRUPT: /* what it holds of the key is damaged; it may be repaired */
+    case ERR_IO:
+    case ERR_UNAVAILABLE:
+    case ERR_TIMEOUT:
+    case ERR_CONFLICT:
+    case ERR_PRECONDITION:
+    case ERR_STALE_EPOCH:
+    case ERR_INCOMPLETE:  /* its copy is being filled; it takes writes again soon */
+    case ERR_UNSUPPORTED: /* by its version; the next one may know the format */
+    case ERR_DENIED:
+    case ERR_CLOSED:
+    case ERR_COUNT:
+        counter_add(&hinted_handoff->figures.failed, 1);
+        if (flight->sent_ns >= target->backed_off_ns)
+            target_back_off(ctx, target);
+        break;
+    }
 }
 
 void hint_deliver_answered(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
@@ -131,18 +217,9 @@ void hint_deliver_answered(struct hinted_handoff *hinted_handoff, struct actor_c
             flight++;
         if (flight == target->flights + HINT_WINDOW_MAX)
             return;
-        if (message->replica_write_reply.status == OK) {
-            hint_was_delivered(hinted_handoff, ctx, target, flight);
-            target->backoff_ns = 0;
-            uint64_t next_ns = ctx->now_ns + hinted_handoff->options.pace_ns;
-            if (target->next_ns > next_ns)
-                target->next_ns = next_ns;
-        } else {
-            counter_add(&hinted_handoff->figures.failed, 1);
-            if (flight->sent_ns >= target->backed_off_ns)
-                target_back_off(ctx, target);
-        }
+        flight_answered(hinted_handoff, ctx, target, flight, &message->replica_write_reply);
         flight_end(target, flight);
+        hint_gauge(hinted_handoff, ctx, target);
         return;
     }
 }
@@ -209,13 +286,13 @@ static bool row_drop(struct hinted_handoff *hinted_handoff, struct actor_context
     struct hinted_handoff_figures *figures = &hinted_handoff->figures;
     struct counter *counter = NULL;
     const char *why = NULL;
-    if (hint_decode(row->key, row->value, hint) != OK ||
-        record_verify(hint->keyspace_id, hint->key, hint->record) != OK) {
+    uint32_t partition = 0;
+    if (!hint_member_is_there(ctx->view, target->member)) {
+        counter = &figures->refused;
+    } else if (hint_decode(row->key, row->value, hint) != OK ||
+               record_verify(hint->keyspace_id, hint->key, hint->record) != OK) {
         counter = &figures->corrupt;
         why = "a hint was damaged on disk";
-    } else if (!hint_member_is_there(ctx->view, target->member)) {
-        counter = &figures->refused;
-        why = "the member is gone";
     } else if (hint->stored_at_ms + hinted_handoff->options.age_max_ms < ctx->wall_ms) {
         counter = &figures->expired;
         why = "hints were too old";
@@ -223,12 +300,13 @@ static bool row_drop(struct hinted_handoff *hinted_handoff, struct actor_context
     if (counter == NULL)
         return false;
     if (hint_row_change(hinted_handoff, ctx, target, row->key, row->key.size + row->value.size,
-                        NULL) == OK) {
-        counter_add(counter, 1);
-        hint_say_dirty(ctx, target, why);
-    } else {
+                        NULL) != OK) {
         counter_add(&figures->store_errors, 1);
+        return true;
     }
+    counter_add(counter, 1);
+    if (why != NULL && hint_row_partition(ctx->view, row->key, &partition))
+        hint_dirty(hinted_handoff, ctx, target, partition, why);
     return true;
 }
 
@@ -239,7 +317,7 @@ static void row_send(struct hinted_handoff *hinted_handoff, struct actor_context
     flight->digest = hash_bytes(row->value, 0);
     hint_send(hinted_handoff, ctx, flight, hint);
     if (MUTATE(HINT_FORGOTTEN_WHEN_SENT))
-        hint_was_delivered(hinted_handoff, ctx, target, flight);
+        (void)row_end(hinted_handoff, ctx, target, flight);
 }
 
 /* Sends again what has not been answered in time, in the state that it is in now. */
@@ -285,27 +363,34 @@ static void target_rows(struct hinted_handoff *hinted_handoff, struct actor_cont
 {
     struct turn turn = {
         .hinted_handoff = hinted_handoff,
-        .rows_max = send ? 2 * hinted_handoff->options.window : SCAN_ROWS_MAX,
+        .rows_max = send ? 2 * target->window : SCAN_ROWS_MAX,
     };
     if (turn_scan(ctx, target, &turn) != OK) {
         counter_add(&hinted_handoff->figures.store_errors, 1);
         return;
     }
     const struct row *last = NULL;
+    if (target->cursor_size == 0)
+        target->pass_oldest_ms = UINT64_MAX;
     for (const struct row *row = turn.first; row != NULL; row = row->next) {
         struct hint hint;
         if (flight_find(target, row->key) == NULL &&
-            !row_drop(hinted_handoff, ctx, target, row, &hint) && send) {
-            if (target->flight_count >= hinted_handoff->options.window) {
+            !row_drop(hinted_handoff, ctx, target, row, &hint)) {
+            if (send && target->flight_count >= target->window) {
                 turn.more = true;
                 break;
             }
-            row_send(hinted_handoff, ctx, target, row, &hint);
+            if (send)
+                row_send(hinted_handoff, ctx, target, row, &hint);
+            if (hint.stored_at_ms < target->pass_oldest_ms)
+                target->pass_oldest_ms = hint.stored_at_ms;
         }
         last = row;
     }
     if (!turn.more) {
         target->cursor_size = 0; /* and again from the start */
+        if (target->pass_oldest_ms != UINT64_MAX)
+            counter_set(&target->gauges->oldest_ms, target->pass_oldest_ms);
     } else if (last != NULL && last->key.size <= ROW_KEY_BYTES_MAX) {
         memcpy(target->cursor, last->key.data, last->key.size);
         target->cursor[last->key.size] = 0;
@@ -313,26 +398,45 @@ static void target_rows(struct hinted_handoff *hinted_handoff, struct actor_cont
     }
 }
 
+static uint64_t turn_wait_ns(const struct hinted_handoff *hinted_handoff,
+                             const struct target *target, bool send)
+{
+    if (!send)
+        return DOWN_LOOK_NS;
+    return target->count <= target->flight_count || target->flight_count >= target->window
+               ? hinted_handoff->options.late_ns / 4
+               : hinted_handoff->options.pace_ns;
+}
+
 void hint_deliver_turn(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
                        struct target *target)
 {
-    bool alive = view_alive(ctx->view, target->member);
-    bool came_back = alive && !target->was_alive;
-    target->was_alive = alive;
-    if (!alive || came_back) {
+    bool send =
+        view_alive(ctx->view, target->member) && !hint_paused(hinted_handoff, target->member);
+    bool begins = send && !target->was_served;
+    target->was_served = send;
+    if (!send || begins) {
         hint_deliver_stop(target);
         target->backoff_ns = 0;
+        target->credit = HINT_CREDIT_FIRST;
+        target->window = HINT_CREDIT_FIRST;
     }
-    if (came_back) {
+    if (begins) {
         /* Not all keepers at once. */
         target->next_ns = ctx->now_ns + prng_below(ctx->prng, START_SPREAD_NS);
+        hint_gauge(hinted_handoff, ctx, target);
         return;
     }
-    if (alive)
+    if (send && target->window == 0) {
+        target->window = 1;
+        counter_add(&hinted_handoff->figures.probes, 1);
+    }
+    if (target->window > hinted_handoff->options.window)
+        target->window = hinted_handoff->options.window;
+    if (send)
         flights_again(hinted_handoff, ctx, target);
-    target_rows(hinted_handoff, ctx, target, alive);
-    uint64_t wait_ns = !alive                                  ? DOWN_LOOK_NS
-                       : target->count <= target->flight_count ? hinted_handoff->options.late_ns / 4
-                                                               : hinted_handoff->options.pace_ns;
+    target_rows(hinted_handoff, ctx, target, send);
+    uint64_t wait_ns = turn_wait_ns(hinted_handoff, target, send);
     target->next_ns = ctx->now_ns + wait_ns + prng_below(ctx->prng, wait_ns / 4 + 1);
+    hint_gauge(hinted_handoff, ctx, target);
 }

@@ -243,7 +243,7 @@ struct replica_write {
 
 struct replica_write_reply {
     enum err status;
-    uint32_t credit; /* to a hint: how many more its sender may have under way */
+    uint32_t credit; /* to a hint: how many its sender may have under way from now on */
     bool differs; /* what is held now is not what came: it covers that and more */
 };
 

@@ -12,13 +12,20 @@ static struct replica *replica_of(struct actor *actor)
 
 /* -- answers wait for the log ---------------------------------------------------------------- */
 
+static void replica_send(struct replica *replica, struct actor_context *ctx, struct message *answer)
+{
+    if (answer->kind == MESSAGE_replica_write_reply)
+        replica_grant(replica, ctx, &answer->replica_write_reply);
+    outbox_send(ctx, &replica->actor, answer);
+}
+
 void replica_answer(struct replica *replica, struct actor_context *ctx, struct message *answer,
                     uint64_t sequence)
 {
     if (MUTATE(ACK_BEFORE_SYNC) && answer->kind == MESSAGE_replica_write_reply)
         sequence = 0;
     if (sequence <= store_committed(ctx->store)) {
-        outbox_send(ctx, &replica->actor, answer);
+        replica_send(replica, ctx, answer);
         return;
     }
     heap_push(&replica->held,
@@ -32,7 +39,7 @@ static void replica_on_store_committed(struct replica *replica, struct actor_con
     epoch_lease_committed(&replica->lease, committed->sequence);
     const struct heap_entry *least;
     while ((least = heap_peek(&replica->held)) != NULL && least->key <= committed->sequence)
-        outbox_send(ctx, &replica->actor, heap_pop(&replica->held).value);
+        replica_send(replica, ctx, heap_pop(&replica->held).value);
     counter_set(&replica->figures.held, replica->held.count);
     replica_vnodes_go_on(replica, ctx);
 }
@@ -47,7 +54,10 @@ enum err replica_admit(struct replica *replica, const struct actor_context *ctx,
     if (message_partition(message) >= replica->vnodes.partitions)
         return ERR_INVALID;
 
-    if (replica->held.count < replica->options.held_max)
+    bool full = replica->held.count >= replica->options.held_max;
+    if (message->kind != MESSAGE_replica_write || message->replica_write.reason != WRITE_HINT)
+        hint_gate_foreground(&replica->hint_gate, full, ctx->now_ns);
+    if (!full)
         return OK;
     counter_add(&replica->figures.overloaded, 1);
     return ERR_OVERLOADED;
@@ -215,6 +225,8 @@ struct replica *replica_new(const struct replica_options *options, const struct 
     replica->epoch_floor = boot->epoch_floor;
     epoch_lease_init(&replica->lease, boot, options->shard, options->shards);
     hlc_init(&replica->hlc, HLC_AHEAD_MAX_DEFAULT_MS);
+    struct hint_gate_options gate = hint_gate_options_default();
+    hint_gate_init(&replica->hint_gate, &gate);
     heap_init(&replica->held);
     request_memory_init(&replica->requests, options, &replica->figures);
     vnode_table_init(&replica->vnodes, options, boot->topology.partitions);

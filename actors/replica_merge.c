@@ -69,6 +69,39 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
     return replica_store(replica, ctx, write->partition, state, record, write->policy);
 }
 
+/* -- hints: as many as there is room for (model/hint_gate.h) ---------------------------------- */
+
+#define GRANT_UNDER_WAY UINT32_MAX /* a hint that was taken: granted when its answer leaves */
+#define GRANT_REFUSED   (UINT32_MAX - 1)
+
+static struct hint_load hint_load_now(const struct replica *replica)
+{
+    return (struct hint_load){.held = (uint32_t)replica->held.count,
+                              .held_max = replica->options.held_max};
+}
+
+static enum err replica_take_hint(struct replica *replica, const struct actor_context *ctx,
+                                  const struct message *message, uint32_t *ret_grant)
+{
+    struct hint_load load = hint_load_now(replica);
+    *ret_grant = GRANT_REFUSED;
+    if (!hint_gate_take(&replica->hint_gate, message->from.node, &load, ctx->now_ns))
+        return ERR_OVERLOADED;
+    *ret_grant = GRANT_UNDER_WAY;
+    return OK;
+}
+
+void replica_grant(struct replica *replica, const struct actor_context *ctx,
+                   struct replica_write_reply *reply)
+{
+    struct hint_load load = hint_load_now(replica);
+    if (reply->credit == 0)
+        return;
+    if (reply->credit == GRANT_UNDER_WAY)
+        hint_gate_answered(&replica->hint_gate);
+    reply->credit = hint_gate_credit(&replica->hint_gate, &load, ctx->now_ns);
+}
+
 void replica_on_write(struct replica *replica, struct actor_context *ctx,
                       const struct message *message)
 {
@@ -76,6 +109,8 @@ void replica_on_write(struct replica *replica, struct actor_context *ctx,
     struct message *answer = message_new_reply(message, MESSAGE_replica_write_reply, 0);
     struct local_state state;
     enum err err = replica_admit(replica, ctx, message);
+    if (err == OK && write->reason == WRITE_HINT)
+        err = replica_take_hint(replica, ctx, message, &answer->replica_write_reply.credit);
     if (err == OK)
         err = vnode_takes_writes(vnode_of(&replica->vnodes, write->partition), write->keyspace_id);
     if (err == ERR_INCOMPLETE)

@@ -17,6 +17,7 @@
 
 #include "base/heap.h"
 #include "model/hash.h"
+#include "model/hint_gate.h"
 #include "model/hlc.h"
 #include "model/record.h"
 
@@ -31,6 +32,7 @@ struct replica {
     struct epoch_lease lease;
     struct hlc hlc;
     uint64_t pending[PENDING_SLOTS];
+    struct hint_gate hint_gate;
     struct heap held; /* answers by the sequence that they wait for */
     uint64_t held_count;
     struct arena scratch; /* of one step */
@@ -101,6 +103,9 @@ void replica_on_mint(struct replica *replica, struct actor_context *ctx,
                      const struct message *message);
 void replica_on_write(struct replica *replica, struct actor_context *ctx,
                       const struct message *message);
+/* As the answer to a hint leaves: what its sender may have under way from now on. */
+void replica_grant(struct replica *replica, const struct actor_context *ctx,
+                   struct replica_write_reply *reply);
 
 /* -- replica_vnode.c ------------------------------------------------------------------------------
  */

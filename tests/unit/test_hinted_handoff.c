@@ -8,131 +8,9 @@
 
 #include <cmocka.h>
 
-#include "actors/hinted_handoff.h"
-#include "tests/unit/actor_fixture.h"
+#include "tests/unit/hint_bench.h"
 
-#define SIBLINGS  KEYSPACE_TEST_SIBLINGS
-#define TARGET    2u
-#define SECONDS   (1000 * MS)
-#define ASKED_ID  9u
 #define KEYS_MANY 100u
-
-struct bench {
-    struct fixture f;
-    struct hinted_handoff *hinted_handoff;
-    const struct hinted_handoff_figures *figures;
-    struct hinted_handoff_options options;
-};
-
-static void bench_start(struct bench *b, uint64_t generation)
-{
-    b->options.generation = generation;
-    b->hinted_handoff = hinted_handoff_new(&b->options);
-    b->figures = hinted_handoff_figures(b->hinted_handoff);
-    b->f.actor = hinted_handoff_actor(b->hinted_handoff);
-    while (actor_wake_at_ns(b->f.actor) <= b->f.ctx.now_ns)
-        fixture_tick(&b->f);
-}
-
-static void bench_init(struct bench *b)
-{
-    memset(b, 0, sizeof *b);
-    fixture_init(&b->f, 4, 1);
-    b->options = hinted_handoff_options_default(SELF, 1);
-    fixture_set_liveness(&b->f, TARGET, LIVENESS_DOWN);
-    bench_start(b, 1);
-}
-
-static void bench_deinit(struct bench *b)
-{
-    hinted_handoff_free(b->hinted_handoff);
-    fixture_deinit(&b->f);
-}
-
-static void bench_restart(struct bench *b, bool keep)
-{
-    hinted_handoff_free(b->hinted_handoff);
-    fixture_crash(&b->f, keep);
-    bench_start(b, b->options.generation + 1);
-}
-
-static struct bytes one_write(struct bench *b, const char *key, uint32_t member, const char *value)
-{
-    struct version_set empty = {0};
-    struct version_set set = test_write(&b->f, &empty, NULL, member, 7, value);
-    return test_record(&b->f, SIBLINGS, key, &set);
-}
-
-static void store_hint(struct bench *b, uint32_t target, const char *key, struct bytes record)
-{
-    struct message *message = message_new(MESSAGE_hint_store, 0);
-    message->from = actor_id_of(3, ACTOR_COORDINATOR);
-    message->id = ASKED_ID;
-    message->hint_store = (struct hint_store){
-        .target = target,
-        .write = {.keyspace_id = b->f.keyspace_ids[SIBLINGS],
-                  .key = bytes_of_string(key),
-                  .record = record,
-                  .policy = POLICY_PERIODIC,
-                  .partition = test_partition(&b->f, SIBLINGS, key),
-                  .reason = WRITE_HINT},
-    };
-    fixture_handle(&b->f, message);
-}
-
-static void expect_stored(struct bench *b, enum err status)
-{
-    struct message *reply = fixture_take(&b->f, MESSAGE_hint_store_reply);
-    assert_int_equal(reply->hint_store_reply.status, status);
-    assert_int_equal(reply->to.node, 3);
-    assert_int_equal(reply->id, ASKED_ID);
-    message_free(reply);
-}
-
-static void keep_hint(struct bench *b, const char *key, uint32_t member, const char *value)
-{
-    store_hint(b, TARGET, key, one_write(b, key, member, value));
-    fixture_sync(&b->f);
-    expect_stored(b, OK);
-}
-
-/* Lets time pass in small steps until something leaves. */
-static bool wait_for_mail(struct bench *b, uint64_t limit_ns)
-{
-    for (uint64_t passed_ns = 0; passed_ns < limit_ns; passed_ns += 5 * MS) {
-        if (b->f.outbox.first != NULL)
-            return true;
-        fixture_pass(&b->f, 5 * MS);
-    }
-    return b->f.outbox.first != NULL;
-}
-
-static struct message *expect_delivery(struct bench *b)
-{
-    assert_true(wait_for_mail(b, 2 * SECONDS));
-    struct message *message = fixture_take(&b->f, MESSAGE_replica_write);
-    assert_int_equal(message->to.node, TARGET);
-    assert_int_equal(message->to.kind, ACTOR_REPLICA);
-    assert_int_equal(message->from.kind, ACTOR_HINTED_HANDOFF);
-    assert_int_equal(message->replica_write.reason, WRITE_HINT);
-    /* Durable there whatever the keyspace asks, before it is forgotten here. */
-    assert_int_equal(message->replica_write.policy & POLICY_PERIODIC, 0);
-    return message;
-}
-
-static void answer_delivery(struct bench *b, uint64_t id, uint32_t from, enum err status)
-{
-    struct message *reply = message_new(MESSAGE_replica_write_reply, 0);
-    reply->from = actor_id_of(from, ACTOR_REPLICA);
-    reply->id = id;
-    reply->replica_write_reply.status = status;
-    fixture_handle(&b->f, reply);
-}
-
-static uint64_t hints(const struct bench *b)
-{
-    return counter_get(&b->figures->hints);
-}
 
 /* -- the way in ---------------------------------------------------------------------------------
  */
@@ -320,7 +198,7 @@ static void sent_again(void **state)
     message_free(message);
     assert_false(wait_for_mail(&b, 1990 * MS));
     message = expect_delivery(&b);
-    answer_delivery(&b, message->id, TARGET, ERR_OVERLOADED);
+    answer_delivery(&b, message->id, TARGET, ERR_UNAVAILABLE);
     message_free(message);
     assert_int_equal(hints(&b), 1);
     assert_int_equal(counter_get(&b.figures->resent), 2);
@@ -391,7 +269,8 @@ static void foreign_messages_are_counted(void **state)
     uint64_t sent = 0;
     for (unsigned kind = 0; kind < MESSAGE_KIND_COUNT; kind++) {
         if (kind == MESSAGE_hint_store || kind == MESSAGE_replica_write_reply ||
-            kind == MESSAGE_store_committed)
+            kind == MESSAGE_store_committed || kind == MESSAGE_reap_hints ||
+            kind == MESSAGE_key_explain || kind == MESSAGE_client_maintenance)
             continue;
         fixture_handle(&b.f, message_new((enum message_kind)kind, 0));
         sent++;
