@@ -34,7 +34,9 @@ static void coordinator_on_replica_write_reply(struct coordinator *coordinator,
     if (request->state == REQUEST_WRITING || request->state == REQUEST_SETTLING)
         coordinator_put_on_written(coordinator, ctx, request, member, status);
     else if (request->state == REQUEST_REPAIRING)
-        coordinator_get_on_repaired(coordinator, ctx, request, member, status);
+        coordinator_repair_on_written(coordinator, ctx, request, member, status);
+    else if (request->state == REQUEST_COMPARING)
+        coordinator_compare_on_written(coordinator, request, member, status);
 }
 
 static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
@@ -128,17 +130,24 @@ static void coordinator_on_deadline(struct coordinator *coordinator, struct acto
         coordinator_request_end(coordinator, request);
         return;
     }
+    if (request->state == REQUEST_COMPARING) {
+        coordinator_compare_on_deadline(coordinator, request);
+        return;
+    }
     counter_add(&coordinator->figures.timeouts, 1);
     switch (request->state) {
     case REQUEST_READING:
-    case REQUEST_REPAIRING:
         coordinator_get_on_deadline(coordinator, ctx, request);
+        break;
+    case REQUEST_REPAIRING:
+        coordinator_repair_on_deadline(coordinator, ctx, request);
         break;
     case REQUEST_FORWARDED:
     case REQUEST_WRITING:
         coordinator_put_on_deadline(coordinator, ctx, request);
         break;
     case REQUEST_SETTLING:
+    case REQUEST_COMPARING:
     case REQUEST_FREE:
     case REQUEST_STATE_COUNT:
         UNREACHABLE("a free request has no deadline");
@@ -150,14 +159,17 @@ static void coordinator_on_late(struct coordinator *coordinator, struct actor_co
 {
     switch (request->state) {
     case REQUEST_READING:
-    case REQUEST_REPAIRING:
         coordinator_get_on_late(coordinator, ctx, request);
+        break;
+    case REQUEST_REPAIRING:
+        coordinator_repair_on_late(coordinator, ctx, request);
         break;
     case REQUEST_WRITING:
     case REQUEST_SETTLING:
         coordinator_put_on_late(coordinator, ctx, request);
         break;
     case REQUEST_FORWARDED: /* sent once: a second could be a second write */
+    case REQUEST_COMPARING:
     case REQUEST_FREE:
     case REQUEST_STATE_COUNT:
         UNREACHABLE("such a request is never late");
@@ -217,6 +229,7 @@ static void coordinator_check(const struct actor *actor)
               request->state == REQUEST_SETTLING);
         CHECK_U64(request->stood_in & ~request->hinted, ==, 0);
         CHECK(request->hedge_at_ns == NEVER_NS || request->state == REQUEST_READING);
+        CHECK_U64(request->stale & request->hinted, ==, 0);
         CHECK_U64(request->timed & (~request->asked | request->answered), ==, 0);
         CHECK(!request->strict || request->stood_in == 0);
     }

@@ -10,18 +10,21 @@
  * Source:   Dynamo (SOSP 2007) 4.5, 4.6; blocking read repair as in Cassandra 4.0; hedges as in
  *           The Tail at Scale (CACM 2013).
  *
- *     client_get -> READING ---- r equal answers ------------------------------> client_get_done
- *                      |  `----- r answers that differ --> REPAIRING -- acks --'     (OK)
- *                      `-------- too many failed, deadline --------------------> client_get_done
- *                                                                                (UNAVAILABLE,
- * TIMEOUT) client_put -> FORWARDED (no replica here) -- forward_put_reply ---------->
- * client_put_done client_put, forward_put
- *                -> WRITING ---- w durable, own mint among the answers --------> *_put_done /
- * _reply
+ *     client_get -> READING ---- r equal answers --------------------> client_get_done (OK)
+ *                    | ^   `--- r answers that differ -> REPAIRING -- acks --'
+ *                    | `--------- a newer floor, once -----' `-- refused, deadline --> UNAVAILABLE
+ *                    `--------- too many failed, deadline --> UNAVAILABLE, TIMEOUT
+ *     answered -> COMPARING: until those that were asked and did not vote have answered and hold
+ *                 the same, at most a second
+ *
+ *     client_put -> FORWARDED (no replica here) -- forward_put_reply ------> client_put_done
+ *     client_put, forward_put
+ *                -> WRITING ---- w durable, own mint among the answers ----> *_put_done / _reply
  *                      `-------- refused at the mint (not applied), too many failed or deadline
  *                                (unknown)
- * client_put_done -> SETTLING: until each replica has the write, or a durable hint keeps it for
- * one that is away (sloppy quorum: a fallback's hint counts for W in the place of its replica)
+ *     answered -> SETTLING: until each replica has the write, or a durable hint keeps it for one
+ *                 that is away (sloppy quorum: a fallback's hint counts for W in the place of its
+ *                 replica, unless the write is strict)
  */
 #ifndef ACTORS_COORDINATOR_H
 #define ACTORS_COORDINATOR_H
@@ -54,11 +57,18 @@ struct coordinator_figures {
     struct counter refused;       /* table full */
     struct counter read_differed; /* quorum reads whose answers differed */
     struct counter read_repairs;  /* replicas repaired before the answer */
-    struct counter read_late;     /* reads that asked more replicas */
-    struct counter hedges_sent;   /* reads that asked one more because an answer was late */
-    struct counter hedges_won;    /* of those: its answer was one of the quorum */
-    struct counter hedges_capped; /* late, but hedges were 5 % of the questions already */
-    struct counter asked_again;   /* reads, repairs and writes sent again to a replica */
+    struct counter read_again;    /* reads begun anew: a repair met a newer floor */
+    struct counter comparing;     /* answered reads that wait for replicas that did not vote, now */
+    struct counter compared;      /* answers of such replicas */
+    struct counter compare_skipped;     /* such reads that found no place to wait */
+    struct counter late_repairs;        /* replicas sent what they lacked, after the answer */
+    struct counter late_repairs_failed; /* refused, or not answered */
+    struct counter refreshed;           /* writes sent anew: a replica had a newer floor */
+    struct counter read_late;           /* reads that asked more replicas */
+    struct counter hedges_sent;         /* reads that asked one more because an answer was late */
+    struct counter hedges_won;          /* of those: its answer was one of the quorum */
+    struct counter hedges_capped;       /* late, but hedges were 5 % of the questions already */
+    struct counter asked_again;         /* reads, repairs and writes sent again to a replica */
     struct counter timeouts;
     struct counter unavailable;
     struct counter answers_late; /* for requests that have ended */

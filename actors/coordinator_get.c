@@ -4,8 +4,8 @@
 #include "base/mutation.h"
 #include "model/record.h"
 
-static struct message *get_answer(const struct request *request, struct actor_context *ctx,
-                                  enum err status, size_t size_hint)
+struct message *coordinator_get_answer(const struct request *request, struct actor_context *ctx,
+                                       enum err status, size_t size_hint)
 {
     struct message *answer = message_new_reply(request->origin, MESSAGE_client_get_done, size_hint);
     answer->client_get_done.client = request->origin->client_get.client;
@@ -15,10 +15,10 @@ static struct message *get_answer(const struct request *request, struct actor_co
     return answer;
 }
 
-static void get_fail(struct coordinator *coordinator, struct actor_context *ctx,
-                     struct request *request, enum err status, const char *why)
+void coordinator_get_fail(struct coordinator *coordinator, struct actor_context *ctx,
+                          struct request *request, enum err status, const char *why)
 {
-    struct message *answer = get_answer(request, ctx, status, 0);
+    struct message *answer = coordinator_get_answer(request, ctx, status, 0);
     answer->client_get_done.why = why;
     if (status == ERR_UNAVAILABLE)
         counter_add(&coordinator->figures.unavailable, 1);
@@ -127,11 +127,26 @@ static void get_ask_more(struct coordinator *coordinator, struct actor_context *
     }
 }
 
+static void get_begin(struct coordinator *coordinator, struct actor_context *ctx,
+                      struct request *request)
+{
+    const struct client_get *get = &request->origin->client_get;
+    const char *why = NULL;
+    enum err err = coordinator_request_plan(coordinator, ctx, request, get->keyspace_id, get->key,
+                                            get->level, get->count, NULL, &why);
+    if (err != OK) {
+        coordinator_get_fail(coordinator, ctx, request, err, why);
+        return;
+    }
+    get_ask_more(coordinator, ctx, request, false);
+    coordinator_hedge_begin(coordinator, request);
+    coordinator_request_set_late(coordinator, ctx, request, coordinator->options.read_late_ns);
+}
+
 void coordinator_on_client_get(struct coordinator *coordinator, struct actor_context *ctx,
                                struct message *message)
 {
     const struct client_get *get = &message->client_get;
-    const char *why = NULL;
     counter_add(&coordinator->figures.gets, 1);
     struct request *request = coordinator_request_new(coordinator, ctx, message, REQUEST_READING);
     if (request == NULL) {
@@ -146,154 +161,28 @@ void coordinator_on_client_get(struct coordinator *coordinator, struct actor_con
         message_free(message);
         return;
     }
-    enum err err = coordinator_request_plan(coordinator, ctx, request, get->keyspace_id, get->key,
-                                            get->level, get->count, NULL, &why);
-    if (err != OK) {
-        get_fail(coordinator, ctx, request, err, why);
-        return;
-    }
-    get_ask_more(coordinator, ctx, request, false);
-    coordinator_hedge_begin(coordinator, request);
-    coordinator_request_set_late(coordinator, ctx, request, coordinator->options.read_late_ns);
+    get_begin(coordinator, ctx, request);
 }
 
-/* -- answering
- * ------------------------------------------------------------------------------------------- */
-
-static void get_send(struct coordinator *coordinator, struct actor_context *ctx,
-                     struct request *request, struct message *answer)
+void coordinator_get_again(struct coordinator *coordinator, struct actor_context *ctx,
+                           struct request *request)
 {
-    outbox_send(ctx, &coordinator->actor, answer);
-    coordinator_request_end(coordinator, request);
+    counter_add(&coordinator->figures.read_again, 1);
+    coordinator_request_forget_answers(request);
+    coordinator_request_renew(coordinator, request);
+    coordinator_request_move(request, REQUEST_READING);
+    request->asked = request->answered = request->repairing = request->hedged = 0;
+    request->started_ns = ctx->now_ns;
+    request->read_again = true;
+    get_begin(coordinator, ctx, request);
 }
 
-/* The answer of a replica, by its index. */
-static struct bytes get_record(const struct request *request, uint32_t index)
-{
-    uint32_t member = request->replicas.replicas[index].member;
-    for (const struct message *answer = request->answers; answer != NULL; answer = answer->next) {
-        if (answer->from.node == member)
-            return answer->replica_read_reply.record;
-    }
-    UNREACHABLE("an answer that was counted is kept");
-}
+/* -- answers
+ * -----------------------------------------------------------------------------------------------
+ */
 
-/* Joins what the voters hold, in `arena`. All records have been verified. */
-static struct version_set get_merge(const struct request *request, struct arena *arena)
-{
-    const struct client_get *get = &request->origin->client_get;
-    struct version_set merged = {0};
-    struct bytes last = {0};
-    for (const struct message *answer = request->answers; answer != NULL; answer = answer->next) {
-        struct bytes record = answer->replica_read_reply.record;
-        struct version_set set;
-        if (record.size == 0 || bytes_equal(record, last))
-            continue;
-        enum err err = record_decode(arena, get->keyspace_id, get->key, record, &set);
-        CHECK(err == OK);
-        merged = last.size == 0 ? set : version_set_merge(arena, &merged, &set);
-        last = record;
-    }
-    if ((request->policy & POLICY_LWW) != 0)
-        merged = version_set_last_writer_wins(arena, &merged);
-    return merged;
-}
-
-/* Sends the merged state to the voters that lack it, and counts them. */
-static void get_send_repairs(struct coordinator *coordinator, struct actor_context *ctx,
-                             const struct request *request, struct counter *counter)
-{
-    for (uint32_t i = 0; i < request->replicas.count; i++) {
-        if ((request->repairing >> i & 1) == 0)
-            continue;
-        counter_add(counter, 1);
-        coordinator_request_send_write(coordinator, ctx, request,
-                                       request->replicas.replicas[i].member, request->repair,
-                                       WRITE_READ_REPAIR);
-    }
-}
-
-/* Brings every voter that differs up to the merged state; the answer waits for them, so that no
- * later quorum read can see less (RELIABILITY rule 19). */
-static void get_repair(struct coordinator *coordinator, struct actor_context *ctx,
-                       struct request *request, struct bytes record)
-{
-    for (uint32_t i = 0; i < request->replicas.count; i++) {
-        if ((request->answered >> i & 1) != 0 && !bytes_equal(get_record(request, i), record))
-            request->repairing |= (uint64_t)1 << i;
-    }
-    request->repair = record;
-    get_send_repairs(coordinator, ctx, request, &coordinator->figures.read_repairs);
-}
-
-static bool get_answers_agree(const struct request *request)
-{
-    const struct message *first = request->answers;
-    for (const struct message *answer = first->next; answer != NULL; answer = answer->next) {
-        if (!bytes_equal(answer->replica_read_reply.record, first->replica_read_reply.record))
-            return false;
-    }
-    return true;
-}
-
-static void get_finish(struct coordinator *coordinator, struct actor_context *ctx,
-                       struct request *request)
-{
-    const struct client_get *get = &request->origin->client_get;
-    struct bytes first = request->answers->replica_read_reply.record;
-    struct message *answer = get_answer(request, ctx, OK, first.size + 256);
-    bool agree = get_answers_agree(request);
-    if (agree) {
-        /* The usual case: one decode, from a copy that lives as long as the answer. */
-        if (first.size != 0) {
-            enum err err =
-                record_decode(&answer->arena, get->keyspace_id, get->key,
-                              arena_copy(&answer->arena, first), &answer->client_get_done.set);
-            CHECK(err == OK);
-        }
-        get_send(coordinator, ctx, request, answer);
-        return;
-    }
-    counter_add(&coordinator->figures.read_differed, 1);
-    struct version_set merged = get_merge(request, &coordinator->scratch);
-    struct bytes record = record_encode(&answer->arena, get->keyspace_id, get->key, &merged);
-    enum err err = record_decode(&answer->arena, get->keyspace_id, get->key, record,
-                                 &answer->client_get_done.set);
-    CHECK(err == OK);
-    get_repair(coordinator, ctx, request, record);
-    if (MUTATE(READ_REPAIR_IN_BACKGROUND))
-        request->repairing = 0;
-    if (request->repairing == 0) {
-        get_send(coordinator, ctx, request, answer);
-        return;
-    }
-    coordinator_request_move(request, REQUEST_REPAIRING);
-    request->result = answer;
-    coordinator_request_set_late(coordinator, ctx, request, coordinator->options.read_late_ns);
-}
-
-void coordinator_get_on_repaired(struct coordinator *coordinator, struct actor_context *ctx,
-                                 struct request *request, uint32_t member, enum err status)
-{
-    int index = coordinator_request_replica_index(request, member);
-    if (index < 0 || (request->repairing >> index & 1) == 0)
-        return;
-    if (status != OK && !MUTATE(FAILED_REPAIR_IS_IGNORED)) {
-        request->last_error = status;
-        get_fail(coordinator, ctx, request, coordinator_request_failure(request),
-                 "replicas differed and one could not be repaired");
-        return;
-    }
-    request->repairing &= ~((uint64_t)1 << index);
-    if (request->repairing != 0)
-        return;
-    struct message *answer = request->result;
-    request->result = NULL;
-    get_send(coordinator, ctx, request, answer);
-}
-
-static enum err get_verify(struct coordinator *coordinator, const struct request *request,
-                           const struct replica_read_reply *reply)
+enum err coordinator_get_verify(struct coordinator *coordinator, const struct request *request,
+                                const struct replica_read_reply *reply)
 {
     const struct client_get *get = &request->origin->client_get;
     if (reply->status != OK || reply->record.size == 0)
@@ -306,19 +195,12 @@ static enum err get_verify(struct coordinator *coordinator, const struct request
     return err;
 }
 
-void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct actor_context *ctx,
-                                       struct message *message)
+static void get_on_reply(struct coordinator *coordinator, struct actor_context *ctx,
+                         struct request *request, uint32_t index, struct message *message)
 {
-    struct request *request = coordinator_request_find(coordinator, message->id);
     uint32_t member = message->from.node;
-    int index = request == NULL ? -1 : coordinator_request_replica_index(request, member);
-    if (index < 0 || request->state != REQUEST_READING || (request->asked >> index & 1) == 0 ||
-        !get_waits_for(request, (uint32_t)index)) {
-        message_free(message);
-        return;
-    }
-    enum err err = get_verify(coordinator, request, &message->replica_read_reply);
-    coordinator_hedge_answered(coordinator, ctx, request, (uint32_t)index, err);
+    enum err err = coordinator_get_verify(coordinator, request, &message->replica_read_reply);
+    coordinator_hedge_answered(coordinator, ctx, request, index, err);
     enum quorum_state state;
     if (err == OK) {
         message->next = request->answers;
@@ -338,10 +220,34 @@ void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct a
         if ((request->hedged & request->answered) != 0)
             counter_add(&coordinator->figures.hedges_won, 1);
         coordinator_hedge_end(request);
-        get_finish(coordinator, ctx, request);
-    } else if (state == QUORUM_IMPOSSIBLE)
-        get_fail(coordinator, ctx, request, coordinator_request_failure(request),
-                 "too many replicas could not answer");
+        coordinator_repair_or_answer(coordinator, ctx, request);
+    } else if (state == QUORUM_IMPOSSIBLE) {
+        coordinator_get_fail(coordinator, ctx, request, coordinator_request_failure(request),
+                             "too many replicas could not answer");
+    }
+}
+
+void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct actor_context *ctx,
+                                       struct message *message)
+{
+    struct request *request = coordinator_request_find(coordinator, message->id);
+    int found =
+        request == NULL ? -1 : coordinator_request_replica_index(request, message->from.node);
+    uint32_t index = (uint32_t)found;
+    if (found >= 0 && (request->state == REQUEST_WRITING || request->state == REQUEST_SETTLING)) {
+        coordinator_refresh_on_reply(coordinator, ctx, request, message);
+        return;
+    }
+    /* Only the first word of one that was asked. */
+    bool counts = found >= 0 && (request->asked >> index & 1) != 0 && get_waits_for(request, index);
+    if (counts && request->state == REQUEST_READING)
+        get_on_reply(coordinator, ctx, request, index, message);
+    else if (counts && request->state == REQUEST_REPAIRING)
+        coordinator_compare_keep(request, message);
+    else if (counts && request->state == REQUEST_COMPARING)
+        coordinator_compare_on_reply(coordinator, ctx, request, index, message);
+    else
+        message_free(message);
 }
 
 /* -- time
@@ -353,10 +259,6 @@ void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct a
 void coordinator_get_on_late(struct coordinator *coordinator, struct actor_context *ctx,
                              struct request *request)
 {
-    if (request->state == REQUEST_REPAIRING) {
-        get_send_repairs(coordinator, ctx, request, &coordinator->figures.asked_again);
-        return;
-    }
     if (request->late_ns == coordinator->options.read_late_ns)
         counter_add(&coordinator->figures.read_late, 1);
     for (uint32_t i = 0; i < request->replicas.count; i++) {
@@ -377,7 +279,6 @@ void coordinator_get_on_late(struct coordinator *coordinator, struct actor_conte
 void coordinator_get_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
                                  struct request *request)
 {
-    get_fail(coordinator, ctx, request, ERR_TIMEOUT,
-             request->state == REQUEST_REPAIRING ? "replicas differed and were not repaired in time"
-                                                 : "too few replicas answered in time");
+    coordinator_get_fail(coordinator, ctx, request, ERR_TIMEOUT,
+                         "too few replicas answered in time");
 }

@@ -71,34 +71,25 @@ static void hint_choose_keeper(struct coordinator *coordinator, struct actor_con
 static void hint_send(struct coordinator *coordinator, struct actor_context *ctx,
                       struct request *request, uint32_t index)
 {
-    const struct put_request *put = coordinator_put_request(request->origin);
-    struct bytes record = request->mint->replica_mint_done.record;
-    struct message *message = message_new(MESSAGE_hint_store, put->key.size + record.size);
+    struct bytes record = coordinator_refresh_record(request);
+    struct message *message =
+        message_new(MESSAGE_hint_store, coordinator_request_key(request).size + record.size);
     message->id = request->id;
     message->to = (struct actor_id){.node = request->keepers[index], .kind = ACTOR_HINTED_HANDOFF};
     message->deadline_ns = request->deadline_ns;
     message->hint_store = (struct hint_store){
         .target = request->replicas.replicas[index].member,
-        .write =
-            {
-                .keyspace_id = put->keyspace_id,
-                .key = arena_copy(&message->arena, put->key),
-                .record = arena_copy(&message->arena, record),
-                .policy = request->policy,
-                .partition = request->partition,
-                .reason = WRITE_HINT,
-            },
+        .write = coordinator_request_write(request, &message->arena, record, WRITE_HINT),
     };
     request->hinting |= bit(index);
     counter_add(&coordinator->figures.hints_sent, 1);
     outbox_send(ctx, &coordinator->actor, message);
 }
 
-/* A hint for this replica, now or when there is something to send. */
-static void hint_begin(struct coordinator *coordinator, struct actor_context *ctx,
-                       struct request *request, uint32_t index)
+void coordinator_hint_begin(struct coordinator *coordinator, struct actor_context *ctx,
+                            struct request *request, uint32_t index)
 {
-    if (((request->hinting | request->hinted) & bit(index)) != 0)
+    if (((request->hinting | request->hinted | request->stale) & bit(index)) != 0)
         return;
     if (request->keepers[index] == MEMBER_NONE)
         hint_choose_keeper(coordinator, ctx, request, index);
@@ -120,7 +111,7 @@ void coordinator_hint_away(struct coordinator *coordinator, struct actor_context
     if (!hint_may_count(coordinator, request, index))
         quorum_fail(&request->quorum, request->replicas.replicas[index].member);
     if (!coordinator_hint_has_write(request, index))
-        hint_begin(coordinator, ctx, request, index);
+        coordinator_hint_begin(coordinator, ctx, request, index);
 }
 
 void coordinator_hint_minted(struct coordinator *coordinator, struct actor_context *ctx,
@@ -128,7 +119,7 @@ void coordinator_hint_minted(struct coordinator *coordinator, struct actor_conte
 {
     for (uint32_t i = 0; i < request->replicas.count; i++) {
         if ((request->away & bit(i)) != 0 && !coordinator_hint_has_write(request, i))
-            hint_begin(coordinator, ctx, request, i);
+            coordinator_hint_begin(coordinator, ctx, request, i);
     }
 }
 
@@ -157,7 +148,7 @@ void coordinator_hint_late(struct coordinator *coordinator, struct actor_context
                            struct request *request)
 {
     for (uint32_t i = 0; i < request->replicas.count; i++) {
-        if (!hint_is_owed(coordinator, request, i))
+        if (!hint_is_owed(coordinator, request, i) || (request->stale & bit(i)) != 0)
             continue;
         if ((request->hinting & bit(i)) != 0 && !view_alive(ctx->view, request->keepers[i])) {
             request->hinting &= ~bit(i);
@@ -166,7 +157,7 @@ void coordinator_hint_late(struct coordinator *coordinator, struct actor_context
         if ((request->hinting & bit(i)) != 0)
             hint_send(coordinator, ctx, request, i);
         else
-            hint_begin(coordinator, ctx, request, i);
+            coordinator_hint_begin(coordinator, ctx, request, i);
     }
 }
 
@@ -189,16 +180,22 @@ bool coordinator_hint_answered(struct coordinator *coordinator, struct actor_con
         /* Several may be kept here: their answers are alike and count for nothing. */
         if (request->keepers[i] != keeper || (request->hinting & bit(i)) == 0)
             continue;
-        if (status == OK) {
+        if (status == OK && (request->stale & bit(i)) == 0) {
             hint_done(coordinator, request, i);
             return true;
         }
-        counter_add(&coordinator->figures.hints_failed, 1);
         request->hinting &= ~bit(i);
+        if (status == OK)
+            return true; /* a hint of what its target has refused meanwhile */
+        if (status == ERR_STALE_FLOOR) {
+            coordinator_refresh_begin(coordinator, ctx, request, i);
+            return true;
+        }
+        counter_add(&coordinator->figures.hints_failed, 1);
         if (keeper == coordinator->options.self)
             return true; /* the next late time tries again */
         request->keepers[i] = MEMBER_NONE;
-        hint_begin(coordinator, ctx, request, i);
+        coordinator_hint_begin(coordinator, ctx, request, i);
         return true;
     }
     return false;

@@ -242,8 +242,8 @@ void coordinator_on_forward_put_reply(struct coordinator *coordinator, struct ac
 /* -- counting durable copies
  * ---------------------------------------------------------------------------- */
 
-static void put_decide(struct coordinator *coordinator, struct actor_context *ctx,
-                       struct request *request)
+void coordinator_put_decide(struct coordinator *coordinator, struct actor_context *ctx,
+                            struct request *request)
 {
     if (request->state == REQUEST_SETTLING) {
         if (coordinator_hint_settled(coordinator, request))
@@ -274,9 +274,11 @@ void coordinator_on_replica_mint_done(struct coordinator *coordinator, struct ac
         return;
     }
     request->mint = message;
+    request->floor = done->floor;
     quorum_ack(&request->quorum, coordinator->options.self);
+    coordinator_refresh_on_late(coordinator, ctx, request);
     coordinator_hint_minted(coordinator, ctx, request);
-    put_decide(coordinator, ctx, request);
+    coordinator_put_decide(coordinator, ctx, request);
 }
 
 void coordinator_put_on_written(struct coordinator *coordinator, struct actor_context *ctx,
@@ -288,6 +290,9 @@ void coordinator_put_on_written(struct coordinator *coordinator, struct actor_co
     if (status == OK) {
         quorum_ack(&request->quorum, member);
         request->stood_in &= ~((uint64_t)1 << index);
+        request->stale &= ~((uint64_t)1 << index);
+    } else if (status == ERR_STALE_FLOOR) {
+        coordinator_refresh_begin(coordinator, ctx, request, (uint32_t)index);
     } else {
         request->last_error = status;
         if (status == ERR_UNAVAILABLE)
@@ -295,7 +300,7 @@ void coordinator_put_on_written(struct coordinator *coordinator, struct actor_co
         else
             quorum_fail(&request->quorum, member);
     }
-    put_decide(coordinator, ctx, request);
+    coordinator_put_decide(coordinator, ctx, request);
 }
 
 void coordinator_on_hint_store_reply(struct coordinator *coordinator, struct actor_context *ctx,
@@ -308,7 +313,7 @@ void coordinator_on_hint_store_reply(struct coordinator *coordinator, struct act
     if (request != NULL &&
         (request->state == REQUEST_WRITING || request->state == REQUEST_SETTLING) &&
         coordinator_hint_answered(coordinator, ctx, request, keeper, status))
-        put_decide(coordinator, ctx, request);
+        coordinator_put_decide(coordinator, ctx, request);
 }
 
 /* A write to a replica may be lost on its way; it is a state, so it may come twice. A replica that
@@ -318,11 +323,12 @@ void coordinator_put_on_late(struct coordinator *coordinator, struct actor_conte
 {
     if (request->mint == NULL)
         return; /* not durable here yet: nothing to send again */
-    struct bytes record = request->mint->replica_mint_done.record;
+    struct bytes record = coordinator_refresh_record(request);
+    coordinator_refresh_on_late(coordinator, ctx, request);
     for (uint32_t i = 0; i < request->quorum.replica_count; i++) {
         uint32_t member = request->quorum.members[i].member;
         if (request->quorum.members[i].state != REPLICA_WAITING ||
-            member == coordinator->options.self || (request->away >> i & 1) != 0)
+            member == coordinator->options.self || ((request->away | request->stale) >> i & 1) != 0)
             continue;
         counter_add(&coordinator->figures.asked_again, 1);
         coordinator_request_send_write(coordinator, ctx, request, member, record, WRITE_REPLICATE);

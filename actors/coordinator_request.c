@@ -18,9 +18,9 @@ static uint64_t coordinator_request_id(struct coordinator *coordinator, uint32_t
 
 static void in_flight_changed(struct coordinator *coordinator)
 {
-    counter_set(&coordinator->figures.in_flight, coordinator->options.requests_max -
-                                                     coordinator->free_count -
-                                                     coordinator->settling_count);
+    counter_set(&coordinator->figures.in_flight,
+                coordinator->options.requests_max - coordinator->free_count -
+                    coordinator->settling_count - coordinator->comparing_count);
 }
 
 struct request *coordinator_request_new(struct coordinator *coordinator, struct actor_context *ctx,
@@ -66,8 +66,11 @@ struct request *coordinator_request_find(struct coordinator *coordinator, uint64
 void coordinator_request_move(struct request *request, enum request_state state)
 {
     static const bool allowed[REQUEST_STATE_COUNT][REQUEST_STATE_COUNT] = {
-        [REQUEST_READING] = {[REQUEST_REPAIRING] = true, [REQUEST_FREE] = true},
-        [REQUEST_REPAIRING] = {[REQUEST_FREE] = true},
+        [REQUEST_READING] =
+            {[REQUEST_FREE] = true, [REQUEST_REPAIRING] = true, [REQUEST_COMPARING] = true},
+        [REQUEST_REPAIRING] =
+            {[REQUEST_FREE] = true, [REQUEST_READING] = true, [REQUEST_COMPARING] = true},
+        [REQUEST_COMPARING] = {[REQUEST_FREE] = true},
         [REQUEST_FORWARDED] = {[REQUEST_FREE] = true},
         [REQUEST_WRITING] =
             {[REQUEST_FREE] = true, [REQUEST_FORWARDED] = true, [REQUEST_SETTLING] = true},
@@ -84,7 +87,19 @@ void coordinator_request_settle(struct coordinator *coordinator, struct request 
     in_flight_changed(coordinator);
 }
 
-static void free_list(struct message *list)
+void coordinator_request_compare(struct coordinator *coordinator, struct request *request)
+{
+    coordinator_request_move(request, REQUEST_COMPARING);
+    counter_set(&coordinator->figures.comparing, ++coordinator->comparing_count);
+    in_flight_changed(coordinator);
+}
+
+void coordinator_request_renew(struct coordinator *coordinator, struct request *request)
+{
+    request->id = coordinator_request_id(coordinator, (uint32_t)(request - coordinator->requests));
+}
+
+void coordinator_request_free_list(struct message *list)
 {
     while (list != NULL) {
         struct message *next = list->next;
@@ -93,15 +108,25 @@ static void free_list(struct message *list)
     }
 }
 
+void coordinator_request_forget_answers(struct request *request)
+{
+    coordinator_request_free_list(request->answers);
+    coordinator_request_free_list(request->kept);
+    message_free(request->result);
+    request->answers = request->kept = request->result = NULL;
+}
+
 void coordinator_request_end(struct coordinator *coordinator, struct request *request)
 {
     if (request->state == REQUEST_SETTLING)
         counter_set(&coordinator->figures.settling, --coordinator->settling_count);
+    if (request->state == REQUEST_COMPARING)
+        counter_set(&coordinator->figures.comparing, --coordinator->comparing_count);
     coordinator_request_move(request, REQUEST_FREE);
+    coordinator_request_forget_answers(request);
     message_free(request->origin);
-    free_list(request->answers);
-    message_free(request->result);
     message_free(request->mint);
+    message_free(request->fresh);
     coordinator->free_indices[coordinator->free_count++] =
         (uint32_t)(request - coordinator->requests);
     in_flight_changed(coordinator);
@@ -162,26 +187,48 @@ void coordinator_request_set_late(struct coordinator *coordinator, struct actor_
     coordinator_request_wake(coordinator, request);
 }
 
+struct bytes coordinator_request_key(const struct request *request)
+{
+    const struct message *origin = request->origin;
+    return origin->kind == MESSAGE_client_get ? origin->client_get.key
+                                              : coordinator_put_request(origin)->key;
+}
+
+struct replica_write coordinator_request_write(const struct request *request, struct arena *arena,
+                                               struct bytes record, enum write_reason reason)
+{
+    const struct message *origin = request->origin;
+    struct replica_write write = {
+        .key = arena_copy(arena, coordinator_request_key(request)),
+        .record = arena_copy(arena, record),
+        .policy = request->policy,
+        .partition = request->partition,
+        .reason = reason,
+        .floor = request->floor,
+    };
+    if (origin->kind == MESSAGE_client_get) {
+        write.keyspace_id = origin->client_get.keyspace_id;
+        return write;
+    }
+    const struct put_request *put = coordinator_put_request(origin);
+    write.keyspace_id = put->keyspace_id;
+    if (put->request_id.size != 0) {
+        write.request_id = arena_copy(arena, put->request_id);
+        write.request_context = arena_copy(arena, request->mint->replica_mint_done.context);
+    }
+    return write;
+}
+
 void coordinator_request_send_write(struct coordinator *coordinator, struct actor_context *ctx,
                                     const struct request *request, uint32_t member,
                                     struct bytes record, enum write_reason reason)
 {
-    const struct message *origin = request->origin;
-    bool get = origin->kind == MESSAGE_client_get;
-    const struct put_request *put = get ? NULL : coordinator_put_request(origin);
-    struct bytes key = get ? origin->client_get.key : put->key;
-    struct message *message = message_new(MESSAGE_replica_write, key.size + record.size);
+    struct message *message =
+        message_new(MESSAGE_replica_write, coordinator_request_key(request).size + record.size);
     message->id = request->id;
     message->to = (struct actor_id){.node = member, .kind = ACTOR_REPLICA};
     message->deadline_ns = request->deadline_ns;
-    message->replica_write = (struct replica_write){
-        .keyspace_id = get ? origin->client_get.keyspace_id : put->keyspace_id,
-        .key = arena_copy(&message->arena, key),
-        .record = arena_copy(&message->arena, record),
-        .policy = request->policy,
-        .partition = request->partition,
-        .reason = reason,
-    };
+    message->replica_write = coordinator_request_write(request, &message->arena, record, reason);
     outbox_send(ctx, &coordinator->actor, message);
 }
 

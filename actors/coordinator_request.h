@@ -11,6 +11,7 @@ enum request_state {
     REQUEST_FREE,
     REQUEST_READING,
     REQUEST_REPAIRING,
+    REQUEST_COMPARING,
     REQUEST_FORWARDED,
     REQUEST_WRITING,
     REQUEST_SETTLING,
@@ -39,11 +40,21 @@ struct request {
     uint64_t timed;        /* reads: their answers will say how fast they are */
     uint64_t hedged;       /* reads: asked because another was late */
     uint64_t repairing;
-    struct bytes repair;     /* REPAIRING: the merged record, in the arena of `result` */
-    enum err last_error;     /* of a replica, for the reason of a failure */
-    struct message *answers; /* replica_read_reply that voted, linked by next */
-    struct message *result;  /* REPAIRING: the client_get_done that waits */
-    struct message *mint;    /* WRITING, SETTLING: replica_mint_done with OK */
+    uint64_t comparing;  /* COMPARING: their answers are still to come */
+    bool read_again;     /* reads: once, when a repair met a newer floor */
+    struct bytes repair; /* REPAIRING: the merged record, in the arena of `result` */
+    enum err last_error; /* of a replica, for the reason of a failure */
+    struct message
+        *answers;         /* replica_read_reply that voted, linked by next; COMPARING: their join */
+    struct message *kept; /* REPAIRING: those that came too late to vote */
+    struct message *result; /* REPAIRING: the client_get_done that waits */
+    struct message *mint;   /* WRITING, SETTLING: replica_mint_done with OK */
+    uint64_t floor;         /* of the state that is sent: where and when it was read */
+    /* a write that was refused as older than the floor of its receiver: a bit per replica */
+    uint64_t stale;
+    bool refreshing; /* our own replica was asked what it holds now */
+    uint8_t refreshes;
+    struct message *fresh; /* its answer: sent from then on in the place of the mint's record */
     /* hints, a bit per index into replicas */
     uint64_t away;     /* cannot take the write now */
     uint64_t hinting;  /* its hint was sent and is not answered */
@@ -65,6 +76,7 @@ struct coordinator {
     uint32_t *free_indices;
     uint32_t free_count;
     uint32_t settling_count;
+    uint32_t comparing_count;
     uint64_t serial;
     struct heap wakes; /* (time, id): stale entries are skipped */
     struct peer_latency {
@@ -97,6 +109,11 @@ struct request *coordinator_request_find(struct coordinator *coordinator, uint64
 void coordinator_request_move(struct request *request, enum request_state state);
 /* Answered: it is not in flight any more. */
 void coordinator_request_settle(struct coordinator *coordinator, struct request *request);
+void coordinator_request_compare(struct coordinator *coordinator, struct request *request);
+/* Another id: answers to what was asked before meet nobody. Wake-ups have to be set anew. */
+void coordinator_request_renew(struct coordinator *coordinator, struct request *request);
+void coordinator_request_forget_answers(struct request *request);
+void coordinator_request_free_list(struct message *list);
 void coordinator_request_end(struct coordinator *coordinator, struct request *request);
 void coordinator_request_wake_at(struct coordinator *coordinator, const struct request *request,
                                  uint64_t at_ns);
@@ -109,7 +126,11 @@ void coordinator_request_wake(struct coordinator *coordinator, const struct requ
  * wait. */
 void coordinator_request_set_late(struct coordinator *coordinator, struct actor_context *ctx,
                                   struct request *request, uint64_t late_ns);
-/* Sends a state of the request's key to one replica. */
+struct bytes coordinator_request_key(const struct request *request);
+/* The body of a replica_write: `record`, read at request->floor, in `arena`. */
+struct replica_write coordinator_request_write(const struct request *request, struct arena *arena,
+                                               struct bytes record, enum write_reason reason);
+/* Sends a state of the request's key, read at request->floor, to one replica. */
 void coordinator_request_send_write(struct coordinator *coordinator, struct actor_context *ctx,
                                     const struct request *request, uint32_t member,
                                     struct bytes record, enum write_reason reason);
@@ -168,6 +189,9 @@ void coordinator_hint_away(struct coordinator *coordinator, struct actor_context
 /* The write is durable here: hints that waited for it leave. */
 void coordinator_hint_minted(struct coordinator *coordinator, struct actor_context *ctx,
                              struct request *request);
+/* A hint for this replica, now or when there is something to send. */
+void coordinator_hint_begin(struct coordinator *coordinator, struct actor_context *ctx,
+                            struct request *request, uint32_t index);
 /* Hints, sent or sent again, for all replicas that have not answered. */
 void coordinator_hint_late(struct coordinator *coordinator, struct actor_context *ctx,
                            struct request *request);
@@ -195,13 +219,67 @@ uint32_t coordinator_get_order(const struct coordinator *coordinator, const stru
                                uint32_t ret_indices[REPLICAS_TOTAL_MAX]);
 /* Whether this member's answer would bring the quorum further; another data centre's need not. */
 bool coordinator_get_helps(const struct quorum *quorum, uint32_t member);
-/* A read repair's answer. */
-void coordinator_get_on_repaired(struct coordinator *coordinator, struct actor_context *ctx,
-                                 struct request *request, uint32_t member, enum err status);
+struct message *coordinator_get_answer(const struct request *request, struct actor_context *ctx,
+                                       enum err status, size_t size_hint);
+void coordinator_get_fail(struct coordinator *coordinator, struct actor_context *ctx,
+                          struct request *request, enum err status, const char *why);
+/* Whether its record is whole; counts those that are not. */
+enum err coordinator_get_verify(struct coordinator *coordinator, const struct request *request,
+                                const struct replica_read_reply *reply) MUST_USE;
+/* From the beginning, once. */
+void coordinator_get_again(struct coordinator *coordinator, struct actor_context *ctx,
+                           struct request *request);
 void coordinator_get_on_late(struct coordinator *coordinator, struct actor_context *ctx,
                              struct request *request);
 void coordinator_get_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
                                  struct request *request);
+
+/* -- read repair before the answer (coordinator_repair.c) -----------------------------------------
+ */
+
+/* Enough replicas have answered. */
+void coordinator_repair_or_answer(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request);
+void coordinator_repair_on_written(struct coordinator *coordinator, struct actor_context *ctx,
+                                   struct request *request, uint32_t member, enum err status);
+void coordinator_repair_on_late(struct coordinator *coordinator, struct actor_context *ctx,
+                                struct request *request);
+void coordinator_repair_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
+                                    struct request *request);
+
+/* -- read repair after the answer (coordinator_compare.c) -----------------------------------------
+ */
+
+/* The answer, `record`, is about to leave. False: nothing is to come, or there is no place to wait
+ * for it. */
+bool coordinator_compare_begin(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct request *request, struct bytes record);
+/* An answer that came while others were repaired: for later. Takes the message. */
+void coordinator_compare_keep(struct request *request, struct message *message);
+/* Those that were kept. May end the request. */
+void coordinator_compare_kept(struct coordinator *coordinator, struct actor_context *ctx,
+                              struct request *request);
+/* Takes the message. */
+void coordinator_compare_on_reply(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request, uint32_t index, struct message *message);
+void coordinator_compare_on_written(struct coordinator *coordinator, struct request *request,
+                                    uint32_t member, enum err status);
+void coordinator_compare_on_deadline(struct coordinator *coordinator, struct request *request);
+
+/* -- writes that met a newer floor (coordinator_refresh.c) ----------------------------------------
+ */
+
+/* What is sent to the replicas now. Minted. */
+struct bytes coordinator_refresh_record(const struct request *request);
+/* This replica, or who was to keep its hint, refused the state as older than its floor. */
+void coordinator_refresh_begin(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct request *request, uint32_t index);
+/* Asks again where that is needed. */
+void coordinator_refresh_on_late(struct coordinator *coordinator, struct actor_context *ctx,
+                                 struct request *request);
+/* Takes the message. May end the request. */
+void coordinator_refresh_on_reply(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request, struct message *message);
 
 /* -- puts (coordinator_put.c) ---------------------------------------------------------------------
  */
@@ -220,6 +298,9 @@ void coordinator_put_on_written(struct coordinator *coordinator, struct actor_co
                                 struct request *request, uint32_t member, enum err status);
 void coordinator_on_hint_store_reply(struct coordinator *coordinator, struct actor_context *ctx,
                                      struct message *message);
+/* Answers, or ends what settles, when enough is known. */
+void coordinator_put_decide(struct coordinator *coordinator, struct actor_context *ctx,
+                            struct request *request);
 void coordinator_put_on_late(struct coordinator *coordinator, struct actor_context *ctx,
                              struct request *request);
 void coordinator_put_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,

@@ -239,6 +239,12 @@ static void write_actors(FILE *out, struct node *node)
     COORDINATOR(taken_over, "Writes taken over from a node without a replica.");
     COORDINATOR(read_differed, "Quorum reads whose replicas differed.");
     COORDINATOR(read_repairs, "Replicas repaired before an answer.");
+    COORDINATOR(read_again, "Reads begun anew because a repair met a newer floor.");
+    COORDINATOR(compared, "Late answers compared with what had been answered.");
+    COORDINATOR(compare_skipped, "Answered reads that had no place to wait for late answers.");
+    COORDINATOR(late_repairs, "Replicas repaired after an answer.");
+    COORDINATOR(late_repairs_failed, "Of those: refused or not answered.");
+    COORDINATOR(refreshed, "Writes sent anew because a replica had a newer floor.");
     COORDINATOR(read_late, "Reads that asked more replicas because some were late.");
     COORDINATOR(hedges_sent, "Reads that asked one more replica because an answer was late.");
     COORDINATOR(hedges_won, "Hedged reads answered with the help of the hedge.");

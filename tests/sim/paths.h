@@ -28,6 +28,8 @@ struct host;
     X(coordinator, read_differed)                                                                  \
     X(coordinator, read_repairs)                                                                   \
     X(coordinator, read_late)                                                                      \
+    X(coordinator, compared)                                                                       \
+    X(coordinator, late_repairs)                                                                   \
     X(coordinator, hedges_sent)                                                                    \
     X(coordinator, hedges_won)                                                                     \
     X(coordinator, hedges_capped)                                                                  \

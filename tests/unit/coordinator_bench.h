@@ -132,11 +132,22 @@ struct asked {
     uint32_t count;
     uint32_t members[REPLICAS_TOTAL_MAX];
     uint64_t id;
-    struct bytes record; /* of the last replica_write */
-    uint32_t hints;      /* hint_store that left beside them */
+    struct replica_write write; /* the last one, in a hint or by itself */
+    struct bytes record;        /* its record */
+    uint32_t hints;             /* hint_store that left beside them */
     uint32_t keepers[REPLICAS_TOTAL_MAX];
     uint32_t targets[REPLICAS_TOTAL_MAX];
 };
+
+static inline void bench_keep_write(struct bench *b, struct asked *asked,
+                                    const struct replica_write *write)
+{
+    asked->write = *write;
+    asked->write.key = arena_copy(&b->f.arena, write->key);
+    asked->write.request_id = arena_copy(&b->f.arena, write->request_id);
+    asked->write.request_context = arena_copy(&b->f.arena, write->request_context);
+    asked->record = asked->write.record = arena_copy(&b->f.arena, write->record);
+}
 
 static inline struct asked bench_asked(struct bench *b, enum message_kind kind)
 {
@@ -150,7 +161,7 @@ static inline struct asked bench_asked(struct bench *b, enum message_kind kind)
             asked.keepers[asked.hints] = message->to.node;
             asked.targets[asked.hints++] = hint->target;
             asked.id = message->id;
-            asked.record = arena_copy(&b->f.arena, hint->write.record);
+            bench_keep_write(b, &asked, &hint->write);
             message_free(message);
             continue;
         }
@@ -160,21 +171,28 @@ static inline struct asked bench_asked(struct bench *b, enum message_kind kind)
         asked.members[asked.count++] = message->to.node;
         asked.id = message->id;
         if (kind == MESSAGE_replica_write)
-            asked.record = arena_copy(&b->f.arena, message->replica_write.record);
+            bench_keep_write(b, &asked, &message->replica_write);
         message_free(message);
     }
     return asked;
 }
 
-static inline void bench_read_reply(struct bench *b, uint64_t id, uint32_t member, enum err status,
-                                    struct bytes record)
+static inline void bench_read_reply_of(struct bench *b, uint64_t id, uint32_t member,
+                                       enum err status, struct bytes record, uint64_t floor)
 {
     struct message *message = message_new(MESSAGE_replica_read_reply, 0);
     message->from = actor_id_of(member, ACTOR_REPLICA);
     message->id = id;
     message->replica_read_reply.status = status;
     message->replica_read_reply.record = arena_copy(&message->arena, record);
+    message->replica_read_reply.floor = floor;
     fixture_handle(&b->f, message);
+}
+
+static inline void bench_read_reply(struct bench *b, uint64_t id, uint32_t member, enum err status,
+                                    struct bytes record)
+{
+    bench_read_reply_of(b, id, member, status, record, 0);
 }
 
 static inline void bench_write_reply(struct bench *b, uint64_t id, uint32_t member, enum err status)

@@ -1,5 +1,5 @@
 // link: coterie_actors coterie_store
-/* Rules of actors/coordinator.h, reads: READING, REPAIRING and how they end. */
+/* Rules of actors/coordinator.h, reads: READING and how it ends. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -336,176 +336,6 @@ static void deadline_default(void **state)
     bench_deinit(&b);
 }
 
-/* -- repair ---------------------------------------------------------------------------------- */
-
-struct differing {
-    struct asked asked;
-    struct asked repair;
-};
-
-/* A quorum read of which the second voter lacks what the first holds. */
-static struct differing begin_differing(struct bench *b)
-{
-    struct differing d;
-    bench_get(b, SIBLINGS, "k", CONSISTENCY_QUORUM, 0);
-    d.asked = bench_asked(b, MESSAGE_replica_read);
-    bench_read_reply(b, d.asked.id, d.asked.members[0], OK, record_of(b, "k", 1, "v"));
-    bench_read_reply(b, d.asked.id, d.asked.members[1], OK, (struct bytes){0});
-    d.repair = bench_asked(b, MESSAGE_replica_write);
-    return d;
-}
-
-/* RELIABILITY rule 19: voters that differ are repaired before the answer: not yet, then now. */
-static void repair_before_the_answer(void **state)
-{
-    (void)state;
-    struct bench b;
-    bench_init(&b, 3, 1);
-    struct differing d = begin_differing(&b);
-    assert_int_equal(d.repair.count, 1);
-    assert_int_equal(d.repair.members[0], d.asked.members[1]);
-    assert_true(bytes_equal(d.repair.record, record_of(&b, "k", 1, "v")));
-    assert_int_equal(counter_get(&b.figures->read_differed), 1);
-    assert_int_equal(counter_get(&b.figures->read_repairs), 1);
-    /* Answers that change nothing: of one that was not repaired, a read again, a late one. */
-    bench_write_reply(&b, d.asked.id, d.asked.members[0], OK);
-    bench_write_reply(&b, d.asked.id, d.asked.members[0], ERR_IO);
-    bench_write_reply(&b, d.asked.id, 9, ERR_IO);
-    bench_read_reply(&b, d.asked.id, d.asked.members[1], OK, (struct bytes){0});
-    bench_read_reply(&b, d.asked.id, 3, OK, (struct bytes){0});
-    fixture_silent(&b.f);
-    bench_write_reply(&b, d.asked.id, d.repair.members[0], OK);
-    struct client_get_done done = bench_got(&b, OK);
-    assert_true(test_holds(&done.set, "v"));
-    assert_int_equal(done.progress.acked, 2);
-    bench_deinit(&b);
-}
-
-/* Both voters hold what the other lacks: both are repaired, the answer waits for both. */
-static void repair_of_all_voters(void **state)
-{
-    (void)state;
-    struct bench b;
-    bench_init(&b, 3, 1);
-    bench_get(&b, SIBLINGS, "k", CONSISTENCY_QUORUM, 0);
-    struct asked asked = bench_asked(&b, MESSAGE_replica_read);
-    bench_read_reply(&b, asked.id, asked.members[0], OK, record_of(&b, "k", 1, "a"));
-    bench_read_reply(&b, asked.id, asked.members[1], OK, record_of(&b, "k", 2, "b"));
-    struct asked repair = bench_asked(&b, MESSAGE_replica_write);
-    assert_int_equal(repair.count, 2);
-    bench_write_reply(&b, asked.id, repair.members[1], OK);
-    bench_write_reply(&b, asked.id, repair.members[1], OK); /* twice is once */
-    fixture_silent(&b.f);
-    bench_write_reply(&b, asked.id, repair.members[0], OK);
-    struct client_get_done done = bench_got(&b, OK);
-    assert_true(test_holds(&done.set, "a") && test_holds(&done.set, "b"));
-    bench_deinit(&b);
-}
-
-/* A repair that fails: no value may be shown that a later read could miss. */
-static void repair_fails(void **state)
-{
-    (void)state;
-    static const struct {
-        enum err replica;
-        enum err client;
-    } cases[] = {{ERR_IO, ERR_UNAVAILABLE}, {ERR_OVERLOADED, ERR_OVERLOADED}};
-    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        struct bench b;
-        bench_init(&b, 3, 1);
-        struct differing d = begin_differing(&b);
-        bench_write_reply(&b, d.asked.id, d.repair.members[0], cases[i].replica);
-        struct client_get_done done = bench_got(&b, cases[i].client);
-        assert_int_equal(done.set.count, 0);
-        assert_int_equal(counter_get(&b.figures->in_flight), 0);
-        bench_deinit(&b);
-    }
-}
-
-/* A repair that nobody acknowledges ends at the deadline, however early it began: a request always
- * ends. */
-static void deadline_while_repairing(void **state)
-{
-    (void)state;
-    struct bench b;
-    bench_init(&b, 3, 1);
-    begin_differing(&b);
-    fixture_pass(&b.f, DEADLINE_KEPT_NS - 1);
-    bench_asked(&b, MESSAGE_replica_write);
-    fixture_pass(&b.f, 1);
-    struct client_get_done done = bench_got(&b, ERR_TIMEOUT);
-    assert_non_null(strstr(done.why, "repaired"));
-    assert_int_equal(counter_get(&b.figures->in_flight), 0);
-    fixture_pass(&b.f, 10 * DEADLINE_NS);
-    fixture_silent(&b.f);
-    bench_deinit(&b);
-}
-
-/* coordinator.h: a repair is sent again 100 ms after it was sent, 200 ms later and so on, the same
- * record to those that have not acknowledged it; twice acknowledged is once. */
-static void repaired_again_at_doubling_times(void **state)
-{
-    (void)state;
-    struct bench b;
-    bench_init(&b, 3, 1);
-    bench_get(&b, SIBLINGS, "k", CONSISTENCY_QUORUM, 0);
-    struct asked asked = bench_asked(&b, MESSAGE_replica_read);
-    bench_read_reply(&b, asked.id, asked.members[0], OK, record_of(&b, "k", 1, "a"));
-    fixture_pass(&b.f, READ_LATE_NS - 1);
-    bench_read_reply(&b, asked.id, asked.members[1], OK, record_of(&b, "k", 2, "b"));
-    struct asked repair = bench_asked(&b, MESSAGE_replica_write);
-    assert_int_equal(repair.count, 2);
-    uint64_t wait_ns = READ_LATE_NS;
-    for (uint32_t round = 0; round < 4; round++, wait_ns *= 2) {
-        fixture_pass(&b.f, wait_ns - 1);
-        fixture_silent(&b.f);
-        fixture_pass(&b.f, 1);
-        struct asked again = bench_asked(&b, MESSAGE_replica_write);
-        assert_int_equal(again.count, round == 0 ? 2 : 1);
-        assert_int_equal(again.id, asked.id);
-        assert_true(asked_member(&again, repair.members[1]));
-        assert_true(bytes_equal(again.record, repair.record));
-        bench_write_reply(&b, asked.id, repair.members[0], OK);
-        fixture_silent(&b.f);
-    }
-    assert_int_equal(counter_get(&b.figures->read_repairs), 2); /* replicas, not messages */
-    assert_int_equal(counter_get(&b.figures->asked_again), 2 + 1 + 1 + 1);
-    assert_int_equal(counter_get(&b.figures->read_late), 0);
-    bench_write_reply(&b, asked.id, repair.members[1], OK);
-    assert_int_equal(bench_got(&b, OK).set.count, 2);
-    bench_write_reply(&b, asked.id, repair.members[1], OK);
-    fixture_pass(&b.f, 10 * DEADLINE_NS);
-    fixture_silent(&b.f);
-    assert_int_equal(actor_wake_at_ns(b.f.actor), NEVER_NS);
-    bench_deinit(&b);
-}
-
-/* lww: of what the voters hold the later stamp is answered and repaired. */
-static void repair_in_lww(void **state)
-{
-    (void)state;
-    struct bench b;
-    bench_init(&b, 3, 1);
-    bench_get(&b, KEYSPACE_TEST_LWW, "k", CONSISTENCY_QUORUM, 0);
-    struct asked asked = bench_asked(&b, MESSAGE_replica_read);
-    for (uint32_t i = 0; i < 2; i++) {
-        struct version version = test_version(i == 0 ? "late" : "early", 100 - i);
-        struct dot dot;
-        struct version_set set =
-            version_set_put(&b.f.arena, &(struct version_set){0}, NULL, 1 + i, 1, &version, &dot);
-        bench_read_reply(&b, asked.id, asked.members[i], OK,
-                         test_record(&b.f, KEYSPACE_TEST_LWW, "k", &set));
-    }
-    struct asked repair = bench_asked(&b, MESSAGE_replica_write);
-    assert_int_equal(repair.count, 2); /* the winner's clock grows too */
-    bench_write_reply(&b, asked.id, repair.members[0], OK);
-    bench_write_reply(&b, asked.id, repair.members[1], OK);
-    struct client_get_done done = bench_got(&b, OK);
-    assert_int_equal(done.set.count, 1);
-    assert_true(test_holds(&done.set, "late"));
-    bench_deinit(&b);
-}
-
 /* -- the table ------------------------------------------------------------------------------- */
 
 /* Answers that are nobody's: of a foreign member, of one that was not asked, twice, after the end,
@@ -645,12 +475,6 @@ int main(void)
         cmocka_unit_test(down_ones_are_not_asked_later),
         cmocka_unit_test(deadline_while_reading),
         cmocka_unit_test(deadline_default),
-        cmocka_unit_test(repair_before_the_answer),
-        cmocka_unit_test(repair_of_all_voters),
-        cmocka_unit_test(repair_fails),
-        cmocka_unit_test(deadline_while_repairing),
-        cmocka_unit_test(repaired_again_at_doubling_times),
-        cmocka_unit_test(repair_in_lww),
         cmocka_unit_test(answers_of_nobody),
         cmocka_unit_test(table_full),
         cmocka_unit_test(local_levels_stay_local),

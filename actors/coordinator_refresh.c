@@ -1,0 +1,124 @@
+/* A write that meets a newer floor: tombstones were reaped at its receiver since the state was
+ * made, so it may hold what they hid, and nothing is taken from it (RELIABILITY rule 14). The bytes
+ * that were refused are never sent again: our own replica, where the write was minted, says what it
+ * holds now, and that is sent to those that lack it. A refusal counts for nothing, neither for W
+ * nor against it, until a few such rounds have not helped. */
+#include "actors/coordinator_request.h"
+
+#include "model/record.h"
+
+#define REFRESHES_MAX 4u
+
+static uint64_t bit(uint32_t index)
+{
+    return (uint64_t)1 << index;
+}
+
+struct bytes coordinator_refresh_record(const struct request *request)
+{
+    return request->fresh != NULL ? request->fresh->replica_read_reply.record
+                                  : request->mint->replica_mint_done.record;
+}
+
+static void refresh_ask(struct coordinator *coordinator, struct actor_context *ctx,
+                        struct request *request)
+{
+    const struct put_request *put = coordinator_put_request(request->origin);
+    struct message *message = message_new(MESSAGE_replica_read, put->key.size);
+    message->id = request->id;
+    message->to = (struct actor_id){.node = coordinator->options.self, .kind = ACTOR_REPLICA};
+    message->deadline_ns = request->deadline_ns;
+    message->replica_read = (struct replica_read){
+        .keyspace_id = put->keyspace_id,
+        .key = arena_copy(&message->arena, put->key),
+        .policy = request->policy,
+        .partition = request->partition,
+    };
+    request->refreshing = true;
+    request->refreshes++;
+    counter_add(&coordinator->figures.refreshed, 1);
+    outbox_send(ctx, &coordinator->actor, message);
+}
+
+/* They will not get the write from here. */
+static void refresh_give_up(struct request *request)
+{
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        if ((request->stale & bit(i)) == 0)
+            continue;
+        request->away &= ~bit(i);
+        quorum_fail(&request->quorum, request->replicas.replicas[i].member);
+    }
+    request->stale = 0;
+    request->last_error = ERR_STALE_FLOOR;
+}
+
+void coordinator_refresh_on_late(struct coordinator *coordinator, struct actor_context *ctx,
+                                 struct request *request)
+{
+    if (request->stale == 0 || request->mint == NULL || request->refreshing)
+        return;
+    if (request->refreshes < REFRESHES_MAX)
+        refresh_ask(coordinator, ctx, request);
+    else
+        refresh_give_up(request);
+}
+
+void coordinator_refresh_begin(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct request *request, uint32_t index)
+{
+    if (request->replicas.replicas[index].member == coordinator->options.self ||
+        coordinator_hint_has_write(request, index) || (request->stood_in & bit(index)) != 0)
+        return;
+    request->hinted &= ~bit(index); /* of the same bytes: it will be refused as well */
+    request->stale |= bit(index);
+    coordinator_refresh_on_late(coordinator, ctx, request);
+}
+
+/* To those that refused what was sent before: the write itself, or a hint where they are away. */
+static void refresh_send(struct coordinator *coordinator, struct actor_context *ctx,
+                         struct request *request)
+{
+    uint64_t stale = request->stale;
+    request->stale = 0;
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        if ((stale & bit(i)) == 0)
+            continue;
+        if ((request->away & bit(i)) != 0)
+            coordinator_hint_begin(coordinator, ctx, request, i);
+        else
+            coordinator_request_send_write(coordinator, ctx, request,
+                                           request->replicas.replicas[i].member,
+                                           coordinator_refresh_record(request), WRITE_REPLICATE);
+    }
+}
+
+void coordinator_refresh_on_reply(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request, struct message *message)
+{
+    const struct put_request *put = coordinator_put_request(request->origin);
+    const struct replica_read_reply *reply = &message->replica_read_reply;
+    if (!request->refreshing || message->from.node != coordinator->options.self) {
+        message_free(message);
+        return;
+    }
+    request->refreshing = false;
+    enum err err = reply->status;
+    if (err == OK && reply->record.size != 0)
+        err = record_verify(put->keyspace_id, put->key, reply->record);
+    if (err != OK) { /* the next late time asks again */
+        message_free(message);
+        return;
+    }
+    if (reply->record.size == 0) {
+        /* Reaped: every replica has had it, and so it is nowhere to be had. */
+        message_free(message);
+        refresh_give_up(request);
+    } else {
+        message_free(request->fresh);
+        request->fresh = message;
+        request->floor = reply->floor;
+        refresh_send(coordinator, ctx, request);
+    }
+    coordinator_put_decide(coordinator, ctx, request);
+}
