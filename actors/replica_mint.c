@@ -98,6 +98,12 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
     writer_init(&writer, answer_arena, 64);
     clock_encode(&writer, &covered);
     done->context = writer_result(&writer);
+    /* Not one of the other replicas could be sent it, nor keep a hint of it. */
+    if (done->record.size + done->context.size > RECORD_BYTES_MAX) {
+        counter_add(&replica->figures.siblings_refused, 1);
+        done->why = "the key's siblings are too large together; read it and write with its context";
+        return ERR_LIMIT;
+    }
     err = replica_store(replica, ctx, mint->partition, state, done->record, mint->policy);
     if (err != OK)
         return err;

@@ -31,7 +31,9 @@
 #define SIBLINGS_MAX            100u
 #define CLOCK_ENTRIES_MAX       50u
 
-/* A record at its limits must fit a peer message: checked where it is encoded. */
-static_assert(VALUE_BYTES_MAX_CEILING + KEY_BYTES_MAX < GRPC_MESSAGE_BYTES_MAX, "value fits");
+/* A record that travels to other nodes, in one message with its key; the rest is for the frame and
+ * the message's small fields. */
+#define RECORD_BYTES_MAX        (GRPC_MESSAGE_BYTES_MAX - KEY_BYTES_MAX - 320u)
+static_assert(VALUE_BYTES_MAX_CEILING + 2 * CONTEXT_BYTES_MAX < RECORD_BYTES_MAX, "value fits");
 
 #endif

@@ -8,7 +8,6 @@
 #include "rpc/peer_codec.h"
 #include "rpc/peer_wire.h"
 
-#define RECORD_BYTES_MAX     (PEER_MESSAGE_BYTES_MAX - KEY_BYTES_MAX - 256u)
 #define RESULT_CONTEXT_MAX   (1024u * 1024)
 #define LIST_BYTES_MAX       (PEER_MESSAGE_BYTES_MAX - 256u)
 #define KEYSPACE_MAP_MAX     (1024u * 1024)
@@ -17,6 +16,8 @@
 #define REPLICA_POLICIES_MAX ((uint64_t)(POLICY_LWW | POLICY_PERIODIC))
 #define STATUS_FIELD(owner)  FIELD(FIELD_U32, owner, status, 0, ERR_COUNT - 1)
 
+static_assert(RECORD_BYTES_MAX + KEY_BYTES_MAX + 256u <= PEER_MESSAGE_BYTES_MAX,
+              "a record travels");
 static_assert(sizeof(enum err) == 4 && sizeof(enum outcome) == 4 && sizeof(enum consistency) == 4 &&
                   sizeof(enum write_reason) == 4,
               "enums are read as FIELD_U32");

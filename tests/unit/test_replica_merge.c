@@ -10,6 +10,8 @@
 
 #include "tests/unit/replica_bench.h"
 
+#include <stdlib.h>
+
 /* -- contexts and siblings ------------------------------------------------------------------- */
 
 /* DESIGN.md 5: two plain puts overwrite; a put with a context replaces exactly what that covers. */
@@ -90,6 +92,54 @@ static void siblings_are_bounded(void **state)
     struct minted few = mint(&b, KEYSPACE_TEST_SIBLINGS, "k", "one", &m.set.clock);
     assert_int_equal(few.status, OK);
     assert_int_equal(few.siblings, 2);
+    bench_deinit(&b);
+}
+
+static char *long_text(size_t size)
+{
+    char *text = malloc(size + 1);
+    assert_non_null(text);
+    memset(text, 'x', size);
+    text[size] = '\0';
+    return text;
+}
+
+/* limits.h: what could not travel to another replica in one message is refused before it is staged:
+ * W could never be met, and the key could be read from here alone. Fewer or smaller siblings go
+ * through. */
+static void records_can_travel(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    char *large = long_text(1024 * 1024);
+    struct clock nothing = {0};
+    struct minted m = {0};
+    for (uint32_t i = 1; i <= 3; i++) {
+        m = mint(&b, KEYSPACE_TEST_SIBLINGS, "k", large, &nothing);
+        assert_int_equal(m.status, OK);
+        assert_int_equal(m.siblings, i);
+    }
+    uint64_t staged = store_staged(b.f.ctx.store);
+    assert_int_equal(mint(&b, KEYSPACE_TEST_SIBLINGS, "k", large, &nothing).status, ERR_LIMIT);
+    assert_int_equal(store_staged(b.f.ctx.store), staged);
+    assert_int_equal(counter_get(&replica_figures(b.replica)->siblings_refused), 1);
+    /* The record and the put's context together: the largest value that fits, and a byte more. */
+    size_t held = test_record(&b.f, KEYSPACE_TEST_SIBLINGS, "k", &m.set).size;
+    char *rest = long_text(RECORD_BYTES_MAX - held);
+    size_t size = RECORD_BYTES_MAX - held;
+    struct minted fits = {.status = ERR_LIMIT};
+    while (fits.status == ERR_LIMIT && size > RECORD_BYTES_MAX - held - 100) {
+        rest[size--] = '\0';
+        fits = mint(&b, KEYSPACE_TEST_SIBLINGS, "k", rest, &nothing);
+    }
+    assert_int_equal(fits.status, OK);
+    struct bytes record = test_record(&b.f, KEYSPACE_TEST_SIBLINGS, "k", &fits.set);
+    assert_int_equal(record.size + test_clock_bytes(&b.f, &fits.context).size, RECORD_BYTES_MAX);
+    assert_int_equal(mint(&b, KEYSPACE_TEST_SIBLINGS, "k", "", &nothing).status, ERR_LIMIT);
+    assert_int_equal(mint(&b, KEYSPACE_TEST_SIBLINGS, "k", large, &m.set.clock).siblings, 2);
+    free(rest);
+    free(large);
     bench_deinit(&b);
 }
 
@@ -348,6 +398,7 @@ int main(void)
         cmocka_unit_test(a_write_removes_what_it_covers),
         cmocka_unit_test(bad_contexts_are_refused),
         cmocka_unit_test(siblings_are_bounded),
+        cmocka_unit_test(records_can_travel),
         cmocka_unit_test(merge_keeps_concurrent_writes),
         cmocka_unit_test(the_answer_says_what_else_is_held),
         cmocka_unit_test(lww_later_stamp_wins),
