@@ -1,19 +1,18 @@
 /* exchange.h -- what the two sides of an anti-entropy exchange tell each other, as bytes.
  *
- *     roots -> children of the nodes that differ, a few levels at a time (merkle.h) -> digests of
- * the keys in the leaves that differ -> the records that the other side lacks
+ *     roots -> children of the nodes that differ, some levels at a time (merkle.h)
+ *           -> digests of the keys in the leaves that differ -> the records that a side lacks
  *
- * Each list travels as one `bytes` field of a message. Lists are canonical; decoders refuse all
- * else as CORRUPT, take memory in proportion to their input, and give what a CHECK elsewhere may
- * rely on: order, bounds, counts. Source: Dynamo (SOSP 2007) 4.7; RELIABILITY rule 23.
+ * Each list travels as one `bytes` field of a message. Lists are canonical; decoders refuse all else
+ * as CORRUPT, take memory in proportion to their input, and give what a CHECK elsewhere may rely on:
+ * order, bounds, counts. Source: Dynamo (SOSP 2007) 4.7; RELIABILITY rule 23.
  *
- * Figures (tests/unit/test_exchange_bytes.c: a million keys, 64 partitions, 15,625 keys and 4096
- * leaves each, records of 180 bytes, 64 bytes added for each message): one key differs: 1.1 to 1.5
- * KB in 6 messages of its partition, and 80 bytes for each partition that is equal. A
- * thousand differ: 330 to 337 bytes for each key that is newer or missing on one side (1.84 to 1.87
- * x the record: 68 of descent, 36 of digests, 33 of envelopes, 15 of key and framing), 1.89 x where
- * both sides wrote. With leaves of 2 keys 0.02 x less for twice the memory; with a fixed fan-out of
- * 8 (16) and whole ring hashes in digests 2.04 (2.18) x.
+ * Figures (tests/unit/test_exchange_bytes.c: a million keys, 64 partitions of 4096 leaves, records of
+ * 180 bytes, 64 bytes added for each message). One key differs: 1.1 to 1.5 KB in the 6 messages of its
+ * partition, and 80 bytes for each partition that is equal. A thousand differ: 1.84 to 1.87 times the
+ * bytes where one side is newer (for each key 68 of descent, 36 of digests, 33 of envelopes, 15 of key
+ * and framing), 1.89 times where both sides wrote. With leaves of 8 keys 1.98, of 2 keys 1.86 for twice
+ * the memory; with the whole ring hash in a digest 1.96; with that and 8 children at each step 2.04.
  */
 #ifndef MODEL_EXCHANGE_H
 #define MODEL_EXCHANGE_H

@@ -114,6 +114,21 @@ struct version_set version_set_add_epoch(struct arena *arena, const struct versi
  * pushed out, on another replica, the one that a merge would keep. */
 struct version_set version_set_last_writer_wins(struct arena *arena, const struct version_set *set);
 
+/* Bounds the clock by what no member writes under any more: while it has more than `entries_max`
+ * entries, drops those of retired members that no version's dot is under, the lowest key epoch first.
+ * Entries of current members and those under versions stay, so the result may still be longer. No
+ * version is lost, here or in a later merge. The price: a value that was replaced under a dropped
+ * entry comes back as a sibling when a merge meets a replica that holds nothing newer (an old hint, a
+ * restored copy). A merge with a replica that still has the entries brings those back: the bound holds
+ * for good only when every replica of the key has dropped them.
+ *
+ * For coordinated writes alone, never in a merge: a merge that drops what the other side holds is no
+ * join, and replicas would go on repairing each other for ever (riak_kv issues 26 and 1864). */
+typedef bool version_is_current_fn(uint32_t member, void *closure);
+struct version_set version_set_prune(struct arena *arena, const struct version_set *set,
+                                     uint32_t entries_max, version_is_current_fn *is_current,
+                                     void *closure);
+
 /* What a reader hands back later: covers every version in the set (the set's clock). */
 struct clock version_set_context(const struct version_set *set);
 
