@@ -176,6 +176,12 @@ uint32_t merkle_index(uint32_t partitions, unsigned level, uint64_t key_hash)
 
 /* -- the descent of an exchange ---------------------------------------------------------------- */
 
+bool merkle_step_valid(unsigned level, unsigned fanout_bits, unsigned common_depth)
+{
+    return level < common_depth && common_depth <= MERKLE_DEPTH_MAX && fanout_bits > 0 &&
+           fanout_bits <= MERKLE_FANOUT_BITS_MAX && fanout_bits <= common_depth - level;
+}
+
 unsigned merkle_fanout_bits(uint32_t count, unsigned level, unsigned common_depth)
 {
     CHECK_U64(level, <=, common_depth);
@@ -193,17 +199,10 @@ static uint32_t child_hash(const struct merkle *tree, const struct merkle_front 
     return merkle_node_hash(merkle_node(tree, level, child), front->salt);
 }
 
-static void check_front(const struct merkle *tree, const struct merkle_front *front)
-{
-    CHECK_U64(front->fanout_bits, >, 0);
-    CHECK_U64(front->fanout_bits, <=, MERKLE_FANOUT_BITS_MAX);
-    CHECK_U64(front->level + front->fanout_bits, <=, tree->depth);
-}
-
 void merkle_front_hashes(const struct merkle *tree, const struct merkle_front *front,
                          uint32_t *ret_hashes)
 {
-    check_front(tree, front);
+    CHECK(merkle_step_valid(front->level, front->fanout_bits, tree->depth));
     for (uint32_t i = 0; i < front->count; i++) {
         uint32_t first = front->indices[i] << front->fanout_bits;
         for (uint32_t j = 0; j < 1u << front->fanout_bits; j++)
@@ -214,7 +213,7 @@ void merkle_front_hashes(const struct merkle *tree, const struct merkle_front *f
 uint32_t merkle_front_differing(const struct merkle *tree, const struct merkle_front *front,
                                 const uint32_t *hashes, uint32_t *ret_indices)
 {
-    check_front(tree, front);
+    CHECK(merkle_step_valid(front->level, front->fanout_bits, tree->depth));
     uint32_t count = 0;
     for (uint32_t i = 0; i < front->count; i++) {
         uint32_t first = front->indices[i] << front->fanout_bits;

@@ -365,6 +365,27 @@ static void steps_ask_for_some_64_hashes(void **state)
                          rows[i].bits);
 }
 
+/* What we ask for is what a peer may ask for; nothing leads past the leaves. */
+static void steps_of_peers_are_checked(void **state)
+{
+    (void)state;
+    for (unsigned depth = MERKLE_DEPTH_MIN; depth <= MERKLE_DEPTH_MAX; depth++) {
+        for (unsigned level = 0; level < depth; level++) {
+            for (uint32_t count = 1; count <= 1u << level; count *= 2)
+                assert_true(
+                    merkle_step_valid(level, merkle_fanout_bits(count, level, depth), depth));
+            assert_false(merkle_step_valid(level, 0, depth));
+            assert_false(merkle_step_valid(level, MERKLE_FANOUT_BITS_MAX + 1, depth));
+            assert_false(merkle_step_valid(level, depth - level + 1, depth));
+            assert_false(merkle_step_valid(level, UINT32_MAX, depth));
+        }
+        assert_false(merkle_step_valid(depth, 1, depth));
+        assert_false(merkle_step_valid(UINT32_MAX, 1, depth));
+        assert_false(merkle_step_valid(UINT32_MAX, 2, depth));
+    }
+    assert_false(merkle_step_valid(14, 3, 17));
+}
+
 /* A descent of both sides from the root ends at exactly the leaves that differ, whatever the
  * fan-out and the depths of the trees. */
 static void descents_end_at_the_leaves_that_differ(void **state)
@@ -567,6 +588,7 @@ int main(void)
         cmocka_unit_test(absent_keys_are_told),
         cmocka_unit_test(salts_part_what_looks_alike),
         cmocka_unit_test(steps_ask_for_some_64_hashes),
+        cmocka_unit_test(steps_of_peers_are_checked),
         cmocka_unit_test(descents_end_at_the_leaves_that_differ),
         cmocka_unit_test(encoded_trees_come_back),
         cmocka_unit_test(damaged_trees_are_refused),
