@@ -7,6 +7,8 @@
  * counts (RELIABILITY rule 18). */
 #include "actors/coordinator_request.h"
 
+#include "base/mutation.h"
+
 static uint64_t bit(uint32_t index)
 {
     return (uint64_t)1 << index;
@@ -52,6 +54,8 @@ static uint32_t hint_find_fallback(struct actor_context *ctx, struct request *re
 static bool hint_may_count(const struct coordinator *coordinator, const struct request *request,
                            uint32_t index)
 {
+    if (MUTATE(OWN_HINT_COUNTS))
+        return !request->strict;
     return !request->strict && request->keepers[index] != coordinator->options.self;
 }
 

@@ -46,7 +46,7 @@ struct replica_figures {
     struct counter clock_refused;       /* lww timestamps too far ahead */
     struct counter requests_remembered; /* request ids, now */
     struct counter requests_repeated;   /* puts that were answered with their first outcome */
-    struct counter requests_forgotten;  /* ids given up before their time, for want of room */
+    struct counter requests_forgotten;  /* ids given up before their time: no room, or a refusing disk */
     struct counter vnodes_incomplete;   /* now */
     struct counter incomplete_refused;  /* requests to an incomplete vnode */
     struct counter stale_floor;         /* writes read before tombstones were reaped, refused */

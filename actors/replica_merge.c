@@ -38,6 +38,9 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
         return err;
     bool amnesia = replica_ahead_of_memory(replica, &incoming.clock, &state->set.clock);
     struct version_set merged = version_set_merge(scratch, &state->set, &incoming);
+    if (MUTATE(TTL_DECIDED_LOCALLY) && merged.count == 1 && merged.versions[0].flags == 0 &&
+        !version_is_live(&merged.versions[0], ctx->wall_ms))
+        merged.count = 0;
     if (MUTATE(MERGE_IS_OVERWRITE))
         merged = incoming;
     if ((write->policy & POLICY_LWW) != 0)

@@ -26,6 +26,8 @@ static enum err replica_mint_repeat(struct replica *replica, struct actor_contex
     struct bytes context;
     enum err err =
         request_find(&replica->requests, ctx, &replica->scratch, request, state->hash, &context);
+    if (MUTATE(RETRY_MAKES_SECOND_DOT) && err == OK)
+        err = ERR_NOT_FOUND;
     if (err == ERR_INVALID)
         done->why = "request_id: another key was written under it; draw a new one for each write";
     if (err != OK)
@@ -108,8 +110,12 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
     if (err != OK)
         return err;
     counter_add(&replica->figures.minted, 1);
-    return request_remember(&replica->requests, ctx, &replica->scratch, mint->partition,
-                            request->keyspace_id, state->hash, request->request_id, done->context);
+    /* The write is staged: from here on it is made, whether its id can be kept or not. */
+    err = request_remember(&replica->requests, ctx, &replica->scratch, mint->partition,
+                           request->keyspace_id, state->hash, request->request_id, done->context);
+    if (err != OK)
+        counter_add(&replica->figures.requests_forgotten, 1);
+    return OK;
 }
 
 /* The state leaves before it is durable: what it says of the floor must be, already. */

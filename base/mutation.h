@@ -48,7 +48,10 @@
     X(FAILED_REPAIR_IS_IGNORED, "a read answers although a replica could not be repaired", "2.9")  \
     X(FORWARD_WRITTEN_TWICE, "a forwarded put that arrives twice is written twice", "rule 21")     \
     X(CONVICTS_AFTER_OWN_PAUSE, "the detector convicts its peers after its own pause", "2.10")     \
-    X(READ_ASKS_ONE_TOO_FEW, "a read answers when one replica is still missing", "rule 18")
+    X(READ_ASKS_ONE_TOO_FEW, "a read answers when one replica is still missing", "rule 18")        \
+    X(RETRY_MAKES_SECOND_DOT, "a put with a known request id is made again", "rule 21")            \
+    X(OWN_HINT_COUNTS, "a hint that the coordinator keeps itself counts for W", "rule 18")         \
+    X(TTL_DECIDED_LOCALLY, "a replica drops what has expired by its own clock", "rule 15")
 
 enum mutation {
     MUTATION_NONE,

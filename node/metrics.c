@@ -270,7 +270,7 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA(siblings_refused, "Writes refused because of too many siblings.");
     REPLICA(clock_refused, "Writes refused because their timestamp was too far ahead.");
     REPLICA(requests_repeated, "Puts with a known request id, answered with their first outcome.");
-    REPLICA(requests_forgotten, "Request ids given up before ten minutes, for want of room.");
+    REPLICA(requests_forgotten, "Request ids given up before ten minutes: no room, or a stalled disk.");
     REPLICA(incomplete_refused, "Requests to a vnode that is being filled after a loss.");
     REPLICA(stale_floor, "Writes refused because they were read before tombstones were reaped.");
     REPLICA_GAUGE(vnodes_incomplete, "Vnodes that are being filled after a loss.");

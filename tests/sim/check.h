@@ -53,6 +53,8 @@ void check_deinit(struct check *check);
 void check_sent(struct world *world, const struct host *from, const struct message *message);
 void check_arrived(struct world *world, const struct host *host, const struct message *message);
 void check_minted(struct world *world, uint32_t operation);
+/* The write is tried again: what its first attempt was told says nothing any more. */
+void check_retried(struct world *world, uint32_t write);
 /* Around an operation; `done` is what the client got. */
 void check_began(struct world *world, struct operation *operation);
 void check_get_ended(struct world *world, struct operation *operation,

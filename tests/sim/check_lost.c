@@ -50,7 +50,7 @@ static void check_write(struct world *world, const struct operation *operation,
         return;
     }
     const struct mint *mint = mints_find(&world->mints, operation->keyspace, operation->key,
-                                         operation->id, &operation->result_clock);
+                                         operation->write, &operation->result_clock);
     if (mint == NULL) {
         world_fail(world, "lost", "op %u on %s/key%u: the context does not name its write",
                    operation->id, name, operation->key);

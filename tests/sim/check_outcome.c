@@ -80,7 +80,7 @@ static void check_progress(struct world *world, struct operation *operation,
 static void check_context(struct world *world, const struct operation *operation)
 {
     const struct mint *mint = mints_find(&world->mints, operation->keyspace, operation->key,
-                                         operation->id, &operation->result_clock);
+                                         operation->write, &operation->result_clock);
     if (mint == NULL) {
         world_fail(world, "outcome", "op %u is applied, but its context names no write of it",
                    operation->id);
@@ -105,7 +105,9 @@ void check_outcome_put(struct world *world, struct operation *operation,
         check_progress(world, operation, &result->progress);
         check_context(world, operation);
     }
-    if (result->outcome != OUTCOME_NOT_APPLIED)
+    /* Of one that was tried again only the attempt is told about. */
+    if (result->outcome != OUTCOME_NOT_APPLIED ||
+        world->history.operations[operation->write].retried)
         return;
     world->check.not_applied[operation->id] = 1;
     if (world->check.minted[operation->id] != 0)

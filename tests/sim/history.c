@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define DELETE_MARK_BASE 1000000000000000u /* ms: the year 33658 */
+#define DELETE_MARK_BASE 1000u /* ms: 1970, and means nothing for a delete */
 
 void history_init(struct history *history)
 {
@@ -24,6 +24,7 @@ struct operation *history_add(struct history *history)
     CHECK_U64(history->count, <, OPERATIONS_MAX);
     struct operation *operation = &history->operations[history->count];
     operation->id = history->count++;
+    operation->write = operation->id;
     return operation;
 }
 

@@ -1,7 +1,7 @@
 /* history.h -- every operation of every client: what it asked, when, and what it was told.
  *
- * Each write is unique: a put by its value, a delete by an expiry time that no clock will reach, so
- * that any version anywhere tells which operation made it.
+ * Each write is unique: a put by its value, a delete by an expiry time, long ago, so that any
+ * version anywhere tells which operation made it.
  */
 #ifndef SIM_HISTORY_H
 #define SIM_HISTORY_H
@@ -25,6 +25,9 @@ enum operation_state {
 
 struct operation {
     uint32_t id; /* index in the history */
+    uint32_t
+        write;    /* what it writes is this operation's: its own, or the one that it tries again */
+    bool retried; /* somebody has tried it again */
     enum operation_kind kind;
     enum operation_state state;
     bool client_left; /* gave up on a paused node */
@@ -45,7 +48,9 @@ struct operation {
     uint64_t ended_ns;
     bool has_context;
     struct bytes context;
-    struct clock required; /* what a read must have seen (check_monotonic.c) */
+    bool has_request_id;
+    uint64_t expires_at_ms; /* 0: never */
+    struct clock required;  /* what a read must have seen (check_monotonic.c) */
     /* the answer */
     enum err status;
     enum outcome outcome;

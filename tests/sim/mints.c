@@ -90,6 +90,29 @@ static void check_stamp(struct host *host, const struct mint_watch *watch, const
                    host->member, watch->operation);
 }
 
+/* One write, one dot (RELIABILITY rule 21). A retry may find a replica that never heard of the
+ * first attempt; one that made it, in the same life, knows. */
+static void check_once(struct host *host, const struct mint_watch *watch, const struct mint *mint)
+{
+    struct world *world = host->world;
+    const struct replica *replica =
+        host->replicas[replica_shard(watch->partition, world->options.shards)];
+    if (counter_get(&replica_figures(replica)->requests_forgotten) > 0)
+        return;
+    bool retried = world->history.operations[watch->operation].retried;
+    for (const struct mint *other = world->mints.by_key[watch->keyspace][watch->key]; other != NULL;
+         other = other->next) {
+        if (other->operation != watch->operation)
+            continue;
+        /* Where clocks jump, as all do when they are set right, ten minutes are soon over. */
+        bool knew = other->dot.member == mint->dot.member && other->start == host->start &&
+                    !world_has(world, FAULT_JUMP) && world->phase == PHASE_SAFETY;
+        if (!retried || knew)
+            world_fail(world, "dots", "n%u: operation %u is minted a second time%s", host->member,
+                       watch->operation, knew ? " there" : "");
+    }
+}
+
 static void mint_record(struct host *host, const struct mint_watch *watch,
                         const struct version_set *after)
 {
@@ -101,6 +124,8 @@ static void mint_record(struct host *host, const struct mint_watch *watch,
                              .key_epoch = epoch,
                              .counter = clock_last_counter(&after->clock, host->member, epoch)};
     mint->operation = watch->operation;
+    mint->start = host->start;
+    check_once(host, watch, mint);
     bool lww = world->options.keyspaces[watch->keyspace].conflict == KEYSPACE_LWW;
     mint->covers = clock_copy(&mints->arena,
                               watch->has_context && !lww ? &watch->context : &watch->before.clock);

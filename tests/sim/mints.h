@@ -19,7 +19,8 @@ struct mint {
     struct clock covers; /* what it replaces, its own dot not included */
     uint64_t written_at;
     uint32_t operation;
-    bool kept; /* a last-writer-wins mint may lose against what is there already */
+    uint32_t start; /* life of the node that made it */
+    bool kept;      /* a last-writer-wins mint may lose against what is there already */
     struct mint *next;
 };
 

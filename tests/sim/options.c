@@ -66,6 +66,8 @@ static void draw_workload(struct prng *prng, struct sim_options *options)
     options->operations_max = (uint32_t)random_log(prng, 40, 1000);
     options->write_share = 0.2 + 0.6 * prng_unit(prng);
     options->context_share = prng_unit(prng);
+    options->ttl_share = prng_chance(prng, 0.5) ? 0 : prng_unit(prng);
+    options->request_share = prng_chance(prng, 0.4) ? 0 : prng_unit(prng);
     options->hoarding = prng_chance(prng, 0.04);
     if (options->hoarding) { /* one key gets as many siblings as it may have, and more */
         options->keys = 1;

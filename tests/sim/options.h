@@ -83,6 +83,8 @@ struct sim_options {
     uint64_t think_mean_ns;
     double write_share;   /* of operations; a tenth of them deletes */
     double context_share; /* of writes that hand back a context */
+    double ttl_share;     /* of puts, that expire within about the length of the run */
+    double request_share; /* of writes, with an id under which they are tried again */
     bool hoarding;        /* writers hand back the context of a key that was not there yet */
     double quorum_share;  /* of operations at QUORUM; the others draw any level */
     uint64_t safety_ns;

@@ -109,6 +109,13 @@ static void draw_level(struct world *world, struct operation *operation)
 /* -- asking
  * --------------------------------------------------------------------------------------------- */
 
+static struct bytes request_id_of(const struct world *world, uint32_t write, struct arena *arena)
+{
+    uint64_t parts[2] = {world->options.seed, write};
+    static_assert(sizeof parts == REQUEST_ID_BYTES, "an id");
+    return arena_copy(arena, bytes_of(parts, sizeof parts));
+}
+
 static void operation_send(struct world *world, struct operation *operation)
 {
     struct host *host = &world->hosts[operation->node];
@@ -140,11 +147,14 @@ static void operation_send(struct world *world, struct operation *operation)
                                         .level = operation->level,
                                         .count = operation->count};
         request->context = arena_copy(&message->arena, operation->context);
+        request->expires_at_ms = operation->expires_at_ms;
+        if (operation->has_request_id)
+            request->request_id = request_id_of(world, operation->write, &message->arena);
         if (operation->kind == OPERATION_PUT) {
-            request->value = arena_copy(&message->arena, history_value(operation->id, value));
+            request->value = arena_copy(&message->arena, history_value(operation->write, value));
         } else {
             request->flags = VERSION_TOMBSTONE;
-            request->expires_at_ms = history_delete_mark(operation->id);
+            request->expires_at_ms = history_delete_mark(operation->write);
         }
     }
     host_post(host, message);
@@ -214,6 +224,42 @@ static void draw_context(struct world *world, struct operation *operation)
         older && remembered->older.size != 0 ? remembered->older : remembered->latest;
 }
 
+/* The same write once more, through any node. */
+static void client_retry(struct world *world, uint32_t client, uint32_t node)
+{
+    struct operation *first = &world->history.operations[world->workload.retry[client].operation];
+    struct operation *operation = history_add(&world->history);
+    struct operation copy = {.id = operation->id,
+                             .write = first->write,
+                             .kind = first->kind,
+                             .client = client,
+                             .node = node,
+                             .keyspace = first->keyspace,
+                             .key = first->key,
+                             .level = first->level,
+                             .count = first->count,
+                             .has_context = first->has_context,
+                             .context = first->context,
+                             .has_request_id = true,
+                             .expires_at_ms = first->expires_at_ms};
+    world->workload.retry[client].wanted = false;
+    world->history.operations[first->write].retried = true;
+    check_retried(world, first->write);
+    *operation = copy;
+    world->workload.started++;
+    operation_start(world, operation,
+                    random_log(&world->workload.prng, DEADLINE_MIN_NS, DEADLINE_MAX_NS));
+}
+
+static void draw_expiry(struct world *world, struct operation *operation)
+{
+    struct prng *prng = &world->workload.prng;
+    bool expires = prng_chance(prng, world->options.ttl_share);
+    uint64_t in_ms = random_log(prng, 1, 2 * world->options.safety_ns / MS_NS);
+    if (expires && operation->kind == OPERATION_PUT)
+        operation->expires_at_ms = host_wall_ms(&world->hosts[operation->node]) + in_ms;
+}
+
 static void client_operation(struct world *world, uint32_t client, uint32_t node)
 {
     struct prng *prng = &world->workload.prng;
@@ -226,8 +272,11 @@ static void client_operation(struct world *world, uint32_t client, uint32_t node
     bool delete = prng_chance(prng, 0.1);
     operation->kind = !write ? OPERATION_GET : delete ? OPERATION_DELETE : OPERATION_PUT;
     draw_level(world, operation);
-    if (operation->kind != OPERATION_GET)
+    if (operation->kind != OPERATION_GET) {
         draw_context(world, operation);
+        draw_expiry(world, operation);
+        operation->has_request_id = prng_chance(prng, world->options.request_share);
+    }
     world->workload.started++;
     operation_start(world, operation, random_log(prng, DEADLINE_MIN_NS, DEADLINE_MAX_NS));
 }
@@ -247,6 +296,8 @@ void workload_on_client(struct world *world, uint32_t client, enum phase planned
     uint32_t node = (uint32_t)prng_below(&world->workload.prng, world->options.nodes);
     if (!world->hosts[node].up) /* connection refused: somebody else next time */
         plan_client(world, client, world->options.think_mean_ns + MS_NS);
+    else if (world->workload.retry[client].wanted)
+        client_retry(world, client, node);
     else
         client_operation(world, client, node);
     if (world->hosts[node].up && prng_chance(&world->workload.prng, 0.01))
@@ -302,7 +353,7 @@ static bool draw_final(struct world *world, struct operation *operation, uint32_
 static void quiet_begin(struct world *world, struct operation draft)
 {
     struct operation *operation = history_add(&world->history);
-    draft.id = operation->id;
+    draft.id = draft.write = operation->id;
     *operation = draft;
     if (operation->final)
         world->workload.final[operation->keyspace][operation->key] = operation;
@@ -359,6 +410,17 @@ static void quiet_operation(struct world *world, uint32_t client)
  * --------------------------------------------------------------------------------------------------------
  */
 
+/* A client that does not know what became of its write tries it again, or leaves it. */
+static void want_retry(struct world *world, const struct operation *operation)
+{
+    bool tries = prng_chance(&world->workload.prng, 0.7);
+    if (!tries || !operation->has_request_id || world->phase != PHASE_SAFETY ||
+        operation->client_left)
+        return;
+    world->workload.retry[operation->client].wanted = true;
+    world->workload.retry[operation->client].operation = operation->id;
+}
+
 static void operation_left(struct world *world, struct operation *operation)
 {
     if (operation->client_left)
@@ -379,6 +441,8 @@ static void operation_end(struct world *world, struct operation *operation,
     CHECK(operation->state == OPERATION_RUNNING);
     operation->state = state;
     operation->ended_ns = world->now_ns;
+    if (state == OPERATION_CUT_OFF)
+        want_retry(world, operation);
     world->workload.running--;
     operation_left(world, operation);
 }
@@ -453,6 +517,8 @@ void workload_on_answer(struct world *world, struct host *host, struct message *
                    (unsigned long long)id);
         return;
     }
+    if (!get && message->client_put_done.result.outcome == OUTCOME_UNKNOWN)
+        want_retry(world, operation);
     operation_end(world, operation, OPERATION_ENDED,
                   get ? message->client_get_done.status : message->client_put_done.result.status);
     if (get)
@@ -469,6 +535,7 @@ void workload_on_deadline(struct world *world, uint32_t id)
     if (operation->state != OPERATION_RUNNING)
         return;
     if (world->now_ns < host->pause_ended_ns + SLACK_NS) {
+        want_retry(world, operation);
         operation_left(world, operation);
         world_plan(world, host->pause_ended_ns + SLACK_NS, EVENT_DEADLINE)->number = id;
         return;

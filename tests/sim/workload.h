@@ -27,6 +27,10 @@ struct workload {
     uint32_t running;                         /* operations without an end */
     bool touched[SIM_KEYSPACES_MAX][KEYS_MAX];
     struct remembered remembered[CLIENTS_MAX][SIM_KEYSPACES_MAX][KEYS_MAX];
+    struct {
+        bool wanted;
+        uint32_t operation;
+    } retry[CLIENTS_MAX]; /* writes whose fate their clients do not know */
     uint32_t quiet_step;
     uint32_t quiet_steps;
     uint32_t quiet_again; /* clients that were refused for want of key epochs, a bit each */
