@@ -111,6 +111,15 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
     case MESSAGE_replica_read:
         replica_on_read(replica, ctx, message);
         break;
+    case MESSAGE_reap_seal:
+        replica_on_reap_seal(replica, ctx, message);
+        break;
+    case MESSAGE_reap_remove:
+        replica_on_reap_remove(replica, ctx, message);
+        break;
+    case MESSAGE_reap_scan:
+        replica_on_reap_scan(replica, ctx, message);
+        break;
     case MESSAGE_store_committed:
         replica_on_store_committed(replica, ctx, &message->store_committed);
         break;
@@ -152,13 +161,10 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
     case MESSAGE_record_fetch_reply:
     case MESSAGE_reap_hints:
     case MESSAGE_reap_hints_reply:
-    case MESSAGE_reap_seal:
     case MESSAGE_reap_seal_reply:
-    case MESSAGE_reap_remove:
     case MESSAGE_reap_remove_reply:
     case MESSAGE_key_explain:
     case MESSAGE_key_explain_reply:
-    case MESSAGE_reap_scan:
     case MESSAGE_reap_scan_done:
     case MESSAGE_vnode_incomplete:
     case MESSAGE_vnode_adopt_done:

@@ -44,6 +44,7 @@ struct replica_figures {
     struct counter siblings_warned;
     struct counter siblings_refused;
     struct counter clock_refused;       /* lww timestamps too far ahead */
+    struct counter reaped;              /* tombstones and expired records removed */
     struct counter requests_remembered; /* request ids, now */
     struct counter requests_repeated;   /* puts that were answered with their first outcome */
     struct counter requests_forgotten;  /* ids given up before their time: no room, or a refusing disk */

@@ -68,6 +68,7 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
         merged = version_set_add_epoch(scratch, &merged, replica->options.self, epoch);
         record = record_encode(scratch, write->keyspace_id, write->key, &merged);
     }
+    replica_reap_note(vnode_of(&replica->vnodes, write->partition), write->keyspace_id, &merged);
     counter_add(&replica->figures.merged, 1);
     return replica_store(replica, ctx, write->partition, state, record, write->policy);
 }

@@ -109,6 +109,7 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
     err = replica_store(replica, ctx, mint->partition, state, done->record, mint->policy);
     if (err != OK)
         return err;
+    replica_reap_note(vnode_of(&replica->vnodes, mint->partition), request->keyspace_id, &set);
     counter_add(&replica->figures.minted, 1);
     /* The write is staged: from here on it is made, whether its id can be kept or not. */
     err = request_remember(&replica->requests, ctx, &replica->scratch, mint->partition,

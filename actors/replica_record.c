@@ -77,6 +77,16 @@ enum err replica_store(struct replica *replica, struct actor_context *ctx, uint3
     return err;
 }
 
+enum err replica_remove(struct replica *replica, struct actor_context *ctx, uint32_t partition,
+                        uint32_t keyspace_id, const struct local_state *state)
+{
+    (void)keyspace_id;
+    enum err err = store_delete(ctx->store, partition, state->key, STORE_SYNC_NOW);
+    if (err == OK)
+        replica->pending[pending_slot(state->hash)] = store_staged(ctx->store);
+    return err;
+}
+
 uint64_t replica_sequence(const struct replica *replica, uint64_t hash, uint32_t policy)
 {
     return (policy & POLICY_PERIODIC) != 0 ? 0 : replica->pending[pending_slot(hash)];

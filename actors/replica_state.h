@@ -6,6 +6,7 @@
  *     replica_mint.c    coordinated writes
  *     replica_merge.c   states from other nodes
  *     replica_vnode.c   the vnodes: floors, and copies that were lost
+ *     replica_reap.c    tombstones that may go
  *     replica_request.c puts with a request id, answered again with their first outcome
  */
 #ifndef ACTORS_REPLICA_STATE_H
@@ -75,6 +76,9 @@ enum err replica_load_record(struct replica *replica, struct actor_context *ctx,
 enum err replica_store(struct replica *replica, struct actor_context *ctx, uint32_t partition,
                        const struct local_state *state, struct bytes record,
                        uint32_t policy) MUST_USE;
+/* Its counterpart: the key of `state` (which needs no set) is gone. */
+enum err replica_remove(struct replica *replica, struct actor_context *ctx, uint32_t partition,
+                        uint32_t keyspace_id, const struct local_state *state) MUST_USE;
 /* What an answer about this key must wait for. Periodic keyspaces are acknowledged from memory. */
 uint64_t replica_sequence(const struct replica *replica, uint64_t hash, uint32_t policy);
 
@@ -106,6 +110,18 @@ void replica_on_write(struct replica *replica, struct actor_context *ctx,
 /* As the answer to a hint leaves: what its sender may have under way from now on. */
 void replica_grant(struct replica *replica, const struct actor_context *ctx,
                    struct replica_write_reply *reply);
+
+/* -- replica_reap.c -------------------------------------------------------------------------------
+ */
+
+/* This set was written: the next scan has to look. */
+void replica_reap_note(struct vnode *vnode, uint32_t keyspace_id, const struct version_set *set);
+void replica_on_reap_scan(struct replica *replica, struct actor_context *ctx,
+                          const struct message *message);
+void replica_on_reap_seal(struct replica *replica, struct actor_context *ctx,
+                          const struct message *message);
+void replica_on_reap_remove(struct replica *replica, struct actor_context *ctx,
+                            const struct message *message);
 
 /* -- replica_vnode.c ------------------------------------------------------------------------------
  */

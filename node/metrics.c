@@ -269,6 +269,7 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA(overloaded, "Requests refused by a full store or queue.");
     REPLICA(siblings_refused, "Writes refused because of too many siblings.");
     REPLICA(clock_refused, "Writes refused because their timestamp was too far ahead.");
+    REPLICA(reaped, "Tombstones and expired records removed, all replicas having shown the same.");
     REPLICA(requests_repeated, "Puts with a known request id, answered with their first outcome.");
     REPLICA(requests_forgotten, "Request ids given up before ten minutes: no room, or a stalled disk.");
     REPLICA(incomplete_refused, "Requests to a vnode that is being filled after a loss.");

@@ -371,7 +371,8 @@ static void foreign_messages_are_counted(void **state)
     static const enum message_kind known[] = {
         MESSAGE_replica_mint,    MESSAGE_replica_write, MESSAGE_replica_read,
         MESSAGE_store_committed, MESSAGE_vnode_doubt,   MESSAGE_vnode_adopt,
-        MESSAGE_vnode_complete,
+        MESSAGE_vnode_complete,  MESSAGE_reap_scan,     MESSAGE_reap_seal,
+        MESSAGE_reap_remove,
     };
     struct bench b;
     bench_init(&b);
