@@ -126,7 +126,7 @@ static void coordinator_on_deadline(struct coordinator *coordinator, struct acto
                                     struct request *request)
 {
     if (request->state == REQUEST_SETTLING) {
-        counter_add(&coordinator->figures.unsettled, 1);
+        coordinator_hint_tell_lacking(coordinator, ctx, request);
         coordinator_request_end(coordinator, request);
         return;
     }

@@ -4,7 +4,7 @@
  * Receives: client_get, client_put, forward_put, forward_put_reply, replica_mint_done,
  *           replica_write_reply, replica_read_reply, hint_store_reply.
  * Sends:    replica_read, replica_write (read repair), replica_mint, forward_put, hint_store,
- *           client_get_done, client_put_done, forward_put_reply.
+ *           range_dirty, client_get_done, client_put_done, forward_put_reply.
  * Time:     one deadline, one "late" time and one hedge a request; see coordinator_wake_at_ns().
  * Memory:   requests_max * sizeof(struct request) + the messages that requests hold.
  * Source:   Dynamo (SOSP 2007) 4.5, 4.6; blocking read repair as in Cassandra 4.0; hedges as in
@@ -76,7 +76,7 @@ struct coordinator_figures {
     struct counter stood_in;     /* hints that counted for a write */
     struct counter hints_failed; /* refused or not delivered: somebody else is asked */
     struct counter settling;     /* answered writes that some replica still lacks, now */
-    struct counter unsettled;    /* that ended so: a replica has neither the write nor a hint */
+    struct counter unsettled;    /* ended so: a replica has neither the write nor a hint */
     struct counter corrupt;      /* records from replicas that failed their checksum */
     struct counter unexpected;
 };

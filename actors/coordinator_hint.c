@@ -9,6 +9,10 @@
 
 #include "base/mutation.h"
 
+#include <inttypes.h>
+
+#define LOG_PACE_NS (1000u * 1000 * 1000)
+
 static uint64_t bit(uint32_t index)
 {
     return (uint64_t)1 << index;
@@ -108,14 +112,54 @@ void coordinator_hint_reserve(struct coordinator *coordinator, struct actor_cont
     hint_choose_keeper(coordinator, ctx, request, index);
 }
 
-void coordinator_hint_away(struct coordinator *coordinator, struct actor_context *ctx,
-                           struct request *request, uint32_t index)
+static void hint_away(struct coordinator *coordinator, struct actor_context *ctx,
+                      struct request *request, uint32_t index)
 {
     request->away |= bit(index);
     if (!hint_may_count(coordinator, request, index))
         quorum_fail(&request->quorum, request->replicas.replicas[index].member);
     if (!coordinator_hint_has_write(request, index))
         coordinator_hint_begin(coordinator, ctx, request, index);
+}
+
+/* Whether a hint may change what this replica answered: it could not, now, as opposed to it would
+ * not. */
+static bool hint_helps(enum err status)
+{
+    switch (status) {
+    case ERR_UNAVAILABLE:
+    case ERR_OVERLOADED:
+    case ERR_TIMEOUT:
+    case ERR_IO:
+    case ERR_CORRUPT: /* what it holds of the key is damaged, and may be repaired */
+    case ERR_INCOMPLETE:
+    case ERR_STALE_EPOCH:
+    case ERR_CLOSED:
+        return true;
+    case OK:
+    case ERR_NOT_FOUND:
+    case ERR_EXISTS:
+    case ERR_INVALID:
+    case ERR_LIMIT:
+    case ERR_CONFLICT:
+    case ERR_PRECONDITION:
+    case ERR_STALE_FLOOR: /* a newer state may: coordinator_refresh.c */
+    case ERR_UNSUPPORTED:
+    case ERR_DENIED:
+    case ERR_COUNT:
+        break;
+    }
+    return false;
+}
+
+void coordinator_hint_refused(struct coordinator *coordinator, struct actor_context *ctx,
+                              struct request *request, uint32_t index, enum err status)
+{
+    request->last_error = status;
+    if (hint_helps(status))
+        hint_away(coordinator, ctx, request, index);
+    else
+        quorum_fail(&request->quorum, request->replicas.replicas[index].member);
 }
 
 void coordinator_hint_minted(struct coordinator *coordinator, struct actor_context *ctx,
@@ -203,6 +247,46 @@ bool coordinator_hint_answered(struct coordinator *coordinator, struct actor_con
         return true;
     }
     return false;
+}
+
+/* -- what nobody keeps ------------------------------------------------------------------------
+ */
+
+static void hint_log_lacking(struct coordinator *coordinator, struct actor_context *ctx,
+                             const struct request *request, uint32_t member)
+{
+    coordinator->unsettled_unlogged++;
+    if (ctx->now_ns < coordinator->unsettled_log_ns)
+        return;
+    log_write(ctx->log, LOG_WARNING, "write_unsettled",
+              "writes=%" PRIu32 " partition=%" PRIu32 " member=%" PRIu32 " last_error=\"%s\"",
+              coordinator->unsettled_unlogged, request->partition, member,
+              err_text(request->last_error));
+    coordinator->unsettled_unlogged = 0;
+    coordinator->unsettled_log_ns = ctx->now_ns + LOG_PACE_NS;
+}
+
+void coordinator_hint_tell_lacking(struct coordinator *coordinator, struct actor_context *ctx,
+                                   const struct request *request)
+{
+    uint32_t last = MEMBER_NONE;
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        uint32_t member = request->replicas.replicas[i].member;
+        if (member == coordinator->options.self || coordinator_hint_has_write(request, i) ||
+            (request->hinted & bit(i)) != 0)
+            continue;
+        struct message *message = message_new(MESSAGE_range_dirty, 0);
+        message->to =
+            (struct actor_id){.node = coordinator->options.self, .kind = ACTOR_ANTI_ENTROPY};
+        message->range_dirty =
+            (struct range_dirty){.partition = request->partition, .member = member};
+        outbox_send(ctx, &coordinator->actor, message);
+        last = member;
+    }
+    if (last == MEMBER_NONE)
+        return;
+    counter_add(&coordinator->figures.unsettled, 1);
+    hint_log_lacking(coordinator, ctx, request, last);
 }
 
 bool coordinator_hint_settled(const struct coordinator *coordinator, const struct request *request)

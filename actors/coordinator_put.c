@@ -32,12 +32,9 @@ static struct message *put_answer(const struct message *origin, size_t size_hint
 static void put_settle(struct coordinator *coordinator, struct actor_context *ctx,
                        struct request *request)
 {
-    if (coordinator_hint_settled(coordinator, request)) {
-        coordinator_request_end(coordinator, request);
-        return;
-    }
-    if (2 * coordinator->settling_count >= coordinator->options.requests_max) {
-        counter_add(&coordinator->figures.unsettled, 1);
+    if (coordinator_hint_settled(coordinator, request) ||
+        2 * coordinator->settling_count >= coordinator->options.requests_max) {
+        coordinator_hint_tell_lacking(coordinator, ctx, request);
         coordinator_request_end(coordinator, request);
         return;
     }
@@ -68,10 +65,13 @@ static void put_end(struct coordinator *coordinator, struct actor_context *ctx,
     if (status == ERR_OVERLOADED)
         result->retry_after_ms = 100;
     outbox_send(ctx, &coordinator->actor, answer);
-    if (outcome == OUTCOME_APPLIED)
+    if (mint != NULL) { /* applied or not known: it is here, so it is owed to all */
         put_settle(coordinator, ctx, request);
-    else
-        coordinator_request_end(coordinator, request);
+        return;
+    }
+    if (outcome == OUTCOME_UNKNOWN && request->state == REQUEST_WRITING)
+        coordinator_hint_tell_lacking(coordinator, ctx, request);
+    coordinator_request_end(coordinator, request);
 }
 
 /* -- this node holds a replica: mint here --------------------------------------------------------
@@ -134,7 +134,29 @@ static void put_forward_first(struct coordinator *coordinator, struct actor_cont
         return;
     }
     coordinator_request_move(request, REQUEST_FORWARDED);
-    coordinator_request_wake_at(coordinator, request, request->deadline_ns);
+    coordinator_request_wake(coordinator, request);
+}
+
+/* Our own copy is not to be written on, so nothing was staged; another replica's may be. */
+static bool put_is_for_another(enum err status)
+{
+    return status == ERR_INCOMPLETE || status == ERR_CORRUPT;
+}
+
+/* False: no other replica can be asked, or it is not ours to ask. */
+static bool put_mint_elsewhere(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct request *request, enum err status)
+{
+    int own = coordinator_request_replica_index(request, coordinator->options.self);
+    if (!put_is_for_another(status) || request->origin->kind != MESSAGE_client_put)
+        return false;
+    request->asked |= (uint64_t)1 << own;
+    if (!put_forward(coordinator, ctx, request))
+        return false;
+    coordinator_request_move(request, REQUEST_FORWARDED);
+    request->late_at_ns = NEVER_NS;
+    coordinator_request_wake(coordinator, request);
+    return true;
 }
 
 static void put_refuse(struct coordinator *coordinator, struct actor_context *ctx,
@@ -218,7 +240,8 @@ static bool forward_was_refused(const struct message *message)
 {
     const struct put_result *result = &message->forward_put_reply.result;
     return result->outcome == OUTCOME_NOT_APPLIED &&
-           (result->status == ERR_UNAVAILABLE || result->status == ERR_STALE_EPOCH);
+           (result->status == ERR_UNAVAILABLE || result->status == ERR_STALE_EPOCH ||
+            put_is_for_another(result->status));
 }
 
 void coordinator_on_forward_put_reply(struct coordinator *coordinator, struct actor_context *ctx,
@@ -246,8 +269,10 @@ void coordinator_put_decide(struct coordinator *coordinator, struct actor_contex
                             struct request *request)
 {
     if (request->state == REQUEST_SETTLING) {
-        if (coordinator_hint_settled(coordinator, request))
-            coordinator_request_end(coordinator, request);
+        if (!coordinator_hint_settled(coordinator, request))
+            return;
+        coordinator_hint_tell_lacking(coordinator, ctx, request);
+        coordinator_request_end(coordinator, request);
         return;
     }
     enum quorum_state state = quorum_state(&request->quorum);
@@ -269,7 +294,8 @@ void coordinator_on_replica_mint_done(struct coordinator *coordinator, struct ac
     }
     if (done->status != OK) {
         CHECK(!done->staged);
-        put_end(coordinator, ctx, request, done->status, OUTCOME_NOT_APPLIED, done->why);
+        if (!put_mint_elsewhere(coordinator, ctx, request, done->status))
+            put_end(coordinator, ctx, request, done->status, OUTCOME_NOT_APPLIED, done->why);
         message_free(message);
         return;
     }
@@ -294,11 +320,7 @@ void coordinator_put_on_written(struct coordinator *coordinator, struct actor_co
     } else if (status == ERR_STALE_FLOOR) {
         coordinator_refresh_begin(coordinator, ctx, request, (uint32_t)index);
     } else {
-        request->last_error = status;
-        if (status == ERR_UNAVAILABLE)
-            coordinator_hint_away(coordinator, ctx, request, (uint32_t)index);
-        else
-            quorum_fail(&request->quorum, member);
+        coordinator_hint_refused(coordinator, ctx, request, (uint32_t)index, status);
     }
     coordinator_put_decide(coordinator, ctx, request);
 }

@@ -86,6 +86,8 @@ struct coordinator {
         uint64_t percentile_ns; /* the 95th, at most read_late_ns */
     } peers[MEMBERS_MAX];
     uint32_t hedge_credit; /* in first questions */
+    uint32_t unsettled_unlogged;
+    uint64_t unsettled_log_ns; /* the next line not before */
     /* A forward_put that the network delivers twice is not written twice. */
     struct forward_origin {
         struct actor_id id;
@@ -183,9 +185,9 @@ void coordinator_hedge_end(struct request *request);
 /* This replica is known to be down before the write begins: finds a fallback for it. */
 void coordinator_hint_reserve(struct coordinator *coordinator, struct actor_context *ctx,
                               struct request *request, uint32_t index);
-/* This replica could not be reached. */
-void coordinator_hint_away(struct coordinator *coordinator, struct actor_context *ctx,
-                           struct request *request, uint32_t index);
+/* This replica did not take the write: a hint for it if it may later, else it has failed. */
+void coordinator_hint_refused(struct coordinator *coordinator, struct actor_context *ctx,
+                              struct request *request, uint32_t index, enum err status);
 /* The write is durable here: hints that waited for it leave. */
 void coordinator_hint_minted(struct coordinator *coordinator, struct actor_context *ctx,
                              struct request *request);
@@ -200,6 +202,9 @@ bool coordinator_hint_answered(struct coordinator *coordinator, struct actor_con
                                struct request *request, uint32_t keeper, enum err status);
 /* Whether the replica itself has made the write durable. */
 bool coordinator_hint_has_write(const struct request *request, uint32_t index);
+/* The write ends: the local anti-entropy is told which replicas have neither it nor a hint. */
+void coordinator_hint_tell_lacking(struct coordinator *coordinator, struct actor_context *ctx,
+                                   const struct request *request);
 /* Every replica has the write, or a hint, or has refused it. */
 bool coordinator_hint_settled(const struct coordinator *coordinator, const struct request *request);
 

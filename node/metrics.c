@@ -257,7 +257,7 @@ static void write_actors(FILE *out, struct node *node)
     COORDINATOR(hints_sent, "Hints sent for replicas that could not take a write.");
     COORDINATOR(stood_in, "Hints of fallbacks that counted for a write.");
     COORDINATOR(hints_failed, "Hints refused or not delivered; somebody else was asked.");
-    COORDINATOR(unsettled, "Acknowledged writes that left a replica without the write and a hint.");
+    COORDINATOR(unsettled, "Writes that left a replica without the write and a hint; anti-entropy was told.");
     REPLICA(minted, "Writes coordinated here.");
     REPLICA(merged, "States merged that changed something.");
     REPLICA(merged_same, "States merged that brought nothing new.");

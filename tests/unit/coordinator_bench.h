@@ -137,6 +137,9 @@ struct asked {
     uint32_t hints;             /* hint_store that left beside them */
     uint32_t keepers[REPLICAS_TOTAL_MAX];
     uint32_t targets[REPLICAS_TOTAL_MAX];
+    uint32_t dirty; /* range_dirty that left beside them, to the local anti-entropy */
+    uint32_t dirty_members[REPLICAS_TOTAL_MAX];
+    uint32_t dirty_partition;
 };
 
 static inline void bench_keep_write(struct bench *b, struct asked *asked,
@@ -149,11 +152,13 @@ static inline void bench_keep_write(struct bench *b, struct asked *asked,
     asked->record = asked->write.record = arena_copy(&b->f.arena, write->record);
 }
 
-static inline struct asked bench_asked(struct bench *b, enum message_kind kind)
+static inline struct asked bench_asked_until(struct bench *b, enum message_kind kind,
+                                             enum message_kind until)
 {
     struct asked asked = {0};
     struct message *message;
-    while ((message = outbox_take(&b->f.outbox)) != NULL) {
+    while (b->f.outbox.first != NULL && b->f.outbox.first->kind != until) {
+        message = outbox_take(&b->f.outbox);
         if (message->kind == MESSAGE_hint_store) {
             const struct hint_store *hint = &message->hint_store;
             assert_int_equal(message->to.kind, ACTOR_HINTED_HANDOFF);
@@ -162,6 +167,14 @@ static inline struct asked bench_asked(struct bench *b, enum message_kind kind)
             asked.targets[asked.hints++] = hint->target;
             asked.id = message->id;
             bench_keep_write(b, &asked, &hint->write);
+            message_free(message);
+            continue;
+        }
+        if (message->kind == MESSAGE_range_dirty) {
+            assert_int_equal(message->to.kind, ACTOR_ANTI_ENTROPY);
+            assert_int_equal(message->to.node, SELF);
+            asked.dirty_members[asked.dirty++] = message->range_dirty.member;
+            asked.dirty_partition = message->range_dirty.partition;
             message_free(message);
             continue;
         }
@@ -175,6 +188,17 @@ static inline struct asked bench_asked(struct bench *b, enum message_kind kind)
         message_free(message);
     }
     return asked;
+}
+
+static inline struct asked bench_asked(struct bench *b, enum message_kind kind)
+{
+    return bench_asked_until(b, kind, MESSAGE_KIND_COUNT);
+}
+
+/* The hints that left before a message of this kind, which is the next one. */
+static inline struct asked bench_asked_before(struct bench *b, enum message_kind kind)
+{
+    return bench_asked_until(b, MESSAGE_hint_store, kind);
 }
 
 static inline void bench_read_reply_of(struct bench *b, uint64_t id, uint32_t member,

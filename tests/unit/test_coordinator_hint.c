@@ -231,10 +231,14 @@ static void settling_ends(void **state)
     answered(&b, OK, OUTCOME_APPLIED);
     assert_int_equal(counter_get(&b.figures->in_flight), 0);
     assert_int_equal(counter_get(&b.figures->settling), 1);
-    for (uint32_t i = 0; i < 10; i++) {
+    struct asked asked = {0};
+    for (uint32_t i = 0; i < 10 && asked.dirty == 0; i++) {
         fixture_pass(&b.f, 500 * MS);
-        bench_asked(&b, MESSAGE_replica_write);
+        asked = bench_asked(&b, MESSAGE_replica_write);
     }
+    assert_int_equal(asked.dirty, 2); /* message.h: anti-entropy is told whom to look at */
+    assert_int_equal(asked.dirty_partition, test_partition(&b.f, SIBLINGS, w.key));
+    assert_true((asked.dirty_members[0] == w.others[0] && asked.dirty_members[1] == w.others[1]));
     assert_int_equal(counter_get(&b.figures->settling), 0);
     assert_int_equal(counter_get(&b.figures->unsettled), 1);
     assert_int_equal(counter_get(&b.figures->timeouts), 0);
@@ -253,6 +257,88 @@ static void refusals_are_not_hinted(void **state)
     bench_write_reply(&b, w.id, w.others[0], ERR_LIMIT);
     answered(&b, ERR_LIMIT, OUTCOME_UNKNOWN);
     fixture_silent(&b.f);
+    /* It is owed to the other one still; then the one that refused is told of. */
+    bench_write_reply(&b, w.id, w.others[1], OK);
+    struct asked asked = bench_asked(&b, MESSAGE_range_dirty);
+    assert_int_equal(asked.dirty, 1);
+    assert_int_equal(asked.dirty_members[0], w.others[0]);
+    assert_int_equal(asked.hints, 0);
+    assert_int_equal(counter_get(&b.figures->settling), 0);
+    assert_int_equal(counter_get(&b.figures->unsettled), 1);
+    bench_deinit(&b);
+}
+
+/* A replica that cannot take the write now gets a hint, like one that is away, and a fallback may
+ * stand in; one that will not take it does not. Every error is one or the other. */
+static void who_gets_a_hint(void **state)
+{
+    (void)state;
+    static const bool helps[ERR_COUNT] = {
+        [ERR_UNAVAILABLE] = true, [ERR_OVERLOADED] = true, [ERR_IO] = true,
+        [ERR_CORRUPT] = true,     [ERR_TIMEOUT] = true,    [ERR_INCOMPLETE] = true,
+        [ERR_STALE_EPOCH] = true, [ERR_CLOSED] = true,
+    };
+    for (enum err err = OK + 1; err < ERR_COUNT; err++) {
+        if (err == ERR_STALE_FLOOR)
+            continue; /* sent anew: test_coordinator_refresh.c */
+        struct bench b;
+        bench_init(&b, 5, 1);
+        struct writing w = writing_of(&b);
+        begin(&b, &w, CONSISTENCY_ALL);
+        minted(&b, &w);
+        bench_write_reply(&b, w.id, w.others[0], OK);
+        bench_write_reply(&b, w.id, w.others[1], err);
+        if (helps[err]) {
+            struct asked asked = hints_sent(&b);
+            assert_int_equal(asked.hints, 1);
+            assert_int_equal(asked.targets[0], w.others[1]);
+            bench_hint_reply(&b, w.id, asked.keepers[0], OK);
+            assert_int_equal(answered(&b, OK, OUTCOME_APPLIED).fallback_count, 1);
+            fixture_silent(&b.f);
+            assert_int_equal(counter_get(&b.figures->unsettled), 0);
+        } else {
+            answered(&b, err == ERR_LIMIT ? ERR_LIMIT : ERR_UNAVAILABLE, OUTCOME_UNKNOWN);
+            struct asked asked = bench_asked(&b, MESSAGE_range_dirty);
+            assert_int_equal(asked.hints, 0);
+            assert_int_equal(asked.dirty, 1);
+            assert_int_equal(asked.dirty_members[0], w.others[1]);
+            assert_int_equal(counter_get(&b.figures->unsettled), 1);
+        }
+        assert_int_equal(counter_get(&b.figures->settling), 0);
+        bench_deinit(&b);
+    }
+}
+
+static void count_line(void *host, enum log_level level, const char *event, const char *fields)
+{
+    assert_int_equal(level, LOG_WARNING);
+    assert_string_equal(event, "write_unsettled");
+    assert_non_null(strstr(fields, "member="));
+    ++*(uint32_t *)host;
+    assert_non_null(strstr(fields, *(uint32_t *)host == 1 ? "writes=1 " : "writes=4 "));
+}
+
+/* Told in the log too, a line a second that says how many. */
+static void unsettled_writes_are_logged(void **state)
+{
+    (void)state;
+    struct bench b;
+    uint32_t lines = 0;
+    struct log log = {.sink = count_line, .host = &lines, .level = LOG_INFO};
+    bench_init(&b, 4, 1);
+    b.f.ctx.log = &log;
+    struct writing w = writing_of(&b);
+    for (uint32_t i = 0; i < 5; i++) {
+        begin(&b, &w, CONSISTENCY_ONE);
+        minted(&b, &w);
+        answered(&b, OK, OUTCOME_APPLIED);
+        bench_write_reply(&b, w.id, w.others[0], ERR_LIMIT);
+        fixture_pass(&b.f, i == 4 ? 1000 * MS : 0);
+        bench_write_reply(&b, w.id, w.others[1], OK);
+        bench_asked(&b, MESSAGE_replica_write);
+        assert_int_equal(lines, i < 4 ? 1 : 2);
+    }
+    assert_int_equal(counter_get(&b.figures->unsettled), 5);
     bench_deinit(&b);
 }
 
@@ -418,6 +504,8 @@ int main(void)
         cmocka_unit_test(strict_waits_for_late_ones),
         cmocka_unit_test(strict_is_refused_at_once),
         cmocka_unit_test(strict_and_undelivered),
+        cmocka_unit_test(who_gets_a_hint),
+        cmocka_unit_test(unsettled_writes_are_logged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

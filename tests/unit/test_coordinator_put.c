@@ -57,7 +57,9 @@ static void mint_done(struct bench *b, uint64_t id, enum err status, const char 
     fixture_handle(&b->f, message);
 }
 
-static struct put_result put_answered(struct bench *b, enum err status, enum outcome outcome)
+/* As put_answered, where replicas are left without the write and a hint. */
+static struct put_result put_answered_lacking(struct bench *b, enum err status,
+                                              enum outcome outcome, uint32_t lacking)
 {
     struct message *message = fixture_take(&b->f, MESSAGE_client_put_done);
     struct put_result result = message->client_put_done.result;
@@ -71,8 +73,16 @@ static struct put_result put_answered(struct bench *b, enum err status, enum out
     assert_int_equal(result.context.size != 0, outcome == OUTCOME_APPLIED);
     put_result_copy(&b->f.arena, &result, &result);
     message_free(message);
-    fixture_silent(&b->f);
+    struct asked asked = bench_asked(b, MESSAGE_range_dirty);
+    assert_int_equal(asked.count, 0);
+    assert_int_equal(asked.hints, 0);
+    assert_int_equal(asked.dirty, lacking);
     return result;
+}
+
+static struct put_result put_answered(struct bench *b, enum err status, enum outcome outcome)
+{
+    return put_answered_lacking(b, status, outcome, 0);
 }
 
 /* Ids as coordinators make them: generation, serial, place in the table. */
@@ -153,8 +163,8 @@ static void policies_travel(void **state)
 static void refused_at_the_mint(void **state)
 {
     (void)state;
-    static const enum err refusals[] = {ERR_INVALID, ERR_LIMIT,   ERR_OVERLOADED,  ERR_TIMEOUT,
-                                        ERR_IO,      ERR_CORRUPT, ERR_PRECONDITION};
+    static const enum err refusals[] = {ERR_INVALID, ERR_LIMIT, ERR_OVERLOADED,
+                                        ERR_TIMEOUT, ERR_IO,    ERR_PRECONDITION};
     for (size_t i = 0; i < ARRAY_COUNT(refusals); i++) {
         struct bench b;
         bench_init(&b, 3, 1);
@@ -167,8 +177,75 @@ static void refused_at_the_mint(void **state)
     }
 }
 
+/* Our own copy is incomplete (message.h, "a copy that was lost"), or damaged where the key is:
+ * nothing was staged, so another replica may coordinate the write. RELIABILITY 2.1: never "not
+ * found". */
+static void minted_elsewhere(void **state)
+{
+    (void)state;
+    static const enum err refusals[] = {ERR_INCOMPLETE, ERR_CORRUPT};
+    for (size_t i = 0; i < ARRAY_COUNT(refusals); i++) {
+        struct bench b;
+        bench_init(&b, 3, 1);
+        fixture_set_liveness(&b.f, 2, LIVENESS_DOWN);
+        struct minting m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_QUORUM);
+        mint_done(&b, m.id, refusals[i], NULL);
+        struct message *forward = fixture_take(&b.f, MESSAGE_forward_put);
+        assert_int_equal(forward->to.node, 3);
+        assert_int_equal(forward->id, m.id);
+        assert_true(bytes_equal(forward->forward_put.request.value, bytes_of_string("value")));
+        message_free(forward);
+        fixture_silent(&b.f);
+        mint_done(&b, m.id, OK, NULL); /* twice is once */
+        bench_write_reply(&b, m.id, 3, OK);
+        fixture_pass(&b.f, DEADLINE_KEPT_NS - 1);
+        fixture_silent(&b.f);
+        struct message *message = message_new(MESSAGE_forward_put_reply, 0);
+        message->from = actor_id_of(3, ACTOR_COORDINATOR);
+        message->id = m.id;
+        message->forward_put_reply.result = (struct put_result){
+            .status = OK, .outcome = OUTCOME_APPLIED, .context = bytes_of_string("context")};
+        fixture_handle(&b.f, message);
+        put_answered(&b, OK, OUTCOME_APPLIED);
+        assert_int_equal(counter_get(&b.figures->in_flight), 0);
+        bench_deinit(&b);
+    }
+}
+
+/* Nobody else is there, or another coordinator has passed it on to us: refused, not applied, and
+ * the other one goes on. */
+static void minted_nowhere(void **state)
+{
+    (void)state;
+    for (int passed_on = 0; passed_on < 2; passed_on++) {
+        struct bench b;
+        bench_init(&b, 3, 1);
+        if (!passed_on) {
+            struct minting m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_ONE);
+            fixture_set_liveness(&b.f, 2, LIVENESS_DOWN);
+            fixture_set_liveness(&b.f, 3, LIVENESS_DOWN);
+            mint_done(&b, m.id, ERR_INCOMPLETE, "why");
+            put_answered(&b, ERR_INCOMPLETE, OUTCOME_NOT_APPLIED);
+        } else {
+            struct message *message = message_new(MESSAGE_forward_put, 0);
+            message->from = actor_id_of(2, ACTOR_COORDINATOR);
+            message->id = id_of(1);
+            message->deadline_ns = b.f.ctx.now_ns + DEADLINE_NS;
+            message->forward_put.request = bench_put_request(&b, SIBLINGS, "k", CONSISTENCY_ONE);
+            fixture_handle(&b.f, message);
+            mint_done(&b, take_mint(&b).id, ERR_INCOMPLETE, "why");
+            struct message *reply = fixture_take(&b.f, MESSAGE_forward_put_reply);
+            assert_int_equal(reply->forward_put_reply.result.status, ERR_INCOMPLETE);
+            assert_int_equal(reply->forward_put_reply.result.outcome, OUTCOME_NOT_APPLIED);
+            message_free(reply);
+            fixture_silent(&b.f);
+        }
+        bench_deinit(&b);
+    }
+}
+
 /* RELIABILITY rule 20: with too many failures after the mint the outcome is UNKNOWN, also when the
- * failures come before the mint's own answer. */
+ * failures come before the mint's own answer. What is minted is owed to the others all the same. */
 static void too_many_failures(void **state)
 {
     (void)state;
@@ -178,13 +255,14 @@ static void too_many_failures(void **state)
         struct minting m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_QUORUM);
         if (mint_first)
             mint_done(&b, m.id, OK, NULL);
-        bench_write_reply(&b, m.id, 2, ERR_IO);
+        bench_write_reply(&b, m.id, 2, ERR_LIMIT);
         bench_write_reply(&b, m.id, 2, OK); /* the first word of a member stands */
         fixture_silent(&b.f);
-        bench_write_reply(&b, m.id, 3, mint_first ? ERR_OVERLOADED : ERR_IO);
+        bench_write_reply(&b, m.id, 3, mint_first ? ERR_LIMIT : ERR_DENIED);
         struct put_result result =
-            put_answered(&b, mint_first ? ERR_OVERLOADED : ERR_UNAVAILABLE, OUTCOME_UNKNOWN);
+            put_answered_lacking(&b, mint_first ? ERR_LIMIT : ERR_UNAVAILABLE, OUTCOME_UNKNOWN, 2);
         assert_int_equal(result.progress.acked, mint_first ? 1 : 0);
+        assert_int_equal(counter_get(&b.figures->unsettled), 1);
         mint_done(&b, m.id, OK, NULL);
         fixture_silent(&b.f);
         bench_deinit(&b);
@@ -204,9 +282,18 @@ static void deadline_while_writing(void **state)
         fixture_pass(&b.f, DEADLINE_KEPT_NS - 1);
         assert_int_equal(bench_asked(&b, MESSAGE_replica_write).count, minted ? 2 : 0);
         fixture_pass(&b.f, 1);
-        struct put_result result = put_answered(&b, ERR_TIMEOUT, OUTCOME_UNKNOWN);
+        struct put_result result =
+            put_answered_lacking(&b, ERR_TIMEOUT, OUTCOME_UNKNOWN, minted ? 0 : 2);
         assert_int_equal(result.progress.acked, minted);
         assert_int_equal(counter_get(&b.figures->timeouts), 1);
+        assert_int_equal(counter_get(&b.figures->in_flight), 0);
+        if (minted) { /* it is owed to the others for some time still */
+            fixture_pass(&b.f, WRITE_LATE_NS);
+            assert_int_equal(bench_asked(&b, MESSAGE_replica_write).count, 2);
+            fixture_pass(&b.f, 6 * WRITE_LATE_NS);
+            assert_int_equal(bench_asked(&b, MESSAGE_replica_write).dirty, 2);
+        }
+        assert_int_equal(counter_get(&b.figures->unsettled), 1);
         assert_int_equal(actor_wake_at_ns(b.f.actor), NEVER_NS);
         fixture_pass(&b.f, 10 * DEADLINE_NS);
         fixture_silent(&b.f);
@@ -342,6 +429,7 @@ static void data_centres(void **state)
     bench_write_reply(&b, m.id, 6, OK);
     struct put_result result = put_answered(&b, OK, OUTCOME_APPLIED);
     assert_int_equal(result.progress.needed, 4);
+    bench_write_reply(&b, m.id, 4, OK);
 
     m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_LOCAL_QUORUM);
     assert_int_equal(m.targets.count, 5);
@@ -352,15 +440,17 @@ static void data_centres(void **state)
     fixture_silent(&b.f);
     bench_write_reply(&b, m.id, 5, OK);
     assert_int_equal(put_answered(&b, OK, OUTCOME_APPLIED).progress.needed, 2);
+    bench_write_reply(&b, m.id, 3, OK);
 
     m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_LOCAL_QUORUM);
     bench_write_reply(&b, m.id, 2, ERR_IO);
     bench_write_reply(&b, m.id, 4, ERR_IO);
     bench_write_reply(&b, m.id, 6, ERR_IO); /* the other one's failures do not count */
     mint_done(&b, m.id, OK, NULL);
-    fixture_silent(&b.f);
+    assert_int_equal(bench_asked(&b, MESSAGE_hint_store).hints, 3);
     bench_write_reply(&b, m.id, 3, ERR_IO);
     bench_write_reply(&b, m.id, 5, ERR_IO);
+    assert_int_equal(bench_asked_before(&b, MESSAGE_client_put_done).hints, 2);
     put_answered(&b, ERR_UNAVAILABLE, OUTCOME_UNKNOWN);
     bench_deinit(&b);
 }
@@ -453,7 +543,8 @@ static struct put_result refusal_of(enum err status)
 static void refused_forward_goes_on(void **state)
 {
     (void)state;
-    static const enum err refusals[] = {ERR_UNAVAILABLE, ERR_STALE_EPOCH};
+    static const enum err refusals[] = {ERR_UNAVAILABLE, ERR_STALE_EPOCH, ERR_INCOMPLETE,
+                                        ERR_CORRUPT};
     for (size_t i = 0; i < ARRAY_COUNT(refusals); i++) {
         struct bench b;
         bench_init(&b, 6, 1);
@@ -625,7 +716,7 @@ static void deadline_passed_already(void **state)
     assert_true(message->deadline_ns != 0 && message->deadline_ns <= b.f.ctx.now_ns);
     message_free(message);
     fixture_pass(&b.f, 0);
-    put_answered(&b, ERR_TIMEOUT, OUTCOME_UNKNOWN);
+    put_answered_lacking(&b, ERR_TIMEOUT, OUTCOME_UNKNOWN, 2);
     bench_deinit(&b);
 }
 
@@ -661,6 +752,8 @@ int main(void)
         cmocka_unit_test(waits_for_its_own_mint),
         cmocka_unit_test(policies_travel),
         cmocka_unit_test(refused_at_the_mint),
+        cmocka_unit_test(minted_elsewhere),
+        cmocka_unit_test(minted_nowhere),
         cmocka_unit_test(too_many_failures),
         cmocka_unit_test(deadline_while_writing),
         cmocka_unit_test(sent_again_at_doubling_times),
