@@ -2,6 +2,10 @@
 
 #include "tests/sim/world.h"
 
+#define PAUSE_LONG_NS (5600 * (uint64_t)MS_NS)
+#define PROCESS_END_NS                                                                             \
+    (20 * (uint64_t)MS_NS) /* from the failure of its disk to the end of a process */
+
 /* -- drawing --------------------------------------------------------------------------------------
  */
 
@@ -101,6 +105,8 @@ static void draw_strength(struct world *world, struct prng *prng, struct inciden
     case FAULT_PAUSE_NODE:
     case FAULT_PAUSE_ACTOR: /* long enough that peers and the node itself notice */
         lasts_ns = random_log(prng, 10 * (uint64_t)MS_NS, world->options.safety_ns);
+        if (prng_chance(prng, 0.3))
+            lasts_ns = PAUSE_LONG_NS + prng_below(prng, PAUSE_LONG_NS);
         break;
     case FAULT_DELAY:
         incident->chance = 0.05 + 0.5 * prng_unit(prng);
@@ -118,6 +124,10 @@ static void draw_strength(struct world *world, struct prng *prng, struct inciden
         break;
     case FAULT_FSYNC_SLOW:
         incident->strength_ns = random_log(prng, 20 * (uint64_t)MS_NS, 3 * (uint64_t)SECOND_NS);
+        break;
+    case FAULT_STALL: /* nothing is taken, and what was taken does not get durable */
+        lasts_ns = random_log(prng, 100 * (uint64_t)MS_NS, 30 * (uint64_t)SECOND_NS);
+        incident->chance = 1;
         break;
     case FAULT_OVERLOADED:
         incident->chance = 0.01 + 0.5 * prng_unit(prng);
@@ -221,7 +231,9 @@ static void crash_host(struct world *world, uint32_t node, enum fault_class clas
 /* Down until the incident ends; a whole cluster comes back node by node. */
 void faults_on_crash(struct world *world, struct incident *incident)
 {
-    if (!incident->active)
+    /* A process whose disk has failed ends, whatever has healed meanwhile. */
+    bool failed = incident->class == FAULT_FSYNC_ERROR;
+    if (failed ? !world->hosts[incident->node].engine_failed : !incident->active)
         return;
     struct prng *prng = &world->network.link_prng;
     uint64_t up_again_at_ns =
@@ -266,14 +278,20 @@ static void pause_begin(struct world *world, const struct incident *incident)
         host_pause_actor(host, incident->slot, incident->ends_at_ns);
 }
 
-static void disk_begin(struct world *world, const struct incident *incident)
+/* What the incidents of the moment make of a node's disk. */
+static void set_disk(struct world *world, uint32_t node)
 {
-    struct host *host = &world->hosts[incident->node];
-    world->figures.fired[incident->class]++;
-    if (incident->class == FAULT_OVERLOADED)
-        host_set_disk_faults(host, host->read_error, incident->chance);
-    else
-        host_set_disk_faults(host, incident->chance, host->overloaded);
+    double read_error = 0;
+    double overloaded = 0;
+    for (uint32_t i = 0; i < world->faults.count; i++) {
+        const struct incident *incident = &world->faults.incidents[i];
+        double *chance = incident->class == FAULT_READ_ERROR ? &read_error : &overloaded;
+        bool disk = incident->class == FAULT_READ_ERROR || incident->class == FAULT_OVERLOADED ||
+                    incident->class == FAULT_STALL;
+        if (disk && incident->active && incident->node == node && incident->chance > *chance)
+            *chance = incident->chance;
+    }
+    host_set_disk_faults(&world->hosts[node], read_error, overloaded);
 }
 
 void faults_on_begin(struct world *world, struct incident *incident)
@@ -304,7 +322,9 @@ void faults_on_begin(struct world *world, struct incident *incident)
         break;
     case FAULT_OVERLOADED:
     case FAULT_READ_ERROR:
-        disk_begin(world, incident);
+    case FAULT_STALL:
+        world->figures.fired[incident->class]++;
+        set_disk(world, incident->node);
         break;
     default:
         break;
@@ -319,11 +339,7 @@ void faults_on_end(struct world *world, struct incident *incident)
         return;
     incident->active = false;
     trace_line(&world->trace, world->now_ns, "fault %s ends", fault_class_name(incident->class));
-    struct host *host = &world->hosts[incident->node];
-    if (incident->class == FAULT_OVERLOADED)
-        host_set_disk_faults(host, host->read_error, 0);
-    else if (incident->class == FAULT_READ_ERROR)
-        host_set_disk_faults(host, 0, host->overloaded);
+    set_disk(world, incident->node);
     if (incident->cuts_connections)
         network_links_changed(world);
 }
@@ -348,10 +364,29 @@ uint64_t faults_fsync_ns(struct world *world, uint32_t node)
         world->options.fsync_mean_ns / 4 + random_exponential(prng, world->options.fsync_mean_ns);
     for (uint32_t i = 0; i < world->faults.count; i++) {
         const struct incident *incident = &world->faults.incidents[i];
-        if (!incident->active || incident->class != FAULT_FSYNC_SLOW || incident->node != node)
+        if (!incident->active || incident->node != node)
+            continue;
+        if (incident->class == FAULT_STALL && incident->ends_at_ns > world->now_ns)
+            latency_ns += incident->ends_at_ns - world->now_ns;
+        if (incident->class != FAULT_FSYNC_SLOW)
             continue;
         latency_ns += prng_below(prng, incident->strength_ns);
         world->figures.fired[FAULT_FSYNC_SLOW]++;
     }
     return latency_ns;
+}
+
+bool faults_fsync_fails(struct world *world, uint32_t node)
+{
+    for (uint32_t i = 0; i < world->faults.count; i++) {
+        struct incident *incident = &world->faults.incidents[i];
+        if (!incident->active || incident->class != FAULT_FSYNC_ERROR || incident->node != node ||
+            incident->done)
+            continue;
+        incident->done = true;
+        uint64_t at_ns = world->now_ns + prng_below(&world->hosts[node].disk_prng, PROCESS_END_NS);
+        world_plan(world, at_ns, EVENT_CRASH)->number = i;
+        return true;
+    }
+    return false;
 }

@@ -2,8 +2,8 @@
  * the safety phase begins, one stream of random numbers a class, so that leaving a class out
  * changes no other; all healed when it ends.
  *
- * Room for what comes later (wiped, restored and corrupt disks, failing fsync): a class in the
- * table of options.h, a case in incident_begin and one in incident_end.
+ * A new one: a class in the table of options.h, a case in draw_strength, faults_on_begin and
+ * faults_on_end.
  */
 #ifndef SIM_FAULTS_H
 #define SIM_FAULTS_H
@@ -21,6 +21,7 @@ struct incident {
     enum fault_class class;
     bool active;
     bool cuts_connections; /* peers notice */
+    bool done;             /* of what happens once */
     bool at_sync;          /* a crash that waits for the node's next fsync and falls into it */
     uint64_t begins_at_ns;
     uint64_t ends_at_ns;
@@ -50,5 +51,7 @@ void faults_heal(struct world *world);
 void faults_set_clocks(struct world *world);
 /* The fsync latency of a node, with what is wrong with it now. */
 uint64_t faults_fsync_ns(struct world *world, uint32_t node);
+/* The sync that ends now fails; the process ends a little later. */
+bool faults_fsync_fails(struct world *world, uint32_t node);
 
 #endif

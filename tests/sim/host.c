@@ -154,7 +154,7 @@ static void sync_begin(struct host *host)
 
 static void sync_if_wanted(struct host *host)
 {
-    if (host->syncing)
+    if (host->syncing || host->engine_failed)
         return;
     if (engine_memory_wants_sync(host->engine)) {
         sync_begin(host);
@@ -170,15 +170,23 @@ static void sync_if_wanted(struct host *host)
 void host_on_sync_periodic(struct host *host)
 {
     host->periodic_planned = false;
-    if (!host->syncing && engine_memory_mark(host->engine) > host->synced_mark)
+    if (!host->syncing && !host->engine_failed &&
+        engine_memory_mark(host->engine) > host->synced_mark)
         sync_begin(host);
 }
 
 void host_on_sync_done(struct host *host, uint64_t mark)
 {
+    struct world *world = host->world;
     host->syncing = false;
+    if (mark > host->synced_mark && faults_fsync_fails(world, host->index)) {
+        host->engine_failed = true;
+        engine_memory_set_faults(host->engine, NULL, 0, 0, true);
+        engine_memory_sync(host->engine, mark);
+        return;
+    }
     host->synced_mark = mark;
-    trace_line(&host->world->trace, host->world->now_ns, "n%u log durable up to %llu", host->member,
+    trace_line(&world->trace, world->now_ns, "n%u log durable up to %llu", host->member,
                (unsigned long long)mark);
     engine_memory_sync(host->engine, mark);
     sync_if_wanted(host);
@@ -205,7 +213,9 @@ static void on_committed(void *closure, uint32_t handle, uint64_t sequence)
 static void on_failed(void *closure, const char *why)
 {
     struct host *host = closure;
-    world_fail(host->world, "engine", "n%u: %s", host->member, why);
+    trace_line(&host->world->trace, host->world->now_ns, "n%u: %s", host->member, why);
+    if (!host->engine_failed)
+        world_fail(host->world, "engine", "n%u: %s", host->member, why);
 }
 
 /* -- steps
@@ -402,6 +412,7 @@ void host_start(struct host *host)
         host->synced_mark = engine_memory_mark(host->engine);
         host->paused_until_ns = 0;
         host->doubt_until_ns = 0;
+        host->engine_failed = false;
         host_set_disk_faults(host, host->read_error, host->overloaded);
         plan_first_turns(host);
         network_host_started(world, host->index);

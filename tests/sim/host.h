@@ -68,6 +68,7 @@ struct host {
     int64_t wall_skew_ms;
     /* syncer */
     bool syncing;
+    bool engine_failed; /* a sync failed: nothing is durable any more, the process ends soon */
     bool periodic_planned;
     uint64_t synced_mark;
     double read_error;

@@ -38,6 +38,8 @@
     X(DRIFT, "clock-drift")                                                                        \
     X(JUMP, "clock-jump")                                                                          \
     X(FSYNC_SLOW, "fsync-slow")                                                                    \
+    X(FSYNC_ERROR, "fsync-error")                                                                  \
+    X(STALL, "disk-stall")                                                                         \
     X(OVERLOADED, "overloaded")                                                                    \
     X(READ_ERROR, "read-error")
 
