@@ -51,6 +51,7 @@
     X(READ_ASKS_ONE_TOO_FEW, "a read answers when one replica is still missing", "rule 18")        \
     X(RETRY_MAKES_SECOND_DOT, "a put with a known request id is made again", "rule 21")            \
     X(OWN_HINT_COUNTS, "a hint that the coordinator keeps itself counts for W", "rule 18")         \
+    X(STRICT_COUNTS_HINTS, "a fallback's hint counts for W in a strict write", "rule 18")          \
     X(TTL_DECIDED_LOCALLY, "a replica drops what has expired by its own clock", "rule 15")
 
 enum mutation {

@@ -14,7 +14,8 @@ static bool is_replica(const struct replica_set *replicas, uint32_t member)
 }
 
 /* A fallback keeps a hint for a replica of its own data centre: it is no replica itself, and its
- * data centre has as many replicas without the write. In a strict keyspace none counts. */
+ * data centre has as many replicas without the write. In a strict keyspace, or for a strict write,
+ * none counts. */
 static uint32_t count_fallbacks(struct world *world, const struct operation *operation,
                                 const struct replica_set *replicas, const struct progress *progress)
 {
@@ -32,7 +33,8 @@ static uint32_t count_fallbacks(struct world *world, const struct operation *ope
         const struct member *member = topology_member(&world->topology, fallback);
         bool good = operation->kind != OPERATION_GET && member != NULL &&
                     !world->options.keyspaces[operation->keyspace].strict &&
-                    !is_replica(replicas, fallback) && away[member->data_center] > 0;
+                    !operation_is_strict(operation) && !is_replica(replicas, fallback) &&
+                    away[member->data_center] > 0;
         for (uint32_t j = 0; j < i; j++)
             good &= progress->fallback_members[j] != fallback;
         if (!good) {

@@ -70,6 +70,13 @@ void history_init(struct history *history);
 void history_deinit(struct history *history);
 struct operation *history_add(struct history *history);
 
+/* Whether it asks for a strict quorum itself: one in eight, by what it writes, so that a retry asks
+ * for the same. */
+static inline bool operation_is_strict(const struct operation *operation)
+{
+    return operation->write % 8 == 3;
+}
+
 /* The bytes of a put's value. */
 struct bytes history_value(uint32_t operation, uint8_t memory[VALUE_SIZE_MAX]);
 /* What a delete carries as its expiry. */

@@ -145,7 +145,8 @@ static void operation_send(struct world *world, struct operation *operation)
                                         .key = key,
                                         .has_context = operation->has_context,
                                         .level = operation->level,
-                                        .count = operation->count};
+                                        .count = operation->count,
+                                        .strict = operation_is_strict(operation)};
         request->context = arena_copy(&message->arena, operation->context);
         request->expires_at_ms = operation->expires_at_ms;
         if (operation->has_request_id)
