@@ -47,9 +47,15 @@ struct fake_gossip {
     struct actor actor;
 };
 
+struct fake_hints {
+    struct actor actor;
+    _Atomic bool paused;
+};
+
 struct fake_node {
     struct fake_coordinator *coordinator;
     struct fake_gossip gossip;
+    struct fake_hints hints;
     struct runtime *runtime;
     struct rpc_loop *loop;
     struct rpc_server *_Atomic server;
@@ -275,6 +281,48 @@ static const struct actor_class fake_gossip_class = {
     .handle = fake_gossip_handle,
 };
 
+/* Names decide here too: pausing n3 is refused for now. */
+static inline void fake_hints_handle(struct actor *actor, struct actor_context *ctx,
+                                     struct message *message)
+{
+    if (message->kind == MESSAGE_client_maintenance) {
+        const struct client_maintenance *request = &message->client_maintenance;
+        struct fake_hints *fake = (struct fake_hints *)actor;
+        struct message *reply = message_new_reply(message, MESSAGE_client_maintenance_done, 0);
+        struct client_maintenance_done *done = &reply->client_maintenance_done;
+        done->client = request->client;
+        if (request->member == 3)
+            done->status = ERR_UNAVAILABLE;
+        else
+            atomic_store(&fake->paused, request->operation == MAINTENANCE_HINTS_PAUSE);
+        outbox_send(ctx, actor, reply);
+    }
+    message_free(message);
+}
+
+static const struct actor_class fake_hints_class = {
+    .name = "fake_hints",
+    .handle = fake_hints_handle,
+};
+
+/* For n2 a backlog, for n3 nothing, and one for a member that nobody knows. */
+static inline size_t fake_hint_targets(void *host, struct hint_target_figures *ret, size_t max)
+{
+    const struct fake_node *node = host;
+    CHECK_U64(max, >=, 3);
+    ret[0] = (struct hint_target_figures){.member = 2,
+                                          .state = HINT_TARGET_AWAY,
+                                          .paused = atomic_load(&node->hints.paused),
+                                          .hints = 12,
+                                          .bytes = 3456,
+                                          .oldest_ms = runtime_wall_ms() - 90000,
+                                          .delivered_per_s = 1.5};
+    ret[1] = (struct hint_target_figures){.member = 3, .state = HINT_TARGET_IDLE};
+    ret[2] = (struct hint_target_figures){
+        .member = 77, .state = HINT_TARGET_WAITING, .hints = 1, .bytes = 5};
+    return 3;
+}
+
 /* -- the node ---------------------------------------------------------------------------------- */
 
 /* What its contexts are signed with. */
@@ -329,6 +377,8 @@ static inline void fake_node_start(struct fake_node *node, uint32_t requests_max
                (struct actor_id){.node = 1, .kind = ACTOR_COORDINATOR});
     actor_init(&node->gossip.actor, &fake_gossip_class,
                (struct actor_id){.node = 1, .kind = ACTOR_GOSSIP});
+    actor_init(&node->hints.actor, &fake_hints_class,
+               (struct actor_id){.node = 1, .kind = ACTOR_HINTED_HANDOFF});
     struct runtime_options options = {.self = 1,
                                       .mailbox_messages_max = 65536,
                                       .seed = 1,
@@ -338,6 +388,7 @@ static inline void fake_node_start(struct fake_node *node, uint32_t requests_max
     node->runtime = runtime_new(&options, fake_view(&node->arena));
     runtime_add_actor(node->runtime, &node->coordinator->actor, NULL, "coordinator");
     runtime_add_actor(node->runtime, &node->gossip.actor, NULL, "gossip");
+    runtime_add_actor(node->runtime, &node->hints.actor, NULL, "hinted-handoff");
     node->loop = rpc_loop_new(threads, node->runtime);
     struct rpc_server_options server_options = {.address = "127.0.0.1:0",
                                                 .loop = node->loop,
@@ -345,6 +396,8 @@ static inline void fake_node_start(struct fake_node *node, uint32_t requests_max
                                                 .requests_max = requests_max,
                                                 .value_bytes_max = 1024 * 1024,
                                                 .node_name = "n1",
+                                                .hint_targets = fake_hint_targets,
+                                                .host = node,
                                                 .version = "test"};
     context_keys_derive(fake_cluster_id, fake_secret, &server_options.context_keys);
     char why[256] = "";

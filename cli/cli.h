@@ -49,6 +49,7 @@ enum cli_option_id {
     OPTION_WRITE_CONSISTENCY,
     OPTION_STRICT,
     OPTION_YES,
+    OPTION_TARGET,
     OPTION_COUNT
 };
 
@@ -149,6 +150,9 @@ enum cli_exit cli_run_status(struct cli *cli);
 enum cli_exit cli_run_nodes(struct cli *cli);
 enum cli_exit cli_run_ring(struct cli *cli);
 enum cli_exit cli_run_health(struct cli *cli);
+enum cli_exit cli_run_hints(struct cli *cli);
+enum cli_exit cli_run_hints_pause(struct cli *cli);
+enum cli_exit cli_run_hints_resume(struct cli *cli);
 enum cli_exit cli_run_keyspace_create(struct cli *cli);
 enum cli_exit cli_run_keyspace_list(struct cli *cli);
 enum cli_exit cli_run_keyspace_describe(struct cli *cli);

@@ -50,6 +50,8 @@ const struct cli_option cli_options[OPTION_COUNT] = {
         {"strict", 0, NULL, NULL,
          "strict quorum: W counts replicas alone, never a fallback that keeps a hint"},
     [OPTION_YES] = {"yes", 'y', NULL, NULL, "do not ask"},
+    [OPTION_TARGET] = {"target", 0, "NODE", NULL,
+                       "only hints for this node, by its name (default: for all)"},
 };
 
 #define KEY_OPTIONS (OPTION_BIT(KEYSPACE) | OPTION_BIT(KEY_BASE64) | OPTION_BIT(CONSISTENCY))
@@ -160,6 +162,38 @@ const struct cli_command cli_commands[] = {
      .details = "By grpc.health.v1. Exit 0 when all serve, 4 when none can be reached, else 5.",
      .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 health",
      .run = cli_run_health},
+    {.name = "hints pause",
+     .arguments = "[--target NODE]",
+     .options = OPTION_BIT(TARGET),
+     .summary = "hold back the hints that nodes keep for others",
+     .details =
+         "On every endpoint given, until hints resume, over restarts of its node. Hints are still\n"
+         "taken, and still dropped when they are too many or too old; what is dropped is found by\n"
+         "anti-entropy later.",
+     .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 hints pause\n"
+                 "coterie --endpoints n1:7700,n2:7700 hints pause --target n3",
+     .run = cli_run_hints_pause},
+    {.name = "hints resume",
+     .arguments = "[--target NODE]",
+     .options = OPTION_BIT(TARGET),
+     .summary = "deliver hints again",
+     .details = "On every endpoint given. Without --target all pauses end.",
+     .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 hints resume\n"
+                 "coterie --endpoints n1:7700,n2:7700 hints resume --target n3",
+     .run = cli_run_hints_resume},
+    {.name = "hints",
+     .arguments = "",
+     .summary = "writes that nodes keep for others that missed them",
+     .details =
+         "One row for each keeper and target: how many keys, the age of the oldest, and how many "
+         "a\n"
+         "second were delivered in the last ten. States: away (the target is down), delivering,\n"
+         "waiting (the target takes no more for now), paused. Each node knows its own hints "
+         "alone,\n"
+         "so every endpoint given is asked; nodes of the cluster that were not are named.",
+     .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 hints\n"
+                 "coterie --endpoints n1:7700,n2:7700,n3:7700 hints -o json",
+     .run = cli_run_hints},
     {.name = "keyspace create",
      .arguments = "NAME",
      .words_min = 1,

@@ -45,12 +45,25 @@ static void print_second_words(const char *first, size_t size)
     }
 }
 
+/* A word that second words follow may be a command of its own too ("hints"). */
+static const struct cli_command *command_of_one_word(const char *word, size_t size)
+{
+    for (size_t i = 0; i < cli_command_count; i++) {
+        if (strncmp(cli_commands[i].name, word, size) == 0 && cli_commands[i].name[size] == '\0')
+            return &cli_commands[i];
+    }
+    return NULL;
+}
+
 static void print_second_case(const char *word, size_t size, const struct cli_command *command)
 {
     if (command->name[size] != ' ')
         return;
+    const struct cli_command *alone = command_of_one_word(word, size);
     printf("        '%.*s') choices='", (int)size, word);
     print_second_words(word, size);
+    if (alone != NULL)
+        print_option_words(alone->options | OPTIONS_GLOBAL);
     puts("' ;;");
 }
 
@@ -161,11 +174,13 @@ static void fish_option(const struct cli_option *option, const char *condition)
 
 static void fish_first_word(const char *word, size_t size, const struct cli_command *command)
 {
+    (void)command;
     printf("complete -c coterie -n __fish_use_subcommand -a %.*s -d ", (int)size, word);
-    if (command->name[size] == ' ')
+    const struct cli_command *alone = command_of_one_word(word, size);
+    if (alone == NULL)
         printf("'commands about a %.*s'\n", (int)size, word);
     else {
-        print_quoted(command->summary);
+        print_quoted(alone->summary);
         putchar('\n');
     }
 }

@@ -213,6 +213,12 @@ static void node_make_actors(struct node *node)
     runtime_add_actor(node->runtime, anti_entropy_actor(node->anti_entropy), NULL, "anti-entropy");
 }
 
+static size_t hint_targets(void *host, struct hint_target_figures *ret, size_t max)
+{
+    const struct node *node = host;
+    return hinted_handoff_targets(node->hinted_handoff, runtime_now_ns(), ret, max);
+}
+
 static const char *node_peer_listen_address(const struct node *node)
 {
     if (node->config->origin[CONFIG_peer_address] != CONFIG_DEFAULT ||
@@ -255,6 +261,8 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
         .value_bytes_max = (uint32_t)config->number[CONFIG_value_bytes_max],
         .node_name = config->text[CONFIG_name],
         .version = COTERIE_VERSION,
+        .hint_targets = hint_targets,
+        .host = node,
     };
     context_keys_derive(node->topology.cluster_id, node->cluster_key, &server.context_keys);
     peers.hello.context_mark = server.context_keys.mark;

@@ -186,6 +186,9 @@ static struct message *refusal(enum message_kind kind, uint64_t client)
         answer->client_put_done.client = client;
         answer->client_put_done.result = (struct put_result){
             .status = ERR_OVERLOADED, .outcome = OUTCOME_NOT_APPLIED, .why = why};
+    } else if (kind == MESSAGE_client_maintenance_done) {
+        answer->client_maintenance_done = (struct client_maintenance_done){
+            .client = client, .status = ERR_OVERLOADED, .why = why};
     } else {
         CHECK_U64(kind, ==, MESSAGE_keyspace_change_done);
         answer->keyspace_change_done.client = client;
@@ -210,6 +213,8 @@ static uint64_t answer_client(const struct message *answer)
         return answer->client_get_done.client;
     if (answer->kind == MESSAGE_client_put_done)
         return answer->client_put_done.client;
+    if (answer->kind == MESSAGE_client_maintenance_done)
+        return answer->client_maintenance_done.client;
     CHECK_U64(answer->kind, ==, MESSAGE_keyspace_change_done);
     return answer->keyspace_change_done.client;
 }

@@ -9,6 +9,7 @@
 #ifndef RPC_SERVER_H
 #define RPC_SERVER_H
 
+#include "actors/hinted_handoff.h"
 #include "rpc/context.h"
 #include "rpc/loop.h"
 
@@ -42,6 +43,9 @@ struct rpc_server_options {
     const char *node_name;
     const char *version;
     struct context_keys context_keys; /* the same on all nodes of a cluster */
+    /* What Hints answers from; any thread. NULL: nothing is kept. */
+    size_t (*hint_targets)(void *host, struct hint_target_figures *ret, size_t max);
+    void *host;
 };
 
 struct rpc_server;

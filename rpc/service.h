@@ -27,6 +27,12 @@ SERVICE_ANSWER(create_keyspace);
 SERVICE_HANDLER(drop_keyspace);
 SERVICE_ANSWER(drop_keyspace);
 
+SERVICE_HANDLER(hints);
+SERVICE_HANDLER(pause_hints);
+SERVICE_ANSWER(pause_hints);
+SERVICE_HANDLER(resume_hints);
+SERVICE_ANSWER(resume_hints);
+
 SERVICE_HANDLER(null);
 SERVICE_HANDLER(health_check);
 SERVICE_HANDLER(unknown_method);

@@ -87,7 +87,7 @@ def test_other_clients_see_the_same(cluster):
 
 def test_json_of_everything(cluster):
     nodes = cluster.nodes
-    for command in (["status"], ["nodes"], ["ring"], ["health"], ["keyspace", "list"], ["keyspace", "describe", "default"],
+    for command in (["status"], ["nodes"], ["ring"], ["health"], ["hints"], ["keyspace", "list"], ["keyspace", "describe", "default"],
                     ["put", "j", "v"], ["get", "j"], ["del", "j"]):
         table = coterie(nodes, *command)
         assert isinstance(coterie(nodes, *command, "-o", "json").json(), dict), command
@@ -108,8 +108,41 @@ def test_completion_scripts(cluster):
     offered = subprocess.run(
         ["bash", "-c", script.decode() + "\nCOMP_WORDS=(coterie ''); COMP_CWORD=1; compopt() { :; }; _coterie; "
          "printf '%s\\n' \"${COMPREPLY[@]}\""], check=True, capture_output=True).stdout.decode().split()
-    for command in ("get", "put", "del", "import", "export", "status", "nodes", "ring", "keyspace"):
+    for command in ("get", "put", "del", "import", "export", "status", "nodes", "ring", "hints", "keyspace"):
         assert command in offered, (command, offered)
+
+
+# -- hints
+
+
+def test_hints_of_healthy_nodes(cluster):
+    nodes = cluster.nodes
+    assert coterie(nodes, "hints").out == b"no hints on n1, n2, n3\n"
+    # One endpoint is one keeper: those that were not asked are named, and the exit is still 0.
+    one = coterie(nodes[:1], "hints")
+    assert one.out == b"no hints on n1\n" and "not asked: n2, n3" in one.err, one
+    assert coterie(nodes[:1], "hints", "-o", "json").json() == {"hints": [], "asked": ["n1"],
+                                                               "not_asked": ["n2", "n3"]}
+    twice = coterie([nodes[1], nodes[1]], "hints", "-o", "json").json()
+    assert twice["asked"] == ["n2"], twice
+
+
+def test_hints_pause_and_resume(cluster):
+    nodes = cluster.nodes
+    paused = coterie(nodes, "hints", "pause", "--target", "n3")
+    assert paused.out == b"paused on n1, n2: hints for n3\n" and paused.err == "", paused
+    rows = coterie(nodes, "hints", "-o", "json").json()["hints"]
+    assert [(row["keeper"], row["target"], row["state"]) for row in rows] == [
+        ("n1", "n3", "paused"), ("n2", "n3", "paused")], rows
+    table = coterie(nodes, "hints").out.decode().splitlines()
+    assert table[0].split() == ["KEEPER", "TARGET", "STATE", "HINTS", "BYTES", "OLDEST", "DELIVERED/S"], table
+    assert table[1].split() == ["n1", "n3", "paused", "0", "0", "-", "0.0"], table
+    resumed = coterie(nodes, "hints", "resume", "-o", "json").json()
+    assert resumed == {"resumed": ["n1", "n2", "n3"], "target": None, "not_asked": []}, resumed
+    assert coterie(nodes, "hints", "-o", "json").json()["hints"] == []
+    wrong = coterie(nodes, "hints", "pause", "--target", "n9", code=1)
+    assert wrong.out == b"" and 'there is no node "n9"' in wrong.err, wrong
+    assert coterie(nodes, "hints", "pause", "n3", code=2).out == b""
 
 
 # -- import and export
@@ -187,7 +220,7 @@ def test_no_quorum(cluster):
 
 def test_all_down(cluster):
     cluster.nodes[0].kill()
-    for command in (["get", "k"], ["put", "k", "v"], ["del", "k"], ["status"], ["nodes"], ["ring"], ["health"],
+    for command in (["get", "k"], ["put", "k", "v"], ["del", "k"], ["status"], ["nodes"], ["ring"], ["health"], ["hints"],
                     ["keyspace", "list"], ["keyspace", "describe", "default"], ["keyspace", "create", "x"],
                     ["keyspace", "drop", "x", "--yes"]):
         nobody = coterie(cluster.nodes, *command, "--deadline-ms", "2000", code=4)

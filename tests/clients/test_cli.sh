@@ -77,7 +77,8 @@ expect 2 "completion for no shell" -- completion tcsh
 # -- help for everything, on stdout
 expect 0 "help" -- --help
 out_has 'Exits' "help"
-for command in get put del import export status nodes ring health 'keyspace create' \
+for command in get put del import export status nodes ring health hints 'hints pause' \
+    'hints resume' 'keyspace create' \
     'keyspace list' 'keyspace describe' 'keyspace drop' completion version help; do
     # shellcheck disable=SC2086
     expect 0 "help of $command" -- $command --help
@@ -102,6 +103,12 @@ count=$((count + 1))
     COMP_WORDS=(coterie -o json keyspace d) COMP_CWORD=4
     _coterie
     [ "${COMPREPLY[*]}" = 'describe drop' ] || exit 1
+    COMP_WORDS=(coterie hints '') COMP_CWORD=2
+    _coterie
+    [ "${COMPREPLY[*]::2}" = 'pause resume' ] || exit 1
+    COMP_WORDS=(coterie hints pause --ta) COMP_CWORD=3
+    _coterie
+    [ "${COMPREPLY[*]}" = --target ] || exit 1
     COMP_WORDS=(coterie get --cons) COMP_CWORD=2
     _coterie
     [ "${COMPREPLY[*]}" = --consistency ]

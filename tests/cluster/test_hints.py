@@ -1,10 +1,15 @@
 """Rule: what one of four misses while it is down it gets from hints when it is back, without a read; with
 two down writes still count W nodes, a fallback among them, and say so. DESIGN.md 7, 8; Dynamo 4.6."""
 
+import json
+import os
+import subprocess
 import threading
 import time
 
-from cluster import Cluster, wait_for
+from cluster import COTERIED, Cluster, wait_for
+
+COTERIE = os.environ.get("COTERIE", os.path.join(os.path.dirname(COTERIED), "coterie"))
 
 KEYS = 2000
 WRITERS = 4
@@ -12,6 +17,18 @@ WRITERS = 4
 
 def hints(nodes):
     return sum(node.metric("coterie_hints") for node in nodes)
+
+
+def coterie(nodes, *arguments):
+    """What the command line says, as JSON; nodes that are down make it exit 4."""
+    endpoints = ",".join(node.endpoint for node in nodes)
+    done = subprocess.run([COTERIE, "--endpoints", endpoints, "-o", "json", *arguments], timeout=30, check=True,
+                          capture_output=True)
+    return json.loads(done.stdout)
+
+
+def rows(nodes):
+    return {(row["keeper"], row["target"]): row for row in coterie(nodes, "hints")["hints"]}
 
 
 def write_all(nodes, value):
@@ -67,6 +84,36 @@ def main():
                    for n in cluster.nodes)
         assert lost == 0
         print("n4 was away: %d hints, delivered %.1f s after its start" % (kept, took))
+
+        # Paused, over a restart of a keeper and with the target back; what is kept for whom is told.
+        n4.kill()
+        wait_for("n1 to see n4 down", lambda: n1.alive_nodes() == 3)
+        write_all([n1, n2, n3], b"paused")
+        told = coterie([n1, n2], "hints")
+        assert told["asked"] == ["n1", "n2"] and told["not_asked"] == ["n3", "n4"], told
+        before = rows([n1, n2, n3])
+        assert {target for _, target in before} == {"n4"}, before
+        assert sum(row["hints"] for row in before.values()) == hints([n1, n2, n3]), before
+        assert all(row["state"] == "away" and row["bytes"] > 0 for row in before.values()), before
+        assert coterie([n1, n2, n3], "hints", "pause", "--target", "n4")["paused"] == ["n1", "n2", "n3"]
+        n2.kill()
+        n2.start().wait_serving()
+        n4.start().wait_serving()
+        cluster.wait_alive()
+        wait_for("n2 to count its hints",
+                 lambda: rows([n2]).get(("n2", "n4"), {}).get("hints") == before["n2", "n4"]["hints"])
+        delivered = sum(n.metric("coterie_hints_delivered_total") for n in (n1, n2, n3))
+        time.sleep(2)  # several turns of delivery, were it not for the pause
+        held = rows([n1, n2, n3])
+        assert {key: row["hints"] for key, row in held.items()} == {key: row["hints"] for key, row in before.items()}
+        assert all(row["state"] == "paused" and row["oldest_age_ms"] > 0 for row in held.values()), held
+        assert sum(n.metric("coterie_hints_delivered_total") for n in (n1, n2, n3)) == delivered
+        coterie([n1, n2, n3], "hints", "resume")
+        wait_for("all hints to be delivered", lambda: hints(cluster.nodes) == 0, 60)
+        after = rows([n1, n2, n3])  # the rate of the last ten seconds is still told
+        assert all(row["hints"] == 0 and row["delivered_per_s"] > 0 for row in after.values()), after
+        check_all(n4, b"paused")
+        print("paused: %d hints held back over a restart, then delivered" % sum(r["hints"] for r in held.values()))
 
         n3.kill()
         n4.kill()

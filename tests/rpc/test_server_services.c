@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "coterie/v1/maintenance.pb-c.h"
 #include "grpc/health/v1/health.pb-c.h"
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "model/limits.h"
@@ -18,7 +19,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CLUSTER "/coterie.v1.Cluster/"
+#define CLUSTER     "/coterie.v1.Cluster/"
+#define MAINTENANCE "/coterie.v1.Maintenance/"
 
 static struct raw_reply ask(struct fixture *fixture, const char *method,
                             const ProtobufCMessage *request)
@@ -213,6 +215,66 @@ static void test_create_keyspace(void **state)
     struct raw_reply reply = create(*state, NULL);
     assert_string_equal(reply.message, "keyspace: missing");
     raw_reply_clear(&reply);
+}
+
+/* -- Maintenance: hints ------------------------------------------------------------------------ */
+
+static Coterie__V1__HintsResponse *ask_hints(struct fixture *fixture)
+{
+    Coterie__V1__HintsRequest request = COTERIE__V1__HINTS_REQUEST__INIT;
+    struct raw_reply reply = ask(fixture, MAINTENANCE "Hints", &request.base);
+    assert_int_equal(reply.code, GRPC_STATUS_OK);
+    Coterie__V1__HintsResponse *hints =
+        coterie__v1__hints_response__unpack(NULL, reply.body_size, reply.body);
+    raw_reply_clear(&reply);
+    return hints;
+}
+
+static grpc_status_code change_pause(struct fixture *fixture, bool pause, const char *target)
+{
+    Coterie__V1__PauseHintsRequest to_pause = COTERIE__V1__PAUSE_HINTS_REQUEST__INIT;
+    Coterie__V1__ResumeHintsRequest to_resume = COTERIE__V1__RESUME_HINTS_REQUEST__INIT;
+    to_pause.target = to_resume.target = (char *)(uintptr_t)target;
+    struct raw_reply reply = pause ? ask(fixture, MAINTENANCE "PauseHints", &to_pause.base)
+                                   : ask(fixture, MAINTENANCE "ResumeHints", &to_resume.base);
+    grpc_status_code code = reply.code;
+    raw_reply_clear(&reply);
+    return code;
+}
+
+/* By name, those with something to say alone; one that nobody knows any more by its number. */
+static void test_hints(void **state)
+{
+    Coterie__V1__HintsResponse *hints = ask_hints(*state);
+    assert_string_equal(hints->node, "n1");
+    assert_int_equal(hints->n_targets, 2);
+    const Coterie__V1__HintTarget *target = hints->targets[0];
+    assert_string_equal(target->target, "n2");
+    assert_int_equal(target->state, COTERIE__V1__HINT_TARGET__STATE__STATE_AWAY);
+    assert_int_equal(target->hints, 12);
+    assert_int_equal(target->bytes, 3456);
+    assert_true(target->oldest_age_ms >= 90000 && target->oldest_age_ms < 120000);
+    assert_true(target->delivered_per_s > 1.4 && target->delivered_per_s < 1.6);
+    assert_string_equal(hints->targets[1]->target, "#77");
+    assert_int_equal(hints->targets[1]->state, COTERIE__V1__HINT_TARGET__STATE__STATE_WAITING);
+    assert_int_equal(hints->targets[1]->oldest_age_ms, 0);
+    coterie__v1__hints_response__free_unpacked(hints, NULL);
+}
+
+static void test_hints_pause(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(change_pause(fixture, true, "n2"), GRPC_STATUS_OK);
+    Coterie__V1__HintsResponse *hints = ask_hints(fixture);
+    assert_int_equal(hints->targets[0]->state, COTERIE__V1__HINT_TARGET__STATE__STATE_PAUSED);
+    coterie__v1__hints_response__free_unpacked(hints, NULL);
+    assert_int_equal(change_pause(fixture, false, ""), GRPC_STATUS_OK);
+    hints = ask_hints(fixture);
+    assert_int_equal(hints->targets[0]->state, COTERIE__V1__HINT_TARGET__STATE__STATE_AWAY);
+    coterie__v1__hints_response__free_unpacked(hints, NULL);
+    assert_int_equal(change_pause(fixture, true, "n9"), GRPC_STATUS_INVALID_ARGUMENT);
+    assert_int_equal(change_pause(fixture, true, "n1"), GRPC_STATUS_INVALID_ARGUMENT); /* itself */
+    assert_int_equal(change_pause(fixture, false, "n3"), GRPC_STATUS_UNAVAILABLE);
 }
 
 /* -- streams ----------------------------------------------------------------------------------- */
@@ -611,6 +673,8 @@ int main(void)
         WITH_SERVER(test_ring),
         WITH_SERVER(test_keyspaces),
         WITH_SERVER(test_create_keyspace),
+        WITH_SERVER(test_hints),
+        WITH_SERVER(test_hints_pause),
         WITH_SERVER(test_health_check),
         WITH_SERVER(test_health_watch),
         WITH_SERVER(test_health_watchers_bounded),
