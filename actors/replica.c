@@ -132,6 +132,18 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
     case MESSAGE_vnode_complete:
         replica_on_vnode_complete(replica, ctx, message);
         break;
+    case MESSAGE_tree_roots:
+        replica_on_tree_roots(replica, ctx, message);
+        break;
+    case MESSAGE_tree_read:
+        replica_on_tree_read(replica, ctx, message);
+        break;
+    case MESSAGE_digest_read:
+        replica_on_digest_read(replica, ctx, message);
+        break;
+    case MESSAGE_record_fetch:
+        replica_on_record_fetch(replica, ctx, message);
+        break;
     case MESSAGE_client_get:
     case MESSAGE_client_get_done:
     case MESSAGE_client_put:
@@ -151,13 +163,9 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
     case MESSAGE_view_publish:
     case MESSAGE_hint_store:
     case MESSAGE_hint_store_reply:
-    case MESSAGE_tree_roots:
     case MESSAGE_tree_roots_reply:
-    case MESSAGE_tree_read:
     case MESSAGE_tree_read_reply:
-    case MESSAGE_digest_read:
     case MESSAGE_digest_read_reply:
-    case MESSAGE_record_fetch:
     case MESSAGE_record_fetch_reply:
     case MESSAGE_reap_hints:
     case MESSAGE_reap_hints_reply:
@@ -187,16 +195,20 @@ static void replica_tick(struct actor *actor, struct actor_context *ctx)
 {
     struct replica *replica = replica_of(actor);
     request_expire(&replica->requests, ctx);
-    if (replica_vnodes_load(replica, ctx))
+    if (replica_vnodes_load(replica, ctx)) {
         replica_vnodes_go_on(replica, ctx);
+        tree_tick(replica, ctx);
+    }
     arena_clear(&replica->scratch);
 }
 
 static uint64_t replica_wake_at_ns(const struct actor *actor)
 {
     const struct replica *replica = CONTAINER_OF(actor, const struct replica, actor);
-    uint64_t vnodes_ns = replica_vnodes_wake_at_ns(replica);
-    return vnodes_ns < replica->requests.next_ns ? vnodes_ns : replica->requests.next_ns;
+    uint64_t wake_at_ns = replica_vnodes_wake_at_ns(replica);
+    if (replica->requests.next_ns < wake_at_ns)
+        wake_at_ns = replica->requests.next_ns;
+    return replica->trees.wake_ns < wake_at_ns ? replica->trees.wake_ns : wake_at_ns;
 }
 
 static void replica_check(const struct actor *actor)
@@ -236,6 +248,7 @@ struct replica *replica_new(const struct replica_options *options, const struct 
     heap_init(&replica->held);
     request_memory_init(&replica->requests, options, &replica->figures);
     vnode_table_init(&replica->vnodes, options, boot->topology.partitions);
+    tree_table_init(&replica->trees, options);
     arena_init(&replica->scratch, NULL, 0);
     return replica;
 }
@@ -247,6 +260,7 @@ void replica_free(struct replica *replica)
     heap_deinit(&replica->held);
     arena_deinit(&replica->scratch);
     request_memory_deinit(&replica->requests);
+    tree_table_deinit(replica);
     vnode_table_deinit(&replica->vnodes);
     free(replica);
 }

@@ -2,11 +2,12 @@
  *
  * Owns:     the vnodes p with p mod P == its index; one writer each, so no lock.
  * Receives: replica_mint, replica_write, replica_read, store_committed; vnode_doubt, vnode_adopt,
- *           vnode_complete.
- * Sends:    replica_mint_done, replica_write (to the other replicas), replica_write_reply,
+ *           vnode_complete; tree_roots, tree_read, digest_read, record_fetch and their replies
+ * back. Sends:    replica_mint_done, replica_write (to the other replicas), replica_write_reply,
  *           replica_read_reply; vnode_incomplete, vnode_adopt_done, vnode_complete_done.
- * Time:     none of its own; answers wait for the commit log, never for a clock.
- * Memory:   answers held until durable, at most held_max; a table of what is pending.
+ * Time:     answers wait for the commit log, never for a clock; hash trees are built in slices, a
+ * few milliseconds apart. Memory:   answers held until durable, at most held_max; a table of what
+ * is pending; hash trees, at most tree_bytes_max and a little for each keyspace of each vnode.
  * Source:   Dynamo (SOSP 2007) 4.4, 4.5; riak_kv issue 679 for key epochs; DESIGN.md 5, 6.
  *
  * What a crash could undo is shown to nobody: an answer that depends on a staged write is held
@@ -29,6 +30,9 @@ struct replica_options {
     uint8_t shard;
     uint8_t shards;
     uint32_t held_max; /* answers waiting for the log; beyond it requests are OVERLOADED; 16384 */
+    uint64_t tree_bytes_max;     /* hash trees of this shard; 0: 64 MiB */
+    uint64_t derive_interval_ms; /* in which each of them is built anew; 0: a day */
+    uint32_t tree_slice_rows;    /* of a build, looked at in one step; 0: 512 */
 };
 
 struct replica_figures {
@@ -47,17 +51,26 @@ struct replica_figures {
     struct counter reaped;              /* tombstones and expired records removed */
     struct counter requests_remembered; /* request ids, now */
     struct counter requests_repeated;   /* puts that were answered with their first outcome */
-    struct counter requests_forgotten;  /* ids given up before their time: no room, or a refusing disk */
-    struct counter vnodes_incomplete;   /* now */
-    struct counter incomplete_refused;  /* requests to an incomplete vnode */
-    struct counter stale_floor;         /* writes read before tombstones were reaped, refused */
-    struct counter held;                /* now */
-    struct counter unexpected;          /* messages that are not for a replica */
+    struct counter
+        requests_forgotten; /* ids given up before their time: no room, or a refusing disk */
+    struct counter vnodes_incomplete;  /* now */
+    struct counter trees;              /* hash trees, now */
+    struct counter tree_bytes;         /* now */
+    struct counter tree_keys;          /* now */
+    struct counter tree_builds;        /* vnodes whose trees were built from their rows */
+    struct counter tree_drift;         /* trees that did not say what the rows do */
+    struct counter incomplete_refused; /* requests to an incomplete vnode */
+    struct counter stale_floor;        /* writes read before tombstones were reaped, refused */
+    struct counter held;               /* now */
+    struct counter unexpected;         /* messages that are not for a replica */
 };
 
 struct replica *replica_new(const struct replica_options *options, const struct boot *boot);
 void replica_free(struct replica *replica);
 struct actor *replica_actor(struct replica *replica);
+/* How many trees say something else than their rows, by a scan of all of them: an invariant for
+ * tests to look at between steps. */
+uint32_t replica_trees_differing(const struct replica *replica, struct store *store);
 const struct replica_figures *replica_figures(const struct replica *replica);
 
 #endif

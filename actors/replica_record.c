@@ -14,6 +14,7 @@ static enum err replica_find(struct replica *replica, struct actor_context *ctx,
                              uint32_t keyspace_id, struct bytes key, struct local_state *ret_state)
 {
     struct local_state *state = ret_state;
+    state->keyspace_id = keyspace_id;
     state->hash = hash_key(keyspace_id, key);
     state->key = bytes_of(state->key_memory,
                           hash_storage_key(keyspace_id, key, state->hash, state->key_memory));
@@ -72,6 +73,8 @@ enum err replica_store(struct replica *replica, struct actor_context *ctx, uint3
     enum err err = store_put(ctx->store, partition, state->key, record, sync);
     if (err == OK)
         replica->pending[pending_slot(state->hash)] = store_staged(ctx->store);
+    if (err == OK)
+        tree_row_changed(replica, ctx, partition, state->keyspace_id, state, record);
     if (err == ERR_OVERLOADED)
         counter_add(&replica->figures.overloaded, 1);
     return err;
@@ -80,14 +83,39 @@ enum err replica_store(struct replica *replica, struct actor_context *ctx, uint3
 enum err replica_remove(struct replica *replica, struct actor_context *ctx, uint32_t partition,
                         uint32_t keyspace_id, const struct local_state *state)
 {
-    (void)keyspace_id;
     enum err err = store_delete(ctx->store, partition, state->key, STORE_SYNC_NOW);
-    if (err == OK)
+    if (err == OK) {
         replica->pending[pending_slot(state->hash)] = store_staged(ctx->store);
+        tree_row_changed(replica, ctx, partition, keyspace_id, state, (struct bytes){0});
+    }
     return err;
 }
 
 uint64_t replica_sequence(const struct replica *replica, uint64_t hash, uint32_t policy)
 {
     return (policy & POLICY_PERIODIC) != 0 ? 0 : replica->pending[pending_slot(hash)];
+}
+
+enum err replica_row_parse(const struct replica *replica, uint32_t partition, struct bytes key,
+                           struct bytes value, struct row *ret_row)
+{
+    struct row row = {.record = value};
+    if (!hash_storage_key_parse(key, &row.hash, &row.keyspace_id, &row.key) ||
+        row.key.size > KEY_BYTES_MAX ||
+        hash_partition(row.hash, replica->vnodes.partitions) != partition ||
+        row.hash != hash_key(row.keyspace_id, row.key))
+        return ERR_CORRUPT;
+    if (record_verify(row.keyspace_id, row.key, value) == ERR_CORRUPT)
+        return ERR_CORRUPT;
+    *ret_row = row;
+    return OK;
+}
+
+void replica_row_corrupt(struct replica *replica, struct actor_context *ctx, uint32_t partition,
+                         struct bytes key, struct bytes value)
+{
+    (void)key;
+    (void)value;
+    counter_add(&replica->figures.corrupt, 1);
+    log_write(ctx->log, LOG_ERROR, "replica_row_corrupt", "partition=%" PRIu32, partition);
 }

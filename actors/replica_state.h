@@ -7,6 +7,9 @@
  *     replica_merge.c   states from other nodes
  *     replica_vnode.c   the vnodes: floors, and copies that were lost
  *     replica_reap.c    tombstones that may go
+ *     replica_tree.c    their hash trees, changed with each row
+ *     replica_build.c   and built by a scan
+ *     replica_answer.c  what they are asked in an exchange
  *     replica_request.c puts with a request id, answered again with their first outcome
  */
 #ifndef ACTORS_REPLICA_STATE_H
@@ -14,6 +17,7 @@
 
 #include "actors/replica.h"
 #include "actors/replica_request.h"
+#include "actors/replica_tree.h"
 #include "actors/replica_vnode.h"
 
 #include "base/heap.h"
@@ -39,6 +43,7 @@ struct replica {
     struct arena scratch; /* of one step */
     struct request_memory requests;
     struct vnode_table vnodes;
+    struct tree_table trees;
     struct replica_figures figures;
 };
 
@@ -46,6 +51,7 @@ struct replica {
 struct local_state {
     uint8_t key_memory[STORAGE_KEY_BYTES_MAX];
     struct bytes key; /* storage key */
+    uint32_t keyspace_id;
     uint64_t hash;
     struct bytes record; /* empty: nothing here */
     struct version_set set;
@@ -81,6 +87,22 @@ enum err replica_remove(struct replica *replica, struct actor_context *ctx, uint
                         uint32_t keyspace_id, const struct local_state *state) MUST_USE;
 /* What an answer about this key must wait for. Periodic keyspaces are acknowledged from memory. */
 uint64_t replica_sequence(const struct replica *replica, uint64_t hash, uint32_t policy);
+
+/* A row as a scan meets it; borrowed. */
+struct row {
+    uint64_t hash;
+    uint32_t keyspace_id;
+    struct bytes key;
+    struct bytes record;
+};
+
+/* CORRUPT: it is not this partition's, or fails its checksum. A record of a newer release is sound.
+ */
+enum err replica_row_parse(const struct replica *replica, uint32_t partition, struct bytes key,
+                           struct bytes value, struct row *ret_row) MUST_USE;
+/* Such a row was met. */
+void replica_row_corrupt(struct replica *replica, struct actor_context *ctx, uint32_t partition,
+                         struct bytes key, struct bytes value);
 
 /* -- replica_epoch.c ------------------------------------------------------------------------------
  */
@@ -134,11 +156,26 @@ uint64_t replica_vnodes_wake_at_ns(const struct replica *replica);
 /* Empties it and lets it be filled again. */
 void replica_vnode_doubt(struct replica *replica, struct actor_context *ctx, struct vnode *vnode,
                          enum doubt_reason reason);
+/* The store itself cannot read a part of it: doubted, if there is anybody to fill it from. */
+void replica_vnode_unreadable(struct replica *replica, struct actor_context *ctx,
+                              struct vnode *vnode);
 void replica_on_vnode_doubt(struct replica *replica, struct actor_context *ctx,
                             const struct message *message);
 void replica_on_vnode_adopt(struct replica *replica, struct actor_context *ctx,
                             const struct message *message);
 void replica_on_vnode_complete(struct replica *replica, struct actor_context *ctx,
                                const struct message *message);
+
+/* -- replica_answer.c -----------------------------------------------------------------------------
+ */
+
+void replica_on_tree_roots(struct replica *replica, struct actor_context *ctx,
+                           const struct message *message);
+void replica_on_tree_read(struct replica *replica, struct actor_context *ctx,
+                          const struct message *message);
+void replica_on_digest_read(struct replica *replica, struct actor_context *ctx,
+                            const struct message *message);
+void replica_on_record_fetch(struct replica *replica, struct actor_context *ctx,
+                             const struct message *message);
 
 #endif

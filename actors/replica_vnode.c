@@ -251,6 +251,7 @@ bool replica_vnodes_load(struct replica *replica, struct actor_context *ctx)
             vnode_announce(replica, ctx, vnode);
     }
     count_incomplete(replica);
+    tree_start(replica, ctx);
     replica_vnodes_go_on(replica, ctx);
     return true;
 }
@@ -332,6 +333,7 @@ static enum err vnode_empty(struct replica *replica, struct actor_context *ctx, 
         err = state_stage(vnode, ctx->store, VNODE_INCOMPLETE);
     if (err != OK)
         return err;
+    tree_vnode_emptied(replica, ctx, vnode);
     vnode->keyspace_count = 0;
     vnode->state = VNODE_INCOMPLETE;
     vnode->incarnation = ++replica->vnodes.incarnation;
@@ -408,12 +410,44 @@ void replica_vnode_doubt(struct replica *replica, struct actor_context *ctx, str
               "partition=%" PRIu32
               " why=\"%s\" what_now=\"emptied, then filled from the other replicas\"",
               vnode->partition, doubt_text(reason));
+    if (replica->trees.build.vnode == vnode)
+        tree_build_cancel(replica);
     vnode->state = VNODE_EMPTYING;
     vnode->emptying_staged = false;
     vnode->retry_ns = 0;
     replica->vnodes.emptying++;
     count_incomplete(replica);
     vnode_go_on(replica, ctx, vnode);
+}
+
+/* Whether any keyspace has another replica of it. */
+static bool has_others(const struct replica *replica, const struct actor_context *ctx,
+                       const struct vnode *vnode)
+{
+    for (uint32_t i = 0; i < ctx->view->keyspaces.count; i++) {
+        struct replica_set set;
+        bool here = false;
+        if (ctx->view->keyspaces.keyspaces[i].dropped)
+            continue;
+        view_replica_set(ctx->view, &ctx->view->keyspaces.keyspaces[i], vnode->partition, &set);
+        for (uint32_t j = 0; j < set.count; j++)
+            here |= set.replicas[j].member == replica->options.self;
+        if (here && set.count > 1)
+            return true;
+    }
+    return false;
+}
+
+void replica_vnode_unreadable(struct replica *replica, struct actor_context *ctx,
+                              struct vnode *vnode)
+{
+    if (has_others(replica, ctx, vnode)) {
+        replica_vnode_doubt(replica, ctx, vnode, DOUBT_CORRUPT);
+        return;
+    }
+    log_write(ctx->log, LOG_ERROR, "vnode_unreadable",
+              "partition=%" PRIu32 " what_now=\"no other replica has it; restore a backup\"",
+              vnode->partition);
 }
 
 void replica_on_vnode_doubt(struct replica *replica, struct actor_context *ctx,

@@ -22,6 +22,7 @@
 #define ACTORS_REPLICA_VNODE_H
 
 #include "actors/replica.h"
+#include "model/merkle.h"
 
 enum vnode_state { VNODE_COMPLETE, VNODE_EMPTYING, VNODE_INCOMPLETE, VNODE_STATE_COUNT };
 
@@ -34,6 +35,12 @@ struct vnode_keyspace {
     uint64_t floor_sequence; /* of the row */
     bool reap_clean;         /* no tombstone and no time to live: nothing to reap */
     bool reap_looks_clean;   /* so far, in the scan that is under way */
+    /* replica_tree.h */
+    struct merkle *tree;    /* NULL: no keys, when the vnode's trees are ready */
+    struct merkle *next;    /* of the build under way, up to its cursor */
+    uint64_t keys_expected; /* by that build */
+    uint64_t gone_since_ns; /* not in the view since; 0: it is there, or was not looked for */
+    bool forgotten;         /* has no trees: it was dropped */
 };
 
 struct vnode {
@@ -48,6 +55,10 @@ struct vnode {
     uint32_t keyspace_count;
     uint32_t keyspace_capacity;
     struct vnode_keyspace *keyspaces; /* ascending by id */
+    /* replica_tree.h */
+    bool trees_ready;
+    bool trees_suspect;   /* known not to say what the rows do: the next ones may differ */
+    uint64_t build_at_ns; /* when they are built (again) */
 };
 
 struct vnode_table {

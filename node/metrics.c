@@ -274,6 +274,11 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA(requests_forgotten, "Request ids given up before ten minutes: no room, or a stalled disk.");
     REPLICA(incomplete_refused, "Requests to a vnode that is being filled after a loss.");
     REPLICA(stale_floor, "Writes refused because they were read before tombstones were reaped.");
+    REPLICA(tree_builds, "Vnodes whose hash trees were built from their rows.");
+    REPLICA(tree_drift, "Hash trees that did not say what the rows do; must stay 0.");
+    REPLICA_GAUGE(trees, "Hash trees.");
+    REPLICA_GAUGE(tree_bytes, "Memory of hash trees.");
+    REPLICA_GAUGE(tree_keys, "Keys in hash trees.");
     REPLICA_GAUGE(vnodes_incomplete, "Vnodes that are being filled after a loss.");
     metric(out, "coterie_hints", "gauge", "Hints kept here for replicas that are away.",
            counter_get(&hinted_handoff_figures(node->hinted_handoff)->hints));

@@ -124,6 +124,8 @@ static void check_key_finally(struct world *world, uint32_t keyspace, uint32_t k
 void check_finally(struct world *world)
 {
     keyspaces_check(world);
+    for (uint32_t i = 0; i < world->options.nodes; i++)
+        check_trees(world, &world->hosts[i]);
     for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {
         for (uint32_t key = 0; key < world->options.keys; key++) {
             if (world->workload.touched[keyspace][key])

@@ -13,6 +13,7 @@
  *   check_ends.c       every request ends in time; after healing it succeeds
  *   check_converged.c  what was read at ALL is what every replica holds
  *   check_held.c       with all hints delivered W replicas hold each acknowledged write
+ *   check_trees.c      a hash tree says what its rows say
  *   keyspaces.c        no acknowledged keyspace is lost
  * and mints.c: a write removes what it is entitled to, no more.
  */
@@ -83,6 +84,9 @@ void check_detector_view(struct host *host, const struct view *before, const str
 void check_held(struct world *world);
 /* When all is quiet and every final state was read. */
 void check_finally(struct world *world);
+
+/* Before a node ends, and at the end of the run. */
+void check_trees(struct world *world, struct host *host);
 
 /* -- the checkers -------------------------------------------------------------------------------
  */

@@ -439,6 +439,7 @@ void host_crash(struct host *host, enum crash_kind kind)
     CHECK(host->up);
     trace_line(&host->world->trace, host->world->now_ns, "n%u %s", host->member,
                kind == CRASH_POWER ? "loses power" : "is killed");
+    check_trees(host->world, host);
     host_stop(host);
     engine_memory_crash(host->engine, kind, &host->disk_prng);
     host->engine = NULL;
@@ -450,6 +451,7 @@ void host_close(struct host *host)
     struct world *world = host->world;
     CHECK(host->up);
     trace_line(&world->trace, world->now_ns, "n%u stops", host->member);
+    check_trees(world, host);
     host_stop(host);
     host->deaf = true;
     engine_memory_set_faults(host->engine, NULL, 0, 0, false);

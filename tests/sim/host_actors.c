@@ -25,6 +25,8 @@ void host_actors_new(struct host *host, const struct boot *boot)
             .shard = (uint8_t)i,
             .shards = (uint8_t)options->shards,
             .held_max = options->held_max,
+            .derive_interval_ms = 500, /* trees are built again and again, */
+            .tree_slice_rows = 3,      /* while rows below and above the cursor are written */
         };
         host->replicas[i] = replica_new(&replica, boot);
         add(host, replica_actor(host->replicas[i]), engine_store(host->engine, i));
