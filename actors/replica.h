@@ -49,6 +49,7 @@ struct replica_figures {
     struct counter siblings_refused;
     struct counter clock_refused;       /* lww timestamps too far ahead */
     struct counter reaped;              /* tombstones and expired records removed */
+    struct counter clock_entries_pruned; /* of retired members, by writes here */
     struct counter requests_remembered; /* request ids, now */
     struct counter requests_repeated;   /* puts that were answered with their first outcome */
     struct counter

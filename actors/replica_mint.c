@@ -17,6 +17,16 @@ static uint64_t replica_timestamp(struct replica *replica, struct actor_context 
     return timestamp;
 }
 
+/* Clock entries of a key beyond which those of retired members go (DESIGN.md 5). */
+#define CLOCK_ENTRIES_MAX 50u
+
+static bool member_is_current(uint32_t member, void *closure)
+{
+    const struct view *view = closure;
+    const struct member *found = topology_member(&view->topology, member);
+    return found != NULL && found->status != MEMBER_REMOVED;
+}
+
 /* A put that has been here before is answered with its first outcome; its targets get what the key
  * holds now, which is no older than what they were sent then. NOT_FOUND: a new one. */
 static enum err replica_mint_repeat(struct replica *replica, struct actor_context *ctx,
@@ -83,6 +93,12 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
                                              replica->options.self, epoch, &version, &dot);
     if (lww)
         set = version_set_last_writer_wins(&replica->scratch, &set);
+    if (set.clock.count > CLOCK_ENTRIES_MAX) {
+        uint32_t before = set.clock.count;
+        set = version_set_prune(&replica->scratch, &set, CLOCK_ENTRIES_MAX, member_is_current,
+                                (void *)(uintptr_t)ctx->view);
+        counter_add(&replica->figures.clock_entries_pruned, before - set.clock.count);
+    }
     bool too_many = set.count > SIBLINGS_MAX && set.count > state->set.count;
     if (MUTATE(SIBLINGS_UNLIMITED))
         too_many = false;

@@ -174,6 +174,7 @@ static void write_store(FILE *out, struct node *node)
     GAUGE(keys_estimate, "Estimated keys, all vnodes.");
     GAUGE(pending_compaction_bytes, "Bytes that compaction has to rewrite.");
     GAUGE(running_compactions, "Compactions running.");
+    COUNTER(compactions_for_space, "Compactions of vnodes in which much was deleted.");
     GAUGE(running_flushes, "Flushes running.");
     GAUGE(write_stopped, "1 while RocksDB refuses writes.");
 #undef COUNTER
@@ -270,6 +271,7 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA(siblings_refused, "Writes refused because of too many siblings.");
     REPLICA(clock_refused, "Writes refused because their timestamp was too far ahead.");
     REPLICA(reaped, "Tombstones and expired records removed, all replicas having shown the same.");
+    REPLICA(clock_entries_pruned, "Clock entries of retired members dropped by writes.");
     REPLICA(requests_repeated, "Puts with a known request id, answered with their first outcome.");
     REPLICA(requests_forgotten, "Request ids given up before ten minutes: no room, or a stalled disk.");
     REPLICA(incomplete_refused, "Requests to a vnode that is being filled after a loss.");

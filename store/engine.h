@@ -50,6 +50,7 @@ struct engine_figures {
     uint64_t wal_bytes;
     uint64_t keys_estimate;
     uint64_t pending_compaction_bytes;
+    uint64_t compactions_for_space; /* of families with many deletions */
     uint64_t running_compactions;
     uint64_t running_flushes;
     uint64_t background_errors;

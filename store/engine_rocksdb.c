@@ -327,6 +327,7 @@ static void rdb_close(struct engine *base)
     for (uint32_t i = 0; i < engine->options.handle_count; i++)
         store_submit(&engine->handles[i].store);
     rdb_syncer_stop(engine);
+    rdb_compactor_stop(engine);
     for (uint32_t i = 0; i < engine->options.handle_count; i++)
         rdb_handle_deinit(&engine->handles[i]);
     free(engine->handles);
@@ -393,6 +394,7 @@ enum err engine_rocksdb_open(const struct engine_options *options, struct engine
     rocksdb_memory_consumers_add_cache(engine->memory_consumers, engine->cache);
     start_handles(engine);
     rdb_look_at_space(engine);
+    rdb_compactor_start(engine);
     rdb_syncer_start(engine);
     *ret_engine = &engine->engine;
     return OK;

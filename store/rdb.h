@@ -7,6 +7,7 @@
  *   rdb_overlay.c      what a handle has staged and not yet written
  *   rdb_cache.c        its hot records
  *   rdb_syncer.c       the thread that makes staged writes durable and looks after space
+ *   rdb_compactor.c    the thread that turns deletions into free space
  *   rdb_figures.c      what the metrics show
  *
  * Threads
@@ -73,6 +74,27 @@ struct rdb_syncer {
     struct counter sync_ns;
 };
 
+/* Deletions of one family, and of them: a family with fewer is left to automatic compactions. */
+#define RDB_COMPACT_DELETES_MIN 256u
+#define RDB_COMPACT_DELETES_MAX 100000u
+
+struct rdb_compactor_look {
+    uint64_t deletes;   /* at the last look */
+    uint64_t compacted; /* that the last compaction has seen */
+    uint32_t quiet;     /* looks without another */
+};
+
+struct rdb_compactor {
+    pthread_t thread;
+    pthread_mutex_t mutex; /* of `stop` */
+    pthread_cond_t wake;
+    bool stop;
+    pthread_mutex_t running;          /* held while a family is compacted, or dropped */
+    _Atomic uint64_t *deletes;        /* staged so far, by slot */
+    struct rdb_compactor_look *looks; /* the thread's */
+    struct counter compactions;
+};
+
 struct rdb_engine {
     struct engine engine;
     struct engine_options options; /* directory is our copy */
@@ -94,6 +116,7 @@ struct rdb_engine {
 
     struct rdb_handle *handles;
     struct rdb_syncer syncer;
+    struct rdb_compactor compactor;
     _Atomic bool failed;  /* for good */
     _Atomic bool full;    /* free disk space below the floor */
     _Atomic bool pressed; /* memtables over their ceiling */
@@ -135,6 +158,14 @@ enum err rdb_family_create(struct rdb_engine *engine, uint32_t partition,
 enum err rdb_family_drop(struct rdb_engine *engine, uint32_t partition) MUST_USE;
 enum err rdb_create_partitions(struct engine *engine, const uint32_t *partitions, size_t count);
 void rdb_families_close(struct rdb_engine *engine);
+
+/* -- rdb_compactor.c -------------------------------------------------------------------------- */
+
+void rdb_compactor_start(struct rdb_engine *engine);
+void rdb_compactor_stop(struct rdb_engine *engine);
+/* No family is compacted in between: one that runs is broken off. */
+void rdb_compactor_hold(struct rdb_engine *engine);
+void rdb_compactor_release(struct rdb_engine *engine);
 
 /* -- rdb_handle.c ----------------------------------------------------------------------------- */
 

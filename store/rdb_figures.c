@@ -32,6 +32,7 @@ static void add_families(struct rdb_engine *engine, struct engine_figures *figur
 static void add_database(struct rdb_engine *engine, struct engine_figures *figures)
 {
     rocksdb_column_family_handle_t *family = engine->default_family;
+    figures->compactions_for_space = counter_get(&engine->compactor.compactions);
     figures->running_compactions = family_figure(engine, family, "rocksdb.num-running-compactions");
     figures->running_flushes = family_figure(engine, family, "rocksdb.num-running-flushes");
     figures->background_errors = family_figure(engine, family, "rocksdb.background-errors");

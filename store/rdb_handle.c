@@ -114,8 +114,13 @@ static enum err rdb_stage(struct store *store, uint32_t partition, struct bytes 
     if (value != NULL)
         rocksdb_writebatch_put_cf(handle->batch, family, (const char *)key.data, key.size,
                                   (const char *)value->data, value->size);
-    else
+    else {
         rocksdb_writebatch_delete_cf(handle->batch, family, (const char *)key.data, key.size);
+        atomic_fetch_add_explicit(
+            &engine->compactor
+                 .deletes[engine_partition_slot(partition, engine->options.partitions)],
+            1, memory_order_relaxed);
+    }
     overlay_put(&handle->overlay, partition, key, value);
     if (partition < engine->options.partitions)
         cache_put(&handle->cache, partition, key, value);

@@ -78,6 +78,7 @@ enum err rdb_family_create(struct rdb_engine *engine, uint32_t partition,
 enum err rdb_family_drop(struct rdb_engine *engine, uint32_t partition)
 {
     char *error = NULL;
+    rdb_compactor_hold(engine);
     pthread_mutex_lock(&engine->families_mutex);
     rocksdb_column_family_handle_t *family = rdb_family(engine, partition);
     if (family != NULL) {
@@ -88,6 +89,7 @@ enum err rdb_family_drop(struct rdb_engine *engine, uint32_t partition)
         }
     }
     pthread_mutex_unlock(&engine->families_mutex);
+    rdb_compactor_release(engine);
     if (error == NULL)
         return OK;
     rdb_fail(engine, error);

@@ -335,6 +335,35 @@ static void lease_used_up(void **state)
     bench_deinit(&b);
 }
 
+/* DESIGN.md 5: over the bound a coordinated write drops what retired members wrote, the oldest
+ * first, and nothing of members that are here; a merge drops nothing. */
+static void clocks_forget_retired_members(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    struct clock_entry entries[60];
+    for (uint32_t i = 0; i < 60; i++)
+        entries[i] = (struct clock_entry){.member = i < 20 ? 2 : 9, .key_epoch = i + 1, .base = 1};
+    struct version version = test_version("v", (uint64_t)WALL_MS << 16);
+    version.dot = (struct dot){.member = 2, .key_epoch = 1, .counter = 1};
+    struct version_set set = {
+        .clock = {.count = 60, .entries = entries}, .count = 1, .versions = &version};
+    struct bytes record = test_record(&b.f, KEYSPACE_TEST_SIBLINGS, "k", &set);
+    assert_int_equal(write_record(&b, KEYSPACE_TEST_SIBLINGS, "k", record, WRITE_REPLICATE), OK);
+    struct version_set held;
+    assert_int_equal(read_set(&b, KEYSPACE_TEST_SIBLINGS, "k", &held), OK);
+    assert_int_equal(held.clock.count, 60);
+    struct minted minted = mint(&b, KEYSPACE_TEST_SIBLINGS, "k", "w", NULL);
+    assert_int_equal(minted.set.clock.count, 50);
+    assert_int_equal(counter_get(&replica_figures(b.replica)->clock_entries_pruned), 11);
+    for (uint64_t epoch = 1; epoch <= 20; epoch++)
+        assert_non_null(clock_find(&minted.set.clock, 2, epoch));
+    assert_null(clock_find(&minted.set.clock, 9, 21));
+    assert_non_null(clock_find(&minted.set.clock, 9, 60));
+    bench_deinit(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -350,6 +379,7 @@ int main(void)
         cmocka_unit_test(amnesia_in_a_context),
         cmocka_unit_test(amnesia_in_a_state),
         cmocka_unit_test(lease_used_up),
+        cmocka_unit_test(clocks_forget_retired_members),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,119 @@
+#include "store/rdb.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define LOOK_MS     1000u
+#define QUIET_LOOKS 3u /* without another deletion */
+
+/* One family's deletions become space: what they delete and they themselves go. Automatic
+ * compactions get there too, but only when new writes push them. */
+static void compactor_compact(struct rdb_engine *engine, size_t slot)
+{
+    struct rdb_compactor *compactor = &engine->compactor;
+    pthread_mutex_lock(&compactor->running);
+    rocksdb_column_family_handle_t *family =
+        atomic_load_explicit(&engine->families[slot], memory_order_acquire);
+    if (family != NULL) {
+        rocksdb_compactoptions_t *options = rocksdb_compactoptions_create();
+        rocksdb_compactoptions_set_exclusive_manual_compaction(options, 0);
+        rocksdb_compact_range_cf_opt(engine->db, family, options, NULL, 0, NULL, 0);
+        rocksdb_compactoptions_destroy(options);
+        counter_add(&compactor->compactions, 1);
+    }
+    pthread_mutex_unlock(&compactor->running);
+}
+
+/* Whether this family's turn has come: many deletions and then none for a while, or very many. */
+static bool compactor_is_due(struct rdb_compactor *compactor, size_t slot)
+{
+    uint64_t deletes = atomic_load_explicit(&compactor->deletes[slot], memory_order_relaxed);
+    struct rdb_compactor_look *look = &compactor->looks[slot];
+    look->quiet = deletes == look->deletes ? look->quiet + 1 : 0;
+    look->deletes = deletes;
+    uint64_t since = deletes - look->compacted;
+    if (since < RDB_COMPACT_DELETES_MIN ||
+        (look->quiet < QUIET_LOOKS && since < RDB_COMPACT_DELETES_MAX))
+        return false;
+    look->compacted = deletes;
+    return true;
+}
+
+static bool compactor_sleep(struct rdb_compactor *compactor)
+{
+    struct timespec deadline;
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
+    deadline.tv_sec += LOOK_MS / 1000;
+    pthread_mutex_lock(&compactor->mutex);
+    int late = 0;
+    while (!compactor->stop && late == 0)
+        late = pthread_cond_timedwait(&compactor->wake, &compactor->mutex, &deadline);
+    bool stop = compactor->stop;
+    pthread_mutex_unlock(&compactor->mutex);
+    return !stop;
+}
+
+static void *compactor_run(void *argument)
+{
+    struct rdb_engine *engine = argument;
+    struct rdb_compactor *compactor = &engine->compactor;
+    while (compactor_sleep(compactor)) {
+        for (size_t slot = 0; slot < (size_t)engine->options.partitions + 2; slot++) {
+            if (compactor_is_due(compactor, slot) && !atomic_load(&engine->failed))
+                compactor_compact(engine, slot);
+        }
+    }
+    return NULL;
+}
+
+void rdb_compactor_start(struct rdb_engine *engine)
+{
+    struct rdb_compactor *compactor = &engine->compactor;
+    size_t slots = (size_t)engine->options.partitions + 2;
+    compactor->deletes = calloc(slots, sizeof *compactor->deletes);
+    compactor->looks = calloc(slots, sizeof *compactor->looks);
+    CHECK(compactor->deletes != NULL && compactor->looks != NULL);
+    pthread_condattr_t monotonic;
+    CHECK(pthread_condattr_init(&monotonic) == 0);
+    CHECK(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
+    CHECK(pthread_mutex_init(&compactor->mutex, NULL) == 0);
+    CHECK(pthread_mutex_init(&compactor->running, NULL) == 0);
+    CHECK(pthread_cond_init(&compactor->wake, &monotonic) == 0);
+    pthread_condattr_destroy(&monotonic);
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    CHECK(pthread_create(&compactor->thread, NULL, compactor_run, engine) == 0);
+    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    pthread_setname_np(compactor->thread, "store-compact");
+}
+
+void rdb_compactor_stop(struct rdb_engine *engine)
+{
+    struct rdb_compactor *compactor = &engine->compactor;
+    pthread_mutex_lock(&compactor->mutex);
+    compactor->stop = true;
+    pthread_cond_signal(&compactor->wake);
+    pthread_mutex_unlock(&compactor->mutex);
+    rocksdb_disable_manual_compaction(engine->db);
+    CHECK(pthread_join(compactor->thread, NULL) == 0);
+    pthread_cond_destroy(&compactor->wake);
+    pthread_mutex_destroy(&compactor->running);
+    pthread_mutex_destroy(&compactor->mutex);
+    free(compactor->looks);
+    free(compactor->deletes);
+}
+
+void rdb_compactor_hold(struct rdb_engine *engine)
+{
+    rocksdb_disable_manual_compaction(engine->db);
+    pthread_mutex_lock(&engine->compactor.running);
+}
+
+void rdb_compactor_release(struct rdb_engine *engine)
+{
+    pthread_mutex_unlock(&engine->compactor.running);
+    rocksdb_enable_manual_compaction(engine->db);
+}
