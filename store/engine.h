@@ -78,6 +78,11 @@ void engine_figures(struct engine *engine, struct engine_figures *ret);
 struct memory_disk;
 struct memory_disk *memory_disk_new(void);
 void memory_disk_free(struct memory_disk *disk);
+/* A disk of the same contents; with an engine opened on it, of what a crash that loses all that is not durable
+ * would leave. */
+struct memory_disk *memory_disk_copy(const struct memory_disk *disk, const struct engine *engine);
+/* All is gone. No engine is opened on it. */
+void memory_disk_wipe(struct memory_disk *disk);
 /* Of a disk that no engine is opened on. NOT_FOUND. */
 enum err memory_disk_read(const struct memory_disk *disk, uint32_t partition, struct bytes key,
                           struct arena *arena, struct bytes *ret_value) MUST_USE;
@@ -101,6 +106,9 @@ bool engine_memory_wants_sync(const struct engine *engine);
 enum err engine_memory_read_durable(const struct engine *engine, uint32_t partition,
                                     struct bytes key, struct arena *arena,
                                     struct bytes *ret_value) MUST_USE;
+/* Turns over one bit of a value on the disk, as bit rot does. False: the key is not there, is empty, or is not
+ * durable yet. */
+bool engine_memory_damage(struct engine *engine, uint32_t partition, struct bytes key, uint64_t bit);
 /* Ends the engine without a sync; `disk` holds what the crash left, drawn from prng. Frees the engine. */
 void engine_memory_crash(struct engine *engine, enum crash_kind kind, struct prng *prng);
 /* Faults to inject: chance that a read gives IO, that a stage gives OVERLOADED; fsync_fails makes the next

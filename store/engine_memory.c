@@ -81,15 +81,21 @@ static void disk_set_partitions(struct memory_disk *disk, uint32_t partitions)
     CHECK(disk->maps != NULL);
 }
 
+static void disk_clear(struct memory_disk *disk)
+{
+    for (size_t i = 0; disk->maps != NULL && i < (size_t)disk->partitions + 2; i++) {
+        if (disk->maps[i] != NULL)
+            memory_map_free(disk->maps[i]);
+        disk->maps[i] = NULL;
+    }
+}
+
 void memory_disk_free(struct memory_disk *disk)
 {
     if (disk == NULL)
         return;
     CHECK(!disk->open);
-    for (size_t i = 0; disk->maps != NULL && i < (size_t)disk->partitions + 2; i++) {
-        if (disk->maps[i] != NULL)
-            memory_map_free(disk->maps[i]);
-    }
+    disk_clear(disk);
     free(disk->maps);
     free(disk);
 }
@@ -104,6 +110,12 @@ enum err memory_disk_read(const struct memory_disk *disk, uint32_t partition, st
         return ERR_NOT_FOUND;
     *ret_value = arena_copy(arena, memory_record_value(record));
     return OK;
+}
+
+void memory_disk_wipe(struct memory_disk *disk)
+{
+    CHECK(!disk->open);
+    disk_clear(disk);
 }
 
 /* -- the log ---------------------------------------------------------------------------------- */
@@ -445,6 +457,67 @@ enum err engine_memory_read_durable(const struct engine *base, uint32_t partitio
         return ERR_NOT_FOUND;
     *ret_value = arena_copy(arena, memory_record_value(record));
     return OK;
+}
+
+static void disk_put(struct memory_disk *disk, size_t slot, const struct memory_record *record)
+{
+    if (disk->maps[slot] == NULL)
+        disk->maps[slot] = memory_map_new();
+    struct bytes key = memory_record_key(record);
+    free(memory_map_replace(disk->maps[slot], key,
+                            memory_record_new(key, memory_record_value(record))));
+}
+
+static size_t disk_slot(const struct memory_disk *disk, const struct memory_map *map)
+{
+    size_t slot = 0;
+    while (disk->maps[slot] != map)
+        slot++;
+    return slot;
+}
+
+struct memory_disk *memory_disk_copy(const struct memory_disk *disk, const struct engine *base)
+{
+    struct memory_disk *copy = memory_disk_new();
+    CHECK(disk->open == (base != NULL));
+    if (disk->maps != NULL)
+        disk_set_partitions(copy, disk->partitions);
+    for (size_t slot = 0; disk->maps != NULL && slot < (size_t)disk->partitions + 2; slot++) {
+        const struct memory_map *map = disk->maps[slot];
+        for (uint32_t i = 0; map != NULL && i < map->count; i++)
+            disk_put(copy, slot, map->records[i]);
+    }
+    /* The newest first, as a crash undoes them. */
+    const struct memory_engine *engine = base == NULL ? NULL : engine_of(base);
+    for (size_t i = engine == NULL ? 0 : engine->log_count; i > 0; i--) {
+        const struct pending *pending = &engine->log[i - 1];
+        if (pending->map == NULL || (pending->before == NULL && pending->after == NULL))
+            continue;
+        size_t slot = disk_slot(disk, pending->map);
+        if (pending->before != NULL)
+            disk_put(copy, slot, pending->before);
+        else if (copy->maps[slot] != NULL)
+            free(memory_map_replace(copy->maps[slot], memory_record_key(pending->after), NULL));
+    }
+    return copy;
+}
+
+bool engine_memory_damage(struct engine *base, uint32_t partition, struct bytes key, uint64_t bit)
+{
+    struct memory_engine *engine = engine_of(base);
+    struct memory_map *map = *disk_map(engine->disk, partition);
+    const struct memory_record *record = map == NULL ? NULL : memory_map_find(map, key);
+    if (record == NULL || record->value_size == 0)
+        return false;
+    for (size_t i = 0; i < engine->log_count; i++) {
+        if (engine->log[i].after == record)
+            return false;
+    }
+    struct memory_record *damaged = memory_record_new(key, memory_record_value(record));
+    bit %= 8 * (uint64_t)record->value_size;
+    damaged->bytes[damaged->key_size + bit / 8] ^= (uint8_t)(1u << bit % 8);
+    free(memory_map_replace(map, key, damaged));
+    return true;
 }
 
 /* How many of `unsynced` writes a crash leaves: all, none and one in between are each frequent. A

@@ -191,13 +191,13 @@ static void batch_loop(struct batch *batch)
 /* -- the end
  * ------------------------------------------------------------------------------------------ */
 
-static void print_without(uint32_t without)
+static void print_classes(const char *option, uint32_t classes)
 {
     bool first = true;
     for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++) {
-        if ((without & (1u << class)) == 0)
+        if ((classes & (1u << class)) == 0)
             continue;
-        printf("%s%s", first ? " --without " : ",", fault_class_name((enum fault_class) class));
+        printf("%s%s", first ? option : ",", fault_class_name((enum fault_class) class));
         first = false;
     }
 }
@@ -229,7 +229,8 @@ static void show_failure(const struct batch_options *options, uint64_t seed)
     int status = 0;
     waitpid(pid, &status, 0);
     printf("reproduce: %s --seed %" PRIu64 " --trace", options->program, seed);
-    print_without(options->without);
+    print_classes(" --without ", options->without & ~FAULTS_ASKED);
+    print_classes(" --with ", FAULTS_ASKED & ~options->without);
     printf("\n");
 }
 
@@ -279,7 +280,7 @@ static bool print_paths(const struct batch *batch)
                path % 3 == 2 || path + 1 == PATH_COUNT ? "\n" : "   ");
         all &= batch->paths[path] > 0;
     }
-    return all || batch->done < PATHS_SEEDS_MIN || batch->options->without != 0;
+    return all || batch->done < PATHS_SEEDS_MIN || (batch->options->without & ~FAULTS_ASKED) != 0;
 }
 
 bool batch_run(const struct batch_options *options)

@@ -1,8 +1,10 @@
 #include "tests/sim/faults.h"
 
+#include "tests/sim/faults_disk.h"
 #include "tests/sim/world.h"
 
 #define PAUSE_LONG_NS (5600 * (uint64_t)MS_NS)
+#define SPARE_LOOK_NS (100 * (uint64_t)MS_NS) /* until a disk may be lost */
 #define PROCESS_END_NS                                                                             \
     (20 * (uint64_t)MS_NS) /* from the failure of its disk to the end of a process */
 
@@ -228,6 +230,27 @@ static void crash_host(struct world *world, uint32_t node, enum fault_class clas
     event->start = host->start;
 }
 
+static bool is_loss(const struct incident *incident)
+{
+    return incident->class == FAULT_WIPED || incident->class == FAULT_RESTORED ||
+           incident->class == FAULT_CLONED;
+}
+
+/* Waits until there is another copy of all that goes. */
+static void lose_disk(struct world *world, struct incident *incident, uint64_t up_again_at_ns)
+{
+    if (incident->done || !world->hosts[incident->node].up)
+        return;
+    if (!faults_disk_may_lose(world, incident)) {
+        world_plan(world, world->now_ns + SPARE_LOOK_NS, EVENT_CRASH)->number =
+            (uint64_t)(incident - world->faults.incidents);
+        return;
+    }
+    incident->done = true;
+    crash_host(world, incident->node, incident->class, up_again_at_ns);
+    faults_disk_lose(world, incident);
+}
+
 /* Down until the incident ends; a whole cluster comes back node by node. */
 void faults_on_crash(struct world *world, struct incident *incident)
 {
@@ -238,6 +261,10 @@ void faults_on_crash(struct world *world, struct incident *incident)
     struct prng *prng = &world->network.link_prng;
     uint64_t up_again_at_ns =
         incident->ends_at_ns > world->now_ns ? incident->ends_at_ns : world->now_ns;
+    if (is_loss(incident)) {
+        lose_disk(world, incident, up_again_at_ns);
+        return;
+    }
     if (incident->class != FAULT_POWER_ALL) {
         crash_host(world, incident->node, incident->class, up_again_at_ns);
         return;
@@ -312,6 +339,16 @@ void faults_on_begin(struct world *world, struct incident *incident)
         if (!incident->at_sync)
             faults_on_crash(world, incident);
         break;
+    case FAULT_WIPED:
+    case FAULT_RESTORED:
+    case FAULT_CLONED:
+        faults_disk_begin(world, incident);
+        world_plan(world, world->now_ns + (incident->ends_at_ns - world->now_ns) / 2, EVENT_CRASH)
+            ->number = (uint64_t)(incident - world->faults.incidents);
+        break;
+    case FAULT_CORRUPT:
+        faults_disk_rot(world, incident);
+        break;
     case FAULT_PAUSE_NODE:
     case FAULT_PAUSE_ACTOR:
         pause_begin(world, incident);
@@ -340,6 +377,8 @@ void faults_on_end(struct world *world, struct incident *incident)
     incident->active = false;
     trace_line(&world->trace, world->now_ns, "fault %s ends", fault_class_name(incident->class));
     set_disk(world, incident->node);
+    if (is_loss(incident))
+        faults_disk_end(incident);
     if (incident->cuts_connections)
         network_links_changed(world);
 }
@@ -355,6 +394,12 @@ void faults_heal(struct world *world)
         if (!host->up)
             host_start(host);
     }
+}
+
+void faults_deinit(struct world *world)
+{
+    for (uint32_t i = 0; i < world->faults.count; i++)
+        faults_disk_end(&world->faults.incidents[i]);
 }
 
 uint64_t faults_fsync_ns(struct world *world, uint32_t node)

@@ -13,6 +13,7 @@
 #include "base/prng.h"
 
 struct world;
+struct memory_disk;
 
 #define INCIDENTS_PER_CLASS_MAX 4u
 #define INCIDENTS_MAX           (INCIDENTS_PER_CLASS_MAX * FAULT_CLASS_COUNT)
@@ -31,6 +32,7 @@ struct incident {
     uint64_t strength_ns;
     int64_t clock_ms;          /* a jump or skew; parts per million for drift */
     uint32_t links[NODES_MAX]; /* bit sets of receivers by sender */
+    struct memory_disk *copy;  /* what a restore puts back */
 };
 
 struct faults {
@@ -47,6 +49,8 @@ void faults_on_sync(struct world *world, uint32_t node, uint64_t lasts_ns);
 void faults_on_crash(struct world *world, struct incident *incident);
 /* Ends all that is active, starts what is down, sets the clocks right. */
 void faults_heal(struct world *world);
+/* What incidents hold. */
+void faults_deinit(struct world *world);
 /* Skewed or drifting clocks exist from the first start on. */
 void faults_set_clocks(struct world *world);
 /* The fsync latency of a node, with what is wrong with it now. */

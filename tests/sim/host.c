@@ -348,7 +348,8 @@ void host_on_step(struct host *host, uint32_t slot, uint64_t turn)
  * -----------------------------------------------------------------------------------------------
  */
 
-static void boot(struct host *host, struct arena *arena, struct boot *ret_boot)
+static enum err boot(struct host *host, struct engine *engine, struct arena *arena,
+                     struct boot *ret_boot, char *why, size_t why_size)
 {
     struct world *world = host->world;
     struct boot_options options = {
@@ -361,11 +362,25 @@ static void boot(struct host *host, struct arena *arena, struct boot *ret_boot)
     };
     for (size_t i = 0; i < sizeof options.random_id; i++)
         options.random_id[i] = (uint8_t)prng_below(&host->prng, 256);
-    char why[256] = "";
-    enum err err = boot_node(engine_store(host->engine, world->options.shards), arena, &options,
-                             ret_boot, why, sizeof why);
-    if (err != OK)
-        world_fail(world, "boot", "n%u: %s", host->member, why);
+    return boot_node(engine_store(engine, world->options.shards), arena, &options, ret_boot, why,
+                     why_size);
+}
+
+bool host_boots_from(struct host *host, struct memory_disk *disk)
+{
+    char why[256];
+    struct arena arena;
+    struct boot booted = {0};
+    struct engine_options options = {
+        .handle_count = host->world->options.shards + 2,
+        .partitions = host->world->options.partitions,
+    };
+    struct engine *engine = engine_memory_open(&options, disk);
+    arena_init(&arena, NULL, 0);
+    enum err err = boot(host, engine, &arena, &booted, why, sizeof why);
+    arena_deinit(&arena);
+    engine_close(engine);
+    return err == OK;
 }
 
 static void plan_first_turns(struct host *host)
@@ -397,8 +412,10 @@ void host_start(struct host *host)
     struct arena arena;
     arena_init(&arena, NULL, 0);
     struct boot booted = {0};
+    char why[256] = "";
     host->deaf = true;
-    boot(host, &arena, &booted);
+    if (boot(host, host->engine, &arena, &booted, why, sizeof why) != OK)
+        world_fail(world, "boot", "n%u: %s", host->member, why);
     host->deaf = false;
     trace_line(&world->trace, world->now_ns, "n%u starts, generation %llu", host->member,
                (unsigned long long)booted.generation);

@@ -42,8 +42,10 @@ struct host {
     uint32_t index;
     uint32_t member;
     bool up;
-    bool deaf;      /* commits are told to nobody: it starts or ends */
-    uint32_t start; /* how often it has started */
+    bool deaf;           /* commits are told to nobody: it starts or ends */
+    uint32_t start;      /* how often it has started */
+    uint32_t losses;     /* disks that were wiped or put back */
+    uint64_t lost_at_ns; /* the last one */
     struct memory_disk *disk;
     struct engine *engine;
     struct view *view;
@@ -79,6 +81,8 @@ void host_init(struct host *host, struct world *world, uint32_t index, uint32_t 
 /* With the disk. */
 void host_deinit(struct host *host);
 void host_start(struct host *host);
+/* Whether it would start from this disk. */
+bool host_boots_from(struct host *host, struct memory_disk *disk);
 void host_crash(struct host *host, enum crash_kind kind);
 /* A clean stop: all that was staged is durable. */
 void host_close(struct host *host);
@@ -100,6 +104,9 @@ bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct
 /* What a power cut now would leave of a key; of a node that is down, what it left. */
 bool host_peek_durable(struct host *host, uint32_t keyspace_id, struct bytes key,
                        struct arena *arena, struct version_set *ret_set);
+/* Joins what the hints that an up node keeps say of a key. */
+void host_join_hints(struct host *host, uint32_t keyspace_id, struct bytes key, struct arena *arena,
+                     struct version_set *set);
 const struct keyspace *host_keyspace(const struct host *host, const char *name);
 
 /* Events. */

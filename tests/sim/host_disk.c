@@ -1,4 +1,5 @@
 /* A node's disk, seen from outside. */
+#include "actors/hinted_handoff_rows.h"
 #include "model/hash.h"
 #include "model/record.h"
 #include "tests/sim/world.h"
@@ -39,6 +40,8 @@ static bool peek(struct host *host, bool durable, uint32_t keyspace_id, struct b
         return false;
     if (err == OK)
         err = record_decode(arena, keyspace_id, key, record, ret_set);
+    if (err == ERR_CORRUPT && world_has(host->world, FAULT_CORRUPT))
+        return false; /* as good as nothing, until it is repaired */
     if (err != OK)
         world_fail(host->world, "disk", "n%u: a stored record is %s", host->member, err_text(err));
     return err == OK;
@@ -54,6 +57,37 @@ bool host_peek_durable(struct host *host, uint32_t keyspace_id, struct bytes key
                        struct arena *arena, struct version_set *ret_set)
 {
     return peek(host, true, keyspace_id, key, arena, ret_set);
+}
+
+struct hint_join {
+    uint32_t keyspace_id;
+    struct bytes key;
+    struct arena *arena;
+    struct version_set *set;
+};
+
+static bool join_hint(void *closure, struct bytes row_key, struct bytes value)
+{
+    struct hint_join *join = closure;
+    struct hint hint;
+    struct version_set kept;
+    if (hint_decode(row_key, value, &hint) == OK && hint.keyspace_id == join->keyspace_id &&
+        bytes_equal(hint.key, join->key) &&
+        record_decode(join->arena, hint.keyspace_id, hint.key, arena_copy(join->arena, hint.record),
+                      &kept) == OK)
+        *join->set = version_set_merge(join->arena, join->set, &kept);
+    return true;
+}
+
+void host_join_hints(struct host *host, uint32_t keyspace_id, struct bytes key, struct arena *arena,
+                     struct version_set *set)
+{
+    struct hint_join join = {.keyspace_id = keyspace_id, .key = key, .arena = arena, .set = set};
+    engine_memory_set_faults(host->engine, NULL, 0, 0, false);
+    enum err err = store_scan(engine_store(host->engine, 0), STORE_HINTS, (struct bytes){0},
+                              (struct bytes){0}, join_hint, &join);
+    CHECK(err == OK);
+    host_set_disk_faults(host, host->read_error, host->overloaded);
 }
 
 const struct keyspace *host_keyspace(const struct host *host, const char *name)

@@ -29,6 +29,7 @@ static const char help[] =
     "  --mutation NAME         with this known bug; with --mutations: only this one\n"
     "  --list-mutations\n"
 #endif
+    "  --with A,B              let in those that are left out otherwise (*)\n"
     "  --without A,B           leave out fault classes:\n"
     "                         ";
 
@@ -41,6 +42,7 @@ enum option_id {
     OPTION_TRACE,
     OPTION_DETERMINISM,
     OPTION_WITHOUT,
+    OPTION_WITH,
     OPTION_HELP,
     OPTION_MUTATIONS,
     OPTION_MUTATION,
@@ -56,6 +58,7 @@ static const struct option option_table[] = {
     {"trace", no_argument, NULL, OPTION_TRACE},
     {"check-determinism", required_argument, NULL, OPTION_DETERMINISM},
     {"without", required_argument, NULL, OPTION_WITHOUT},
+    {"with", required_argument, NULL, OPTION_WITH},
     {"help", no_argument, NULL, OPTION_HELP},
 #ifdef COTERIE_MUTATIONS
     {"mutations", no_argument, NULL, OPTION_MUTATIONS},
@@ -87,26 +90,27 @@ static uint64_t parse_number(const char *name, const char *text)
     return number;
 }
 
-static uint32_t parse_without(char *text)
+static uint32_t parse_classes(char *text)
 {
-    uint32_t without = 0;
+    uint32_t classes = 0;
     char *rest = NULL;
     for (char *name = strtok_r(text, ",", &rest); name != NULL; name = strtok_r(NULL, ",", &rest)) {
         enum fault_class class = fault_class_parse(name);
         if (class == FAULT_CLASS_COUNT) {
-            fprintf(stderr, "coterie-sim: --without: no fault class \"%s\"; see --help\n", name);
+            fprintf(stderr, "coterie-sim: no fault class \"%s\"; see --help\n", name);
             exit(EXIT_USAGE);
         }
-        without |= 1u << class;
+        classes |= 1u << class;
     }
-    return without;
+    return classes;
 }
 
 static _Noreturn void print_help(void)
 {
     printf("%s", help);
     for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++)
-        printf(" %s%s", fault_class_name((enum fault_class) class),
+        printf(" %s%s%s", fault_class_name((enum fault_class) class),
+               (FAULTS_ASKED >> class & 1) != 0 ? "(*)" : "",
                class % 5 == 4 ? "\n                         " : "");
     printf("\n");
     exit(0);
@@ -170,7 +174,10 @@ static void parse_one(struct arguments *arguments, int id, const char *name)
         arguments->determinism = parse_number(name, optarg);
         break;
     case OPTION_WITHOUT:
-        batch->without = parse_without(optarg);
+        batch->without |= parse_classes(optarg);
+        break;
+    case OPTION_WITH:
+        batch->without &= ~parse_classes(optarg);
         break;
     case OPTION_HELP:
         print_help();
@@ -190,7 +197,8 @@ static void parse_one(struct arguments *arguments, int id, const char *name)
 static struct arguments parse(int argc, char **argv)
 {
     const char *seeds = getenv("COTERIE_SIM_SEEDS");
-    struct arguments arguments = {.batch = {.start = 1, .jobs = 2, .program = argv[0]}};
+    struct arguments arguments = {
+        .batch = {.start = 1, .jobs = 2, .without = FAULTS_ASKED, .program = argv[0]}};
     int index = 0;
     int id;
     while ((id = getopt_long(argc, argv, "", option_table, &index)) != -1)

@@ -40,6 +40,10 @@
     X(FSYNC_SLOW, "fsync-slow")                                                                    \
     X(FSYNC_ERROR, "fsync-error")                                                                  \
     X(STALL, "disk-stall")                                                                         \
+    X(WIPED, "wiped")                                                                              \
+    X(RESTORED, "restored")                                                                        \
+    X(CLONED, "cloned")                                                                            \
+    X(CORRUPT, "corrupt")                                                                          \
     X(OVERLOADED, "overloaded")                                                                    \
     X(READ_ERROR, "read-error")
 
@@ -49,6 +53,9 @@ enum fault_class {
 #undef X
         FAULT_CLASS_COUNT
 };
+
+/* Left out unless they are asked for (--with). */
+#define FAULTS_ASKED ((1u << FAULT_WIPED) | (1u << FAULT_RESTORED) | (1u << FAULT_CORRUPT))
 
 const char *fault_class_name(enum fault_class class);
 /* FAULT_CLASS_COUNT when there is none of that name. */

@@ -283,6 +283,7 @@ static void world_free(struct world *world)
         free(world->unused);
         world->unused = next;
     }
+    faults_deinit(world);
     check_deinit(&world->check);
     mints_deinit(&world->mints);
     history_deinit(&world->history);

@@ -1,0 +1,162 @@
+#include "tests/sim/faults_disk.h"
+
+#include "model/hash.h"
+#include "model/record.h"
+#include "tests/sim/world.h"
+
+#define ROT_TRIES 8u /* of one incident */
+
+void faults_disk_begin(struct world *world, struct incident *incident)
+{
+    const struct host *host = &world->hosts[incident->node];
+    if (incident->class == FAULT_RESTORED && incident->copy == NULL)
+        incident->copy = memory_disk_copy(host->disk, host->engine);
+}
+
+void faults_disk_end(struct incident *incident)
+{
+    memory_disk_free(incident->copy);
+    incident->copy = NULL;
+}
+
+/* -- the budget -------------------------------------------------------------------------------- */
+
+/* Joins what a copy of a node's disk holds of a key. */
+static void join_copy(const struct memory_disk *copy, uint32_t partition, uint32_t keyspace_id,
+                      struct bytes key, struct arena *arena, struct version_set *set)
+{
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    struct bytes record = {0};
+    struct version_set held;
+    size_t size = hash_storage_key(keyspace_id, key, hash_key(keyspace_id, key), memory);
+    if (memory_disk_read(copy, partition, bytes_of(memory, size), arena, &record) == OK &&
+        record_decode(arena, keyspace_id, key, record, &held) == OK)
+        *set = version_set_merge(arena, set, &held);
+}
+
+/* What all nodes but one have on their disks of a key. Hints do not count: they are forgotten when
+ * their target has said that it has the write, and it may be the target that is struck. */
+static struct version_set held_elsewhere(struct world *world, uint32_t node, uint32_t keyspace_id,
+                                         struct bytes key, struct arena *arena)
+{
+    struct version_set all = {0};
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        struct version_set held = {0};
+        if (i != node && host_peek_durable(&world->hosts[i], keyspace_id, key, arena, &held))
+            all = version_set_merge(arena, &all, &held);
+    }
+    return all;
+}
+
+static bool key_is_spare(struct world *world, uint32_t node, const struct memory_disk *copy,
+                         uint32_t keyspace, uint32_t key)
+{
+    struct arena arena;
+    struct version_set mine = {0};
+    char name[16];
+    uint32_t id = world->workload.keyspace_ids[keyspace];
+    key_name(key, name);
+    struct bytes text = bytes_of_string(name);
+    arena_init(&arena, NULL, 0);
+    host_peek_durable(&world->hosts[node], id, text, &arena, &mine);
+    host_join_hints(&world->hosts[node], id, text, &arena, &mine);
+    struct version_set others = held_elsewhere(world, node, id, text, &arena);
+    if (copy != NULL)
+        join_copy(copy, hash_partition(hash_key(id, text), world->options.partitions), id, text,
+                  &arena, &others);
+    bool spare = clock_descends(&others.clock, &mine.clock);
+    arena_deinit(&arena);
+    return spare;
+}
+
+/* Every keyspace that was acknowledged is known to another node. */
+static bool keyspaces_are_spare(const struct world *world, uint32_t node)
+{
+    for (uint32_t i = 0; i < world->keyspaces.count; i++) {
+        const struct keyspace_ask *ask = &world->keyspaces.asks[i];
+        bool known = ask->state != KEYSPACE_MADE;
+        for (uint32_t other = 0; other < world->options.nodes && !known; other++)
+            known = other != node && host_keyspace(&world->hosts[other], ask->name) != NULL;
+        if (!known)
+            return false;
+    }
+    return true;
+}
+
+bool faults_disk_may_lose(struct world *world, const struct incident *incident)
+{
+    if (incident->class == FAULT_CLONED)
+        return true; /* its own disk comes back */
+    if (!world->hosts[incident->node].up || !keyspaces_are_spare(world, incident->node))
+        return false;
+    for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {
+        for (uint32_t key = 0; key < world->options.keys; key++) {
+            if (world->workload.touched[keyspace][key] &&
+                !key_is_spare(world, incident->node, incident->copy, keyspace, key))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* -- the loss ---------------------------------------------------------------------------------- */
+
+/* A copy of another member's directory is refused at the start. */
+static void try_clone(struct world *world, struct incident *incident)
+{
+    struct host *host = &world->hosts[incident->node];
+    uint32_t other = (incident->node + 1) % world->options.nodes;
+    const struct host *source = &world->hosts[other];
+    struct memory_disk *copy = memory_disk_copy(source->disk, source->engine);
+    if (host_boots_from(host, copy))
+        world_fail(world, "boot", "n%u starts from a copy of the disk of n%u", host->member,
+                   source->member);
+    memory_disk_free(copy);
+}
+
+void faults_disk_lose(struct world *world, struct incident *incident)
+{
+    struct host *host = &world->hosts[incident->node];
+    CHECK(!host->up);
+    host->lost_at_ns = world->now_ns;
+    if (incident->class == FAULT_CLONED) {
+        try_clone(world, incident);
+    } else if (incident->class == FAULT_WIPED) {
+        memory_disk_wipe(host->disk);
+        host->losses++;
+    } else {
+        memory_disk_free(host->disk);
+        host->disk = incident->copy;
+        incident->copy = NULL;
+        host->losses++;
+    }
+    trace_line(&world->trace, world->now_ns, "n%u: its disk is %s", host->member,
+               fault_class_name(incident->class));
+}
+
+/* -- bit rot ----------------------------------------------------------------------------------- */
+
+void faults_disk_rot(struct world *world, struct incident *incident)
+{
+    struct host *host = &world->hosts[incident->node];
+    struct prng *prng = &host->disk_prng;
+    for (uint32_t i = 0; i < ROT_TRIES && host->up; i++) {
+        uint32_t keyspace = (uint32_t)prng_below(prng, world->options.keyspace_count);
+        uint32_t key = (uint32_t)prng_below(prng, world->options.keys);
+        uint64_t bit = prng_u64(prng);
+        uint8_t memory[STORAGE_KEY_BYTES_MAX];
+        char name[16];
+        uint32_t id = world->workload.keyspace_ids[keyspace];
+        key_name(key, name);
+        uint64_t hash = hash_key(id, bytes_of_string(name));
+        size_t size = hash_storage_key(id, bytes_of_string(name), hash, memory);
+        if (!world->workload.touched[keyspace][key] ||
+            !key_is_spare(world, incident->node, NULL, keyspace, key) ||
+            !engine_memory_damage(host->engine, hash_partition(hash, world->options.partitions),
+                                  bytes_of(memory, size), bit))
+            continue;
+        world->figures.fired[FAULT_CORRUPT]++;
+        trace_line(&world->trace, world->now_ns, "n%u: a bit of ks%u/%s turns", host->member,
+                   keyspace, name);
+    }
+}

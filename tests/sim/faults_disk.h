@@ -1,0 +1,23 @@
+/* faults_disk.h -- what may befall the data of a node: its disk wiped, put back to an older copy,
+ * taken for another node's, or rotten in places.
+ *
+ * There is a budget: what is lost on one disk is always on another one, durable, so that nothing
+ * that was acknowledged is gone for good. An incident for which that does not hold yet waits.
+ */
+#ifndef SIM_FAULTS_DISK_H
+#define SIM_FAULTS_DISK_H
+
+#include "tests/sim/faults.h"
+
+/* Takes the copy that a later restore puts back. */
+void faults_disk_begin(struct world *world, struct incident *incident);
+void faults_disk_end(struct incident *incident);
+/* The node's data may go now: everything durable on it is durable elsewhere (or in the copy that
+ * comes in its place). */
+bool faults_disk_may_lose(struct world *world, const struct incident *incident);
+/* The node is down: wipes, restores or clones. */
+void faults_disk_lose(struct world *world, struct incident *incident);
+/* Turns over some bits, of copies that are not the last ones. */
+void faults_disk_rot(struct world *world, struct incident *incident);
+
+#endif
