@@ -266,9 +266,10 @@ void coordinator_get_on_late(struct coordinator *coordinator, struct actor_conte
         if ((request->asked >> i & 1) == 0 || !get_waits_for(request, i) ||
             member == coordinator->options.self)
             continue;
-        coordinator_latency_silent(coordinator, member, ctx->now_ns - request->started_ns);
+        uint64_t elapsed_ns = ctx->now_ns - request->started_ns;
+        coordinator_latency_silent(coordinator, member, elapsed_ns);
         if ((request->timed >> i & 1) != 0)
-            coordinator_latency_late(coordinator, member);
+            coordinator_latency_late(coordinator, member, elapsed_ns);
         counter_add(&coordinator->figures.asked_again, 1);
         coordinator_get_ask(coordinator, ctx, request, i);
     }

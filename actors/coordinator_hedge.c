@@ -3,7 +3,8 @@
  *
  * Each first question earns a twentieth of a hedge, so hedges add at most 5 % to the questions
  * asked: when all are slow, more questions are the last thing that helps. Answers to a hedged read
- * never feed what is known of latencies, or hedging would teach itself. */
+ * never feed what is known of latencies, or hedging would teach itself; that one was late does, at
+ * the moment of the hedge, or a replica that has stopped would stay the favourite. */
 #include "actors/coordinator_request.h"
 
 #define HEDGE_COST       20u /* in first questions: 5 % */
@@ -102,7 +103,8 @@ void coordinator_hedge_on_due(struct coordinator *coordinator, struct actor_cont
     counter_add(&coordinator->figures.hedges_sent, 1);
     for (uint32_t i = 0; i < request->replicas.count; i++) {
         if ((late & bit(i)) != 0)
-            coordinator_latency_late(coordinator, request->replicas.replicas[i].member);
+            coordinator_latency_late(coordinator, request->replicas.replicas[i].member,
+                                     ctx->now_ns - request->started_ns);
     }
     request->timed = 0;
     request->hedged = bit(target);

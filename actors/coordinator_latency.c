@@ -78,9 +78,11 @@ void coordinator_latency_answered(struct coordinator *coordinator, uint32_t memb
         peer->percentile_ns -= peer->percentile_ns / STEP_DOWN;
 }
 
-void coordinator_latency_late(struct coordinator *coordinator, uint32_t member)
+void coordinator_latency_late(struct coordinator *coordinator, uint32_t member, uint64_t ns)
 {
-    percentile_step_up(coordinator, latency_place(coordinator, member));
+    struct peer_latency *peer = latency_place(coordinator, member);
+    average_learn(peer, ns);
+    percentile_step_up(coordinator, peer);
 }
 
 void coordinator_latency_silent(struct coordinator *coordinator, uint32_t member, uint64_t ns)

@@ -161,8 +161,8 @@ uint64_t coordinator_latency_ns(const struct coordinator *coordinator, uint32_t 
 uint64_t coordinator_latency_late_ns(const struct coordinator *coordinator, uint32_t member);
 /* It answered after `ns`; not for hedged reads. */
 void coordinator_latency_answered(struct coordinator *coordinator, uint32_t member, uint64_t ns);
-/* It was late: what its answer would have said, had it been timed. */
-void coordinator_latency_late(struct coordinator *coordinator, uint32_t member);
+/* It has not answered after `ns`, which is late for it: that much is known without its answer. */
+void coordinator_latency_late(struct coordinator *coordinator, uint32_t member, uint64_t ns);
 /* It has not answered after read_late_ns or more: others are asked first from now on. */
 void coordinator_latency_silent(struct coordinator *coordinator, uint32_t member, uint64_t ns);
 
