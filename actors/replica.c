@@ -241,6 +241,7 @@ struct replica *replica_new(const struct replica_options *options, const struct 
         (struct actor_id){.node = options->self, .kind = ACTOR_REPLICA, .index = options->shard});
     replica->options = *options;
     replica->epoch_floor = boot->epoch_floor;
+    replica->clean_start = boot->clean;
     epoch_lease_init(&replica->lease, boot, options->shard, options->shards);
     hlc_init(&replica->hlc, HLC_AHEAD_MAX_DEFAULT_MS);
     struct hint_gate_options gate = hint_gate_options_default();

@@ -69,6 +69,9 @@ struct replica_figures {
 struct replica *replica_new(const struct replica_options *options, const struct boot *boot);
 void replica_free(struct replica *replica);
 struct actor *replica_actor(struct replica *replica);
+/* At a clean stop, behind the last message and before boot_mark_clean: the next start need not
+ * build its hash trees. `store` is this shard's handle. On an error the stop is not a clean one. */
+enum err replica_keep_trees(struct replica *replica, struct store *store) MUST_USE;
 /* How many trees say something else than their rows, by a scan of all of them: an invariant for
  * tests to look at between steps. */
 uint32_t replica_trees_differing(const struct replica *replica, struct store *store);

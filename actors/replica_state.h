@@ -9,6 +9,7 @@
  *     replica_reap.c    tombstones that may go
  *     replica_tree.c    their hash trees, changed with each row
  *     replica_build.c   and built by a scan
+ *     replica_keep.c    or kept over a clean stop
  *     replica_answer.c  what they are asked in an exchange
  *     replica_request.c puts with a request id, answered again with their first outcome
  */
@@ -34,6 +35,7 @@ struct replica {
     struct actor actor;
     struct replica_options options;
     uint64_t epoch_floor;
+    bool clean_start; /* the last stop was a clean one */
     struct epoch_lease lease;
     struct hlc hlc;
     uint64_t pending[PENDING_SLOTS];

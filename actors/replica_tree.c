@@ -87,6 +87,15 @@ void tree_replace(struct replica *replica, struct vnode_keyspace *keyspace, stru
     keyspace->tree = next;
 }
 
+void tree_adopt(struct replica *replica, struct vnode_keyspace *keyspace, const struct merkle *from)
+{
+    struct merkle *tree = malloc(sizeof *tree);
+    CHECK(tree != NULL);
+    *tree = *from;
+    count_bytes(replica, merkle_memory_bytes(tree));
+    tree_replace(replica, keyspace, tree);
+}
+
 /* -- when
  * ------------------------------------------------------------------------------------------
  */
@@ -116,7 +125,11 @@ void tree_start(struct replica *replica, struct actor_context *ctx)
     for (uint32_t i = 0; i < replica->vnodes.count; i++) {
         struct vnode *vnode = &replica->vnodes.vnodes[i];
         vnode->build_at_ns = NEVER_NS;
-        tree_build_wanted(replica, vnode, ctx->now_ns);
+        vnode->trees_ready = tree_take_kept(replica, ctx, vnode, replica->clean_start);
+        uint64_t interval_ns = replica->trees.derive_interval_ns;
+        /* However often a node starts, each tree has its turn. */
+        uint64_t after_ns = vnode->trees_ready ? hash_mix(ctx->wall_ms + i) % interval_ns : 0;
+        tree_build_wanted(replica, vnode, ctx->now_ns + after_ns);
     }
 }
 

@@ -73,7 +73,16 @@ void tree_build_wanted(struct replica *replica, struct vnode *vnode, uint64_t at
 void tree_build_slice(struct replica *replica, struct actor_context *ctx);
 void tree_build_cancel(struct replica *replica);
 
-/* -- used by both -------------------------------------------------------------------------------
+/* -- replica_keep.c -------------------------------------------------------------------------------
+ */
+
+/* Takes the trees that the last stop has kept, if they are to be trusted, and removes their rows in
+ * any case. False: the vnode has none. */
+bool tree_take_kept(struct replica *replica, struct actor_context *ctx, struct vnode *vnode,
+                    bool trusted);
+
+/* -- used by several
+ * -------------------------------------------------------------------------------
  */
 
 /* A new tree for about `keys` keys, within what memory there is. */
@@ -81,6 +90,9 @@ struct merkle *tree_new(struct replica *replica, const struct vnode *vnode, uint
 void tree_free(struct replica *replica, struct merkle *tree);
 /* Takes `next` as the keyspace's tree. */
 void tree_replace(struct replica *replica, struct vnode_keyspace *keyspace, struct merkle *next);
+/* Takes over what `from` owns as the keyspace's tree. */
+void tree_adopt(struct replica *replica, struct vnode_keyspace *keyspace,
+                const struct merkle *from);
 /* When the trees of a vnode are built next, for no reason but their age. */
 uint64_t tree_derive_at_ns(struct replica *replica, struct actor_context *ctx,
                            const struct vnode *vnode);

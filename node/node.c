@@ -371,7 +371,9 @@ bool node_stop(struct node *node)
         rpc_peers_free(node->peers);
     if (node->loop != NULL)
         rpc_loop_free(node->loop);
-    if (was_running)
+    for (uint32_t i = 0; i < node->replica_count && was_running && clean; i++)
+        clean = replica_keep_trees(node->replicas[i], engine_store(node->engine, i)) == OK;
+    if (was_running && clean)
         clean = boot_mark_clean(engine_store(node->engine, node->replica_count)) == OK;
     if (node->engine != NULL)
         engine_close(node->engine);

@@ -469,9 +469,13 @@ void host_close(struct host *host)
     CHECK(host->up);
     trace_line(&world->trace, world->now_ns, "n%u stops", host->member);
     check_trees(world, host);
+    engine_memory_set_faults(host->engine, NULL, 0, 0, false);
+    for (uint32_t i = 0; i < world->options.shards; i++) {
+        if (replica_keep_trees(host->replicas[i], engine_store(host->engine, i)) != OK)
+            world_fail(world, "boot", "n%u cannot keep its trees", host->member);
+    }
     host_stop(host);
     host->deaf = true;
-    engine_memory_set_faults(host->engine, NULL, 0, 0, false);
     if (boot_mark_clean(engine_store(host->engine, world->options.shards)) != OK)
         world_fail(world, "boot", "n%u cannot mark a clean stop", host->member);
     engine_close(host->engine);

@@ -291,6 +291,119 @@ static void dropped_keyspaces_are_forgotten(void **state)
     bench_deinit(&b);
 }
 
+static void stop_cleanly(struct bench *b)
+{
+    assert_int_equal(replica_keep_trees(b->replica, b->f.ctx.store), OK);
+    assert_int_equal(boot_mark_clean(engine_store(b->f.engine, HANDLE_BOOT)), OK);
+}
+
+/* The first step after a start, whatever it is about. */
+static void first_step(struct bench *b)
+{
+    fixture_handle(&b->f, question(b, MESSAGE_store_committed));
+}
+
+static void no_trees(struct bench *b, uint32_t partition)
+{
+    struct message *reply = ask_roots(b, partition);
+    assert_int_equal(reply->tree_roots_reply.status, ERR_UNAVAILABLE);
+    message_free(reply);
+}
+
+/* design: trees are kept over a clean stop, their rows are gone from the start on, and a crash
+ * later does not find them. */
+static void kept_over_a_clean_stop(void **state)
+{
+    (void)state;
+    struct bench b;
+    start(&b);
+    char key[16];
+    for (uint32_t i = 0; i < 300; i++) {
+        key_in(&b, 5, i, key);
+        put_key(&b, key, "v");
+    }
+    settle(&b);
+    struct exchange_root before = root_of(&b, 5);
+    stop_cleanly(&b);
+    bench_restart(&b, true);
+    first_step(&b);
+    fixture_sync(&b.f);
+    struct exchange_root after = root_of(&b, 5);
+    assert_true(merkle_node_equal(after.node, before.node));
+    assert_int_equal(after.depth, before.depth);
+    assert_int_equal(counter_get(&replica_figures(b.replica)->tree_builds), 0);
+    assert_int_equal(counter_get(&replica_figures(b.replica)->tree_keys), 300);
+    consistent(&b);
+    /* A crash: what was kept before is not true any more, and is not taken. */
+    put_key(&b, "k", "new");
+    bench_restart(&b, true);
+    no_trees(&b, 5);
+    settle(&b);
+    assert_int_equal(counter_get(&replica_figures(b.replica)->tree_builds), 16);
+    consistent(&b);
+    /* Nor are trees that were not there at the last clean stop. */
+    bench_restart(&b, true);
+    first_step(&b);
+    stop_cleanly(&b);
+    bench_restart(&b, true);
+    no_trees(&b, 5);
+    settle(&b);
+    consistent(&b);
+    bench_deinit(&b);
+}
+
+/* design: a stop that was not a clean one leaves nothing that could be trusted. */
+static void kept_trees_need_the_clean_mark(void **state)
+{
+    (void)state;
+    struct bench b;
+    start(&b);
+    put_key(&b, "k", "v");
+    assert_int_equal(replica_keep_trees(b.replica, b.f.ctx.store), OK);
+    bench_restart(&b, true);
+    no_trees(&b, 5);
+    settle(&b);
+    consistent(&b);
+    bench_deinit(&b);
+}
+
+/* A kept tree that cannot be read, or is missing, costs a build and nothing else. */
+static void kept_trees_that_are_damaged(void **state)
+{
+    (void)state;
+    for (int missing = 0; missing < 2; missing++) {
+        struct bench b;
+        start(&b);
+        put_key(&b, "k", "v");
+        uint32_t partition = test_partition(&b.f, KEYSPACE, "k");
+        stop_cleanly(&b);
+        uint8_t row[19] = "vnode-tree/";
+        uint32_t id = b.f.keyspace_ids[KEYSPACE];
+        for (int i = 0; i < 4; i++) {
+            row[11 + i] = (uint8_t)(partition >> (24 - 8 * i));
+            row[15 + i] = (uint8_t)(id >> (24 - 8 * i));
+        }
+        struct bytes value;
+        struct bytes name = bytes_of(row, sizeof row);
+        assert_int_equal(store_read(b.f.ctx.store, STORE_META, name, &b.f.arena, &value), OK);
+        uint8_t *damaged = arena_alloc(&b.f.arena, value.size);
+        memcpy(damaged, value.data, value.size);
+        damaged[value.size / 2] ^= 1;
+        enum err err = missing == 1 ? store_delete(b.f.ctx.store, STORE_META, name, STORE_SYNC_NOW)
+                                    : store_put(b.f.ctx.store, STORE_META, name,
+                                                bytes_of(damaged, value.size), STORE_SYNC_NOW);
+        assert_int_equal(err, OK);
+        bench_restart(&b, true);
+        no_trees(&b, partition);
+        fixture_sync(&b.f);
+        assert_int_equal(root_of(&b, (partition + 1) % 16).node.count, 0); /* kept */
+        settle(&b);
+        assert_int_equal(counter_get(&replica_figures(b.replica)->tree_builds), 1);
+        consistent(&b);
+        bench_deinit(&b);
+    }
+}
+
 /* -- answers
  * --------------------------------------------------------------------------------------- */
 
@@ -625,6 +738,9 @@ int main(void)
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(drift_is_found),
         cmocka_unit_test(dropped_keyspaces_are_forgotten),
+        cmocka_unit_test(kept_over_a_clean_stop),
+        cmocka_unit_test(kept_trees_need_the_clean_mark),
+        cmocka_unit_test(kept_trees_that_are_damaged),
         cmocka_unit_test(answers_wait_for_the_log),
         cmocka_unit_test(nodes_are_answered),
         cmocka_unit_test(digests_are_answered),
