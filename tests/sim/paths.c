@@ -68,4 +68,5 @@ void paths_collect(struct host *host)
     must_be_zero(host, "corrupt hints", &hints->corrupt);
     must_be_zero(host, "hints that were given up", &hints->overflow);
     must_be_zero(host, "hints that were given up", &hints->expired);
+    must_be_zero(host, "hints that their targets refused for good", &hints->rejected);
 }

@@ -164,26 +164,56 @@ static void refused_for_now(void **state)
 /* -- given up ----------------------------------------------------------------------------------
  */
 
-/* Many hints of one range are one word to anti-entropy, soon; later ones another. */
+static void bench_init_full(struct bench *b)
+{
+    bench_init(b);
+    hinted_handoff_free(b->hinted_handoff);
+    b->options.target_bytes_max = 1;
+    bench_start(b, 2);
+}
+
+static void overflow(struct bench *b, const char *key)
+{
+    store_hint(b, TARGET, key, one_write(b, key, 3, "v"));
+    expect_stored(b, ERR_LIMIT);
+}
+
+/* Many hints of one range are one word to anti-entropy, soon; later ones are another, and no range
+ * is named again that nothing was lost of. */
 static void overflow_is_dirty(void **state)
 {
     (void)state;
+    static const char *const keys[] = {"k", "other"};
     struct bench b;
-    bench_init(&b);
-    hinted_handoff_free(b.hinted_handoff);
-    b.options.target_bytes_max = 1;
-    bench_start(&b, 2);
-    for (uint32_t round = 1; round <= 2; round++) {
-        for (uint32_t i = 0; i < 20; i++) {
-            store_hint(&b, TARGET, "k", one_write(&b, "k", 3, "v"));
-            expect_stored(&b, ERR_LIMIT);
-        }
-        expect_dirty(&b, "k");
+    bench_init_full(&b);
+    assert_int_not_equal(test_partition(&b.f, SIBLINGS, "k"),
+                         test_partition(&b.f, SIBLINGS, "other"));
+    for (uint32_t round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < 20; i++)
+            overflow(&b, keys[round]);
+        expect_dirty(&b, keys[round]);
         assert_false(wait_for_mail(&b, SECONDS));
-        assert_int_equal(counter_get(&b.figures->overflow), 20 * round);
-        assert_int_equal(counter_get(&b.figures->dirty), round);
+        assert_int_equal(counter_get(&b.figures->overflow), 20 * (round + 1));
+        assert_int_equal(counter_get(&b.figures->dirty), round + 1);
     }
     assert_int_equal(actor_wake_at_ns(b.f.actor), NEVER_NS);
+    bench_deinit(&b);
+}
+
+/* However fast they come. */
+static void dirty_ranges_are_paced(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init_full(&b);
+    for (uint32_t i = 0; i < 60; i++) {
+        overflow(&b, "k");
+        fixture_pass(&b.f, 5 * MS);
+        struct message *message = outbox_take(&b.f.outbox);
+        if (message != NULL)
+            message_free(message);
+    }
+    assert_true(counter_get(&b.figures->dirty) >= 3 && counter_get(&b.figures->dirty) <= 4);
     bench_deinit(&b);
 }
 
@@ -286,6 +316,22 @@ static void removed_members_get_nothing(void **state)
     bench_deinit(&b);
 }
 
+static void removed_while_in_flight(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    keep_hint(&b, "k", 3, "v");
+    struct message *message = deliver_to_target(&b);
+    b.f.view->topology.members[TARGET - 1].status = MEMBER_REMOVED;
+    answer_delivery(&b, message->id, TARGET, ERR_INVALID);
+    message_free(message);
+    assert_int_equal(hints(&b), 0);
+    assert_false(wait_for_mail(&b, SECONDS));
+    assert_int_equal(counter_get(&b.figures->dirty), 0);
+    bench_deinit(&b);
+}
+
 /* A hint for a key that does not live where it says would be looked for in the wrong place. */
 static void wrong_partitions_are_refused(void **state)
 {
@@ -318,6 +364,8 @@ int main(void)
         cmocka_unit_test(refused_for_good),
         cmocka_unit_test(refused_for_now),
         cmocka_unit_test(overflow_is_dirty),
+        cmocka_unit_test(dirty_ranges_are_paced),
+        cmocka_unit_test(removed_while_in_flight),
         cmocka_unit_test(expiry_is_dirty),
         cmocka_unit_test(joined_hints_expire),
         cmocka_unit_test(damage_is_dirty),

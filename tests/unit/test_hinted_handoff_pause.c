@@ -68,6 +68,37 @@ static void paused_over_restarts(void **state)
     bench_deinit(&b);
 }
 
+/* A start that cannot read who is paused delivers nothing until it can. */
+static void pauses_that_cannot_be_read(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    assert_int_equal(maintain(&b, MAINTENANCE_HINTS_PAUSE, TARGET), OK);
+    fixture_set_liveness(&b.f, TARGET, LIVENESS_ALIVE);
+    hinted_handoff_free(b.hinted_handoff);
+    fixture_crash(&b.f, true);
+    b.options.generation++;
+    b.hinted_handoff = hinted_handoff_new(&b.options);
+    b.figures = hinted_handoff_figures(b.hinted_handoff);
+    b.f.actor = hinted_handoff_actor(b.hinted_handoff);
+    store_hint(&b, TARGET, "k", one_write(&b, "k", 3, "v"));
+    fixture_sync(&b.f);
+    expect_stored(&b, OK);
+    /* The disk is well again each time, but not when the row would be read. */
+    for (uint32_t i = 0; i < 20; i++) {
+        engine_memory_set_faults(b.f.engine, &b.f.prng, 1.0, 0, false);
+        assert_false(wait_for_mail(&b, 60 * MS));
+        engine_memory_set_faults(b.f.engine, NULL, 0, 0, false);
+        assert_false(wait_for_mail(&b, 40 * MS));
+    }
+    assert_true(counter_get(&b.figures->store_errors) > 0);
+    assert_false(wait_for_mail(&b, 10 * SECONDS));
+    assert_int_equal(hints(&b), 1);
+    assert_int_equal(counter_get(&b.figures->paused), 1);
+    bench_deinit(&b);
+}
+
 /* What was under way counts when it is answered before the pause, not after: then it stays, and is
  * sent again. */
 static void paused_while_in_flight(void **state)
@@ -344,11 +375,17 @@ static void figures_of_a_target(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(paused_over_restarts),     cmocka_unit_test(paused_while_in_flight),
-        cmocka_unit_test(pauses_of_all_and_of_one), cmocka_unit_test(pauses_of_nobody),
-        cmocka_unit_test(paused_hints_expire),      cmocka_unit_test(reaping_asks),
-        cmocka_unit_test(reaping_asks_too_early),   cmocka_unit_test(reaping_asks_of_many_ranges),
-        cmocka_unit_test(explain_says_for_whom),    cmocka_unit_test(figures_of_a_target),
+        cmocka_unit_test(paused_over_restarts),
+        cmocka_unit_test(pauses_that_cannot_be_read),
+        cmocka_unit_test(paused_while_in_flight),
+        cmocka_unit_test(pauses_of_all_and_of_one),
+        cmocka_unit_test(pauses_of_nobody),
+        cmocka_unit_test(paused_hints_expire),
+        cmocka_unit_test(reaping_asks),
+        cmocka_unit_test(reaping_asks_too_early),
+        cmocka_unit_test(reaping_asks_of_many_ranges),
+        cmocka_unit_test(explain_says_for_whom),
+        cmocka_unit_test(figures_of_a_target),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
