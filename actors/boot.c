@@ -151,7 +151,7 @@ static const char *identity_refusal(const struct identity *identity, const struc
         return "belongs to a cluster of other members; start with the --initial-cluster it was "
                "created with (addresses may change, names, zones and weights may not), or with "
                "another --data-dir";
-    if (identity->member != options->self)
+    if (identity->member != options->self && !MUTATE(CLONE_IS_WELCOME))
         return "belongs to another member of this cluster; start with the --name it was created "
                "with";
     return NULL;

@@ -265,6 +265,17 @@ void faults_on_crash(struct world *world, struct incident *incident)
         lose_disk(world, incident, up_again_at_ns);
         return;
     }
+    if (incident->class == FAULT_RESTART && !incident->done && up_again_at_ns > world->now_ns) {
+        /* Up again soon, and now and then it falls over after that clean start. */
+        uint64_t down_ns = prng_below(prng, up_again_at_ns - world->now_ns) / 2;
+        incident->done = true;
+        up_again_at_ns = world->now_ns + down_ns;
+        if (prng_chance(prng, 0.5))
+            world_plan(world, up_again_at_ns + prng_below(prng, 2 * down_ns + 1), EVENT_CRASH)
+                ->number = (uint64_t)(incident - world->faults.incidents);
+    } else if (incident->class == FAULT_RESTART && incident->done) {
+        incident->class = FAULT_POWER_ONE;
+    }
     if (incident->class != FAULT_POWER_ALL) {
         crash_host(world, incident->node, incident->class, up_again_at_ns);
         return;
