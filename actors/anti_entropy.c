@@ -1,36 +1,320 @@
-#include "actors/anti_entropy.h"
+#include "actors/anti_entropy_state.h"
 
 #include <stdlib.h>
 
-struct anti_entropy {
-    struct actor actor;
-    struct anti_entropy_figures figures;
-};
+#define MS_NS           ((uint64_t)1000 * 1000)
+#define S_NS            (1000 * MS_NS)
+#define LOAD_RETRY_NS   (100 * MS_NS)
+#define MESSAGE_BYTES   32u /* about what a message takes beside its payload */
+#define PACE_BURST_PART 8u  /* of a second */
 
-static void anti_entropy_handle(struct actor *actor, struct actor_context *ctx,
+#define ID_GENERATION_SHIFT 48u
+#define ID_OWNER_SHIFT      44u
+#define ID_SLOT_SHIFT       32u
+#define ID_SLOT_MASK        0xFFFu
+
+static_assert(PARTITIONS_MAX <= ID_SLOT_MASK, "a partition is a slot");
+static_assert(AE_RECORDS_MAX <= ID_SLOT_MASK && AE_EXPLAINS_MAX <= ID_SLOT_MASK, "slots");
+
+struct anti_entropy_options anti_entropy_options_default(uint32_t self, uint64_t generation,
+                                                         uint32_t partitions)
+{
+    return (struct anti_entropy_options){
+        .self = self,
+        .generation = generation,
+        .partitions = partitions,
+        .exchanges_max = 2,
+        .window = 64,
+        .bytes_per_second = (uint64_t)16 << 20,
+        .interval_ns = 3600 * S_NS,
+        .late_ns = 2 * S_NS,
+        .tries = 4,
+        .backoff_min_ns = S_NS,
+        .backoff_max_ns = 15 * S_NS,
+        .reaper = reaper_options_default(self, generation),
+    };
+}
+
+/* -- what all parts need ------------------------------------------------------------------------
+ */
+
+uint64_t ae_id(struct anti_entropy *ae, enum ae_owner owner, uint32_t slot)
+{
+    CHECK_U64(slot, <=, ID_SLOT_MASK);
+    return (ae->options.generation & 0xFFFF) << ID_GENERATION_SHIFT |
+           (uint64_t)owner << ID_OWNER_SHIFT | (uint64_t)slot << ID_SLOT_SHIFT |
+           (++ae->serial & UINT32_MAX);
+}
+
+uint64_t ae_member_bit(uint32_t member)
+{
+    CHECK_U64(member, >, 0);
+    CHECK_U64(member, <=, MEMBERS_MAX);
+    return (uint64_t)1 << (member - 1);
+}
+
+bool ae_reachable(const struct actor_context *ctx, uint32_t member)
+{
+    return view_alive(ctx->view, member);
+}
+
+/* Doubles; the wait is jittered downwards by up to a half. */
+uint64_t ae_backoff(const struct anti_entropy *ae, struct actor_context *ctx, uint64_t *backoff_ns)
+{
+    uint64_t ns = *backoff_ns == 0 ? ae->options.backoff_min_ns : 2 * *backoff_ns;
+    *backoff_ns = ns < ae->options.backoff_max_ns ? ns : ae->options.backoff_max_ns;
+    return *backoff_ns - prng_below(ctx->prng, *backoff_ns / 2 + 1);
+}
+
+uint32_t ae_policy(const struct keyspace *keyspace)
+{
+    return keyspace->conflict == KEYSPACE_LWW ? (uint32_t)POLICY_LWW : 0;
+}
+
+bool ae_is_replica(const struct view *view, const struct keyspace *keyspace, uint32_t partition,
+                   uint32_t member)
+{
+    const struct topology *topology = &view->topology;
+    const struct member *found = topology_member(topology, member);
+    if (found == NULL || found->status == MEMBER_REMOVED)
+        return false;
+    uint32_t n = keyspace_n(keyspace, topology->data_centers[found->data_center]);
+    return n != 0 && ring_is_replica(topology, member, partition, n);
+}
+
+struct message *ae_message(enum message_kind kind, uint32_t member, uint64_t id, size_t size)
+{
+    struct message *message = message_new(kind, size);
+    message->to = (struct actor_id){.node = member, .kind = ACTOR_REPLICA};
+    message->id = id;
+    return message;
+}
+
+void ae_charge(struct anti_entropy *ae, struct ae_exchange *exchange, uint32_t member,
+               size_t payload)
+{
+    if (member == ae->options.self)
+        return;
+    uint64_t bytes = MESSAGE_BYTES + payload;
+    if (exchange != NULL)
+        exchange->bytes += bytes;
+    counter_add(&ae->figures.bytes_moved, bytes);
+    ae->pace_bytes -= (int64_t)bytes;
+}
+
+bool ae_pace(struct anti_entropy *ae, const struct actor_context *ctx, uint64_t *ret_wait_ns)
+{
+    uint64_t rate = ae->options.bytes_per_second;
+    int64_t burst = (int64_t)(rate / PACE_BURST_PART + 1);
+    uint64_t passed_ns = ctx->now_ns - ae->paced_ns;
+    if (ae->paced_ns == 0 || passed_ns >= S_NS) {
+        /* The debt is at most what one step sends; a second pays for `rate` of it. */
+        ae->pace_bytes = ae->paced_ns == 0 || ae->pace_bytes + (int64_t)rate > burst
+                             ? burst
+                             : ae->pace_bytes + (int64_t)rate;
+        ae->paced_ns = ctx->now_ns;
+    } else {
+        uint64_t bytes = rate * (passed_ns / 1000) / (S_NS / 1000);
+        if (bytes > 0) {
+            ae->pace_bytes =
+                ae->pace_bytes + (int64_t)bytes < burst ? ae->pace_bytes + (int64_t)bytes : burst;
+            ae->paced_ns = ctx->now_ns;
+        }
+    }
+    if (ae->pace_bytes > 0)
+        return true;
+    *ret_wait_ns = (uint64_t)(1 - ae->pace_bytes) * (S_NS / 1000) / rate * 1000 + MS_NS;
+    return false;
+}
+
+/* -- mail ---------------------------------------------------------------------------------------
+ */
+
+static void anti_entropy_answer(struct anti_entropy *ae, struct actor_context *ctx,
                                 struct message *message)
 {
-    struct anti_entropy *anti_entropy = CONTAINER_OF(actor, struct anti_entropy, actor);
-    (void)ctx;
-    counter_add(&anti_entropy->figures.unexpected, 1);
+    uint32_t slot = (uint32_t)(message->id >> ID_SLOT_SHIFT) & ID_SLOT_MASK;
+    unsigned owner = (unsigned)(message->id >> ID_OWNER_SHIFT) & 0xF;
+    if (message->id >> ID_GENERATION_SHIFT != (ae->options.generation & 0xFFFF))
+        owner = 0;
+    bool reaping = message->kind == MESSAGE_reap_seal_reply && owner == 0;
+    if (reaping) {
+        reaper_handle(&ae->reaper, ctx, &ae->actor, message);
+        message_free(message);
+        return;
+    }
+    switch (owner) {
+    case AE_OWNER_EXCHANGE:
+        ae_exchange_answered(ae, ctx, slot, message); /* consumes it */
+        return;
+    case AE_OWNER_COMPLETION:
+        ae_completion_answered(ae, ctx, slot, message); /* consumes it */
+        return;
+    case AE_OWNER_RECORD:
+        ae_record_answered(ae, ctx, slot, message);
+        break;
+    case AE_OWNER_EXPLAIN:
+        ae_explain_answered(ae, ctx, slot, message);
+        break;
+    default:
+        counter_add(&ae->figures.late, 1);
+        break;
+    }
     message_free(message);
+}
+
+/* What an earlier life left behind. */
+static void anti_entropy_load(struct anti_entropy *ae, struct actor_context *ctx)
+{
+    enum err err = ae_dirty_load(ae, ctx);
+    if (err == OK)
+        err = ae_task_load(ae, ctx);
+    ae->loaded = err == OK;
+    if (err == OK)
+        return;
+    counter_add(&ae->figures.store_errors, 1);
+    ae->load_ns = ctx->now_ns + LOAD_RETRY_NS;
 }
 
 static void anti_entropy_tick(struct actor *actor, struct actor_context *ctx)
 {
-    (void)actor;
-    (void)ctx;
+    struct anti_entropy *ae = CONTAINER_OF(actor, struct anti_entropy, actor);
+    if (!ae->loaded && ae->load_ns <= ctx->now_ns)
+        anti_entropy_load(ae, ctx);
+    ae_exchange_tick(ae, ctx);
+    ae_completion_tick(ae, ctx);
+    ae_record_tick(ae, ctx);
+    ae_explain_tick(ae, ctx);
+    reaper_tick(&ae->reaper, ctx, actor);
+    if (ae->look_ns <= ctx->now_ns)
+        ae_schedule_tick(ae, ctx);
+    arena_clear(&ae->scratch);
+}
+
+static void anti_entropy_handle(struct actor *actor, struct actor_context *ctx,
+                                struct message *message)
+{
+    struct anti_entropy *ae = CONTAINER_OF(actor, struct anti_entropy, actor);
+    CHECK(ctx->store != NULL);
+    switch (message->kind) {
+    case MESSAGE_tree_roots_reply:
+    case MESSAGE_tree_read_reply:
+    case MESSAGE_digest_read_reply:
+    case MESSAGE_record_fetch_reply:
+    case MESSAGE_replica_write_reply:
+    case MESSAGE_reap_seal_reply:
+    case MESSAGE_vnode_adopt_done:
+    case MESSAGE_vnode_complete_done:
+    case MESSAGE_key_explain_reply:
+        anti_entropy_answer(ae, ctx, message);
+        message = NULL;
+        break;
+    case MESSAGE_reap_scan_done:
+    case MESSAGE_reap_hints_reply:
+    case MESSAGE_reap_remove_reply:
+        reaper_handle(&ae->reaper, ctx, &ae->actor, message);
+        break;
+    case MESSAGE_vnode_incomplete:
+        ae_completion_on_incomplete(ae, ctx, &message->vnode_incomplete);
+        break;
+    case MESSAGE_record_repair:
+        ae_record_on_repair(ae, ctx, &message->record_repair);
+        break;
+    case MESSAGE_range_dirty:
+        ae_dirty_mark(ae, ctx, &message->range_dirty);
+        break;
+    case MESSAGE_client_maintenance:
+        ae_task_on_maintenance(ae, ctx, message);
+        break;
+    case MESSAGE_client_explain:
+        ae_explain_on_client(ae, ctx, message);
+        break;
+    case MESSAGE_store_committed: /* nothing here is answered before it is durable, or waits */
+        break;
+    case MESSAGE_client_get:
+    case MESSAGE_client_get_done:
+    case MESSAGE_client_put:
+    case MESSAGE_client_put_done:
+    case MESSAGE_forward_put:
+    case MESSAGE_forward_put_reply:
+    case MESSAGE_replica_mint:
+    case MESSAGE_replica_mint_done:
+    case MESSAGE_replica_write:
+    case MESSAGE_replica_read:
+    case MESSAGE_replica_read_reply:
+    case MESSAGE_peer_link:
+    case MESSAGE_gossip_digest:
+    case MESSAGE_gossip_digest_reply:
+    case MESSAGE_gossip_keyspaces:
+    case MESSAGE_gossip_keyspaces_reply:
+    case MESSAGE_keyspace_change:
+    case MESSAGE_keyspace_change_done:
+    case MESSAGE_view_publish:
+    case MESSAGE_hint_store:
+    case MESSAGE_hint_store_reply:
+    case MESSAGE_tree_roots:
+    case MESSAGE_tree_read:
+    case MESSAGE_digest_read:
+    case MESSAGE_record_fetch:
+    case MESSAGE_reap_hints:
+    case MESSAGE_reap_seal:
+    case MESSAGE_reap_remove:
+    case MESSAGE_key_explain:
+    case MESSAGE_reap_scan:
+    case MESSAGE_vnode_doubt:
+    case MESSAGE_vnode_adopt:
+    case MESSAGE_vnode_complete:
+    case MESSAGE_client_maintenance_done:
+    case MESSAGE_client_explain_done:
+    case MESSAGE_KIND_COUNT:
+        counter_add(&ae->figures.unexpected, 1);
+        break;
+    }
+    message_free(message);
+    arena_clear(&ae->scratch);
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 static uint64_t anti_entropy_wake_at_ns(const struct actor *actor)
 {
-    (void)actor;
-    return NEVER_NS;
+    const struct anti_entropy *ae = CONTAINER_OF(actor, const struct anti_entropy, actor);
+    uint64_t at_ns = ae->loaded ? ae->look_ns : least(ae->look_ns, ae->load_ns);
+    for (uint32_t i = 0; i < ae->options.exchanges_max; i++) {
+        if (ae->exchanges[i].running)
+            at_ns = least(at_ns, ae->exchanges[i].wake_ns);
+    }
+    at_ns = least(at_ns, ae_completion_wake_ns(ae));
+    at_ns = least(at_ns, ae_record_wake_ns(ae));
+    at_ns = least(at_ns, reaper_wake_at_ns(&ae->reaper));
+    return least(at_ns, ae_explain_wake_ns(ae));
 }
 
 static void anti_entropy_check(const struct actor *actor)
 {
-    CHECK_U64(actor->magic, ==, ACTOR_MAGIC);
+    const struct anti_entropy *ae = CONTAINER_OF(actor, const struct anti_entropy, actor);
+    uint32_t running = 0;
+    uint64_t dirty = 0;
+    for (uint32_t i = 0; i < ANTI_ENTROPY_EXCHANGES_MAX; i++) {
+        const struct ae_exchange *exchange = &ae->exchanges[i];
+        running += exchange->running;
+        CHECK_U64(exchange->write_count, <=, ae->options.window);
+        CHECK(exchange->running || exchange->fetched == NULL);
+    }
+    CHECK_U64(running, ==, ae->running);
+    CHECK_U64(running, <=, ae->options.exchanges_max);
+    for (uint32_t i = 0; i < ae->range_count; i++) {
+        const struct ae_range *range = &ae->ranges[i];
+        dirty += range->dirty;
+        CHECK(!range->driven || range->pair);
+        CHECK(i == 0 || range[-1].partition < range->partition ||
+              (range[-1].partition == range->partition && range[-1].member < range->member));
+    }
+    CHECK_U64(dirty, ==, counter_get(&ae->figures.dirty));
+    reaper_check(&ae->reaper);
 }
 
 static const struct actor_class anti_entropy_class = {
@@ -41,26 +325,64 @@ static const struct actor_class anti_entropy_class = {
     .check = anti_entropy_check,
 };
 
-struct anti_entropy *anti_entropy_new(uint32_t self)
+/* -- life ---------------------------------------------------------------------------------------
+ */
+
+struct anti_entropy *anti_entropy_new(const struct anti_entropy_options *options)
 {
-    struct anti_entropy *anti_entropy = calloc(1, sizeof *anti_entropy);
-    CHECK(anti_entropy != NULL);
-    actor_init(&anti_entropy->actor, &anti_entropy_class,
-               (struct actor_id){.node = self, .kind = ACTOR_ANTI_ENTROPY});
-    return anti_entropy;
+    CHECK_U64(options->exchanges_max, >, 0);
+    CHECK_U64(options->exchanges_max, <=, ANTI_ENTROPY_EXCHANGES_MAX);
+    CHECK_U64(options->window, >, 0);
+    CHECK_U64(options->window, <=, ANTI_ENTROPY_WINDOW_MAX);
+    CHECK_U64(options->partitions, <=, PARTITIONS_MAX);
+    CHECK(options->bytes_per_second > 0 && options->interval_ns > 0 && options->tries > 0);
+    struct anti_entropy *ae = calloc(1, sizeof *ae);
+    CHECK(ae != NULL);
+    actor_init(&ae->actor, &anti_entropy_class,
+               (struct actor_id){.node = options->self, .kind = ACTOR_ANTI_ENTROPY});
+    ae->options = *options;
+    ae->replicas = calloc(options->partitions, sizeof ae->replicas[0]);
+    ae->proofs = calloc(options->partitions, sizeof ae->proofs[0]);
+    ae->completions = calloc(options->partitions, sizeof ae->completions[0]);
+    CHECK(ae->replicas != NULL && ae->proofs != NULL && ae->completions != NULL);
+    arena_init(&ae->scratch, NULL, 0);
+    reaper_init(&ae->reaper, &options->reaper);
+    return ae;
 }
 
-void anti_entropy_free(struct anti_entropy *anti_entropy)
+void anti_entropy_free(struct anti_entropy *ae)
 {
-    free(anti_entropy);
+    for (uint32_t i = 0; i < ANTI_ENTROPY_EXCHANGES_MAX; i++)
+        ae_exchange_free(&ae->exchanges[i]);
+    for (uint32_t i = 0; i < ae->options.partitions; i++) {
+        ae_completion_free(&ae->completions[i]);
+        free(atomic_load_explicit(&ae->proofs[i], memory_order_relaxed));
+    }
+    for (uint32_t i = 0; i < AE_RECORDS_MAX; i++)
+        ae_record_free(&ae->records[i]);
+    for (uint32_t i = 0; i < AE_TASKS_MAX; i++)
+        ae_task_free(&ae->tasks[i]);
+    for (uint32_t i = 0; i < AE_EXPLAINS_MAX; i++)
+        message_free(ae->explains[i].done);
+    free(ae->replicas);
+    free(ae->ranges);
+    free(ae->proofs);
+    free(ae->completions);
+    arena_deinit(&ae->scratch);
+    free(ae);
 }
 
-struct actor *anti_entropy_actor(struct anti_entropy *anti_entropy)
+struct actor *anti_entropy_actor(struct anti_entropy *ae)
 {
-    return &anti_entropy->actor;
+    return &ae->actor;
 }
 
-const struct anti_entropy_figures *anti_entropy_figures(const struct anti_entropy *anti_entropy)
+const struct reaper_figures *anti_entropy_reaper_figures(const struct anti_entropy *ae)
 {
-    return &anti_entropy->figures;
+    return &ae->reaper.figures;
+}
+
+const struct anti_entropy_figures *anti_entropy_figures(const struct anti_entropy *ae)
+{
+    return &ae->figures;
 }

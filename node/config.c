@@ -60,6 +60,12 @@ static const struct setting settings[CONFIG_KEY_COUNT] = {
                              "client requests in flight; more are refused at once"},
     [CONFIG_value_bytes_max] = {"value-bytes-max", TYPE_SIZE, "1MiB", 1024, VALUE_BYTES_MAX_CEILING,
                                 "largest value"},
+    [CONFIG_anti_entropy_interval] = {"anti-entropy-interval", TYPE_NUMBER, "3600", 1, 604800,
+                                      "seconds within which every two replicas of a vnode are "
+                                      "compared, always"},
+    [CONFIG_anti_entropy_rate] = {"anti-entropy-rate", TYPE_SIZE, "16MiB", 65536, (uint64_t)1 << 40,
+                                  "bytes a second that comparing and repairing replicas may send "
+                                  "and receive"},
     [CONFIG_drain_ms] = {"drain-ms", TYPE_NUMBER, "5000", 0, 600000,
                          "how long SIGTERM lets running requests finish"},
     [CONFIG_log_level] = {"log-level", TYPE_LOG_LEVEL, "info", 0, 0,

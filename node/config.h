@@ -34,6 +34,8 @@ enum config_key {
     CONFIG_grpc_threads,
     CONFIG_requests_max,
     CONFIG_value_bytes_max,
+    CONFIG_anti_entropy_interval,
+    CONFIG_anti_entropy_rate,
     CONFIG_drain_ms,
     CONFIG_log_level,
     CONFIG_KEY_COUNT

@@ -234,6 +234,15 @@ static void write_actors(FILE *out, struct node *node)
 #define HINTS(field, help)                                                                         \
     metric(out, "coterie_hints_" #field "_total", "counter", help,                                 \
            counter_get(&hinted_handoff_figures(node->hinted_handoff)->field))
+#define ANTI_ENTROPY(field, help)                                                                  \
+    metric(out, "coterie_anti_entropy_" #field "_total", "counter", help,                          \
+           counter_get(&anti_entropy_figures(node->anti_entropy)->field))
+#define ANTI_ENTROPY_NOW(field, help)                                                              \
+    metric(out, "coterie_anti_entropy_" #field, "gauge", help,                                     \
+           counter_get(&anti_entropy_figures(node->anti_entropy)->field))
+#define REAPER(field, help)                                                                        \
+    metric(out, "coterie_reaper_" #field "_total", "counter", help,                                \
+           counter_get(&anti_entropy_reaper_figures(node->anti_entropy)->field))
     COORDINATOR(gets, "Reads begun.");
     COORDINATOR(puts, "Writes begun.");
     COORDINATOR(forwarded, "Writes passed on to a replica.");
@@ -300,6 +309,36 @@ static void write_actors(FILE *out, struct node *node)
     HINTS(probes, "Hints sent to a target that had granted no more, to ask again.");
     metric(out, "coterie_hints_targets_paused", "gauge", "Targets whose delivery is paused here.",
            counter_get(&hinted_handoff_figures(node->hinted_handoff)->paused));
+    ANTI_ENTROPY(exchanges, "Comparisons of two replicas of a vnode begun.");
+    ANTI_ENTROPY(exchanges_equal, "Comparisons that found both the same.");
+    ANTI_ENTROPY(exchanges_failed, "Comparisons that proved nothing; tried again later.");
+    ANTI_ENTROPY(keys_sent, "Records that peers made durable because they lacked them.");
+    ANTI_ENTROPY(keys_received, "Records that this node made durable because it lacked them.");
+    ANTI_ENTROPY(bytes_moved, "Bytes to and from peers for that, by the payload.");
+    ANTI_ENTROPY(stale_floor, "Records refused because their source may hold what was reaped.");
+    ANTI_ENTROPY(floors_raised, "Floors that lagged behind another replica's and were raised.");
+    ANTI_ENTROPY(asked_again, "Questions and records sent again because no answer came.");
+    ANTI_ENTROPY(dirty_marked, "Reports that a replica may lack something.");
+    ANTI_ENTROPY(dirty_lost, "Such reports for which there was no room, or no member any more.");
+    ANTI_ENTROPY(completed, "Vnodes that were lost and have been filled again.");
+    ANTI_ENTROPY(records_repaired, "Rows that failed their checksum and were fetched again.");
+    ANTI_ENTROPY(records_missing, "Such rows that no other replica holds.");
+    ANTI_ENTROPY(store_errors, "Rows of its own that could not be read or written.");
+    ANTI_ENTROPY_NOW(exchanges_running, "Comparisons under way.");
+    ANTI_ENTROPY_NOW(dirty, "Replicas that may lack something and wait for their comparison.");
+    ANTI_ENTROPY_NOW(incomplete, "Vnodes of this node that are being filled.");
+    ANTI_ENTROPY_NOW(ranges, "Pairs of replicas that this node compares.");
+    ANTI_ENTROPY_NOW(ranges_proven, "Among them: proven identical since the start.");
+    ANTI_ENTROPY_NOW(tasks, "Repairs running.");
+    header(out, "coterie_anti_entropy_identical_as_of_seconds", "gauge",
+           "Wall clock: every pair that this node compares was identical as of then; 0: not yet.");
+    fprintf(out, "coterie_anti_entropy_identical_as_of_seconds %.3f\n",
+            (double)counter_get(&anti_entropy_figures(node->anti_entropy)->identical_as_of_ms) *
+                1e-3);
+    REAPER(turns, "Turns through all vnodes that this node reaps in.");
+    REAPER(rounds, "Rounds that asked all replicas what they hold dead.");
+    REAPER(put_off, "Rounds and turns put off: a member or its answer was missing, or hints were kept.");
+    REAPER(reaped, "Tombstones and expired records removed everywhere.");
     GOSSIP(rounds, "Gossip rounds.");
     GOSSIP(convictions, "Peers that went down.");
     GOSSIP(revivals, "Peers that came back.");
@@ -311,6 +350,9 @@ static void write_actors(FILE *out, struct node *node)
 #undef REPLICA_GAUGE
 #undef GOSSIP
 #undef HINTS
+#undef ANTI_ENTROPY
+#undef ANTI_ENTROPY_NOW
+#undef REAPER
 }
 
 char *metrics_text(struct node *node)

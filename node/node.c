@@ -24,10 +24,10 @@ static void on_committed(void *host, uint32_t handle, uint64_t sequence)
         struct runtime_wakes wakes = {0};
         struct message *message = message_new(MESSAGE_store_committed, 0);
         bool shard = handle < node->replica_count;
-        uint8_t other = handle == node->replica_count ? ACTOR_GOSSIP : ACTOR_HINTED_HANDOFF;
-        message->to = (struct actor_id){.node = node->self,
-                                        .kind = shard ? (uint8_t)ACTOR_REPLICA : other,
-                                        .index = (uint8_t)(shard ? handle : 0)};
+        static const uint8_t others[] = {ACTOR_GOSSIP, ACTOR_HINTED_HANDOFF, ACTOR_ANTI_ENTROPY};
+        uint8_t other = shard ? (uint8_t)ACTOR_REPLICA : others[handle - node->replica_count];
+        message->to = (struct actor_id){
+            .node = node->self, .kind = other, .index = (uint8_t)(shard ? handle : 0)};
         message->from = message->to;
         message->store_committed.sequence = sequence;
         runtime_post(node->runtime, message, &wakes);
@@ -126,7 +126,7 @@ static enum err node_open_store(struct node *node, char *why, size_t why_size)
 {
     struct engine_options options = {
         .directory = node->config->text[CONFIG_data_dir],
-        .handle_count = node->replica_count + 2, /* gossip, hinted handoff */
+        .handle_count = node->replica_count + 3, /* gossip, hinted handoff, anti-entropy */
         .partitions = node->topology.partitions,
         .memory_bytes = node->config->number[CONFIG_memory],
         .periodic_sync_ms = 100,
@@ -209,8 +209,13 @@ static void node_make_actors(struct node *node)
     node->hinted_handoff = hinted_handoff_new(&hints);
     runtime_add_actor(node->runtime, hinted_handoff_actor(node->hinted_handoff),
                       engine_store(node->engine, node->replica_count + 1), "hinted-handoff");
-    node->anti_entropy = anti_entropy_new(node->self);
-    runtime_add_actor(node->runtime, anti_entropy_actor(node->anti_entropy), NULL, "anti-entropy");
+    struct anti_entropy_options anti_entropy =
+        anti_entropy_options_default(node->self, node->boot.generation, node->topology.partitions);
+    anti_entropy.interval_ns = node->config->number[CONFIG_anti_entropy_interval] * 1000000000u;
+    anti_entropy.bytes_per_second = node->config->number[CONFIG_anti_entropy_rate];
+    node->anti_entropy = anti_entropy_new(&anti_entropy);
+    runtime_add_actor(node->runtime, anti_entropy_actor(node->anti_entropy),
+                      engine_store(node->engine, node->replica_count + 2), "anti-entropy");
 }
 
 static size_t hint_targets(void *host, struct hint_target_figures *ret, size_t max)

@@ -27,6 +27,11 @@ void check_deinit(struct check *check)
 void check_sent(struct world *world, const struct host *from, const struct message *message)
 {
     (void)from;
+    if (message->from.kind == ACTOR_ANTI_ENTROPY || message->to.kind == ACTOR_ANTI_ENTROPY) {
+        world->figures.anti_entropy_messages++;
+        check_bounds_messages(world);
+        return;
+    }
     switch (message->kind) {
     case MESSAGE_gossip_digest:
     case MESSAGE_gossip_digest_reply:

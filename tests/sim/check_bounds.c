@@ -5,6 +5,8 @@
  * forward on top. Doubled messages are sent once. */
 #define MESSAGES_PER_REPLICA 8u
 #define MESSAGES_SLACK       1000u
+/* Two replicas that are equal: a question, an answer, and both again when one was lost. */
+#define MESSAGES_PER_TURN 4u
 
 /* Each replica, and a fresh epoch for each time that one has started. Racing writes may leave as
  * many versions more than the limit as there are replicas that accepted their last one at the same
@@ -29,4 +31,16 @@ void check_bounds_messages(struct world *world)
     if (world->figures.requests_messages > allowed)
         world_fail(world, "bounds", "%llu messages for %u operations",
                    (unsigned long long)world->figures.requests_messages, world->history.count);
+    /* Each pair of replicas has its turn once in three quarters of the interval at most; what
+     * differs is handed over once by each of them. */
+    uint64_t replicas =
+        world->options.nodes < REPLICAS_SIM_MAX ? world->options.nodes : REPLICAS_SIM_MAX;
+    uint64_t pairs = world->options.partitions * replicas * (replicas - 1) / 2;
+    uint64_t turns = pairs * (1 + world->now_ns / (ANTI_ENTROPY_INTERVAL_NS / 4 * 3));
+    allowed += turns * MESSAGES_PER_TURN +
+               (uint64_t)world->history.count * MESSAGES_PER_REPLICA * REPLICAS_SIM_MAX;
+    if (world->figures.anti_entropy_messages > allowed)
+        world_fail(world, "bounds", "%llu messages of anti-entropy in %llu s",
+                   (unsigned long long)world->figures.anti_entropy_messages,
+                   (unsigned long long)(world->now_ns / SECOND_NS));
 }

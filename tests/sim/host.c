@@ -202,9 +202,10 @@ static void on_committed(void *closure, uint32_t handle, uint64_t sequence)
     bool replica = handle < shards;
     message->from = (struct actor_id){.node = host->member, .kind = ACTOR_EDGE};
     message->to = (struct actor_id){.node = host->member,
-                                    .kind = replica            ? ACTOR_REPLICA
-                                            : handle == shards ? ACTOR_GOSSIP
-                                                               : ACTOR_HINTED_HANDOFF,
+                                    .kind = replica               ? ACTOR_REPLICA
+                                            : handle == shards    ? ACTOR_GOSSIP
+                                            : handle > shards + 1 ? ACTOR_ANTI_ENTROPY
+                                                                  : ACTOR_HINTED_HANDOFF,
                                     .index = replica ? (uint8_t)handle : 0};
     message->store_committed.sequence = sequence;
     host_post(host, message);
@@ -400,7 +401,7 @@ void host_start(struct host *host)
     CHECK(!host->up);
     host->start++;
     struct engine_options options = {
-        .handle_count = world->options.shards + 2,
+        .handle_count = world->options.shards + 3,
         .partitions = world->options.partitions,
         .periodic_sync_ms = 100,
         .log = &world->log,

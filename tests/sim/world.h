@@ -63,7 +63,8 @@ struct world_figures {
     uint64_t messages_local;
     uint64_t messages_remote;
     uint64_t undelivered;       /* no connection, and the sender knew */
-    uint64_t requests_messages; /* between nodes, without gossip */
+    uint64_t requests_messages; /* between nodes, without gossip and anti-entropy */
+    uint64_t anti_entropy_messages;
     uint64_t fired[FAULT_CLASS_COUNT];
     uint64_t paths[PATH_COUNT];
     uint64_t crashes_unsynced; /* crashes with writes that were not durable */

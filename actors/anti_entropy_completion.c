@@ -1,0 +1,377 @@
+/* Vnodes of this node that were lost and are filled from the other replicas.
+ *
+ * The floor comes first. What was removed under a floor F had been sealed by every replica, so
+ * every other complete one has a floor of at least F; the greatest that the others have is adopted,
+ * which one complete replica must be among, or all of them when none is complete. Then an exchange
+ * with every other member that is a replica of the partition in any keyspace: after that this vnode
+ * holds all that any of them held, and votes again. */
+#include "actors/anti_entropy_state.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define ASKING_MAX 4u /* vnodes at a time: 1024 at once would be a storm */
+
+static void roots_drop(struct ae_completion *completion)
+{
+    for (uint32_t i = 0; completion->roots != NULL && i < MEMBERS_MAX; i++)
+        message_free(completion->roots[i]);
+    free(completion->roots);
+    completion->roots = NULL;
+}
+
+void ae_completion_free(struct ae_completion *completion)
+{
+    roots_drop(completion);
+}
+
+static uint64_t others(const struct anti_entropy *ae, uint32_t partition)
+{
+    return ae->replicas[partition] & ~ae_member_bit(ae->options.self);
+}
+
+static struct ae_completion *completion_of(struct anti_entropy *ae, uint32_t partition)
+{
+    return &ae->completions[partition];
+}
+
+static void close_question(struct anti_entropy *ae, struct ae_completion *completion)
+{
+    if (completion->id != 0)
+        ae->completions_asking--;
+    completion->id = 0;
+    roots_drop(completion);
+}
+
+static void begin_again(struct anti_entropy *ae, struct actor_context *ctx,
+                        struct ae_completion *completion)
+{
+    close_question(ae, completion);
+    completion->phase = AE_ASK;
+    completion->next_ns = ctx->now_ns + ae_backoff(ae, ctx, &completion->backoff_ns);
+}
+
+void ae_completion_on_incomplete(struct anti_entropy *ae, struct actor_context *ctx,
+                                 const struct vnode_incomplete *incomplete)
+{
+    if (incomplete->partition >= ae->options.partitions) {
+        counter_add(&ae->figures.unexpected, 1);
+        return;
+    }
+    struct ae_completion *completion = completion_of(ae, incomplete->partition);
+    if (completion->known && completion->incarnation == incomplete->incarnation)
+        return;
+    if (completion->known)
+        close_question(ae, completion);
+    else
+        counter_add(&ae->figures.incomplete, 1);
+    *completion = (struct ae_completion){
+        .known = true,
+        .incarnation = incomplete->incarnation,
+        .serial = ++ae->serial,
+        .next_ns = ctx->now_ns,
+    };
+    ae->look_ns = ctx->now_ns;
+}
+
+/* -- ASK ----------------------------------------------------------------------------------------
+ */
+
+static void open_question(struct anti_entropy *ae, struct actor_context *ctx, uint32_t partition)
+{
+    struct ae_completion *completion = completion_of(ae, partition);
+    completion->id = ae_id(ae, AE_OWNER_COMPLETION, partition);
+    completion->sent_ns = ctx->now_ns;
+    completion->next_ns = ctx->now_ns + ae->options.late_ns;
+    ae->completions_asking++;
+}
+
+static void ask_roots(struct anti_entropy *ae, struct actor_context *ctx, uint32_t partition)
+{
+    struct ae_completion *completion = completion_of(ae, partition);
+    open_question(ae, ctx, partition);
+    completion->waiting = 0;
+    completion->roots = calloc(MEMBERS_MAX, sizeof completion->roots[0]);
+    CHECK(completion->roots != NULL);
+    for (uint32_t member = 1; member <= MEMBERS_MAX; member++) {
+        if ((others(ae, partition) & ae_member_bit(member)) == 0 || !ae_reachable(ctx, member))
+            continue;
+        struct message *message = ae_message(MESSAGE_tree_roots, member, completion->id, 0);
+        message->tree_roots.partition = partition;
+        message->deadline_ns = completion->next_ns;
+        completion->waiting |= ae_member_bit(member);
+        ae_charge(ae, NULL, member, 0);
+        outbox_send(ctx, &ae->actor, message);
+    }
+}
+
+struct floor_found {
+    uint64_t floor;
+    bool complete; /* one that said so is among them */
+    bool all;
+};
+
+static uint64_t floor_in(struct anti_entropy *ae, const struct message *roots_message,
+                         uint32_t keyspace_id)
+{
+    struct exchange_roots roots;
+    if (exchange_roots_decode(&ae->scratch, roots_message->tree_roots_reply.roots, &roots) != OK) {
+        counter_add(&ae->figures.corrupt, 1);
+        return UINT64_MAX;
+    }
+    for (uint32_t i = 0; i < roots.count; i++) {
+        if (roots.roots[i].keyspace_id == keyspace_id)
+            return roots.roots[i].floor;
+    }
+    return 0;
+}
+
+static struct floor_found find_floor(struct anti_entropy *ae, const struct actor_context *ctx,
+                                     uint32_t partition, const struct keyspace *keyspace)
+{
+    const struct ae_completion *completion = completion_of(ae, partition);
+    struct floor_found found = {.all = true};
+    for (uint32_t member = 1; member <= MEMBERS_MAX; member++) {
+        if ((others(ae, partition) & ae_member_bit(member)) == 0 ||
+            !ae_is_replica(ctx->view, keyspace, partition, member))
+            continue;
+        const struct message *answer = completion->roots[member - 1];
+        uint64_t floor = answer == NULL ? UINT64_MAX : floor_in(ae, answer, keyspace->id);
+        if (floor == UINT64_MAX) {
+            found.all = false;
+            continue;
+        }
+        found.complete |= answer->tree_roots_reply.complete;
+        found.floor = floor > found.floor ? floor : found.floor;
+    }
+    return found;
+}
+
+/* Adopts what can be; false: some keyspace has to wait for more answers. */
+static bool adopt_floors(struct anti_entropy *ae, struct actor_context *ctx, uint32_t partition)
+{
+    struct ae_completion *completion = completion_of(ae, partition);
+    bool all = true;
+    completion->adopts = 0;
+    for (uint32_t i = 0; i < ctx->view->keyspaces.count; i++) {
+        const struct keyspace *keyspace = &ctx->view->keyspaces.keyspaces[i];
+        if (keyspace->dropped || !ae_is_replica(ctx->view, keyspace, partition, ae->options.self))
+            continue;
+        struct floor_found found = find_floor(ae, ctx, partition, keyspace);
+        if (!found.complete && !found.all) {
+            all = false;
+            continue;
+        }
+        struct message *message =
+            ae_message(MESSAGE_vnode_adopt, ae->options.self, completion->id, 0);
+        message->vnode_adopt = (struct vnode_adopt){
+            .partition = partition, .keyspace_id = keyspace->id, .floor = found.floor};
+        completion->adopts++;
+        outbox_send(ctx, &ae->actor, message);
+    }
+    return all;
+}
+
+static void roots_gathered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t partition)
+{
+    struct ae_completion *completion = completion_of(ae, partition);
+    bool all = adopt_floors(ae, ctx, partition);
+    if (!all && completion->adopts == 0) {
+        begin_again(ae, ctx, completion);
+        return;
+    }
+    roots_drop(completion);
+    completion->phase = AE_ADOPT;
+    completion->next_ns = ctx->now_ns + ae->options.late_ns;
+    if (completion->adopts == 0) { /* a replica in no keyspace */
+        close_question(ae, completion);
+        completion->phase = AE_FILL;
+        ae->look_ns = ctx->now_ns;
+    }
+}
+
+/* -- FILL and FINISH ----------------------------------------------------------------------------
+ */
+
+static void finish(struct anti_entropy *ae, struct actor_context *ctx, uint32_t partition)
+{
+    struct ae_completion *completion = completion_of(ae, partition);
+    open_question(ae, ctx, partition);
+    completion->phase = AE_FINISH;
+    struct message *message =
+        ae_message(MESSAGE_vnode_complete, ae->options.self, completion->id, 0);
+    message->vnode_complete =
+        (struct vnode_complete){.partition = partition, .incarnation = completion->incarnation};
+    outbox_send(ctx, &ae->actor, message);
+}
+
+bool ae_completion_next(struct anti_entropy *ae, struct actor_context *ctx,
+                        struct ae_exchange_plan *ret_plan, uint64_t *look_ns)
+{
+    if (counter_get(&ae->figures.incomplete) == 0)
+        return false;
+    for (uint32_t partition = 0; partition < ae->options.partitions; partition++) {
+        struct ae_completion *completion = completion_of(ae, partition);
+        if (!completion->known || completion->phase != AE_FILL)
+            continue;
+        uint64_t left = others(ae, partition) & ~completion->done;
+        for (uint32_t member = 1; left != 0 && member <= MEMBERS_MAX; member++) {
+            if ((left & ae_member_bit(member)) == 0 ||
+                !ae_schedule_can(ae, ctx, partition, ae->options.self, member, look_ns))
+                continue;
+            *ret_plan = (struct ae_exchange_plan){.partition = partition,
+                                                  .members = {ae->options.self, member},
+                                                  .reason = AE_COMPLETION};
+            return true;
+        }
+    }
+    return false;
+}
+
+void ae_completion_ended(struct anti_entropy *ae, struct actor_context *ctx,
+                         const struct ae_exchange *exchange, bool whole)
+{
+    struct ae_completion *completion = completion_of(ae, exchange->partition);
+    uint32_t self_side = exchange->members[0] == ae->options.self ? 0 : 1;
+    if (!completion->known || exchange->members[self_side] != ae->options.self ||
+        exchange->only_keyspace != 0)
+        return;
+    if (whole && exchange->serial > completion->serial) {
+        completion->done |= ae_member_bit(exchange->members[1 - self_side]);
+        completion->backoff_ns = 0;
+    } else if (!whole && exchange->reason == AE_COMPLETION && completion->phase == AE_FILL) {
+        begin_again(ae, ctx, completion); /* a keyspace may be new, a floor higher */
+    }
+}
+
+/* -- the steps ----------------------------------------------------------------------------------
+ */
+
+static void roots_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t partition,
+                           struct message *message)
+{
+    struct ae_completion *completion = completion_of(ae, partition);
+    uint32_t member = message->from.node;
+    bool awaited =
+        member >= 1 && member <= MEMBERS_MAX && (completion->waiting & ae_member_bit(member)) != 0;
+    if (!awaited) {
+        counter_add(&ae->figures.late, 1);
+        message_free(message);
+        return;
+    }
+    ae_charge(ae, NULL, member, message->tree_roots_reply.roots.size);
+    completion->waiting &= ~ae_member_bit(member);
+    if (message->tree_roots_reply.status == OK)
+        completion->roots[member - 1] = message;
+    else
+        message_free(message);
+    if (completion->waiting == 0)
+        roots_gathered(ae, ctx, partition);
+}
+
+static void adopt_answered(struct anti_entropy *ae, struct actor_context *ctx,
+                           struct ae_completion *completion, enum err status)
+{
+    if (status != OK) {
+        begin_again(ae, ctx, completion);
+        return;
+    }
+    CHECK_U64(completion->adopts, >, 0);
+    if (--completion->adopts > 0)
+        return;
+    close_question(ae, completion);
+    completion->phase = AE_FILL;
+    ae->look_ns = ctx->now_ns;
+}
+
+static void finish_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t partition,
+                            enum err status)
+{
+    struct ae_completion *completion = completion_of(ae, partition);
+    if (status != OK) {
+        begin_again(ae, ctx, completion);
+        return;
+    }
+    close_question(ae, completion);
+    completion->known = false;
+    counter_add(&ae->figures.incomplete, (uint64_t)-1);
+    counter_add(&ae->figures.completed, 1);
+    log_write(ctx->log, LOG_INFO, "vnode_complete", "partition=%" PRIu32, partition);
+}
+
+void ae_completion_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t slot,
+                            struct message *message)
+{
+    struct ae_completion *completion =
+        slot < ae->options.partitions ? completion_of(ae, slot) : NULL;
+    bool open = completion != NULL && completion->known && completion->id == message->id &&
+                completion->id != 0;
+    if (open && message->kind == MESSAGE_tree_roots_reply && completion->phase == AE_ASK) {
+        roots_answered(ae, ctx, slot, message);
+        return;
+    }
+    if (open && message->kind == MESSAGE_vnode_adopt_done && completion->phase == AE_ADOPT)
+        adopt_answered(ae, ctx, completion, message->vnode_adopt_done.status);
+    else if (open && message->kind == MESSAGE_vnode_complete_done && completion->phase == AE_FINISH)
+        finish_answered(ae, ctx, slot, message->vnode_complete_done.status);
+    else
+        counter_add(&ae->figures.late, 1);
+    message_free(message);
+}
+
+static void completion_step(struct anti_entropy *ae, struct actor_context *ctx, uint32_t partition)
+{
+    struct ae_completion *completion = completion_of(ae, partition);
+    bool late = completion->id != 0 && completion->next_ns <= ctx->now_ns;
+    switch (completion->phase) {
+    case AE_ASK:
+        if (late) /* with what has come */
+            roots_gathered(ae, ctx, partition);
+        else if (completion->id == 0 && completion->next_ns <= ctx->now_ns &&
+                 ae->completions_asking < ASKING_MAX) {
+            ask_roots(ae, ctx, partition);
+            if (completion->waiting == 0)
+                roots_gathered(ae, ctx, partition);
+        }
+        break;
+    case AE_ADOPT:
+    case AE_FINISH:
+        if (late)
+            begin_again(ae, ctx, completion);
+        break;
+    case AE_FILL:
+        if ((others(ae, partition) & ~completion->done) == 0 && ae->completions_asking < ASKING_MAX)
+            finish(ae, ctx, partition);
+        break;
+    }
+}
+
+void ae_completion_tick(struct anti_entropy *ae, struct actor_context *ctx)
+{
+    if (counter_get(&ae->figures.incomplete) == 0 || ae->view_version == 0)
+        return;
+    for (uint32_t partition = 0; partition < ae->options.partitions; partition++) {
+        if (completion_of(ae, partition)->known)
+            completion_step(ae, ctx, partition);
+    }
+}
+
+uint64_t ae_completion_wake_ns(const struct anti_entropy *ae)
+{
+    uint64_t at_ns = NEVER_NS;
+    if (counter_get(&ae->figures.incomplete) == 0)
+        return at_ns;
+    for (uint32_t i = 0; i < ae->options.partitions; i++) {
+        const struct ae_completion *completion = &ae->completions[i];
+        bool full = ae->completions_asking >= ASKING_MAX && completion->id == 0;
+        if (!completion->known || full)
+            continue;
+        if (completion->phase != AE_FILL) {
+            if (completion->next_ns < at_ns)
+                at_ns = completion->next_ns;
+        } else if ((others(ae, i) & ~completion->done) == 0) {
+            at_ns = 0;
+        }
+    }
+    return at_ns;
+}

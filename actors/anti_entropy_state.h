@@ -1,0 +1,430 @@
+/* anti_entropy_state.h -- inside of anti-entropy: what it keeps and how its parts call each other.
+ * Included by anti_entropy*.c only.
+ *
+ *     schedule    which two replicas of which partition come next; proofs
+ *     exchange    two replicas asked, and what they are asked
+ *     compare     what their answers say, from the roots down to the digests
+ *     transfer    the records that one of them lacks
+ *     dirty       marks of ranges that must be compared, on disk
+ *     completion  vnodes that were lost
+ *     record      single rows that were lost
+ *     task        repairs that somebody asked for
+ *     explain     what each node holds of one key
+ */
+#ifndef ACTORS_ANTI_ENTROPY_STATE_H
+#define ACTORS_ANTI_ENTROPY_STATE_H
+
+#include "actors/anti_entropy.h"
+#include "actors/reaper.h"
+#include "model/exchange.h"
+
+#define AE_RECORDS_MAX  64u
+#define AE_EXPLAINS_MAX 16u
+#define AE_TASKS_MAX    8u
+
+/* Whose answer it is: a part of each id. */
+enum ae_owner { AE_OWNER_EXCHANGE = 1, AE_OWNER_COMPLETION, AE_OWNER_RECORD, AE_OWNER_EXPLAIN };
+
+/* -- exchanges ----------------------------------------------------------------------------------
+ *
+ *            roots differ           leaves           some differ
+ *   ROOTS ─┬─────────────▶ ALIGN ─▶ TREE ─▶ DIGESTS ──────────────▶ FETCH ◀─▶ WRITE
+ *          │                         ▲        ▲  │                    │
+ *          │ equal                   │        └──┴─── next page ◀─────┘ all handed over
+ *          ▼                         └── next keyspace, or the end
+ *        ended                  any failure: ended, not whole
+ */
+enum ae_phase { AE_ROOTS, AE_ALIGN, AE_TREE, AE_DIGESTS, AE_FETCH, AE_WRITE };
+
+/* In the order in which they take the places. */
+enum ae_reason { AE_COMPLETION, AE_DIRTY, AE_TASK, AE_SCHEDULE };
+
+/* A question to one of the two sides. */
+struct ae_ask {
+    bool wanted; /* false: this side need not be asked */
+    uint64_t id; /* 0: not sent */
+    uint64_t sent_ns;
+    uint32_t tries;
+    struct message *answer; /* owned, until both sides have answered */
+};
+
+struct ae_keyspace {
+    uint32_t id;
+    unsigned depth; /* that both trees have */
+    bool differs;
+    bool empty[2];
+    uint64_t floors[2];
+};
+
+/* Records at these places go from one side to the other. */
+struct ae_leg {
+    uint32_t source;
+    uint32_t count;
+    uint32_t done;
+    const uint32_t *places; /* ascending, in the page's arena */
+    bool *differs;          /* the receiver holds more than what came: it goes back */
+};
+
+#define AE_LEGS 4u /* there and back, from either side */
+
+struct ae_write {
+    uint64_t id; /* 0: a free place */
+    uint32_t record;
+    uint32_t tries;
+    uint64_t sent_ns;
+};
+
+struct ae_nodes {
+    uint32_t *indices; /* owned */
+    uint32_t count;
+    uint32_t capacity;
+};
+
+struct ae_exchange {
+    bool running;
+    uint32_t slot;
+    uint32_t partition;
+    uint32_t members[2];
+    enum ae_reason reason;
+    uint64_t task;          /* AE_TASK */
+    uint32_t only_keyspace; /* 0: all */
+    uint64_t serial;        /* of its begin, among all that happens here */
+    uint64_t began_ms;
+    uint64_t salt;
+    enum ae_phase phase;
+    struct ae_ask asks[2];
+    bool stalled; /* waits for its share of the bytes */
+    uint64_t wake_ns;
+
+    bool complete[2];
+    bool self_was_complete; /* at its begin */
+    uint32_t keyspace_count;
+    uint32_t keyspace_at;
+    struct ae_keyspace *keyspaces; /* in the arena */
+    struct arena arena;
+
+    /* the descent in one keyspace */
+    unsigned level;       /* of `front` */
+    unsigned fanout_bits; /* of the question that is open */
+    struct ae_nodes front;
+    struct ae_nodes next;
+    uint32_t front_from; /* the chunk that is asked about */
+    uint32_t front_to;
+
+    /* one page of digests */
+    uint64_t page_from;
+    bool page_more;
+    uint64_t page_through;
+    uint32_t leg;
+    struct ae_leg legs[AE_LEGS];
+    struct arena page;
+
+    /* one page of records */
+    struct message *fetched; /* owned */
+    struct exchange_records records;
+    uint32_t record_next;
+    uint32_t write_count;
+    struct ae_write writes[ANTI_ENTROPY_WINDOW_MAX];
+
+    uint64_t bytes;   /* to and from peers */
+    uint64_t keys[2]; /* made durable on that side */
+    uint32_t refused; /* records that were not taken: the exchange goes on but proves nothing */
+    bool differed;
+};
+
+/* -- ranges ------------------------------------------------------------------------------------ */
+
+struct ae_range {
+    uint32_t partition;
+    uint32_t member;
+    bool pair;   /* this node and the member are both replicas */
+    bool driven; /* and this node has the lower number */
+    bool dirty;
+    uint64_t dirty_serial; /* of its mark: only what began later counts */
+    uint64_t dirty_done;   /* members that have been compared with it since */
+    uint64_t due_ns;
+    uint64_t retry_ns; /* not before */
+    uint64_t backoff_ns;
+};
+
+struct ae_proof {
+    _Atomic uint32_t state; /* enum anti_entropy_state + 1; 0: no pair */
+    struct counter driven;
+    struct counter identical_as_of_ms;
+    struct counter attempted_ms;
+    struct counter keys_repaired;
+    struct counter bytes_moved;
+};
+
+struct ae_proofs {
+    struct ae_proof of[MEMBERS_MAX]; /* by member number - 1 */
+};
+
+/* -- vnodes that were lost ----------------------------------------------------------------------
+ *
+ *     ASK ─▶ ADOPT ─▶ FILL ─▶ FINISH ─▶ (gone)
+ *      ▲       │        │        │
+ *      └───────┴────────┴────────┘ failed: again after a pause
+ */
+enum ae_completion_phase { AE_ASK, AE_ADOPT, AE_FILL, AE_FINISH };
+
+struct ae_completion {
+    bool known; /* false: nothing to do for this partition */
+    enum ae_completion_phase phase;
+    uint64_t incarnation; /* of the vnode; another one: it was emptied again */
+    uint64_t serial;      /* of the time when this was heard of */
+    uint64_t done;        /* members that it has been filled from since */
+    uint64_t id;          /* of the question that is open; 0: none */
+    uint64_t sent_ns;
+    uint64_t next_ns;
+    uint64_t backoff_ns;
+    uint64_t waiting;       /* members whose roots are awaited */
+    uint32_t adopts;        /* answers awaited */
+    struct message **roots; /* [MEMBERS_MAX], owned, in ASK only */
+};
+
+/* -- rows that were lost ------------------------------------------------------------------------
+ */
+
+struct ae_record {
+    bool used;
+    uint32_t partition;
+    uint32_t keyspace_id;
+    uint64_t hash;
+    struct bytes key; /* owned */
+    uint64_t id;      /* of the round that is under way; 0: none */
+    uint64_t sent_ns;
+    uint64_t next_ns;
+    uint64_t backoff_ns;
+    bool writing;
+    uint64_t waiting;    /* members whose answers are awaited */
+    uint64_t floor;      /* the least of them */
+    struct bytes joined; /* record, owned; empty: nobody has it so far */
+};
+
+/* -- repairs ------------------------------------------------------------------------------------
+ */
+
+struct ae_task_range {
+    uint32_t partition;
+    uint32_t member;
+    bool ended;
+    bool failed;
+    uint32_t tries;
+    uint64_t retry_ns;
+};
+
+struct ae_task {
+    uint64_t id; /* 0: a free place */
+    uint32_t keyspace_id;
+    bool ended;
+    bool cancelled;
+    bool planned; /* `ranges` is made */
+    uint64_t started_ms;
+    uint32_t count;
+    struct ae_task_range *ranges; /* owned; ascending */
+    uint32_t cursor;              /* all below have ended */
+    uint32_t done;
+    uint32_t failed;
+    uint32_t total;
+    uint64_t keys;
+    uint64_t bytes;
+    /* where an earlier life was: everything below has ended */
+    bool resumed;
+    uint32_t resume_partition;
+    uint32_t resume_member;
+};
+
+struct ae_explain {
+    struct message *done; /* owned; NULL: a free place */
+    uint64_t id;
+    uint64_t until_ns;
+    uint64_t waiting_replicas;
+    uint64_t waiting_hints;
+};
+
+/* -- the actor ----------------------------------------------------------------------------------
+ */
+
+struct anti_entropy {
+    struct actor actor;
+    struct anti_entropy_options options;
+    struct anti_entropy_figures figures;
+    uint64_t serial; /* numbers ids and events */
+    bool loaded;     /* the rows of an earlier life */
+    uint64_t load_ns;
+
+    int64_t pace_bytes; /* may be sent now; negative: a debt */
+    uint64_t paced_ns;
+
+    uint32_t running;
+    struct ae_exchange exchanges[ANTI_ENTROPY_EXCHANGES_MAX];
+
+    uint64_t view_version;
+    uint64_t topology_epoch;
+    uint64_t keyspaces_digest;
+    uint64_t *replicas; /* of each partition in any keyspace: bits by member number - 1 */
+    uint32_t range_count;
+    uint32_t range_capacity;
+    struct ae_range *ranges;             /* ascending by (partition, member) */
+    uint64_t look_ns;                    /* when the schedule has something to do */
+    _Atomic(struct ae_proofs *) *proofs; /* [partitions]; made once, freed with the actor */
+
+    struct ae_completion *completions; /* [partitions] */
+    uint32_t completions_asking;
+    struct ae_record records[AE_RECORDS_MAX];
+    struct ae_task tasks[AE_TASKS_MAX];
+    struct ae_explain explains[AE_EXPLAINS_MAX];
+    struct reaper reaper;
+    struct arena scratch; /* of one step */
+};
+
+/* anti_entropy.c */
+uint64_t ae_id(struct anti_entropy *ae, enum ae_owner owner, uint32_t slot);
+uint64_t ae_member_bit(uint32_t member);
+/* A member that a question can be sent to. */
+bool ae_reachable(const struct actor_context *ctx, uint32_t member);
+uint64_t ae_backoff(const struct anti_entropy *ae, struct actor_context *ctx, uint64_t *backoff_ns);
+/* The policy of writes: durable before they are acknowledged, whatever the keyspace asks. */
+uint32_t ae_policy(const struct keyspace *keyspace);
+bool ae_is_replica(const struct view *view, const struct keyspace *keyspace, uint32_t partition,
+                   uint32_t member);
+struct message *ae_message(enum message_kind kind, uint32_t member, uint64_t id, size_t size);
+/* Bytes of a message to or from a peer; nothing for this node's own. */
+void ae_charge(struct anti_entropy *ae, struct ae_exchange *exchange, uint32_t member,
+               size_t payload);
+/* False: not now; then *ret_wait_ns is how long. */
+bool ae_pace(struct anti_entropy *ae, const struct actor_context *ctx, uint64_t *ret_wait_ns);
+
+/* anti_entropy_exchange.c */
+struct ae_exchange_plan {
+    uint32_t partition;
+    uint32_t members[2];
+    enum ae_reason reason;
+    uint64_t task;
+    uint32_t only_keyspace;
+};
+/* False: no place is free, or these two are being compared already. */
+bool ae_exchange_begin(struct anti_entropy *ae, struct actor_context *ctx,
+                       const struct ae_exchange_plan *plan);
+void ae_exchange_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t slot,
+                          struct message *message);
+void ae_exchange_tick(struct anti_entropy *ae, struct actor_context *ctx);
+bool ae_exchange_runs(const struct anti_entropy *ae, uint32_t partition, uint32_t a, uint32_t b);
+/* Ends it; `why` NULL: it went through to its end. */
+void ae_exchange_end(struct anti_entropy *ae, struct actor_context *ctx,
+                     struct ae_exchange *exchange, const char *why);
+void ae_exchange_free(struct ae_exchange *exchange);
+
+void ae_asks_clear(struct ae_exchange *exchange);
+/* A phase, and which sides are asked in it; none: what comes next is to be found. */
+void ae_exchange_enter(struct ae_exchange *exchange, enum ae_phase phase, bool first, bool second);
+
+static inline struct ae_keyspace *ae_exchange_keyspace(const struct ae_exchange *exchange)
+{
+    return &exchange->keyspaces[exchange->keyspace_at];
+}
+
+/* The nodes that are asked about. */
+static inline struct exchange_indices ae_exchange_chunk(const struct ae_exchange *exchange)
+{
+    return (struct exchange_indices){.count = exchange->front_to - exchange->front_from,
+                                     .indices = exchange->front.indices + exchange->front_from};
+}
+
+/* anti_entropy_compare.c: each gives NULL, or why the exchange has to end; AE_DONE: it is through
+ */
+extern const char *const AE_DONE;
+const char *ae_compare_roots_answered(struct anti_entropy *ae, struct actor_context *ctx,
+                                      struct ae_exchange *exchange);
+const char *ae_compare_align_answered(struct anti_entropy *ae, struct ae_exchange *exchange);
+const char *ae_compare_tree_answered(struct anti_entropy *ae, struct ae_exchange *exchange);
+const char *ae_compare_tree_next(struct ae_exchange *exchange);
+const char *ae_compare_digests_answered(struct anti_entropy *ae, struct ae_exchange *exchange);
+const char *ae_compare_digests_next(struct ae_exchange *exchange);
+const char *ae_compare_fetch_next(struct ae_exchange *exchange);
+
+/* anti_entropy_transfer.c: FETCH and WRITE */
+/* What both sides say of a page: plans its legs. */
+void ae_transfer_plan(struct ae_exchange *exchange, const struct exchange_digests digests[2]);
+/* Goes to the next leg that has something left; false: the page is done. */
+bool ae_transfer_next(struct ae_exchange *exchange);
+struct message *ae_transfer_question(struct ae_exchange *exchange);
+/* The next three give NULL, or why the exchange has to end. */
+const char *ae_transfer_fetched(struct ae_exchange *exchange);
+/* Fills the window. *ret_done: all that was fetched is written. */
+const char *ae_transfer_write(struct anti_entropy *ae, struct actor_context *ctx,
+                              struct ae_exchange *exchange, bool *ret_done);
+const char *ae_transfer_written(struct anti_entropy *ae, struct actor_context *ctx,
+                                struct ae_exchange *exchange, const struct message *message);
+/* When the next write is late; sends again what is. */
+const char *ae_transfer_again(struct anti_entropy *ae, struct actor_context *ctx,
+                              struct ae_exchange *exchange, uint64_t *ret_late_ns);
+void ae_transfer_drop(struct ae_exchange *exchange);
+/* After what time a question that was sent `tries` times is late. */
+uint64_t ae_late_ns(const struct anti_entropy *ae, uint32_t tries);
+
+/* anti_entropy_schedule.c */
+void ae_schedule_tick(struct anti_entropy *ae, struct actor_context *ctx);
+void ae_schedule_begun(struct anti_entropy *ae, struct actor_context *ctx,
+                       const struct ae_exchange *exchange);
+void ae_schedule_ended(struct anti_entropy *ae, struct actor_context *ctx,
+                       const struct ae_exchange *exchange, bool whole);
+/* NULL when it is not there. */
+struct ae_range *ae_range_find(struct anti_entropy *ae, uint32_t partition, uint32_t member);
+struct ae_range *ae_range_add(struct anti_entropy *ae, uint32_t partition, uint32_t member);
+/* Whether the two can be compared now; else *look_ns is lowered to when to look again. */
+bool ae_schedule_can(const struct anti_entropy *ae, const struct actor_context *ctx,
+                     uint32_t partition, uint32_t a, uint32_t b, uint64_t *look_ns);
+
+/* anti_entropy_dirty.c */
+enum err ae_dirty_load(struct anti_entropy *ae, struct actor_context *ctx) MUST_USE;
+void ae_dirty_mark(struct anti_entropy *ae, struct actor_context *ctx,
+                   const struct range_dirty *mark);
+void ae_dirty_clear(struct anti_entropy *ae, struct actor_context *ctx, struct ae_range *range);
+bool ae_dirty_next(struct anti_entropy *ae, struct actor_context *ctx,
+                   struct ae_exchange_plan *ret_plan, uint64_t *look_ns);
+void ae_dirty_ended(struct anti_entropy *ae, struct actor_context *ctx,
+                    const struct ae_exchange *exchange, bool whole);
+
+/* anti_entropy_completion.c */
+void ae_completion_on_incomplete(struct anti_entropy *ae, struct actor_context *ctx,
+                                 const struct vnode_incomplete *incomplete);
+void ae_completion_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t slot,
+                            struct message *message);
+void ae_completion_tick(struct anti_entropy *ae, struct actor_context *ctx);
+uint64_t ae_completion_wake_ns(const struct anti_entropy *ae);
+bool ae_completion_next(struct anti_entropy *ae, struct actor_context *ctx,
+                        struct ae_exchange_plan *ret_plan, uint64_t *look_ns);
+void ae_completion_ended(struct anti_entropy *ae, struct actor_context *ctx,
+                         const struct ae_exchange *exchange, bool whole);
+void ae_completion_free(struct ae_completion *completion);
+
+/* anti_entropy_record.c */
+void ae_record_on_repair(struct anti_entropy *ae, struct actor_context *ctx,
+                         const struct record_repair *repair);
+void ae_record_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t slot,
+                        const struct message *message);
+void ae_record_tick(struct anti_entropy *ae, struct actor_context *ctx);
+uint64_t ae_record_wake_ns(const struct anti_entropy *ae);
+void ae_record_free(struct ae_record *record);
+
+/* anti_entropy_task.c */
+enum err ae_task_load(struct anti_entropy *ae, struct actor_context *ctx) MUST_USE;
+void ae_task_on_maintenance(struct anti_entropy *ae, struct actor_context *ctx,
+                            const struct message *message);
+bool ae_task_next(struct anti_entropy *ae, struct actor_context *ctx,
+                  struct ae_exchange_plan *ret_plan, uint64_t *look_ns);
+void ae_task_ended(struct anti_entropy *ae, struct actor_context *ctx,
+                   const struct ae_exchange *exchange, bool whole);
+void ae_task_free(struct ae_task *task);
+
+/* anti_entropy_explain.c */
+void ae_explain_on_client(struct anti_entropy *ae, struct actor_context *ctx,
+                          const struct message *message);
+void ae_explain_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t slot,
+                         const struct message *message);
+void ae_explain_tick(struct anti_entropy *ae, struct actor_context *ctx);
+uint64_t ae_explain_wake_ns(const struct anti_entropy *ae);
+
+#endif
