@@ -1,5 +1,6 @@
 #include "actors/boot.h"
 
+#include "actors/replica.h"
 #include "base/mutation.h"
 
 #include <inttypes.h>
@@ -10,14 +11,15 @@
 #define META_CLEAN      "clean"
 #define META_FLOOR      "epoch-floor"
 #define META_LEASE      "epoch-lease/"
-#define IDENTITY_FORMAT 1u
+#define META_ABOVE      "epoch-above"
+#define IDENTITY_FORMAT 2u /* 1: without the ids that it supersedes */
 
-struct identity {
-    uint8_t node_id[16];
+/* Whose directory this is. */
+struct owner {
     uint8_t cluster_id[16];
     uint32_t member;
     uint32_t partitions;
-    uint64_t generation;
+    struct identity_hello hello; /* its nonce is that of the last start */
 };
 
 static enum err meta_put_u64(struct store *meta, const char *name, uint64_t value)
@@ -48,40 +50,60 @@ static enum err meta_get_u64(struct store *meta, struct arena *arena, const char
     return OK;
 }
 
-static enum err identity_read(struct store *meta, struct arena *arena,
-                              struct identity *ret_identity)
+static enum err owner_decode_1(struct reader *reader, struct owner *owner)
+{
+    struct bytes node_id = reader_bytes(reader, NODE_ID_BYTES);
+    struct bytes cluster_id = reader_bytes(reader, 16);
+    owner->member = reader_u32(reader);
+    owner->partitions = reader_u32(reader);
+    owner->hello.self.generation = reader_u64(reader);
+    if (!reader_done(reader))
+        return ERR_CORRUPT;
+    memcpy(owner->hello.self.node_id.bytes, node_id.data, NODE_ID_BYTES);
+    memcpy(owner->cluster_id, cluster_id.data, 16);
+    return OK;
+}
+
+static enum err owner_decode_2(struct reader *reader, struct owner *owner)
+{
+    struct bytes cluster_id = reader_bytes(reader, 16);
+    owner->member = reader_u32(reader);
+    owner->partitions = reader_u32(reader);
+    struct bytes hello = reader_bytes(reader, reader_left(reader));
+    if (!reader_done(reader))
+        return ERR_CORRUPT;
+    memcpy(owner->cluster_id, cluster_id.data, 16);
+    return identity_hello_decode(hello, &owner->hello) == OK ? OK : ERR_CORRUPT;
+}
+
+static enum err owner_read(struct store *meta, struct arena *arena, struct owner *ret_owner)
 {
     struct bytes value = {0};
     enum err err = store_read(meta, STORE_META, bytes_of_string(META_IDENTITY), arena, &value);
     if (err != OK)
         return err;
     struct reader reader = reader_of(value);
-    struct identity identity = {0};
+    struct owner owner = {0};
     uint8_t format = reader_u8(&reader);
-    struct bytes node_id = reader_bytes(&reader, 16);
-    struct bytes cluster_id = reader_bytes(&reader, 16);
-    identity.member = reader_u32(&reader);
-    identity.partitions = reader_u32(&reader);
-    identity.generation = reader_u64(&reader);
-    if (!reader_done(&reader) || format != IDENTITY_FORMAT)
-        return ERR_CORRUPT;
-    memcpy(identity.node_id, node_id.data, 16);
-    memcpy(identity.cluster_id, cluster_id.data, 16);
-    *ret_identity = identity;
-    return OK;
+    if (format == IDENTITY_FORMAT)
+        err = owner_decode_2(&reader, &owner);
+    else
+        err = format == 1 ? owner_decode_1(&reader, &owner) : ERR_CORRUPT;
+    if (err == OK)
+        *ret_owner = owner;
+    return err;
 }
 
-static enum err identity_write(struct store *meta, struct arena *arena,
-                               const struct identity *identity)
+static enum err owner_write(struct store *meta, struct arena *arena, const struct owner *owner)
 {
     struct writer writer;
-    writer_init(&writer, arena, 64);
+    struct bytes hello = identity_hello_encode(arena, &owner->hello);
+    writer_init(&writer, arena, 25 + hello.size);
     writer_u8(&writer, IDENTITY_FORMAT);
-    writer_bytes(&writer, bytes_of(identity->node_id, 16));
-    writer_bytes(&writer, bytes_of(identity->cluster_id, 16));
-    writer_u32(&writer, identity->member);
-    writer_u32(&writer, identity->partitions);
-    writer_u64(&writer, identity->generation);
+    writer_bytes(&writer, bytes_of(owner->cluster_id, 16));
+    writer_u32(&writer, owner->member);
+    writer_u32(&writer, owner->partitions);
+    writer_bytes(&writer, hello);
     return store_put(meta, STORE_META, bytes_of_string(META_IDENTITY), writer_result(&writer),
                      STORE_SYNC_NOW);
 }
@@ -141,17 +163,17 @@ static bool topology_same_members(const struct topology *a, const struct topolog
     return true;
 }
 
-static const char *identity_refusal(const struct identity *identity, const struct topology *stored,
-                                    const struct boot_options *options)
+static const char *owner_refusal(const struct owner *owner, const struct topology *stored,
+                                 const struct boot_options *options)
 {
-    if (identity->partitions != options->topology->partitions)
+    if (owner->partitions != options->topology->partitions)
         return "was created with another number of partitions; it is fixed for a cluster's life: "
                "start with the --partitions it was created with";
     if (!topology_same_members(stored, options->topology))
         return "belongs to a cluster of other members; start with the --initial-cluster it was "
                "created with (addresses may change, names, zones and weights may not), or with "
                "another --data-dir";
-    if (identity->member != options->self && !MUTATE(CLONE_IS_WELCOME))
+    if (owner->member != options->self && !MUTATE(CLONE_IS_WELCOME))
         return "belongs to another member of this cluster; start with the --name it was created "
                "with";
     return NULL;
@@ -159,7 +181,7 @@ static const char *identity_refusal(const struct identity *identity, const struc
 
 /* At the first start writes the document, later checks that it is still the same cluster. */
 static enum err boot_topology(struct store *meta, struct arena *arena,
-                              const struct boot_options *options, const struct identity *identity,
+                              const struct boot_options *options, const struct owner *owner,
                               struct boot *boot, const char **ret_refusal)
 {
     struct bytes name = bytes_of_string(META_TOPOLOGY);
@@ -174,8 +196,8 @@ static enum err boot_topology(struct store *meta, struct arena *arena,
         err = topology_decode(arena, value, &stored);
     if (err != OK)
         return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
-    memcpy(boot->topology.cluster_id, identity->cluster_id, 16);
-    *ret_refusal = identity_refusal(identity, &stored, options);
+    memcpy(boot->topology.cluster_id, owner->cluster_id, 16);
+    *ret_refusal = owner_refusal(owner, &stored, options);
     return *ret_refusal == NULL ? OK : ERR_PRECONDITION;
 }
 
@@ -200,7 +222,10 @@ static enum err boot_epochs(struct store *meta, struct arena *arena,
     uint64_t clean = 0;
     uint64_t limit = 0;
     uint64_t floor = 0;
+    uint64_t above = 0;
     enum err err = meta_get_u64(meta, arena, META_CLEAN, &clean);
+    if (err == OK)
+        err = meta_get_u64(meta, arena, META_ABOVE, &above);
     if (err == OK)
         err = meta_get_u64(meta, arena, META_FLOOR, &floor);
     if (err == OK)
@@ -212,6 +237,9 @@ static enum err boot_epochs(struct store *meta, struct arena *arena,
     boot->epoch_start = options->wall_ms << 20;
     if (boot->epoch_start < limit)
         boot->epoch_start = limit;
+    if (boot->epoch_start < above)
+        boot->epoch_start = above;
+    boot->epoch_bound = boot->epoch_start + EPOCH_SPAN;
     boot->epoch_floor = boot->clean ? floor : boot->epoch_start;
     if (MUTATE(EPOCH_FLOOR_MISSING))
         boot->epoch_floor = 0;
@@ -228,51 +256,127 @@ static enum err boot_epochs(struct store *meta, struct arena *arena,
     return err;
 }
 
+/* Whose directory it is, or is to be from now on. */
+static enum err boot_owner(struct store *meta, struct arena *arena,
+                           const struct boot_options *options, struct boot *boot,
+                           struct owner *ret_owner)
+{
+    enum err err = owner_read(meta, arena, ret_owner);
+    if (err != ERR_NOT_FOUND)
+        return err;
+    boot->first_start = true;
+    *ret_owner =
+        (struct owner){.member = options->self, .partitions = options->topology->partitions};
+    memcpy(ret_owner->cluster_id, options->topology->cluster_id, 16);
+    memcpy(ret_owner->hello.self.node_id.bytes, options->random_id, NODE_ID_BYTES);
+    CHECK(!node_id_is_none(ret_owner->hello.self.node_id));
+    return OK;
+}
+
+/* All that a start writes; the identity last, so that it is not this start without the rest. */
+static enum err boot_write(struct store *meta, struct arena *arena,
+                           const struct boot_options *options, struct owner *owner,
+                           struct boot *boot)
+{
+    owner->hello.self.generation++;
+    owner->hello.self.start_nonce = options->start_nonce;
+    if (MUTATE(GENERATION_IS_TIME))
+        owner->hello.self.generation = options->wall_ms;
+    enum err err = OK;
+    if (options->log_short)
+        err = replica_rows_doubt_all(meta, owner->partitions);
+    if (err == OK)
+        err = boot_epochs(meta, arena, options, boot);
+    if (err == OK)
+        err = keyspaces_read(meta, arena, &boot->keyspaces);
+    if (err == OK)
+        err = owner_write(meta, arena, owner);
+    if (err == OK)
+        err = store_sync(meta);
+    return err;
+}
+
 enum err boot_node(struct store *meta, struct arena *arena, const struct boot_options *options,
                    struct boot *ret_boot, char *why, size_t why_size)
 {
     CHECK(options->shards > 0);
     struct boot boot = {0};
-    struct identity identity = {0};
-    enum err err = identity_read(meta, arena, &identity);
-    if (err == ERR_NOT_FOUND) {
-        boot.first_start = true;
-        memcpy(identity.node_id, options->random_id, 16);
-        memcpy(identity.cluster_id, options->topology->cluster_id, 16);
-        identity.member = options->self;
-        identity.partitions = options->topology->partitions;
-        err = OK;
-    }
+    struct owner owner = {0};
+    enum err err = boot_owner(meta, arena, options, &boot, &owner);
     if (err != OK) {
         snprintf(why, why_size, "the node's identity cannot be read from the data directory: %s",
                  err_text(err));
         return err;
     }
     const char *refusal = NULL;
-    err = boot_topology(meta, arena, options, &identity, &boot, &refusal);
+    err = boot_topology(meta, arena, options, &owner, &boot, &refusal);
     if (refusal != NULL) {
         snprintf(why, why_size, "the data directory %s", refusal);
         return err;
     }
-    identity.generation++;
-    if (MUTATE(GENERATION_IS_TIME))
-        identity.generation = options->wall_ms;
     if (err == OK)
-        err = boot_epochs(meta, arena, options, &boot);
-    if (err == OK)
-        err = keyspaces_read(meta, arena, &boot.keyspaces);
-    if (err == OK)
-        err = identity_write(meta, arena, &identity);
-    if (err == OK)
-        err = store_sync(meta);
+        err = boot_write(meta, arena, options, &owner, &boot);
     if (err != OK) {
         snprintf(why, why_size, "the node's own records in the data directory: %s", err_text(err));
         return err;
     }
-    memcpy(boot.node_id, identity.node_id, 16);
-    boot.generation = identity.generation;
+    boot.hello = owner.hello;
+    boot.generation = owner.hello.self.generation;
     *ret_boot = boot;
     return OK;
+}
+
+/* -- a new incarnation ----------------------------------------------------------------------------
+ */
+
+static enum err renew_write(struct store *meta, struct arena *arena,
+                            const struct boot_renewal *renewal, struct owner *owner)
+{
+    const struct incarnation_answer *answer = &renewal->answer;
+    struct node_id before = owner->hello.self.node_id;
+    bool votes = true;
+    uint64_t above = 0;
+    enum err err = replica_rows_vote(meta, owner->partitions, &votes);
+    if (err == OK)
+        err = replica_rows_doubt_all(meta, owner->partitions);
+    if (err == OK)
+        err = meta_get_u64(meta, arena, META_ABOVE, &above);
+    if (err == OK && answer->epoch_bound > above)
+        err = meta_put_u64(meta, META_ABOVE, answer->epoch_bound);
+    if (err != OK)
+        return err;
+    uint64_t generation = owner->hello.self.generation;
+    owner->hello = identity_renew(&owner->hello, answer->verdict, answer->known.node_id,
+                                  renewal->fresh, votes);
+    /* Above all of this member that is known here: gossip and ids of requests count on it. */
+    if (generation < answer->known.generation)
+        generation = answer->known.generation;
+    if (owner->hello.self.generation < generation)
+        owner->hello.self.generation = generation;
+    err = owner_write(meta, arena, owner);
+    if (err == OK)
+        err = store_sync(meta);
+    bool same = node_id_equal(before, owner->hello.self.node_id);
+    if (err == OK)
+        log_write(renewal->log, LOG_WARNING, "identity_renewed",
+                  "why=\"%s\" node_id=%s what_now=\"all vnodes are emptied and filled from the "
+                  "other nodes; they vote again one by one\"",
+                  identity_text(answer->verdict), same ? "kept" : "new");
+    return err;
+}
+
+enum err boot_renew(struct store *meta, struct arena *arena, const struct boot_renewal *renewal,
+                    char *why, size_t why_size)
+{
+    CHECK(renewal->answer.action == IDENTITY_RENEW);
+    struct owner owner = {0};
+    enum err err = owner_read(meta, arena, &owner);
+    if (err == OK)
+        err = renew_write(meta, arena, renewal, &owner);
+    if (err != OK)
+        snprintf(why, why_size, "the data directory cannot be made a new incarnation: %s",
+                 err_text(err));
+    return err;
 }
 
 enum err boot_mark_clean(struct store *meta)
@@ -294,6 +398,7 @@ void epoch_lease_init(struct epoch_lease *lease, const struct boot *boot, uint32
         .step = shards,
         .size = boot->epoch_lease,
         .limit = boot->epoch_limit,
+        .bound = boot->epoch_bound,
         .shard = shard,
     };
 }
@@ -302,6 +407,8 @@ static void epoch_lease_renew(struct epoch_lease *lease, struct store *store)
 {
     char name[32];
     uint64_t limit = lease->limit + (uint64_t)lease->size * lease->step;
+    if (limit > lease->bound)
+        return; /* no new keys until the next start, which goes on above */
     lease_name(lease->shard, name);
     if (meta_put_u64(store, name, limit) != OK)
         return; /* asked for again at the next draw */

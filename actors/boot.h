@@ -9,12 +9,17 @@
  * counter.
  *
  * A start begins at its own time (ms << 20) when that is above the leases, so that a wiped
- * directory, or one restored from an older copy, never repeats itself.
+ * directory, or one restored from an older copy, never repeats itself. Nor does it when its clock
+ * has gone back: a start stays below its epoch_bound, peers keep that number for each member
+ * (incarnation.h), and a new incarnation begins at or above the greatest that its judge has seen.
+ *
+ * A directory that cannot prove that it holds what it has acknowledged goes on without a vote: rows
+ * of all its vnodes say so (replica.h) before anything else is read or written.
  */
 #ifndef ACTORS_BOOT_H
 #define ACTORS_BOOT_H
 
-#include "actors/store.h"
+#include "actors/incarnation.h"
 #include "base/log.h"
 #include "model/keyspace.h"
 #include "model/topology.h"
@@ -24,13 +29,18 @@
  */
 #define EPOCH_LEASE 1000000u
 
+/* What one start may use: 200 days at a million new keys a second, 4.7 hours of a clock's line. */
+#define EPOCH_SPAN ((uint64_t)1 << 44)
+
 struct boot_options {
     const struct topology *topology; /* epoch 1, from --initial-cluster */
     uint32_t self;
     uint32_t shards;
     uint64_t wall_ms;
-    uint8_t random_id[16]; /* becomes the node id at the first start */
+    uint8_t random_id[16]; /* becomes the node id at the first start, not all zero */
+    uint64_t start_nonce;  /* random */
     uint32_t epoch_lease;  /* 0: EPOCH_LEASE */
+    bool log_short;        /* the engine recovered less than it had acknowledged (engine.h) */
     const struct log *log;
 };
 
@@ -38,9 +48,10 @@ struct boot {
     /* As given, with the cluster id that the directory was created with: addresses are attributes
      * and may change between starts, members may not. Shares memory with the options' topology. */
     struct topology topology;
-    uint8_t node_id[16];
-    uint64_t generation; /* 1 at the first start */
+    struct identity_hello hello; /* who this node is; its id names the directory for ever */
+    uint64_t generation;         /* the hello's: 1 at the first start */
     uint64_t epoch_start;
+    uint64_t epoch_bound; /* this start uses none at or above it */
     uint64_t epoch_limit; /* of every shard's first lease; durable */
     uint64_t epoch_floor;
     uint32_t epoch_lease;
@@ -54,6 +65,20 @@ struct boot {
 enum err boot_node(struct store *meta, struct arena *arena, const struct boot_options *options,
                    struct boot *ret_boot, char *why, size_t why_size) MUST_USE;
 
+struct boot_renewal {
+    struct incarnation_answer answer; /* RENEW, from a peer */
+    struct node_id fresh;             /* random, not all zero */
+    uint32_t partitions;
+    const struct log *log;
+};
+
+/* Before boot_node, when a peer has said that this directory is not what it was: from now on it is
+ * a new incarnation (identity_renew) whose vnodes are all to be emptied and filled again, and whose
+ * key epochs start at or above the answer's bound. Durable when it returns OK; a crash inside
+ * leaves the old identity, which will be told again. */
+enum err boot_renew(struct store *meta, struct arena *arena, const struct boot_renewal *renewal,
+                    char *why, size_t why_size) MUST_USE;
+
 /* At the end of a clean stop, after the last write of any actor. */
 enum err boot_mark_clean(struct store *meta) MUST_USE;
 
@@ -64,6 +89,7 @@ struct epoch_lease {
     uint64_t step;
     uint32_t size;           /* epochs that one lease covers */
     uint64_t limit;          /* durable: epochs below may be used */
+    uint64_t bound;          /* no lease goes beyond: OVERLOADED then, until the next start */
     uint64_t limit_staged;   /* asked for, not durable yet; 0 = none */
     uint64_t limit_sequence; /* of the store handle */
     uint32_t shard;

@@ -163,6 +163,12 @@ static void gossip_take_digest(struct gossip *gossip, struct actor_context *ctx,
     counter_add(&gossip->figures.digests_received, 1);
     for (uint32_t i = 0; i < digest->heartbeat_count; i++) {
         const struct gossip_heartbeat *heartbeat = &digest->heartbeats[i];
+        /* Of an earlier incarnation of this node, whose disk is gone: what we say must count more.
+         */
+        if (heartbeat->member == gossip->options.self &&
+            heartbeat->generation > gossip->options.generation &&
+            heartbeat->generation < UINT64_MAX)
+            gossip->options.generation = heartbeat->generation + 1;
         struct peer *peer = gossip_peer(gossip, heartbeat->member);
         if (peer == NULL || heartbeat->generation < peer->generation)
             continue;

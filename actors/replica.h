@@ -66,6 +66,12 @@ struct replica_figures {
     struct counter unexpected;         /* messages that are not for a replica */
 };
 
+/* Before any shard runs: stages rows that say of every vnode that it is to be emptied and filled
+ * again (boot.h). */
+enum err replica_rows_doubt_all(struct store *meta, uint32_t partitions) MUST_USE;
+/* Whether any vnode of this directory is complete by its row. */
+enum err replica_rows_vote(struct store *meta, uint32_t partitions, bool *ret_vote) MUST_USE;
+
 struct replica *replica_new(const struct replica_options *options, const struct boot *boot);
 void replica_free(struct replica *replica);
 struct actor *replica_actor(struct replica *replica);

@@ -131,6 +131,32 @@ static enum err state_stage(const struct vnode *vnode, struct store *store, enum
     return store_put(store, STORE_META, name, bytes_of(value, sizeof value), STORE_SYNC_NOW);
 }
 
+enum err replica_rows_doubt_all(struct store *meta, uint32_t partitions)
+{
+    enum err err = OK;
+    for (uint32_t i = 0; i < partitions && err == OK; i++)
+        err = state_stage(&(struct vnode){.partition = i}, meta, VNODE_EMPTYING);
+    return err;
+}
+
+enum err replica_rows_vote(struct store *meta, uint32_t partitions, bool *ret_vote)
+{
+    *ret_vote = false;
+    for (uint32_t i = 0; i < partitions && !*ret_vote; i++) {
+        uint8_t key[ROW_KEY_BYTES];
+        uint8_t memory[32];
+        struct arena arena;
+        struct bytes value = {0};
+        arena_init(&arena, memory, sizeof memory);
+        enum err err = store_read(meta, STORE_META, state_key(i, key), &arena, &value);
+        arena_deinit(&arena);
+        if (err != OK && err != ERR_NOT_FOUND)
+            return err;
+        *ret_vote = err == ERR_NOT_FOUND;
+    }
+    return OK;
+}
+
 struct load {
     struct vnode_table *table;
     uint32_t unreadable;

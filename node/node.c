@@ -255,7 +255,7 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
         .backoff_max_ms = 2000,
     };
     memcpy(peers.hello.cluster_id, node->topology.cluster_id, 16);
-    memcpy(peers.hello.node_id, node->boot.node_id, 16);
+    memcpy(peers.hello.node_id, node->boot.hello.self.node_id.bytes, 16);
     snprintf(peers.hello.name, sizeof peers.hello.name, "%s", config->text[CONFIG_name]);
     struct rpc_server_options server = {
         .address = config->text[CONFIG_client_address],

@@ -301,6 +301,7 @@ static void node_start(struct node *node)
         .topology = &c->topology,
         .self = node->number,
         .shards = 1,
+        .random_id = {(uint8_t)node->number},
         .wall_ms = (uint64_t)((int64_t)(WALL_MS + c->now_ns / MS) + node->wall_skew_ms)};
     struct boot boot;
     char why[256];

@@ -359,6 +359,7 @@ static enum err boot(struct host *host, struct engine *engine, struct arena *are
         .shards = world->options.shards,
         .wall_ms = host_wall_ms(host),
         .epoch_lease = world->options.epoch_lease,
+        .start_nonce = (uint64_t)host->index << 32 | host->start,
         .log = &world->log,
     };
     for (size_t i = 0; i < sizeof options.random_id; i++)

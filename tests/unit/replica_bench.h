@@ -23,6 +23,7 @@ static inline void bench_start(struct bench *b)
                                    .self = SELF,
                                    .shards = 1,
                                    .epoch_lease = LEASE,
+                                   .random_id = {1},
                                    .wall_ms = b->f.ctx.wall_ms};
     char why[256];
     assert_int_equal(boot_node(engine_store(b->f.engine, HANDLE_BOOT), &b->f.arena, &options,

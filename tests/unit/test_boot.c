@@ -54,7 +54,7 @@ static void first_start(void **state)
     struct boot first = boot(&f);
     assert_true(first.first_start);
     assert_int_equal(first.generation, 1);
-    assert_int_equal(first.node_id[0], 7);
+    assert_int_equal(first.hello.self.node_id.bytes[0], 7);
     assert_int_equal(first.epoch_start, (uint64_t)WALL_MS << 20);
     assert_int_equal(first.epoch_floor, first.epoch_start);
     assert_int_equal(first.epoch_limit, first.epoch_start + (uint64_t)LEASE * SHARDS);
@@ -79,7 +79,7 @@ static void boot_is_durable(void **state)
     assert_int_equal(boot_with(&f, &options, &second), OK);
     assert_false(second.first_start);
     assert_int_equal(second.generation, first.generation + 1);
-    assert_int_equal(second.node_id[0], 7);
+    assert_int_equal(second.hello.self.node_id.bytes[0], 7);
     assert_int_equal(second.epoch_start, first.epoch_limit);
     fixture_deinit(&f);
 }

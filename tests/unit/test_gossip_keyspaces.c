@@ -338,8 +338,11 @@ static void persistence(void **state)
     fixture_silent(&b.f); /* not acknowledged */
     bench_stop(&b);
     fixture_crash(&b.f, false);
-    struct boot_options options = {
-        .topology = &b.f.topology, .self = 1, .shards = 1, .wall_ms = b.f.ctx.wall_ms};
+    struct boot_options options = {.topology = &b.f.topology,
+                                   .self = 1,
+                                   .shards = 1,
+                                   .random_id = {1},
+                                   .wall_ms = b.f.ctx.wall_ms};
     struct boot boot;
     char why[256];
     assert_int_equal(boot_node(engine_store(b.f.engine, HANDLE_BOOT), &b.f.arena, &options, &boot,
