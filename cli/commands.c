@@ -108,7 +108,7 @@ const struct cli_command cli_commands[] = {
      .words_max = 1,
      .word_values = "@file",
      .options = OPTION_BIT(KEYSPACE) | OPTION_BIT(CONSISTENCY) | OPTION_BIT(W) | OPTION_BIT(TTL) |
-                OPTION_BIT(BATCH) | OPTION_BIT(IN_FLIGHT),
+                OPTION_BIT(BATCH) | OPTION_BIT(IN_FLIGHT) | OPTION_BIT(STRICT),
      .summary = "write many keys from JSON lines",
      .details =
          "One object a line, from FILE or stdin: {\"key\": ..., \"value\": ...}; key_base64 and\n"

@@ -74,6 +74,7 @@ static void import_send(struct transfer *transfer, struct transfer_batch *batch)
     request.keyspace = input_keyspace(transfer->cli);
     request.consistency = import->consistency;
     request.w = import->w;
+    request.strict = transfer->cli->options[OPTION_STRICT] != NULL;
     request.items = ARENA_NEW(&arena, Coterie__V1__BatchWriteRequest__Item *, batch->sent_count);
     for (uint32_t i = 0; i < batch->sent_count; i++) {
         const struct transfer_item *item = &batch->items[batch->sent[i]];

@@ -92,6 +92,7 @@ struct asking {
     const char *keep_as;
     const char *context_name;
     struct bytes context;
+    bool strict;
 };
 
 static bool parse_asking(struct cluster *c, const struct words *words, int at,
@@ -109,6 +110,8 @@ static bool parse_asking(struct cluster *c, const struct words *words, int at,
             asking->keyspace = word_at(words, ++at);
         } else if (word_is(words, at, "as") && at + 1 < words->count) {
             asking->keep_as = word_at(words, ++at);
+        } else if (word_is(words, at, "strict")) {
+            asking->strict = true;
         } else if (consistency_parse(word_at(words, at), &asking->level) != OK) {
             cluster_fail(c, "\"%s\" is not understood", word_at(words, at));
             return false;
@@ -164,7 +167,8 @@ static void command_request(struct cluster *c, const struct words *words, int at
                                  .flags = put ? 0 : VERSION_TOMBSTONE,
                                  .has_context = asking.context_name != NULL,
                                  .context = asking.context,
-                                 .level = asking.level};
+                                 .level = asking.level,
+                                 .strict = asking.strict};
     }
     c->request_count++;
     plan_message(c, node, 0, message);
@@ -182,6 +186,8 @@ static void command_keyspace(struct cluster *c, const struct words *words)
             keyspace.conflict = KEYSPACE_LWW;
         else if (word_is(words, i, "periodic"))
             keyspace.durability = KEYSPACE_PERIODIC;
+        else if (word_is(words, i, "strict"))
+            keyspace.strict = true;
         else
             cluster_fail(c, "\"%s\" is not understood", word_at(words, i));
     }
