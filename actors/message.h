@@ -222,7 +222,16 @@ struct replica_mint_done {
     uint32_t sibling_count;
 };
 
-enum write_reason { WRITE_REPLICATE, WRITE_READ_REPAIR, WRITE_HINT, WRITE_ANTI_ENTROPY };
+enum write_reason {
+    WRITE_REPLICATE,
+    WRITE_READ_REPAIR,
+    WRITE_HINT,
+    WRITE_ANTI_ENTROPY,
+    /* Anti-entropy to its own replica, never to another node: the join of what all other replicas
+     * hold of the key of a record_repair. It may take the place of a row that failed its checksum.
+     */
+    WRITE_REPAIR,
+};
 
 /* Merge this state into yours; the reply leaves when the result is durable. */
 struct replica_write {
@@ -244,7 +253,7 @@ struct replica_write {
 struct replica_write_reply {
     enum err status;
     uint32_t credit; /* to a hint: how many its sender may have under way from now on */
-    bool differs; /* what is held now is not what came: it covers that and more */
+    bool differs;    /* what is held now is not what came: it covers that and more */
 };
 
 struct replica_read {
@@ -397,8 +406,8 @@ struct record_fetch {
     struct bytes places; /* ascending, by exchange_indices_encode */
 };
 
-/* All that is held in as many whole places as fit, at least one; the asker comes back for the rest. A
- * key that is gone by now is left out. */
+/* All that is held in as many whole places as fit, at least one; the asker comes back for the rest.
+ * A key that is gone by now is left out. */
 struct record_fetch_reply {
     enum err status;
     uint32_t served;      /* of the places asked for, from the first */

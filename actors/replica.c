@@ -198,6 +198,7 @@ static void replica_tick(struct actor *actor, struct actor_context *ctx)
     if (replica_vnodes_load(replica, ctx)) {
         replica_vnodes_go_on(replica, ctx);
         tree_tick(replica, ctx);
+        quarantine_tick(replica, ctx);
     }
     arena_clear(&replica->scratch);
 }
@@ -208,6 +209,8 @@ static uint64_t replica_wake_at_ns(const struct actor *actor)
     uint64_t wake_at_ns = replica_vnodes_wake_at_ns(replica);
     if (replica->requests.next_ns < wake_at_ns)
         wake_at_ns = replica->requests.next_ns;
+    if (replica->quarantine.wake_ns < wake_at_ns)
+        wake_at_ns = replica->quarantine.wake_ns;
     return replica->trees.wake_ns < wake_at_ns ? replica->trees.wake_ns : wake_at_ns;
 }
 
@@ -250,6 +253,7 @@ struct replica *replica_new(const struct replica_options *options, const struct 
     request_memory_init(&replica->requests, options, &replica->figures);
     vnode_table_init(&replica->vnodes, options, boot->topology.partitions);
     tree_table_init(&replica->trees, options);
+    quarantine_init(&replica->quarantine);
     arena_init(&replica->scratch, NULL, 0);
     return replica;
 }
@@ -262,6 +266,7 @@ void replica_free(struct replica *replica)
     arena_deinit(&replica->scratch);
     request_memory_deinit(&replica->requests);
     tree_table_deinit(replica);
+    quarantine_deinit(&replica->quarantine);
     vnode_table_deinit(&replica->vnodes);
     free(replica);
 }

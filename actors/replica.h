@@ -47,18 +47,22 @@ struct replica_figures {
     struct counter overloaded;
     struct counter siblings_warned;
     struct counter siblings_refused;
-    struct counter clock_refused;       /* lww timestamps too far ahead */
-    struct counter reaped;              /* tombstones and expired records removed */
+    struct counter clock_refused;        /* lww timestamps too far ahead */
+    struct counter reaped;               /* tombstones and expired records removed */
     struct counter clock_entries_pruned; /* of retired members, by writes here */
-    struct counter requests_remembered; /* request ids, now */
-    struct counter requests_repeated;   /* puts that were answered with their first outcome */
+    struct counter requests_remembered;  /* request ids, now */
+    struct counter requests_repeated;    /* puts that were answered with their first outcome */
     struct counter
         requests_forgotten; /* ids given up before their time: no room, or a refusing disk */
-    struct counter vnodes_incomplete;  /* now */
-    struct counter trees;              /* hash trees, now */
-    struct counter tree_bytes;         /* now */
-    struct counter tree_keys;          /* now */
-    struct counter tree_builds;        /* vnodes whose trees were built from their rows */
+    struct counter vnodes_incomplete; /* now */
+    struct counter trees;             /* hash trees, now */
+    struct counter tree_bytes;        /* now */
+    struct counter tree_keys;         /* now */
+    struct counter tree_builds;       /* vnodes whose trees were built from their rows */
+    struct counter quarantined;       /* rows that failed their checksum and wait for repair, now */
+    struct counter quarantine_full;   /* such rows that were not remembered or not copied aside */
+    struct counter repairs_asked;     /* of anti-entropy */
+    struct counter rows_repaired;
     struct counter tree_drift;         /* trees that did not say what the rows do */
     struct counter incomplete_refused; /* requests to an incomplete vnode */
     struct counter stale_floor;        /* writes read before tombstones were reaped, refused */

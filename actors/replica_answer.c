@@ -155,7 +155,7 @@ static bool range_scan_row(void *closure, struct bytes key, struct bytes value)
     struct bytes name;
     struct row row;
     if (!hash_storage_key_parse(key, &hash, &keyspace_id, &name)) {
-        replica_row_corrupt(scan->replica, scan->ctx, scan->partition, key, value);
+        quarantine_met(scan->replica, scan->ctx, scan->partition, key, value);
         return true;
     }
     if (scan->pass != NULL && !scan->pass(scan, hash))
@@ -163,7 +163,7 @@ static bool range_scan_row(void *closure, struct bytes key, struct bytes value)
     if (keyspace_id != scan->keyspace_id)
         return true;
     if (replica_row_parse(scan->replica, scan->partition, key, value, &row) != OK) {
-        replica_row_corrupt(scan->replica, scan->ctx, scan->partition, key, value);
+        quarantine_met(scan->replica, scan->ctx, scan->partition, key, value);
         return true;
     }
     return scan->visit(scan, &row);

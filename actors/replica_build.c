@@ -76,7 +76,7 @@ static bool slice_row(void *closure, struct bytes key, struct bytes value)
             merkle_add(keyspace->next, row.hash, record_checksum(row.record));
         }
     } else {
-        replica_row_corrupt(replica, slice->ctx, build->vnode->partition, key, value);
+        quarantine_met(replica, slice->ctx, build->vnode->partition, key, value);
     }
     CHECK_U64(key.size, <=, sizeof build->cursor);
     memcpy(build->cursor, key.data, key.size);
@@ -211,6 +211,7 @@ struct recount {
     const struct replica *replica;
     const struct vnode *vnode;
     uint32_t keyspace_id;
+    bool damaged;
     struct merkle tree;
 };
 
@@ -218,8 +219,9 @@ static bool recount_row(void *closure, struct bytes key, struct bytes value)
 {
     struct recount *recount = closure;
     struct row row;
-    if (replica_row_parse(recount->replica, recount->vnode->partition, key, value, &row) == OK &&
-        row.keyspace_id == recount->keyspace_id)
+    if (replica_row_parse(recount->replica, recount->vnode->partition, key, value, &row) != OK)
+        recount->damaged = true; /* the tree may count what it was */
+    else if (row.keyspace_id == recount->keyspace_id)
         merkle_add(&recount->tree, row.hash, record_checksum(row.record));
     return true;
 }
@@ -233,7 +235,7 @@ static bool differs(const struct replica *replica, struct store *store, const st
                               recount_row, &recount);
     bool equal = trees_equal(&recount.tree, keyspace->tree);
     merkle_deinit(&recount.tree);
-    return err == OK && !equal;
+    return err == OK && !recount.damaged && !equal;
 }
 
 uint32_t replica_trees_differing(const struct replica *replica, struct store *store)

@@ -34,9 +34,13 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
     err = replica_check_timestamps(replica, ctx, write, &incoming);
     if (err == OK)
         err = replica_load(replica, ctx, write->partition, write->keyspace_id, write->key, state);
-    if (err != OK)
+    bool repair = err == ERR_CORRUPT && state->bad_row && write->reason == WRITE_REPAIR;
+    if (repair)
+        state->record = (struct bytes){0};
+    else if (err != OK)
         return err;
-    bool amnesia = replica_ahead_of_memory(replica, &incoming.clock, &state->set.clock);
+    /* What a bad row knew of our own writes is forgotten, whatever the others know. */
+    bool amnesia = repair || replica_ahead_of_memory(replica, &incoming.clock, &state->set.clock);
     struct version_set merged = version_set_merge(scratch, &state->set, &incoming);
     if (MUTATE(TTL_DECIDED_LOCALLY) && merged.count == 1 && merged.versions[0].flags == 0 &&
         !version_is_live(&merged.versions[0], ctx->wall_ms))
@@ -70,7 +74,10 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
     }
     replica_reap_note(vnode_of(&replica->vnodes, write->partition), write->keyspace_id, &merged);
     counter_add(&replica->figures.merged, 1);
-    return replica_store(replica, ctx, write->partition, state, record, write->policy);
+    err = replica_store(replica, ctx, write->partition, state, record, write->policy);
+    if (err == OK && repair)
+        quarantine_repaired(replica, ctx, write->partition, state->key);
+    return err;
 }
 
 /* -- hints: as many as there is room for (model/hint_gate.h) ---------------------------------- */

@@ -19,12 +19,17 @@ static enum err replica_find(struct replica *replica, struct actor_context *ctx,
     state->key = bytes_of(state->key_memory,
                           hash_storage_key(keyspace_id, key, state->hash, state->key_memory));
     state->record = (struct bytes){0};
+    state->bad_row = false;
     state->set = (struct version_set){0};
     if (hash_partition(state->hash, replica->vnodes.partitions) != partition)
         return ERR_INVALID;
     enum err err = store_read(ctx->store, partition, state->key, &replica->scratch, &state->record);
-    if (err == OK && state->record.size == 0)
-        return ERR_CORRUPT; /* no record is that short */
+    if (err == OK && state->record.size == 0) {
+        state->bad_row = true; /* no record is that short */
+        return ERR_CORRUPT;
+    }
+    if (err == ERR_CORRUPT)
+        replica_vnode_unreadable(replica, ctx, vnode_of(&replica->vnodes, partition));
     if (MUTATE(READ_ERROR_IS_NOT_FOUND) && err == ERR_IO)
         err = ERR_NOT_FOUND;
     return err == ERR_NOT_FOUND ? OK : err;
@@ -38,8 +43,10 @@ static enum err replica_read_result(struct replica *replica, struct actor_contex
     if (err == OK || err == ERR_INVALID)
         return err;
     counter_add(&replica->figures.read_errors, 1);
-    if (err == ERR_CORRUPT)
-        counter_add(&replica->figures.corrupt, 1);
+    if (state->bad_row) {
+        quarantine_met(replica, ctx, partition, state->key, state->record);
+        return err;
+    }
     log_write(ctx->log, LOG_ERROR, "replica_read_failed",
               "partition=%" PRIu32 " hash=%016" PRIx64 " error=\"%s\"", partition, state->hash,
               err_text(err));
@@ -53,6 +60,7 @@ enum err replica_load(struct replica *replica, struct actor_context *ctx, uint32
     enum err err = replica_find(replica, ctx, partition, keyspace_id, key, state);
     if (err == OK && state->record.size != 0)
         err = record_decode(&replica->scratch, keyspace_id, key, state->record, &state->set);
+    state->bad_row |= err == ERR_CORRUPT && state->record.size != 0;
     return replica_read_result(replica, ctx, partition, state, err);
 }
 
@@ -63,6 +71,7 @@ enum err replica_load_record(struct replica *replica, struct actor_context *ctx,
     enum err err = replica_find(replica, ctx, read->partition, read->keyspace_id, read->key, state);
     if (err == OK && state->record.size != 0)
         err = record_verify(read->keyspace_id, read->key, state->record);
+    state->bad_row |= err == ERR_CORRUPT && state->record.size != 0;
     return replica_read_result(replica, ctx, read->partition, state, err);
 }
 
@@ -109,13 +118,4 @@ enum err replica_row_parse(const struct replica *replica, uint32_t partition, st
         return ERR_CORRUPT;
     *ret_row = row;
     return OK;
-}
-
-void replica_row_corrupt(struct replica *replica, struct actor_context *ctx, uint32_t partition,
-                         struct bytes key, struct bytes value)
-{
-    (void)key;
-    (void)value;
-    counter_add(&replica->figures.corrupt, 1);
-    log_write(ctx->log, LOG_ERROR, "replica_row_corrupt", "partition=%" PRIu32, partition);
 }

@@ -10,6 +10,7 @@
  *     replica_tree.c    their hash trees, changed with each row
  *     replica_build.c   and built by a scan
  *     replica_keep.c    or kept over a clean stop
+ *     replica_quarantine.c rows that fail their checksum
  *     replica_answer.c  what they are asked in an exchange
  *     replica_request.c puts with a request id, answered again with their first outcome
  */
@@ -17,6 +18,7 @@
 #define ACTORS_REPLICA_STATE_H
 
 #include "actors/replica.h"
+#include "actors/replica_quarantine.h"
 #include "actors/replica_request.h"
 #include "actors/replica_tree.h"
 #include "actors/replica_vnode.h"
@@ -46,6 +48,7 @@ struct replica {
     struct request_memory requests;
     struct vnode_table vnodes;
     struct tree_table trees;
+    struct quarantine quarantine;
     struct replica_figures figures;
 };
 
@@ -56,6 +59,7 @@ struct local_state {
     uint32_t keyspace_id;
     uint64_t hash;
     struct bytes record; /* empty: nothing here */
+    bool bad_row;        /* there is one, and it is not sound: CORRUPT */
     struct version_set set;
 };
 
@@ -102,10 +106,6 @@ struct row {
  */
 enum err replica_row_parse(const struct replica *replica, uint32_t partition, struct bytes key,
                            struct bytes value, struct row *ret_row) MUST_USE;
-/* Such a row was met. */
-void replica_row_corrupt(struct replica *replica, struct actor_context *ctx, uint32_t partition,
-                         struct bytes key, struct bytes value);
-
 /* -- replica_epoch.c ------------------------------------------------------------------------------
  */
 

@@ -265,7 +265,7 @@ bool replica_vnodes_load(struct replica *replica, struct actor_context *ctx)
         return true;
     if (ctx->now_ns < table->load_ns)
         return false;
-    if (load_rows(replica, ctx) != OK) {
+    if (quarantine_load(replica, ctx->store) != OK || load_rows(replica, ctx) != OK) {
         table->load_ns = ctx->now_ns + LOAD_RETRY_NS;
         return false;
     }
@@ -360,6 +360,7 @@ static enum err vnode_empty(struct replica *replica, struct actor_context *ctx, 
     if (err != OK)
         return err;
     tree_vnode_emptied(replica, ctx, vnode);
+    quarantine_vnode_emptied(replica, vnode->partition);
     vnode->keyspace_count = 0;
     vnode->state = VNODE_INCOMPLETE;
     vnode->incarnation = ++replica->vnodes.incarnation;

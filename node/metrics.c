@@ -285,6 +285,10 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA(requests_forgotten, "Request ids given up before ten minutes: no room, or a stalled disk.");
     REPLICA(incomplete_refused, "Requests to a vnode that is being filled after a loss.");
     REPLICA(stale_floor, "Writes refused because they were read before tombstones were reaped.");
+    REPLICA(rows_repaired, "Rows that failed their checksum, replaced by what the others hold.");
+    REPLICA(repairs_asked, "Times that the others were asked for such a row.");
+    REPLICA(quarantine_full, "Such rows that found no room in the quarantine.");
+    REPLICA_GAUGE(quarantined, "Rows that failed their checksum and wait for repair.");
     REPLICA(tree_builds, "Vnodes whose hash trees were built from their rows.");
     REPLICA(tree_drift, "Hash trees that did not say what the rows do; must stay 0.");
     REPLICA_GAUGE(trees, "Hash trees.");

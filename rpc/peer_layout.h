@@ -252,7 +252,7 @@ static const struct field key_explain_reply_fields[] = {
     FIELD(FIELD_U64, struct key_explain_reply, leaf_sum, 0, UINT64_MAX),
     FIELD(FIELD_U32, struct key_explain_reply, leaf_keys, 0, UINT32_MAX),
     FIELD(FIELD_U64, struct key_explain_reply, repaired_at_ms, 0, UINT64_MAX),
-    FIELD(FIELD_U32, struct key_explain_reply, repaired_reason, 0, WRITE_ANTI_ENTROPY),
+    FIELD(FIELD_U32, struct key_explain_reply, repaired_reason, 0, WRITE_REPAIR),
     FIELD_COUNTED(FIELD_MEMBERS, struct key_explain_reply, hint_members, hint_count,
                   EXPLAIN_HINTS_MAX, NULL),
     FIELD(FIELD_U64, struct key_explain_reply, hint_stored_at_ms, 0, UINT64_MAX),

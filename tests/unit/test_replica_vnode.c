@@ -334,6 +334,109 @@ static void foreign_partitions_are_refused(void **state)
     bench_deinit(&b);
 }
 
+/* A store whose engine cannot read a partition. */
+struct unreadable {
+    struct store store;
+    struct store *inner;
+    bool reads;
+    bool scans;
+};
+
+static struct unreadable *unreadable_of(const struct store *store)
+{
+    return CONTAINER_OF(store, struct unreadable, store);
+}
+
+static enum err unreadable_read(struct store *store, uint32_t partition, struct bytes key,
+                                struct arena *arena, struct bytes *ret_value)
+{
+    struct unreadable *u = unreadable_of(store);
+    bool bad = u->reads && partition < 16;
+    return bad ? ERR_CORRUPT : store_read(u->inner, partition, key, arena, ret_value);
+}
+
+static enum err unreadable_stage(struct store *store, uint32_t partition, struct bytes key,
+                                 const struct bytes *value, enum store_sync sync)
+{
+    struct store *inner = unreadable_of(store)->inner;
+    return value == NULL ? store_delete(inner, partition, key, sync)
+                         : store_put(inner, partition, key, *value, sync);
+}
+
+static enum err unreadable_scan(struct store *store, uint32_t partition, struct bytes from,
+                                struct bytes to, store_visit visit, void *closure)
+{
+    struct unreadable *u = unreadable_of(store);
+    bool bad = u->scans && partition < 16;
+    return bad ? ERR_CORRUPT : store_scan(u->inner, partition, from, to, visit, closure);
+}
+
+static enum err unreadable_drop(struct store *store, uint32_t partition)
+{
+    unreadable_of(store)->reads = unreadable_of(store)->scans = false;
+    return store_drop(unreadable_of(store)->inner, partition);
+}
+
+static uint64_t unreadable_staged(const struct store *store)
+{
+    return store_staged(unreadable_of(store)->inner);
+}
+
+static uint64_t unreadable_committed(const struct store *store)
+{
+    return store_committed(unreadable_of(store)->inner);
+}
+
+static const struct store_class unreadable_class = {
+    .name = "unreadable",
+    .read = unreadable_read,
+    .stage = unreadable_stage,
+    .scan = unreadable_scan,
+    .drop = unreadable_drop,
+    .staged = unreadable_staged,
+    .committed = unreadable_committed,
+};
+
+/* message.h, DOUBT_CORRUPT: a vnode that the engine itself cannot read is emptied and filled again,
+ * met by a read or by the scan that builds its trees; but not where no other replica has it. */
+static void what_the_engine_cannot_read(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 4; way++) {
+        struct bench b;
+        bool alone = way >= 2;
+        bench_init(&b);
+        if (alone) {
+            view_unref(b.f.view);
+            struct topology topology = fixture_topology(&b.f.arena, 1, 1, 16, 7701);
+            b.f.ctx.view = b.f.view = view_new(&topology, &b.f.map, SELF);
+        }
+        mint(&b, KEYSPACE, "k", "v", NULL);
+        struct unreadable store = {.store = {.class = &unreadable_class}, .inner = b.f.ctx.store};
+        store.reads = way % 2 == 0;
+        store.scans = !store.reads;
+        b.f.ctx.store = &store.store;
+        struct version_set set;
+        if (store.reads)
+            assert_int_equal(read_set(&b, KEYSPACE, "k", &set), ERR_CORRUPT);
+        for (int i = 0; i < 100; i++)
+            fixture_pass(&b.f, 4 * MS);
+        fixture_sync(&b.f);
+        if (alone) {
+            fixture_silent(&b.f);
+            assert_int_equal(counter_get(&replica_figures(b.replica)->vnodes_incomplete), 0);
+        } else if (store.reads || way == 0) {
+            take_incomplete(&b, partition_of(&b));
+            fixture_silent(&b.f);
+            assert_int_equal(read_set(&b, KEYSPACE, "k", &set), ERR_INCOMPLETE);
+        } else {
+            assert_true(counter_get(&replica_figures(b.replica)->vnodes_incomplete) > 0);
+        }
+        b.f.ctx.store = store.inner;
+        bench_deinit(&b);
+    }
+}
+
 /* -- floors --------------------------------------------------------------------------------------
  */
 
@@ -469,6 +572,7 @@ int main(void)
         cmocka_unit_test(a_loss_is_tried_again),
         cmocka_unit_test(nothing_before_the_rows),
         cmocka_unit_test(foreign_partitions_are_refused),
+        cmocka_unit_test(what_the_engine_cannot_read),
         cmocka_unit_test(a_write_from_below_the_floor),
         cmocka_unit_test(a_stale_write_draws_no_epoch),
         cmocka_unit_test(states_say_the_floor),
