@@ -25,6 +25,17 @@ struct hinted_handoff_options hinted_handoff_options_default(uint32_t self, uint
 /* -- keeping ------------------------------------------------------------------------------------
  */
 
+/* A state that holds all of the join was read as it stands, under its own floor. */
+static uint64_t joined_floor(bool old_is_all, uint64_t old_floor, bool new_is_all,
+                             uint64_t new_floor)
+{
+    uint64_t least = old_floor < new_floor ? old_floor : new_floor;
+    uint64_t most = old_floor < new_floor ? new_floor : old_floor;
+    if (old_is_all && new_is_all)
+        return most;
+    return old_is_all ? old_floor : new_is_all ? new_floor : least;
+}
+
 /* The hint that is kept already, if any, joined to this one. */
 static enum err hint_join(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
                           struct target *target, struct bytes row_key, struct hint *hint,
@@ -58,8 +69,12 @@ static enum err hint_join(struct hinted_handoff *hinted_handoff, struct actor_co
     if ((hint->policy & POLICY_LWW) != 0)
         merged = version_set_last_writer_wins(scratch, &merged);
     hint->record = record_encode(scratch, hint->keyspace_id, hint->key, &merged);
-    if (old.floor < hint->floor)
-        hint->floor = old.floor;
+    hint->floor = joined_floor(version_set_equal(&merged, &old_set), old.floor,
+                               version_set_equal(&merged, &new_set), hint->floor);
+    if (hint->request_id.size == 0) {
+        hint->request_id = old.request_id;
+        hint->request_context = old.request_context;
+    }
     if (old.stored_at_ms < hint->stored_at_ms)
         hint->stored_at_ms = old.stored_at_ms;
     counter_add(&hinted_handoff->figures.joined, 1);
@@ -81,6 +96,8 @@ static bool hint_is_sound(const struct hinted_handoff *hinted_handoff,
 {
     return hint->target != hinted_handoff->options.self &&
            hint_member_is_there(ctx->view, hint->target) && hint->key.size <= KEY_BYTES_MAX &&
+           hint->request_id.size <= REQUEST_ID_BYTES &&
+           hint->request_context.size <= CONTEXT_BYTES_MAX &&
            hint->partition == hash_partition(hash_key(hint->keyspace_id, hint->key),
                                              ctx->view->topology.partitions);
 }
@@ -97,6 +114,8 @@ static enum err hint_keep(struct hinted_handoff *hinted_handoff, struct actor_co
         .partition = write->partition,
         .stored_at_ms = ctx->wall_ms,
         .floor = write->floor,
+        .request_id = write->request_id,
+        .request_context = write->request_context,
         .record = write->record,
     };
     uint8_t memory[ROW_KEY_BYTES_MAX];

@@ -14,17 +14,19 @@
  *
  * A hint is a state, so delivering it twice does nothing; it is deleted only after its target has
  * said that it is durable there, and only if no other write has been joined to it meanwhile. It
- * says the floor of the replica that it was read from (the least, of a join), so that a target that
- * has reaped tombstones since takes nothing old from it. What is given up -- no room, too old,
- * damaged, refused for good -- is counted, logged, and told to anti-entropy as a dirty range,
- * except when the member itself has been removed.
+ * says the floor of the replica that it was read from, so that a target that has reaped tombstones
+ * since takes nothing old from it: the least of what was joined, unless one of them holds all of
+ * the other. It says the request id of the last put in it, so that the target knows a retry. What
+ * is given up -- no room, too old, damaged, refused for good -- is counted, logged, and told to
+ * anti-entropy as a dirty range, except when the member itself has been removed.
  *
  * Credits: the target says with each answer how many hints this node may have under way
  * (model/hint_gate.h); one that came back is sent HINT_CREDIT_FIRST, then the window grows by one
  * an answer up to what was granted. A grant of 0 ends in one hint as a probe, after a back-off.
  *
  * Row: target (4 bytes, big endian) + storage key (hash.h) -> u8 format (2) | varint policy |
- * varint partition | u64 stored at, wall ms | varint floor | record. Format 1 has no floor: 0.
+ * varint partition | u64 stored at, wall ms | varint floor | varint size, request id | varint size,
+ * its context | record. Format 1 has no floor (it is 0) and no request.
  */
 #ifndef ACTORS_HINTED_HANDOFF_H
 #define ACTORS_HINTED_HANDOFF_H

@@ -86,6 +86,8 @@ static void hint_send(struct hinted_handoff *hinted_handoff, struct actor_contex
         .partition = hint->partition,
         .reason = WRITE_HINT,
         .floor = hint->floor,
+        .request_id = arena_copy(&message->arena, hint->request_id),
+        .request_context = arena_copy(&message->arena, hint->request_context),
     };
     counter_add(&hinted_handoff->figures.sent, 1);
     outbox_send(ctx, &hinted_handoff->actor, message);

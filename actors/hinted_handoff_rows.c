@@ -30,8 +30,11 @@ enum err hint_decode(struct bytes row_key, struct bytes value, struct hint *ret_
     hint.policy = (uint32_t)reader_varint_max(&reader, UINT32_MAX);
     hint.partition = (uint32_t)reader_varint_max(&reader, PARTITIONS_MAX - 1);
     hint.stored_at_ms = reader_u64(&reader);
-    if (format != FORMAT_1)
+    if (format != FORMAT_1) {
         hint.floor = reader_varint(&reader);
+        hint.request_id = reader_sized_bytes(&reader, REQUEST_ID_BYTES);
+        hint.request_context = reader_sized_bytes(&reader, CONTEXT_BYTES_MAX);
+    }
     hint.record = reader_bytes(&reader, reader_left(&reader));
     if ((format != FORMAT && format != FORMAT_1) || !reader_done(&reader) ||
         !hash_storage_key_parse(bytes_of(row_key.data + 4, row_key.size - 4), &hash,
@@ -44,12 +47,14 @@ enum err hint_decode(struct bytes row_key, struct bytes value, struct hint *ret_
 struct bytes hint_encode(struct arena *arena, const struct hint *hint)
 {
     struct writer writer;
-    writer_init(&writer, arena, hint->record.size + 40);
+    writer_init(&writer, arena, hint->record.size + hint->request_context.size + 64);
     writer_u8(&writer, FORMAT);
     writer_varint(&writer, hint->policy);
     writer_varint(&writer, hint->partition);
     writer_u64(&writer, hint->stored_at_ms);
     writer_varint(&writer, hint->floor);
+    writer_sized_bytes(&writer, hint->request_id);
+    writer_sized_bytes(&writer, hint->request_context);
     writer_bytes(&writer, hint->record);
     return writer_result(&writer);
 }

@@ -111,7 +111,9 @@ struct hint {
     uint32_t policy;
     uint32_t partition;
     uint64_t stored_at_ms; /* the first of what was joined */
-    uint64_t floor;        /* the least of what was joined */
+    uint64_t floor;
+    struct bytes request_id; /* of the last put that had one */
+    struct bytes request_context;
     struct bytes record;
 };
 

@@ -20,6 +20,8 @@ static struct hint sound_hint(void)
                          .partition = 3,
                          .stored_at_ms = 1800000000000,
                          .floor = 300,
+                         .request_id = {(const uint8_t *)"0123456789abcdef", 16},
+                         .request_context = {(const uint8_t *)"context", 7},
                          .record = {(const uint8_t *)"record", 6}};
 }
 
@@ -39,6 +41,8 @@ static void try_row(struct bytes row_key, struct bytes value)
     CHECK(again.target == hint.target && again.keyspace_id == hint.keyspace_id);
     CHECK(again.policy == hint.policy && again.partition == hint.partition);
     CHECK(again.stored_at_ms == hint.stored_at_ms && again.floor == hint.floor);
+    CHECK(bytes_equal(again.request_id, hint.request_id));
+    CHECK(bytes_equal(again.request_context, hint.request_context));
     CHECK(bytes_equal(again.record, hint.record) && bytes_equal(again.key, hint.key));
     /* The hash in the key may be wrong; the rest is what the hint makes. */
     size_t size = hint_row_key(&hint, memory);

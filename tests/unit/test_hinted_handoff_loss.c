@@ -43,6 +43,79 @@ static void the_floor_travels(void **state)
     bench_deinit(&b);
 }
 
+static void keep_set_read_at(struct bench *b, const struct version_set *set, uint64_t floor)
+{
+    store_hint_read_at(b, TARGET, "k", test_record(&b->f, SIBLINGS, "k", set), floor);
+    fixture_sync(&b->f);
+    expect_stored(b, OK);
+}
+
+/* A state that holds all of the other was read just so, and keeps its floor: the higher one where a
+ * newer write covers an older one, the lower one where the older state comes late. The same state
+ * read twice has the higher one. */
+static void the_floor_of_what_covers(void **state)
+{
+    (void)state;
+    static const struct {
+        bool older_first;
+        uint64_t older_floor, newer_floor, expected;
+    } cases[] = {{true, 3, 9, 9}, {false, 3, 9, 9}, {true, 9, 3, 3}, {false, 9, 3, 3}};
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct bench b;
+        bench_init(&b);
+        struct version_set older = test_write(&b.f, &(struct version_set){0}, NULL, 3, 7, "older");
+        struct version_set newer = test_write(&b.f, &older, NULL, 3, 7, "newer");
+        keep_set_read_at(&b, cases[i].older_first ? &older : &newer,
+                         cases[i].older_first ? cases[i].older_floor : cases[i].newer_floor);
+        keep_set_read_at(&b, cases[i].older_first ? &newer : &older,
+                         cases[i].older_first ? cases[i].newer_floor : cases[i].older_floor);
+        struct message *message = deliver_to_target(&b);
+        assert_int_equal(message->replica_write.floor, cases[i].expected);
+        message_free(message);
+        bench_deinit(&b);
+    }
+    struct bench b;
+    bench_init(&b);
+    keep_read_at(&b, "k", 3, 9);
+    keep_read_at(&b, "k", 3, 5);
+    struct message *message = deliver_to_target(&b);
+    assert_int_equal(message->replica_write.floor, 9);
+    message_free(message);
+    bench_deinit(&b);
+}
+
+/* So that a retry through the target makes no second write (RELIABILITY rule 21): the last id of
+ * those joined, also when a state without one is joined to it. */
+static void the_request_travels(void **state)
+{
+    (void)state;
+    static const char *const ids[] = {"0123456789abcdef", "fedcba9876543210", ""};
+    struct bench b;
+    bench_init(&b);
+    for (uint32_t i = 0; i < ARRAY_COUNT(ids); i++) {
+        struct message *message = message_new(MESSAGE_hint_store, 0);
+        message->from = actor_id_of(3, ACTOR_COORDINATOR);
+        message->id = ASKED_ID;
+        message->hint_store.target = TARGET;
+        message->hint_store.write =
+            (struct replica_write){.keyspace_id = b.f.keyspace_ids[SIBLINGS],
+                                   .key = bytes_of_string("k"),
+                                   .record = one_write(&b, "k", 10 + i, "v"),
+                                   .partition = test_partition(&b.f, SIBLINGS, "k"),
+                                   .request_id = bytes_of_string(ids[i]),
+                                   .request_context = bytes_of_string(ids[i])};
+        fixture_handle(&b.f, message);
+        fixture_sync(&b.f);
+        expect_stored(&b, OK);
+    }
+    bench_restart(&b, false);
+    struct message *message = deliver_to_target(&b);
+    assert_true(bytes_equal(message->replica_write.request_id, bytes_of_string(ids[1])));
+    assert_true(bytes_equal(message->replica_write.request_context, bytes_of_string(ids[1])));
+    message_free(message);
+    bench_deinit(&b);
+}
+
 /* A row of an earlier format: its floor is the lowest. Its layout stands here by hand. */
 static void format_1_is_read(void **state)
 {
@@ -358,6 +431,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_floor_travels),
+        cmocka_unit_test(the_floor_of_what_covers),
+        cmocka_unit_test(the_request_travels),
         cmocka_unit_test(format_1_is_read),
         cmocka_unit_test(stale_hints_are_dropped),
         cmocka_unit_test(stale_but_joined),
