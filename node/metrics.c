@@ -215,6 +215,41 @@ static void write_peers(FILE *out, struct node *node)
                   node);
 }
 
+static void label_target(FILE *out, const struct node *node, const void *row)
+{
+    const struct hint_target_figures *figures = row;
+    const struct member *member = topology_member(&node->topology, figures->member);
+    if (member == NULL)
+        fprintf(out, "target=\"#%" PRIu32 "\"", figures->member);
+    else
+        fprintf(out, "target=\"%s\"", member->name);
+}
+
+static void write_hint_targets(FILE *out, struct node *node)
+{
+    struct hint_target_figures figures[MEMBERS_MAX];
+    size_t count =
+        hinted_handoff_targets(node->hinted_handoff, runtime_now_ns(), figures, MEMBERS_MAX);
+    uint64_t wall_ms = runtime_wall_ms();
+    static const struct column columns[] = {
+        {"coterie_hints_target", "gauge", "Hints kept here for this node.",
+         offsetof(struct hint_target_figures, hints)},
+        {"coterie_hints_target_bytes", "gauge", "Their bytes.",
+         offsetof(struct hint_target_figures, bytes)},
+    };
+    write_columns(out, columns, ARRAY_COUNT(columns), figures, sizeof figures[0], count,
+                  label_target, node);
+    header(out, "coterie_hints_target_oldest_age_seconds", "gauge",
+           "Age of the oldest one, as of the last pass over them.");
+    for (size_t i = 0; i < count; i++) {
+        uint64_t oldest_ms = figures[i].oldest_ms;
+        fputs("coterie_hints_target_oldest_age_seconds{", out);
+        label_target(out, node, &figures[i]);
+        fprintf(out, "} %" PRIu64 "\n",
+                oldest_ms != 0 && oldest_ms < wall_ms ? (wall_ms - oldest_ms) / 1000 : 0);
+    }
+}
+
 static void write_actors(FILE *out, struct node *node)
 {
 #define SUM(actors, count, kind, field, suffix, type, help)                                        \
@@ -267,7 +302,8 @@ static void write_actors(FILE *out, struct node *node)
     COORDINATOR(hints_sent, "Hints sent for replicas that could not take a write.");
     COORDINATOR(stood_in, "Hints of fallbacks that counted for a write.");
     COORDINATOR(hints_failed, "Hints refused or not delivered; somebody else was asked.");
-    COORDINATOR(unsettled, "Writes that left a replica without the write and a hint; anti-entropy was told.");
+    COORDINATOR(unsettled,
+                "Writes that left a replica without the write and a hint; anti-entropy was told.");
     REPLICA(minted, "Writes coordinated here.");
     REPLICA(merged, "States merged that changed something.");
     REPLICA(merged_same, "States merged that brought nothing new.");
@@ -282,7 +318,8 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA(reaped, "Tombstones and expired records removed, all replicas having shown the same.");
     REPLICA(clock_entries_pruned, "Clock entries of retired members dropped by writes.");
     REPLICA(requests_repeated, "Puts with a known request id, answered with their first outcome.");
-    REPLICA(requests_forgotten, "Request ids given up before ten minutes: no room, or a stalled disk.");
+    REPLICA(requests_forgotten,
+            "Request ids given up before ten minutes: no room, or a stalled disk.");
     REPLICA(incomplete_refused, "Requests to a vnode that is being filled after a loss.");
     REPLICA(stale_floor, "Writes refused because they were read before tombstones were reaped.");
     REPLICA(rows_repaired, "Rows that failed their checksum, replaced by what the others hold.");
@@ -341,7 +378,8 @@ static void write_actors(FILE *out, struct node *node)
                 1e-3);
     REAPER(turns, "Turns through all vnodes that this node reaps in.");
     REAPER(rounds, "Rounds that asked all replicas what they hold dead.");
-    REAPER(put_off, "Rounds and turns put off: a member or its answer was missing, or hints were kept.");
+    REAPER(put_off,
+           "Rounds and turns put off: a member or its answer was missing, or hints were kept.");
     REAPER(reaped, "Tombstones and expired records removed everywhere.");
     GOSSIP(rounds, "Gossip rounds.");
     GOSSIP(convictions, "Peers that went down.");
@@ -382,6 +420,7 @@ char *metrics_text(struct node *node)
     write_operations(out, node);
     write_mailboxes(out, node);
     write_actors(out, node);
+    write_hint_targets(out, node);
     write_store(out, node);
     write_peers(out, node);
     fclose(out);

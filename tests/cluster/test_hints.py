@@ -95,6 +95,8 @@ def main():
         assert {target for _, target in before} == {"n4"}, before
         assert sum(row["hints"] for row in before.values()) == hints([n1, n2, n3]), before
         assert all(row["state"] == "away" and row["bytes"] > 0 for row in before.values()), before
+        for keeper in (n1, n2, n3):
+            assert keeper.metric('coterie_hints_target{target="n4"}') == before[keeper.name, "n4"]["hints"]
         assert coterie([n1, n2, n3], "hints", "pause", "--target", "n4")["paused"] == ["n1", "n2", "n3"]
         n2.kill()
         n2.start().wait_serving()
