@@ -66,6 +66,9 @@ static const struct setting settings[CONFIG_KEY_COUNT] = {
     [CONFIG_anti_entropy_rate] = {"anti-entropy-rate", TYPE_SIZE, "16MiB", 65536, (uint64_t)1 << 40,
                                   "bytes a second that comparing and repairing replicas may send "
                                   "and receive"},
+    [CONFIG_reap_after] = {"reap-after", TYPE_NUMBER, "600", 0, 31536000,
+                           "seconds that a tombstone or an expired value is left alone before the "
+                           "replicas may agree to remove it; they do when all members are there"},
     [CONFIG_drain_ms] = {"drain-ms", TYPE_NUMBER, "5000", 0, 600000,
                          "how long SIGTERM lets running requests finish"},
     [CONFIG_log_level] = {"log-level", TYPE_LOG_LEVEL, "info", 0, 0,

@@ -213,6 +213,11 @@ static void node_make_actors(struct node *node)
         anti_entropy_options_default(node->self, node->boot.generation, node->topology.partitions);
     anti_entropy.interval_ns = node->config->number[CONFIG_anti_entropy_interval] * 1000000000u;
     anti_entropy.bytes_per_second = node->config->number[CONFIG_anti_entropy_rate];
+    anti_entropy.reaper.reap_after_ms = node->config->number[CONFIG_reap_after] * 1000u;
+    /* Looked for more often where they may go soon, but not more than once a second. */
+    uint64_t reap_turn_ns = node->config->number[CONFIG_reap_after] * 100000000u;
+    if (reap_turn_ns < anti_entropy.reaper.interval_ns)
+        anti_entropy.reaper.interval_ns = reap_turn_ns < 1000000000u ? 1000000000u : reap_turn_ns;
     node->anti_entropy = anti_entropy_new(&anti_entropy);
     runtime_add_actor(node->runtime, anti_entropy_actor(node->anti_entropy),
                       engine_store(node->engine, node->replica_count + 2), "anti-entropy");
