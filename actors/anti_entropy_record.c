@@ -110,7 +110,7 @@ static void write_here(struct anti_entropy *ae, struct actor_context *ctx, struc
         .record = arena_copy(&message->arena, record->joined),
         .policy = ae_policy(keyspace),
         .partition = record->partition,
-        .reason = WRITE_ANTI_ENTROPY,
+        .reason = WRITE_REPAIR,
         .floor = record->floor,
     };
     outbox_send(ctx, &ae->actor, message);

@@ -81,7 +81,6 @@ static void copy_aside(struct replica *replica, struct actor_context *ctx, uint3
 {
     struct quarantine *quarantine = &replica->quarantine;
     uint8_t key[ROW_KEY_MAX];
-    struct bytes name = bytes_of(key, HEAD_BYTES + storage_key.size);
     struct bytes there;
     if (quarantine->kept_count >= QUARANTINE_KEPT_MAX ||
         quarantine->kept_bytes + value.size > QUARANTINE_KEPT_BYTES) {
@@ -92,6 +91,7 @@ static void copy_aside(struct replica *replica, struct actor_context *ctx, uint3
     for (unsigned i = 0; i < 4; i++)
         key[PREFIX_BYTES + i] = (uint8_t)(partition >> (24 - 8 * i));
     memcpy(key + HEAD_BYTES, storage_key.data, storage_key.size);
+    struct bytes name = bytes_of(key, HEAD_BYTES + storage_key.size);
     if (store_read(ctx->store, STORE_META, name, &replica->scratch, &there) != ERR_NOT_FOUND ||
         store_put(ctx->store, STORE_META, name, value, STORE_SYNC_LATER) != OK)
         return;

@@ -149,6 +149,19 @@ static uint64_t hints_kept(const struct world *world)
     return hints;
 }
 
+/* Rows that wait for repair, and vnodes that are filled again. */
+static uint64_t copies_bad(const struct world *world)
+{
+    uint64_t bad = 0;
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        for (uint32_t j = 0; world->hosts[i].up && j < world->options.shards; j++) {
+            const struct replica_figures *figures = replica_figures(world->hosts[i].replicas[j]);
+            bad += counter_get(&figures->quarantined) + counter_get(&figures->vnodes_incomplete);
+        }
+    }
+    return bad;
+}
+
 /* Gossip has found everyone again after rounds of its own (the verdicts of the first one may still
  * be about the time before), every request has ended, and nothing old is under way that could still
  * become a write. */
@@ -159,7 +172,7 @@ static bool settled(const struct world *world)
         return false;
     if (!keyspaces_settled(world))
         return false;
-    if (hints_kept(world) > 0)
+    if (hints_kept(world) > 0 || copies_bad(world) > 0)
         return false;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         for (uint32_t j = 0; j < world->options.nodes; j++) {
@@ -180,9 +193,9 @@ static void too_long(struct world *world, uint64_t limit_ns)
     else
         world_fail(world, "ends",
                    "phase %s: after %" PRIu64 " s healed, %u requests still run, %" PRIu64
-                   " hints are kept%s",
+                   " hints are kept, %" PRIu64 " copies are bad%s",
                    phase_names[world->phase], limit_ns / SECOND_NS, world->workload.running,
-                   hints_kept(world),
+                   hints_kept(world), copies_bad(world),
                    settled(world) ? "" : ", or nodes differ about who is there or about keyspaces");
 }
 

@@ -297,6 +297,23 @@ static void stop_cleanly(struct bench *b)
     assert_int_equal(boot_mark_clean(engine_store(b->f.engine, HANDLE_BOOT)), OK);
 }
 
+static bool count_row(void *closure, struct bytes key, struct bytes value)
+{
+    (void)key;
+    (void)value;
+    ++*(uint32_t *)closure;
+    return true;
+}
+
+static uint32_t kept_rows(struct bench *b)
+{
+    uint32_t count = 0;
+    assert_int_equal(store_scan(b->f.ctx.store, STORE_META, bytes_of_string("vnode-tree/"),
+                                bytes_of_string("vnode-tree0"), count_row, &count),
+                     OK);
+    return count;
+}
+
 /* The first step after a start, whatever it is about. */
 static void first_step(struct bench *b)
 {
@@ -325,8 +342,10 @@ static void kept_over_a_clean_stop(void **state)
     settle(&b);
     struct exchange_root before = root_of(&b, 5);
     stop_cleanly(&b);
+    assert_int_equal(kept_rows(&b), 17);
     bench_restart(&b, true);
     first_step(&b);
+    assert_int_equal(kept_rows(&b), 0);
     fixture_sync(&b.f);
     struct exchange_root after = root_of(&b, 5);
     assert_true(merkle_node_equal(after.node, before.node));
