@@ -7,10 +7,10 @@
 struct hint_gate_options hint_gate_options_default(void)
 {
     return (struct hint_gate_options){
-        .under_way_max = 32,
+        .under_way_max = 64,
         .interval_ns = 100 * MS_NS,
-        .taken_max = 400,
-        .taken_min = 100,
+        .taken_max = 600,
+        .taken_min = 150,
     };
 }
 

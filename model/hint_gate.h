@@ -27,10 +27,10 @@
 #define HINT_CREDIT_FIRST 4u /* of a keeper that has not been told yet */
 
 struct hint_gate_options {
-    uint32_t under_way_max; /* 32 */
+    uint32_t under_way_max; /* 64 */
     uint64_t interval_ns;   /* 100 ms */
-    uint32_t taken_max;     /* hints of an interval, when nobody else wants anything; 400 */
-    uint32_t taken_min;     /* however busy the foreground is; 100 */
+    uint32_t taken_max;     /* hints of an interval, when nobody else wants anything; 600 */
+    uint32_t taken_min;     /* however busy the foreground is; 150 */
 };
 
 struct hint_gate {

@@ -18,7 +18,8 @@ static const struct hint_load idle = {.held = 0, .held_max = 1000};
 static struct hint_gate gate_new(void)
 {
     struct hint_gate gate;
-    struct hint_gate_options options = hint_gate_options_default();
+    const struct hint_gate_options options = {
+        .under_way_max = 32, .interval_ns = 100 * MS, .taken_max = 400, .taken_min = 100};
     hint_gate_init(&gate, &options);
     return gate;
 }

@@ -193,6 +193,7 @@ static void many_keepers_one_target(void **state)
     static struct bench keepers[KEEPERS];
     static struct receiver r;
     struct hint_gate_options options = hint_gate_options_default();
+    options.under_way_max = KEEPERS * HINT_CREDIT_FIRST; /* few enough to be in the way */
     hint_gate_init(&r.gate, &options);
     for (uint32_t i = 0; i < KEEPERS; i++) {
         bench_init(&keepers[i]);
