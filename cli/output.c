@@ -94,6 +94,18 @@ const char *output_time(struct arena *arena, uint64_t time_ms)
     return arena_printf(arena, "%s.%03u UTC", text, (unsigned)(time_ms % 1000));
 }
 
+const char *output_age(struct arena *arena, uint64_t ms)
+{
+    uint64_t s = ms / 1000;
+    if (s < 120)
+        return arena_printf(arena, "%llu s", (unsigned long long)s);
+    if (s < 2 * 3600)
+        return arena_printf(arena, "%llu min", (unsigned long long)(s / 60));
+    if (s < 2 * 86400)
+        return arena_printf(arena, "%llu h", (unsigned long long)(s / 3600));
+    return arena_printf(arena, "%llu d", (unsigned long long)(s / 86400));
+}
+
 static const char *const levels[] = {"DEFAULT",   "ONE",          "QUORUM",      "ALL",
                                      "LOCAL_ONE", "LOCAL_QUORUM", "EACH_QUORUM", NULL};
 

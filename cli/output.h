@@ -32,6 +32,8 @@ json_t *output_json_names(char *const *names, size_t count);
 const char *output_names(struct arena *arena, char *const *names, size_t count);
 /* 2026-11-22 10:15:34.123 UTC */
 const char *output_time(struct arena *arena, uint64_t time_ms);
+/* 90 s, 12 min, 5 h, 3 d */
+const char *output_age(struct arena *arena, uint64_t ms);
 const char *output_level(int consistency);
 /* A name for a terminal or a message: printable, cut at 64 bytes. */
 const char *output_key(struct arena *arena, struct bytes key);
