@@ -286,16 +286,24 @@ static struct ae_task *task_place(struct anti_entropy *ae, struct actor_context 
     return oldest;
 }
 
-static enum err task_start(struct anti_entropy *ae, struct actor_context *ctx, uint32_t keyspace_id,
-                           const char **ret_why, struct ae_task **ret_task)
+/* The one that a start would begin: of that name, or when none is given one that does the same. */
+static struct ae_task *task_started(struct anti_entropy *ae, uint64_t id, uint32_t keyspace_id)
 {
     for (uint32_t i = 0; i < AE_TASKS_MAX; i++) {
         struct ae_task *task = &ae->tasks[i];
-        if (task->id != 0 && !task->ended && task->keyspace_id == keyspace_id) {
-            *ret_task = task;
-            return OK;
-        }
+        bool same = id == 0 ? !task->ended && task->keyspace_id == keyspace_id : task->id == id;
+        if (task->id != 0 && same)
+            return task;
     }
+    return NULL;
+}
+
+static enum err task_start(struct anti_entropy *ae, struct actor_context *ctx, uint64_t id,
+                           uint32_t keyspace_id, const char **ret_why, struct ae_task **ret_task)
+{
+    *ret_task = task_started(ae, id, keyspace_id);
+    if (*ret_task != NULL)
+        return OK;
     if (keyspace_id != 0 && keyspace_map_find_id(&ctx->view->keyspaces, keyspace_id) == NULL) {
         *ret_why = "there is no such keyspace";
         return ERR_NOT_FOUND;
@@ -305,8 +313,10 @@ static enum err task_start(struct anti_entropy *ae, struct actor_context *ctx, u
         *ret_why = "too many repairs are running";
         return ERR_LIMIT;
     }
+    if (id == 0)
+        id = (ae->options.generation & UINT32_MAX) << 32 | (++ae->serial & UINT32_MAX);
     *task = (struct ae_task){
-        .id = (ae->options.generation & UINT32_MAX) << 32 | (++ae->serial & UINT32_MAX),
+        .id = id,
         .keyspace_id = keyspace_id,
         .started_ms = ctx->wall_ms,
     };
@@ -361,7 +371,7 @@ void ae_task_on_maintenance(struct anti_entropy *ae, struct actor_context *ctx,
         task = NULL;
     } else if (request->operation == MAINTENANCE_REPAIR_START) {
         task = NULL;
-        done->status = task_start(ae, ctx, request->keyspace_id, &why, &task);
+        done->status = task_start(ae, ctx, request->task, request->keyspace_id, &why, &task);
     } else if (request->operation != MAINTENANCE_REPAIR_CANCEL &&
                request->operation != MAINTENANCE_REPAIR_STATUS) {
         done->status = ERR_UNSUPPORTED;

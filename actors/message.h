@@ -548,7 +548,9 @@ struct range_dirty {
  * ---------------------------------------------- */
 
 enum maintenance_operation {
-    MAINTENANCE_REPAIR_START,  /* anti-entropy: `keyspace_id`, or all when 0 */
+    /* anti-entropy: `keyspace_id`, or all when 0, under the name `task`, so that asking twice begins
+     * one; 0: the actor names it, or gives one that does the same */
+    MAINTENANCE_REPAIR_START,
     MAINTENANCE_REPAIR_CANCEL, /* anti-entropy: `task` */
     MAINTENANCE_REPAIR_STATUS, /* anti-entropy: `task` */
     MAINTENANCE_HINTS_PAUSE,   /* hinted handoff: `member`, or all when MEMBER_NONE */
