@@ -12,6 +12,7 @@
 
 #include "actors/runtime/runtime.h"
 #include "base/check.h"
+#include "bench/fake_maintenance.h"
 #include "model/hash.h"
 #include "model/hlc.h"
 #include "rpc/server.h"
@@ -56,6 +57,8 @@ struct fake_node {
     struct fake_coordinator *coordinator;
     struct fake_gossip gossip;
     struct fake_hints hints;
+    struct actor anti_entropy;
+    struct actor replica;
     struct runtime *runtime;
     struct rpc_loop *loop;
     struct rpc_server *_Atomic server;
@@ -379,6 +382,10 @@ static inline void fake_node_start(struct fake_node *node, uint32_t requests_max
                (struct actor_id){.node = 1, .kind = ACTOR_GOSSIP});
     actor_init(&node->hints.actor, &fake_hints_class,
                (struct actor_id){.node = 1, .kind = ACTOR_HINTED_HANDOFF});
+    actor_init(&node->anti_entropy, &fake_anti_entropy_class,
+               (struct actor_id){.node = 1, .kind = ACTOR_ANTI_ENTROPY});
+    actor_init(&node->replica, &fake_replica_class,
+               (struct actor_id){.node = 1, .kind = ACTOR_REPLICA});
     struct runtime_options options = {.self = 1,
                                       .mailbox_messages_max = 65536,
                                       .seed = 1,
@@ -389,6 +396,8 @@ static inline void fake_node_start(struct fake_node *node, uint32_t requests_max
     runtime_add_actor(node->runtime, &node->coordinator->actor, NULL, "coordinator");
     runtime_add_actor(node->runtime, &node->gossip.actor, NULL, "gossip");
     runtime_add_actor(node->runtime, &node->hints.actor, NULL, "hinted-handoff");
+    runtime_add_actor(node->runtime, &node->anti_entropy, NULL, "anti-entropy");
+    runtime_add_actor(node->runtime, &node->replica, NULL, "replica");
     node->loop = rpc_loop_new(threads, node->runtime);
     struct rpc_server_options server_options = {.address = "127.0.0.1:0",
                                                 .loop = node->loop,

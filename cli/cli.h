@@ -50,6 +50,8 @@ enum cli_option_id {
     OPTION_STRICT,
     OPTION_YES,
     OPTION_TARGET,
+    OPTION_WAIT,
+    OPTION_NODE,
     OPTION_COUNT
 };
 
@@ -153,6 +155,11 @@ enum cli_exit cli_run_health(struct cli *cli);
 enum cli_exit cli_run_hints(struct cli *cli);
 enum cli_exit cli_run_hints_pause(struct cli *cli);
 enum cli_exit cli_run_hints_resume(struct cli *cli);
+enum cli_exit cli_run_repair(struct cli *cli);
+enum cli_exit cli_run_repair_status(struct cli *cli);
+enum cli_exit cli_run_repair_cancel(struct cli *cli);
+enum cli_exit cli_run_digest(struct cli *cli);
+enum cli_exit cli_run_explain(struct cli *cli);
 enum cli_exit cli_run_keyspace_create(struct cli *cli);
 enum cli_exit cli_run_keyspace_list(struct cli *cli);
 enum cli_exit cli_run_keyspace_describe(struct cli *cli);

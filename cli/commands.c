@@ -52,6 +52,8 @@ const struct cli_option cli_options[OPTION_COUNT] = {
     [OPTION_YES] = {"yes", 'y', NULL, NULL, "do not ask"},
     [OPTION_TARGET] = {"target", 0, "NODE", NULL,
                        "only hints for this node, by its name (default: for all)"},
+    [OPTION_WAIT] = {"wait", 0, NULL, NULL, "show how far it is, and end when it has ended"},
+    [OPTION_NODE] = {"node", 0, "NODE", NULL, "only on this node, by its name (default: on all)"},
 };
 
 #define KEY_OPTIONS (OPTION_BIT(KEYSPACE) | OPTION_BIT(KEY_BASE64) | OPTION_BIT(CONSISTENCY))
@@ -194,6 +196,78 @@ const struct cli_command cli_commands[] = {
      .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 hints\n"
                  "coterie --endpoints n1:7700,n2:7700,n3:7700 hints -o json",
      .run = cli_run_hints},
+    {.name = "repair status",
+     .arguments = "ID",
+     .words_min = 1,
+     .words_max = 1,
+     .summary = "how far a repair is",
+     .details = "Asks every endpoint given. Exit 5 when copies could not be compared, 3 when no "
+                "node\nknows the repair (each remembers its last eight).",
+     .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 repair status 5c0ffee5c0ffee11",
+     .run = cli_run_repair_status},
+    {.name = "repair cancel",
+     .arguments = "ID",
+     .words_min = 1,
+     .words_max = 1,
+     .summary = "end a repair early",
+     .details = "What it has repaired stays repaired.",
+     .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 repair cancel 5c0ffee5c0ffee11",
+     .run = cli_run_repair_cancel},
+    {.name = "repair",
+     .arguments = "[--keyspace NAME] [--node NODE] [--wait]",
+     .options = OPTION_BIT(KEYSPACE) | OPTION_BIT(NODE) | OPTION_BIT(WAIT),
+     .summary = "compare all copies now and hand over what differs",
+     .details =
+         "Nodes do this by themselves, every pair of copies once an hour; a repair does it now. "
+         "Each\n"
+         "node compares the copies that it has in common with others, so every endpoint given is\n"
+         "asked; nodes of the cluster that were not are named. All keyspaces unless one is named. "
+         "The\n"
+         "repair goes on without this command, over restarts of the nodes. Without --wait its ID "
+         "is\n"
+         "printed; with it a bar, and at the end a row for each node; Ctrl-C only detaches (exit "
+         "1).\n"
+         "Exit 5 when copies could not be compared (a node is down), 1 when it was cancelled.",
+     .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 repair --wait\n"
+                 "coterie --endpoints n1:7700,n2:7700,n3:7700 repair --keyspace orders --node n2\n"
+                 "coterie --endpoints n1:7700,n2:7700,n3:7700 repair status 5c0ffee5c0ffee11",
+     .run = cli_run_repair},
+    {.name = "digest",
+     .arguments = "[--keyspace NAME]",
+     .options = OPTION_BIT(KEYSPACE),
+     .summary = "whether all copies hold the same, by a digest for each vnode",
+     .details =
+         "A digest stands for all rows of one keyspace in one partition, tombstones included: "
+         "equal\n"
+         "rows, equal digests. One row for each different digest, with the nodes that have it; "
+         "vnodes\n"
+         "without keys are left out. Every endpoint given is asked. Nodes are asked one after the\n"
+         "other, so while clients write copies may seem to differ that do not: ask again. Exit 5 "
+         "when\n"
+         "copies differ or one is not known.",
+     .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 digest\n"
+                 "coterie --endpoints n1:7700,n2:7700,n3:7700 digest --keyspace orders -o json",
+     .run = cli_run_digest},
+    {.name = "explain",
+     .arguments = "KEY",
+     .words_min = 1,
+     .words_max = 1,
+     .options = OPTION_BIT(KEYSPACE) | OPTION_BIT(KEY_BASE64),
+     .summary = "what every node holds of one key, and why",
+     .details =
+         "For each replica: its versions (dot = node:epoch:counter, the name of the write; written "
+         "at,\n"
+         "expires at, tombstones too), the checksum of the record, which is equal exactly where "
+         "the\n"
+         "state is equal, the leaf of the hash tree, the floor of reaped tombstones, and what "
+         "repaired\n"
+         "it last. For each node: for whom it keeps a hint. Any one node gathers it all. Exit 5 "
+         "when\n"
+         "replicas differ or one says nothing.",
+     .examples = "coterie explain greeting\n"
+                 "coterie explain cart:7 --keyspace orders -o json\n"
+                 "coterie explain --key-base64 AP8=",
+     .run = cli_run_explain},
     {.name = "keyspace create",
      .arguments = "NAME",
      .words_min = 1,

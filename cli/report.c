@@ -92,6 +92,8 @@ static const char *advice(const struct rpc_client_status *status, bool is_write)
                "HOST:PORT,... or COTERIE_ENDPOINTS";
     if (is_write && strcmp(status->outcome, "UNKNOWN") == 0)
         return "read the key before you write again: the write may have happened";
+    if (strcmp(status->reason, "REPAIR_NOT_FOUND") == 0)
+        return "each node remembers its last eight repairs; ask the nodes that took part";
     switch ((int)status->code) {
     case GRPC_STATUS_UNAVAILABLE:
         return "see which nodes are away: coterie status; then try again, or ask for fewer "

@@ -189,6 +189,12 @@ static struct message *refusal(enum message_kind kind, uint64_t client)
     } else if (kind == MESSAGE_client_maintenance_done) {
         answer->client_maintenance_done = (struct client_maintenance_done){
             .client = client, .status = ERR_OVERLOADED, .why = why};
+    } else if (kind == MESSAGE_client_explain_done) {
+        answer->client_explain_done =
+            (struct client_explain_done){.client = client, .status = ERR_OVERLOADED, .why = why};
+    } else if (kind == MESSAGE_tree_roots_reply) {
+        answer->id = client;
+        answer->tree_roots_reply.status = ERR_OVERLOADED;
     } else {
         CHECK_U64(kind, ==, MESSAGE_keyspace_change_done);
         answer->keyspace_change_done.client = client;
@@ -215,6 +221,10 @@ static uint64_t answer_client(const struct message *answer)
         return answer->client_put_done.client;
     if (answer->kind == MESSAGE_client_maintenance_done)
         return answer->client_maintenance_done.client;
+    if (answer->kind == MESSAGE_client_explain_done)
+        return answer->client_explain_done.client;
+    if (answer->kind == MESSAGE_tree_roots_reply) /* to a question whose id was the handle */
+        return answer->id;
     CHECK_U64(answer->kind, ==, MESSAGE_keyspace_change_done);
     return answer->keyspace_change_done.client;
 }

@@ -32,6 +32,16 @@ SERVICE_HANDLER(pause_hints);
 SERVICE_ANSWER(pause_hints);
 SERVICE_HANDLER(resume_hints);
 SERVICE_ANSWER(resume_hints);
+SERVICE_HANDLER(start_repair);
+SERVICE_ANSWER(start_repair);
+SERVICE_HANDLER(get_repair);
+SERVICE_ANSWER(get_repair);
+SERVICE_HANDLER(cancel_repair);
+SERVICE_ANSWER(cancel_repair);
+SERVICE_HANDLER(digest);
+void digest_answer(struct call *call);
+SERVICE_HANDLER(explain);
+void explain_answer(struct call *call);
 
 SERVICE_HANDLER(null);
 SERVICE_HANDLER(health_check);

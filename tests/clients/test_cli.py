@@ -87,8 +87,8 @@ def test_other_clients_see_the_same(cluster):
 
 def test_json_of_everything(cluster):
     nodes = cluster.nodes
-    for command in (["status"], ["nodes"], ["ring"], ["health"], ["hints"], ["keyspace", "list"], ["keyspace", "describe", "default"],
-                    ["put", "j", "v"], ["get", "j"], ["del", "j"]):
+    for command in (["status"], ["nodes"], ["ring"], ["health"], ["hints"], ["digest"], ["keyspace", "list"],
+                    ["keyspace", "describe", "default"], ["put", "j", "v"], ["get", "j"], ["del", "j"]):
         table = coterie(nodes, *command)
         assert isinstance(coterie(nodes, *command, "-o", "json").json(), dict), command
         if command[0] not in ("put", "del"):
@@ -108,7 +108,7 @@ def test_completion_scripts(cluster):
     offered = subprocess.run(
         ["bash", "-c", script.decode() + "\nCOMP_WORDS=(coterie ''); COMP_CWORD=1; compopt() { :; }; _coterie; "
          "printf '%s\\n' \"${COMPREPLY[@]}\""], check=True, capture_output=True).stdout.decode().split()
-    for command in ("get", "put", "del", "import", "export", "status", "nodes", "ring", "hints", "keyspace"):
+    for command in ("get", "put", "del", "import", "export", "status", "nodes", "ring", "hints", "repair", "digest", "explain", "keyspace"):
         assert command in offered, (command, offered)
 
 
@@ -143,6 +143,25 @@ def test_hints_pause_and_resume(cluster):
     wrong = coterie(nodes, "hints", "pause", "--target", "n9", code=1)
     assert wrong.out == b"" and 'there is no node "n9"' in wrong.err, wrong
     assert coterie(nodes, "hints", "pause", "n3", code=2).out == b""
+
+
+# -- digests
+
+
+def test_digest(cluster):
+    nodes = cluster.nodes
+    for i in range(50):
+        nodes[i % 3].put(b"digest-%d" % i, b"v", w=3)
+    table = coterie(nodes, "digest")
+    assert b"all copies are the same" in table.out and table.err == "", table
+    assert table.out.split(b"\n")[0].split() == [b"PARTITION", b"KEYSPACE", b"DIGEST", b"KEYS", b"NODES"], table
+    whole = coterie(nodes, "digest", "--keyspace", "default", "-o", "json").json()
+    assert whole["same"] and whole["copies"] == 192 and whole["asked"] == ["n1", "n2", "n3"], whole
+    assert all(vnode["same"] and len(vnode["copies"]) == 3 for vnode in whole["vnodes"])
+    assert sum(vnode["copies"][0]["keys"] for vnode in whole["vnodes"]) >= 50
+    one = coterie(nodes[:1], "digest")
+    assert "not asked: n2, n3" in one.err and "only one copy was asked" in one.err, one
+    coterie(nodes, "digest", "--keyspace", "none", code=3)
 
 
 # -- import and export
@@ -221,7 +240,8 @@ def test_no_quorum(cluster):
 def test_all_down(cluster):
     cluster.nodes[0].kill()
     for command in (["get", "k"], ["put", "k", "v"], ["del", "k"], ["status"], ["nodes"], ["ring"], ["health"], ["hints"],
-                    ["keyspace", "list"], ["keyspace", "describe", "default"], ["keyspace", "create", "x"],
+                    ["repair"], ["repair", "status", "00000000deadbeef"], ["repair", "cancel", "00000000deadbeef"], ["digest"],
+                    ["explain", "k"], ["keyspace", "list"], ["keyspace", "describe", "default"], ["keyspace", "create", "x"],
                     ["keyspace", "drop", "x", "--yes"]):
         nobody = coterie(cluster.nodes, *command, "--deadline-ms", "2000", code=4)
         assert command == ["health"] or nobody.out == b"", nobody

@@ -70,6 +70,8 @@ expect 2 "context that is none" -- put k v --context '%%%'
 expect 2 "bad endpoint" -- status --endpoints host:port
 expect 2 "bad output" -- status -o xml
 expect 2 "empty key" -- get ''
+expect 2 "repair status of nothing" -- repair status
+expect 2 "explain of nothing" -- explain
 expect 2 "drop unasked" -- keyspace drop x </dev/null
 err_has "say --yes" "drop unasked"
 expect 2 "completion for no shell" -- completion tcsh
@@ -78,7 +80,7 @@ expect 2 "completion for no shell" -- completion tcsh
 expect 0 "help" -- --help
 out_has 'Exits' "help"
 for command in get put del import export status nodes ring health hints 'hints pause' \
-    'hints resume' 'keyspace create' \
+    'hints resume' repair 'repair status' 'repair cancel' digest explain 'keyspace create' \
     'keyspace list' 'keyspace describe' 'keyspace drop' completion version help; do
     # shellcheck disable=SC2086
     expect 0 "help of $command" -- $command --help
@@ -109,6 +111,12 @@ count=$((count + 1))
     COMP_WORDS=(coterie hints pause --ta) COMP_CWORD=3
     _coterie
     [ "${COMPREPLY[*]}" = --target ] || exit 1
+    COMP_WORDS=(coterie repair '') COMP_CWORD=2
+    _coterie
+    [ "${COMPREPLY[*]::2}" = 'status cancel' ] || exit 1
+    COMP_WORDS=(coterie repair --wa) COMP_CWORD=2
+    _coterie
+    [ "${COMPREPLY[*]}" = --wait ] || exit 1
     COMP_WORDS=(coterie get --cons) COMP_CWORD=2
     _coterie
     [ "${COMPREPLY[*]}" = --consistency ]
