@@ -46,6 +46,7 @@ import grpc  # noqa: E402
 from coterie.v1 import cluster_pb2, cluster_service_pb2_grpc  # noqa: E402
 from coterie.v1 import key_value_pb2 as kv  # noqa: E402
 from coterie.v1 import key_value_service_pb2_grpc  # noqa: E402
+from coterie.v1 import maintenance_pb2, maintenance_service_pb2_grpc  # noqa: E402
 from grpc.health.v1 import health_pb2, health_pb2_grpc  # noqa: E402
 
 CHANNEL_OPTIONS = [
@@ -99,6 +100,7 @@ class Node:
         self.channel = grpc.insecure_channel("ipv4:" + self.endpoint, options=CHANNEL_OPTIONS)
         self.kv = key_value_service_pb2_grpc.KeyValueStub(self.channel)
         self.admin = cluster_service_pb2_grpc.ClusterStub(self.channel)
+        self.maintenance = maintenance_service_pb2_grpc.MaintenanceStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)
 
     def arguments(self):
@@ -193,6 +195,20 @@ class Node:
 
     def put(self, key, value, timeout=5, **more):
         return self.kv.Put(kv.PutRequest(key=key, value=value, **more), timeout=timeout)
+
+
+def cluster_digests(nodes, keyspace=""):
+    """{(partition, keyspace): {node: (digest, keys)}} of what the nodes hold now, and the list of those that differ
+    or are not known on a node."""
+    held, bad = {}, set()
+    for node in nodes:
+        for row in node.maintenance.Digest(maintenance_pb2.DigestRequest(keyspace=keyspace), timeout=30).vnodes:
+            place = (row.partition, row.keyspace)
+            held.setdefault(place, {})[node.name] = (row.digest, row.keys)
+            if row.problem or not row.complete:
+                bad.add(place)
+    bad.update(place for place, copies in held.items() if len(set(copies.values())) > 1)
+    return held, sorted(bad)
 
 
 class Cluster:
