@@ -144,6 +144,9 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
     case MESSAGE_record_fetch:
         replica_on_record_fetch(replica, ctx, message);
         break;
+    case MESSAGE_key_explain:
+        replica_on_key_explain(replica, ctx, message);
+        break;
     case MESSAGE_client_get:
     case MESSAGE_client_get_done:
     case MESSAGE_client_put:
@@ -171,7 +174,6 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
     case MESSAGE_reap_hints_reply:
     case MESSAGE_reap_seal_reply:
     case MESSAGE_reap_remove_reply:
-    case MESSAGE_key_explain:
     case MESSAGE_key_explain_reply:
     case MESSAGE_reap_scan_done:
     case MESSAGE_vnode_incomplete:

@@ -75,6 +75,8 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
     replica_reap_note(vnode_of(&replica->vnodes, write->partition), write->keyspace_id, &merged);
     counter_add(&replica->figures.merged, 1);
     err = replica_store(replica, ctx, write->partition, state, record, write->policy);
+    if (err == OK)
+        replica_note_repair(replica, ctx, write, state->hash);
     if (err == OK && repair)
         quarantine_repaired(replica, ctx, write->partition, state->key);
     return err;

@@ -11,6 +11,7 @@
  *     replica_build.c   and built by a scan
  *     replica_keep.c    or kept over a clean stop
  *     replica_quarantine.c rows that fail their checksum
+ *     replica_explain.c one key as it is seen here
  *     replica_answer.c  what they are asked in an exchange
  *     replica_request.c puts with a request id, answered again with their first outcome
  */
@@ -33,6 +34,17 @@
  * Two keys in one slot wait a little longer than they must, which is harmless. */
 #define PENDING_SLOTS 4096u
 
+/* The last write to a key that came from something else than its put, by hash: others may take its
+ * place. */
+#define REPAIR_NOTES 1024u
+
+struct repair_note {
+    uint64_t hash;
+    uint64_t at_ms; /* wall clock; 0: none */
+    uint32_t keyspace_id;
+    enum write_reason reason;
+};
+
 struct replica {
     struct actor actor;
     struct replica_options options;
@@ -49,6 +61,7 @@ struct replica {
     struct vnode_table vnodes;
     struct tree_table trees;
     struct quarantine quarantine;
+    struct repair_note repair_notes[REPAIR_NOTES];
     struct replica_figures figures;
 };
 
@@ -179,5 +192,14 @@ void replica_on_digest_read(struct replica *replica, struct actor_context *ctx,
                             const struct message *message);
 void replica_on_record_fetch(struct replica *replica, struct actor_context *ctx,
                              const struct message *message);
+
+/* -- replica_explain.c ----------------------------------------------------------------------------
+ */
+
+/* A write has changed the key of that hash. */
+void replica_note_repair(struct replica *replica, const struct actor_context *ctx,
+                         const struct replica_write *write, uint64_t hash);
+void replica_on_key_explain(struct replica *replica, struct actor_context *ctx,
+                            const struct message *message);
 
 #endif

@@ -374,6 +374,7 @@ static void foreign_messages_are_counted(void **state)
         MESSAGE_vnode_complete,  MESSAGE_reap_scan,      MESSAGE_reap_seal,
         MESSAGE_reap_remove,     MESSAGE_vnode_complete, MESSAGE_tree_roots,
         MESSAGE_tree_read,       MESSAGE_digest_read,    MESSAGE_record_fetch,
+        MESSAGE_key_explain,
     };
     struct bench b;
     bench_init(&b);
