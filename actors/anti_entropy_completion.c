@@ -348,7 +348,7 @@ static void completion_step(struct anti_entropy *ae, struct actor_context *ctx, 
 
 void ae_completion_tick(struct anti_entropy *ae, struct actor_context *ctx)
 {
-    if (counter_get(&ae->figures.incomplete) == 0 || ae->view_version == 0)
+    if (counter_get(&ae->figures.incomplete) == 0 || !ae->viewed)
         return;
     for (uint32_t partition = 0; partition < ae->options.partitions; partition++) {
         if (completion_of(ae, partition)->known)

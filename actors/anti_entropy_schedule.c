@@ -194,13 +194,15 @@ static void ranges_drop_unused(struct anti_entropy *ae, struct actor_context *ct
 static void refresh(struct anti_entropy *ae, struct actor_context *ctx)
 {
     const struct view *view = ctx->view;
-    if (view->version == ae->view_version && ae->view_version != 0)
+    if (ae->viewed && view->version == ae->view_version)
         return;
     CHECK_U64(view->topology.partitions, ==, ae->options.partitions);
     ae->view_version = view->version;
     uint64_t digest = keyspace_map_digest(&view->keyspaces);
-    if (digest == ae->keyspaces_digest && view->topology.epoch == ae->topology_epoch)
+    if (ae->viewed && digest == ae->keyspaces_digest &&
+        view->topology.epoch == ae->topology_epoch)
         return;
+    ae->viewed = true;
     ae->keyspaces_digest = digest;
     ae->topology_epoch = view->topology.epoch;
     const struct keyspace *keyspaces[KEYSPACES_MAX];

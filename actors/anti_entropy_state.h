@@ -260,6 +260,7 @@ struct anti_entropy {
     uint32_t running;
     struct ae_exchange exchanges[ANTI_ENTROPY_EXCHANGES_MAX];
 
+    bool viewed; /* the three below are of a view */
     uint64_t view_version;
     uint64_t topology_epoch;
     uint64_t keyspaces_digest;
