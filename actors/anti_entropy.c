@@ -8,12 +8,17 @@
 #define MESSAGE_BYTES   32u /* about what a message takes beside its payload */
 #define PACE_BURST_PART 8u  /* of a second */
 
-#define ID_GENERATION_SHIFT 48u
-#define ID_OWNER_SHIFT      44u
-#define ID_SLOT_SHIFT       32u
-#define ID_SLOT_MASK        0xFFFu
+/* Ids: 3 bits owner, 10 slot, 29 serial, 7 generation. They travel as varints with each record and
+ * its answer, so they are kept to seven bytes. */
+#define ID_OWNER_MASK       0x7u
+#define ID_SLOT_SHIFT       3u
+#define ID_SLOT_MASK        0x3FFu
+#define ID_SERIAL_SHIFT     13u
+#define ID_SERIAL_MASK      0x1FFFFFFFu
+#define ID_GENERATION_SHIFT 42u
+#define ID_GENERATION_MASK  0x7Fu
 
-static_assert(PARTITIONS_MAX <= ID_SLOT_MASK, "a partition is a slot");
+static_assert(PARTITIONS_MAX <= ID_SLOT_MASK + 1, "a partition is a slot");
 static_assert(AE_RECORDS_MAX <= ID_SLOT_MASK && AE_EXPLAINS_MAX <= ID_SLOT_MASK, "slots");
 
 struct anti_entropy_options anti_entropy_options_default(uint32_t self, uint64_t generation,
@@ -41,9 +46,9 @@ struct anti_entropy_options anti_entropy_options_default(uint32_t self, uint64_t
 uint64_t ae_id(struct anti_entropy *ae, enum ae_owner owner, uint32_t slot)
 {
     CHECK_U64(slot, <=, ID_SLOT_MASK);
-    return (ae->options.generation & 0xFFFF) << ID_GENERATION_SHIFT |
-           (uint64_t)owner << ID_OWNER_SHIFT | (uint64_t)slot << ID_SLOT_SHIFT |
-           (++ae->serial & UINT32_MAX);
+    return (ae->options.generation & ID_GENERATION_MASK) << ID_GENERATION_SHIFT |
+           (++ae->serial & ID_SERIAL_MASK) << ID_SERIAL_SHIFT | (uint64_t)slot << ID_SLOT_SHIFT |
+           owner;
 }
 
 uint64_t ae_member_bit(uint32_t member)
@@ -134,11 +139,10 @@ static void anti_entropy_answer(struct anti_entropy *ae, struct actor_context *c
                                 struct message *message)
 {
     uint32_t slot = (uint32_t)(message->id >> ID_SLOT_SHIFT) & ID_SLOT_MASK;
-    unsigned owner = (unsigned)(message->id >> ID_OWNER_SHIFT) & 0xF;
-    if (message->id >> ID_GENERATION_SHIFT != (ae->options.generation & 0xFFFF))
+    unsigned owner = (unsigned)message->id & ID_OWNER_MASK;
+    if (message->id >> ID_GENERATION_SHIFT != (ae->options.generation & ID_GENERATION_MASK))
         owner = 0;
-    bool reaping = message->kind == MESSAGE_reap_seal_reply && owner == 0;
-    if (reaping) {
+    if (message->kind == MESSAGE_reap_seal_reply && !ae_exchange_expects(ae, message)) {
         reaper_handle(&ae->reaper, ctx, &ae->actor, message);
         message_free(message);
         return;

@@ -344,6 +344,17 @@ static uint32_t answer_side(const struct ae_exchange *exchange, const struct mes
     return 2;
 }
 
+bool ae_exchange_expects(const struct anti_entropy *ae, const struct message *message)
+{
+    for (uint32_t i = 0; i < ae->options.exchanges_max; i++) {
+        const struct ae_exchange *exchange = &ae->exchanges[i];
+        if (exchange->running && answer_fits(exchange, message->kind) &&
+            answer_side(exchange, message) != 2)
+            return true;
+    }
+    return false;
+}
+
 void ae_exchange_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t slot,
                           struct message *message)
 {

@@ -199,8 +199,7 @@ static void refresh(struct anti_entropy *ae, struct actor_context *ctx)
     CHECK_U64(view->topology.partitions, ==, ae->options.partitions);
     ae->view_version = view->version;
     uint64_t digest = keyspace_map_digest(&view->keyspaces);
-    if (ae->viewed && digest == ae->keyspaces_digest &&
-        view->topology.epoch == ae->topology_epoch)
+    if (ae->viewed && digest == ae->keyspaces_digest && view->topology.epoch == ae->topology_epoch)
         return;
     ae->viewed = true;
     ae->keyspaces_digest = digest;

@@ -310,6 +310,8 @@ bool ae_exchange_begin(struct anti_entropy *ae, struct actor_context *ctx,
                        const struct ae_exchange_plan *plan);
 void ae_exchange_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t slot,
                           struct message *message);
+/* Whether a question of an exchange is open that this answers. */
+bool ae_exchange_expects(const struct anti_entropy *ae, const struct message *message);
 void ae_exchange_tick(struct anti_entropy *ae, struct actor_context *ctx);
 bool ae_exchange_runs(const struct anti_entropy *ae, uint32_t partition, uint32_t a, uint32_t b);
 /* Ends it; `why` NULL: it went through to its end. */

@@ -142,7 +142,8 @@ static const char *write_send(struct anti_entropy *ae, struct actor_context *ctx
     };
     write->sent_ns = ctx->now_ns;
     write->tries++;
-    message->deadline_ns = ctx->now_ns + ae_late_ns(ae, write->tries);
+    /* No deadline: a late write does no harm, and it would travel with each record and its answer.
+     */
     ae_charge(ae, exchange, message->to.node, record->key.size + record->record.size);
     outbox_send(ctx, &ae->actor, message);
     return NULL;

@@ -267,8 +267,8 @@ static void strange_answers_are_late(void **state)
         answers[i]->from = asked->to;
     }
     answers[0]->from.node = 3;
-    answers[1]->id += 1;
-    answers[2]->id ^= (uint64_t)1 << 48; /* another life */
+    answers[1]->id += 1 << 13; /* another question */
+    answers[2]->id ^= (uint64_t)1 << 42; /* another life */
     for (uint32_t i = 0; i < 3; i++) {
         fixture_handle(&b.f, answers[i]);
         assert_int_equal(figure(&b.figures->late), i + 1);
