@@ -129,6 +129,10 @@ err_has 'next: ' "nobody there"
 expect 4 "nobody there, json" -- --endpoints 127.0.0.1:1 get k -o json
 err_has '^\{"error":\{.*"reason":"NOT_CONNECTED"' "nobody there, json"
 expect 4 "nobody healthy" -- --endpoints 127.0.0.1:1 health
+expect 4 "nobody's hints" -- --endpoints 127.0.0.1:1 hints
+err_has 'NOT_CONNECTED' "nobody's hints"
+expect 4 "hints of those that answer" -- --endpoints "127.0.0.1:1,$COTERIE_ENDPOINTS" hints
+out_has 'no hints on n[0-9]' "hints of those that answer"
 expect 0 "second endpoint" -- --endpoints "127.0.0.1:1,$COTERIE_ENDPOINTS" nodes
 
 # -- the cluster
