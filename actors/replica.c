@@ -4,6 +4,12 @@
 
 #include <stdlib.h>
 
+/* A held answer's tie: its number, and in the low bits the partition that it is about. */
+#define PARTITION_BITS 11u
+#define PARTITION_MASK ((1u << PARTITION_BITS) - 1)
+
+static_assert(PARTITIONS_MAX <= PARTITION_MASK, "one is left for none");
+
 static struct replica *replica_of(struct actor *actor)
 {
     CHECK_U64(actor->magic, ==, ACTOR_MAGIC);
@@ -14,6 +20,8 @@ static struct replica *replica_of(struct actor *actor)
 
 static void replica_send(struct replica *replica, struct actor_context *ctx, struct message *answer)
 {
+    if (answer == NULL)
+        return; /* void */
     if (answer->kind == MESSAGE_replica_write_reply)
         replica_grant(replica, ctx, &answer->replica_write_reply);
     outbox_send(ctx, &replica->actor, answer);
@@ -28,9 +36,34 @@ void replica_answer(struct replica *replica, struct actor_context *ctx, struct m
         replica_send(replica, ctx, answer);
         return;
     }
-    heap_push(&replica->held,
-              (struct heap_entry){.key = sequence, .tie = replica->held_count++, .value = answer});
+    uint64_t tie = replica->held_count++ << PARTITION_BITS | (replica->partition & PARTITION_MASK);
+    heap_push(&replica->held, (struct heap_entry){.key = sequence, .tie = tie, .value = answer});
     counter_set(&replica->figures.held, replica->held.count);
+}
+
+#define STARTS_WITH_STATUS(name)                                                                   \
+    static_assert(offsetof(struct name, status) == 0, "set through replica_write_reply")
+STARTS_WITH_STATUS(replica_write_reply);
+STARTS_WITH_STATUS(replica_read_reply);
+STARTS_WITH_STATUS(vnode_adopt_done);
+STARTS_WITH_STATUS(vnode_complete_done);
+STARTS_WITH_STATUS(tree_roots_reply); /* and what else goes to anti-entropy: message.c */
+
+void replica_void_answers(struct replica *replica, uint32_t partition)
+{
+    for (size_t i = 0; i < replica->held.count; i++) {
+        struct heap_entry *entry = &replica->held.entries[i];
+        struct message *answer = entry->value;
+        if ((entry->tie & PARTITION_MASK) != partition || answer == NULL)
+            continue;
+        if (answer->kind == MESSAGE_replica_mint_done) {
+            /* Others have been sent it: its outcome is not known, as if this node had crashed. */
+            message_free(answer);
+            entry->value = NULL;
+        } else {
+            answer->replica_write_reply.status = ERR_INCOMPLETE;
+        }
+    }
 }
 
 static void replica_on_store_committed(struct replica *replica, struct actor_context *ctx,
@@ -100,6 +133,7 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
 {
     struct replica *replica = replica_of(actor);
     CHECK(ctx->store != NULL);
+    replica->partition = message_partition(message);
     replica_vnodes_load(replica, ctx);
     switch (message->kind) {
     case MESSAGE_replica_mint:

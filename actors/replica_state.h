@@ -56,6 +56,7 @@ struct replica {
     struct hint_gate hint_gate;
     struct heap held; /* answers by the sequence that they wait for */
     uint64_t held_count;
+    uint32_t partition;   /* of the message that is being handled */
     struct arena scratch; /* of one step */
     struct request_memory requests;
     struct vnode_table vnodes;
@@ -81,6 +82,9 @@ struct local_state {
 /* Sends `answer` when the log is durable up to `sequence` (0: at once). */
 void replica_answer(struct replica *replica, struct actor_context *ctx, struct message *answer,
                     uint64_t sequence);
+/* What is held for this vnode rests on rows that will be gone: it says INCOMPLETE, and a mint
+ * nothing at all. */
+void replica_void_answers(struct replica *replica, uint32_t partition);
 /* Work whose asker has given up is not begun, and no more than can be held. UNAVAILABLE: the rows
  * of the vnodes are not known yet. INVALID: there is no such partition. */
 enum err replica_admit(struct replica *replica, const struct actor_context *ctx,

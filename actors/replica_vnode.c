@@ -439,6 +439,7 @@ void replica_vnode_doubt(struct replica *replica, struct actor_context *ctx, str
               vnode->partition, doubt_text(reason));
     if (replica->trees.build.vnode == vnode)
         tree_build_cancel(replica);
+    replica_void_answers(replica, vnode->partition);
     vnode->state = VNODE_EMPTYING;
     vnode->emptying_staged = false;
     vnode->retry_ns = 0;

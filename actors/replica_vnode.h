@@ -6,7 +6,8 @@
  *
  * An incomplete vnode answers no read and no mint; it takes writes of a keyspace once that one's
  * floor was adopted. The state's row is durable before anything is dropped, and says "emptying"
- * until all is: a crash in between begins again.
+ * until all is: a crash in between begins again. Answers that are held then, of writes that will be
+ * gone, say INCOMPLETE; a mint's never leaves, as if the node had crashed.
  *
  * The floor says which writes may bring something new: one that was read under a lower floor may
  * carry what has been reaped since (message.h, reap_seal). What leaves is tagged with a floor that

@@ -196,6 +196,36 @@ static void dropped_behind_its_row(void **state)
     bench_deinit(&b);
 }
 
+/* replica_vnode.h: a write that was staged when the doubt came is not acknowledged when its row is
+ * durable, as that will be dropped: INCOMPLETE, and a mint ends like one of a node that crashed. */
+static void what_is_held_is_void(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    send_write(&b, KEYSPACE, "k", peer_record(&b, "theirs"), WRITE_REPLICATE);
+    send_read(&b, KEYSPACE, "k");
+    fixture_handle(&b.f, mint_message(&b, KEYSPACE, "k", "v", NULL));
+    message_free(fixture_take(&b.f, MESSAGE_replica_write));
+    fixture_handle(&b.f, mint_message(&b, KEYSPACE, "k3", "v", NULL)); /* of another vnode */
+    message_free(fixture_take(&b.f, MESSAGE_replica_write));
+    doubt(&b, partition_of(&b));
+    fixture_sync(&b.f);
+    struct message *reply = fixture_take(&b.f, MESSAGE_replica_write_reply);
+    assert_int_equal(reply->replica_write_reply.status, ERR_INCOMPLETE);
+    message_free(reply);
+    reply = fixture_take(&b.f, MESSAGE_replica_read_reply);
+    assert_int_equal(reply->replica_read_reply.status, ERR_INCOMPLETE);
+    message_free(reply);
+    reply = fixture_take(&b.f, MESSAGE_replica_mint_done);
+    assert_int_equal(reply->id, b.next_id);
+    assert_int_equal(reply->replica_mint_done.status, OK);
+    message_free(reply);
+    take_incomplete(&b, partition_of(&b));
+    fixture_silent(&b.f);
+    bench_deinit(&b);
+}
+
 /* A crash at any point of a loss ends in an incomplete, empty vnode that anti-entropy hears of. */
 static void a_crash_does_not_complete(void **state)
 {
@@ -566,6 +596,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(incomplete_until_filled),
         cmocka_unit_test(dropped_behind_its_row),
+        cmocka_unit_test(what_is_held_is_void),
         cmocka_unit_test(a_crash_does_not_complete),
         cmocka_unit_test(completion_of_an_earlier_life),
         cmocka_unit_test(done_is_durable),
