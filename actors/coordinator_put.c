@@ -302,6 +302,9 @@ void coordinator_on_replica_mint_done(struct coordinator *coordinator, struct ac
     request->mint = message;
     request->floor = done->floor;
     quorum_ack(&request->quorum, coordinator->options.self);
+    /* Tried again, deleted since and reaped: for that all replicas had to hold it. */
+    for (uint32_t i = 0; i < request->replicas.count && done->record.size == 0; i++)
+        quorum_ack(&request->quorum, request->replicas.replicas[i].member);
     coordinator_refresh_on_late(coordinator, ctx, request);
     coordinator_hint_minted(coordinator, ctx, request);
     coordinator_put_decide(coordinator, ctx, request);

@@ -217,7 +217,7 @@ struct replica_mint_done {
     const char *why;
     bool staged;          /* targets were sent the write */
     struct bytes context; /* put context, clock bytes */
-    struct bytes record;  /* the state that was sent */
+    struct bytes record; /* the state that was sent; empty: made before, and reaped since */
     uint64_t floor;       /* of this replica when it was made */
     uint32_t sibling_count;
 };

@@ -28,7 +28,8 @@ static bool member_is_current(uint32_t member, void *closure)
 }
 
 /* A put that has been here before is answered with its first outcome; its targets get what the key
- * holds now, which is no older than what they were sent then. NOT_FOUND: a new one. */
+ * holds now, which is no older than what they were sent then (nothing, when it has been deleted and
+ * reaped since: they have had it). NOT_FOUND: a new one. */
 static enum err replica_mint_repeat(struct replica *replica, struct actor_context *ctx,
                                     const struct put_request *request, struct arena *answer_arena,
                                     const struct local_state *state, struct replica_mint_done *done)
@@ -142,7 +143,7 @@ static void replica_fan_out(struct replica *replica, struct actor_context *ctx,
     const struct replica_mint *mint = &request->replica_mint;
     uint64_t floor = vnode_floor_said(vnode_of(&replica->vnodes, mint->partition),
                                       mint->request.keyspace_id, ctx->store, 0);
-    for (uint32_t i = 0; i < mint->target_count; i++) {
+    for (uint32_t i = 0; i < mint->target_count && done->record.size != 0; i++) {
         struct message *message =
             message_new(MESSAGE_replica_write, mint->request.key.size + done->record.size);
         message->id = request->id;
