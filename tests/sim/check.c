@@ -29,6 +29,7 @@ void check_sent(struct world *world, const struct host *from, const struct messa
     (void)from;
     if (message->from.kind == ACTOR_ANTI_ENTROPY || message->to.kind == ACTOR_ANTI_ENTROPY) {
         world->figures.anti_entropy_messages++;
+        world->figures.anti_entropy_writes += message->kind == MESSAGE_replica_write;
         check_bounds_messages(world);
         return;
     }
@@ -83,6 +84,7 @@ void check_retried(struct world *world, uint32_t write)
 
 void check_began(struct world *world, struct operation *operation)
 {
+    operation->reaped = check_reaped(world, operation->keyspace, operation->key);
     if (operation->kind == OPERATION_GET)
         check_monotonic_began(world, operation);
 }
@@ -104,6 +106,7 @@ void check_get_ended(struct world *world, struct operation *operation,
     check_phantom(world, operation->keyspace, operation->key, set, where);
     check_lost_resurrection(world, operation->keyspace, operation->key, set, where);
     check_monotonic_ended(world, operation, &set->clock);
+    check_reaped_read(world, operation);
 }
 
 void check_put_ended(struct world *world, struct operation *operation,

@@ -5,6 +5,7 @@
  *   check_lost.c       no acknowledged write is lost, nothing replaced comes back
  *   check_durable.c    what a node acknowledges or shows is on its disk
  *   check_hints.c      a hint is forgotten when its target has it on disk
+ *   check_reaped.c     tombstones are reaped by proof, and what they covered stays away
  *   check_detector.c   who was paused himself convicts nobody
  *   check_phantom.c    only what was written is read
  *   check_monotonic.c  a quorum read never goes behind an earlier quorum read or write
@@ -12,6 +13,7 @@
  *   check_bounds.c     siblings, clocks, messages stay within bounds
  *   check_ends.c       every request ends in time; after healing it succeeds
  *   check_converged.c  what was read at ALL is what every replica holds
+ *   check_same.c       without any read all replicas get equal, and then all is silent
  *   check_held.c       with all hints delivered W replicas hold each acknowledged write
  *   check_trees.c      a hash tree says what its rows say
  *   keyspaces.c        no acknowledged keyspace is lost
@@ -42,6 +44,14 @@ struct check {
     size_t dot_capacity;
     /* check_monotonic.c: what `index` nodes have been said to hold durably */
     struct clock acknowledged[SIM_KEYSPACES_MAX][KEYS_MAX][REPLICAS_SIM_MAX + 1];
+    /* check_reaped.c: what replicas have removed */
+    struct clock reaped[SIM_KEYSPACES_MAX][KEYS_MAX];
+    /* check_same.c: as the silence began */
+    struct {
+        uint64_t requests_messages;
+        uint64_t anti_entropy_writes;
+        uint64_t reaped;
+    } idle;
     /* check_outcome.c: operations that were said to be not applied */
     uint8_t *not_applied;
     uint8_t *minted;
@@ -77,11 +87,35 @@ struct hints_watch {
 void check_hints_before(struct host *host, const struct message *message,
                         struct hints_watch *ret_watch);
 void check_hints_after(struct host *host, struct hints_watch *watch);
+/* Around a removal of what is dead everywhere. */
+struct reap_watch {
+    struct arena arena;
+    uint32_t keyspace;
+    uint32_t keyspace_id;
+    bool held[KEYS_MAX];
+    struct version_set sets[KEYS_MAX];
+};
+void check_reap_before(struct host *host, const struct message *message,
+                       struct reap_watch *ret_watch);
+void check_reap_after(struct host *host, struct reap_watch *watch, uint64_t floor);
+void check_reaped_read(struct world *world, const struct operation *operation);
+/* The clock of all that was reaped of a key so far; joined with another one. */
+struct clock check_reaped(const struct world *world, uint32_t keyspace, uint32_t key);
+struct clock check_with_reaped(struct world *world, uint32_t keyspace, uint32_t key,
+                               const struct clock *clock, struct arena *arena);
+/* The same for a key by its name. */
+struct clock check_explained(struct world *world, uint32_t keyspace_id, struct bytes key,
+                             const struct clock *clock, struct arena *arena);
 /* The node, or its gossip, is paused; its view changes. */
 void check_detector_paused(struct host *host, uint64_t until_ns);
 void check_detector_view(struct host *host, const struct view *before, const struct view *view);
 /* All has healed, hints are delivered, nothing has been read yet. */
 void check_held(struct world *world);
+/* Whether all replicas are equal and nobody knows of anything to do; else `why` says what differs.
+ */
+bool check_same(struct world *world, char *why, size_t why_size);
+void check_idle_began(struct world *world);
+void check_idle_ended(struct world *world);
 /* When all is quiet and every final state was read. */
 void check_finally(struct world *world);
 
@@ -114,6 +148,8 @@ void check_outcome_seen(struct world *world, uint32_t operation, const char *whe
 void check_bounds_set(struct world *world, const struct version_set *set);
 void check_bounds_messages(struct world *world);
 void check_ends_status(struct world *world, struct operation *operation);
+bool check_is_replica(const struct world *world, uint32_t member, uint32_t keyspace,
+                      struct bytes key);
 void check_converged(struct world *world, uint32_t keyspace, uint32_t key,
                      const struct version_set *final);
 

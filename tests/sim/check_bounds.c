@@ -36,7 +36,7 @@ void check_bounds_messages(struct world *world)
     uint64_t replicas =
         world->options.nodes < REPLICAS_SIM_MAX ? world->options.nodes : REPLICAS_SIM_MAX;
     uint64_t pairs = world->options.partitions * replicas * (replicas - 1) / 2;
-    uint64_t turns = pairs * (1 + world->now_ns / (ANTI_ENTROPY_INTERVAL_NS / 4 * 3));
+    uint64_t turns = pairs * (1 + world->now_ns / (world->options.compare_every_ns / 4 * 3));
     allowed += turns * MESSAGES_PER_TURN +
                (uint64_t)world->history.count * MESSAGES_PER_REPLICA * REPLICAS_SIM_MAX;
     if (world->figures.anti_entropy_messages > allowed)

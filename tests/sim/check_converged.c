@@ -3,10 +3,14 @@
 #include "model/hash.h"
 #include "tests/sim/world.h"
 
-static bool is_replica(const struct world *world, uint32_t member, uint32_t keyspace,
-                       struct bytes key)
+bool check_is_replica(const struct world *world, uint32_t member, uint32_t keyspace,
+                      struct bytes key)
 {
-    const struct host *host = &world->hosts[0];
+    const struct host *host = world->hosts;
+    while (!host->up && host < &world->hosts[world->options.nodes - 1])
+        host++;
+    if (!host->up)
+        return false;
     const struct keyspace *found =
         keyspace_map_find_id(&host->view->keyspaces, world->workload.keyspace_ids[keyspace]);
     struct replica_set replicas = {0};
@@ -43,8 +47,10 @@ void check_converged(struct world *world, uint32_t keyspace, uint32_t key,
         snprintf(where, sizeof where, "n%u", host->member);
         host_peek(host, world->workload.keyspace_ids[keyspace], bytes_of_string(name), &arena,
                   &set);
-        bool replica = is_replica(world, host->member, keyspace, bytes_of_string(name));
-        if (replica && !same_versions(&set, final))
+        bool replica = check_is_replica(world, host->member, keyspace, bytes_of_string(name));
+        struct clock gone = check_reaped(world, keyspace, key);
+        bool reaped = set.clock.count == 0 && clock_descends(&gone, &final->clock);
+        if (replica && !reaped && !same_versions(&set, final))
             world_fail(world, "converged", "n%u holds something else of ks%u/key%u than was read",
                        host->member, keyspace, key);
         if (!replica && set.clock.count != 0)

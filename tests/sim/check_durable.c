@@ -141,10 +141,18 @@ static bool answer_is_true(struct host *host, const struct asked *asked, struct 
         same || ((err == OK || err == ERR_NOT_FOUND) &&
                  record_decode(&arena, asked->keyspace_id, asked->key, spoken, &said) == OK &&
                  clock_descends(&held.clock, &said.clock));
-    if (!good && asked->target != MEMBER_NONE) /* delivered already, and forgotten */
-        good = host_peek_durable(&host->world->hosts[asked->target - 1], asked->keyspace_id,
-                                 asked->key, &arena, &held) &&
-               clock_descends(&held.clock, &said.clock);
+    struct clock all =
+        check_explained(host->world, asked->keyspace_id, asked->key, &held.clock, &arena);
+    good |= clock_descends(&all, &said.clock) && (err == OK || err == ERR_NOT_FOUND);
+    /* A hint may have been delivered already, or refused as older than what was reaped there: then
+     * the range is dirty. */
+    const struct hinted_handoff_figures *hints = hinted_handoff_figures(host->hinted_handoff);
+    if (!good && asked->target != MEMBER_NONE) {
+        host_peek_durable(&host->world->hosts[asked->target - 1], asked->keyspace_id, asked->key,
+                          &arena, &held);
+        all = check_explained(host->world, asked->keyspace_id, asked->key, &held.clock, &arena);
+        good = clock_descends(&all, &said.clock) || counter_get(&hints->stale) > 0;
+    }
     arena_deinit(&arena);
     return good;
 }

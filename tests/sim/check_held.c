@@ -31,12 +31,14 @@ static void look(struct world *world, uint32_t keyspace, uint32_t key, struct he
     }
 }
 
-static void check_write(struct world *world, const struct operation *operation,
-                        const struct held *held)
+static void check_write(struct world *world, const struct operation *operation, struct held *held)
 {
     uint32_t holders = 0;
-    for (uint32_t i = 0; i < held->count; i++)
-        holders += clock_descends(&held->sets[i].clock, &operation->result_clock);
+    for (uint32_t i = 0; i < held->count; i++) {
+        struct clock explained = check_with_reaped(world, operation->keyspace, operation->key,
+                                                   &held->sets[i].clock, &held->arena);
+        holders += clock_descends(&explained, &operation->result_clock);
+    }
     if (holders < operation->needed)
         world_fail(world, "held",
                    "op %u on %s/key%u was acknowledged by %u nodes; no hint is left, and %u "

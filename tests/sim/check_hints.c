@@ -33,11 +33,7 @@ static bool visit(void *closure, struct bytes key, struct bytes value)
 static struct row *hint_rows(struct host *host, uint32_t target, struct arena *arena)
 {
     struct watch watch = {.arena = arena, .target = target};
-    engine_memory_set_faults(host->engine, NULL, 0, 0, false);
-    enum err err = store_scan(engine_store(host->engine, 0), STORE_HINTS, (struct bytes){0},
-                              (struct bytes){0}, visit, &watch);
-    CHECK(err == OK);
-    host_set_disk_faults(host, host->read_error, host->overloaded);
+    host_visit_hints(host, visit, &watch);
     return watch.rows;
 }
 
@@ -58,7 +54,8 @@ static void check_row(struct host *host, const struct row *row, struct arena *ar
         record_decode(arena, hint.keyspace_id, hint.key, hint.record, &kept) != OK)
         return;
     host_peek_durable(&world->hosts[hint.target - 1], hint.keyspace_id, hint.key, arena, &held);
-    if (!clock_descends(&held.clock, &kept.clock))
+    struct clock all = check_explained(world, hint.keyspace_id, hint.key, &held.clock, arena);
+    if (!clock_descends(&all, &kept.clock) && !host_lost_lately(&world->hosts[hint.target - 1]))
         world_fail(world, "hints", "n%u forgets its hint for n%u of %.*s, which lacks some of it",
                    host->member, hint.target, (int)hint.key.size, (const char *)hint.key.data);
 }

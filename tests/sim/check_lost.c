@@ -40,6 +40,16 @@ static bool beaten(const struct world *world, const struct operation *operation,
     return false;
 }
 
+/* Deleted or expired, and reaped everywhere. */
+static bool reaped(const struct world *world, const struct operation *operation, struct dot dot)
+{
+    const struct operation *write = &world->history.operations[operation->write];
+    struct clock clock = check_reaped(world, operation->keyspace, operation->key);
+    return (write->kind == OPERATION_DELETE || write->expires_at_ms != 0) &&
+           clock_covers(&clock, dot);
+}
+
+/* `final` with the clock of what was reaped. */
 static void check_write(struct world *world, const struct operation *operation,
                         const struct version_set *final)
 {
@@ -59,7 +69,8 @@ static void check_write(struct world *world, const struct operation *operation,
     bool lww = world->options.keyspaces[operation->keyspace].conflict == KEYSPACE_LWW;
     if (lww && (!mint->kept || beaten(world, operation, mint, final)))
         return;
-    if (!held(final, mint->dot) && !replaced(world, operation, mint->dot, final))
+    if (!held(final, mint->dot) && !reaped(world, operation, mint->dot) &&
+        !replaced(world, operation, mint->dot, final))
         world_fail(world, "lost",
                    "op %u on %s/key%u was acknowledged and nothing replaced it; gone",
                    operation->id, name, operation->key);
@@ -68,12 +79,14 @@ static void check_write(struct world *world, const struct operation *operation,
 void check_lost_finally(struct world *world, uint32_t keyspace, uint32_t key,
                         const struct version_set *final)
 {
+    struct version_set explained = *final;
+    explained.clock = check_with_reaped(world, keyspace, key, &final->clock, &world->check.arena);
     for (uint32_t i = 0; i < world->history.count; i++) {
         const struct operation *operation = &world->history.operations[i];
         if (operation->keyspace == keyspace && operation->key == key &&
             operation->kind != OPERATION_GET && operation->state == OPERATION_ENDED &&
             operation->status == OK)
-            check_write(world, operation, final);
+            check_write(world, operation, &explained);
     }
     bool lww = world->options.keyspaces[keyspace].conflict == KEYSPACE_LWW;
     if (lww && final->count > 1)

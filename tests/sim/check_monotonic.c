@@ -20,7 +20,9 @@ void check_monotonic_ended(struct world *world, struct operation *operation,
                            const struct clock *clock)
 {
     struct check *check = &world->check;
-    if (operation->kind == OPERATION_GET && !clock_descends(clock, &operation->required))
+    struct clock explained =
+        check_with_reaped(world, operation->keyspace, operation->key, clock, &check->arena);
+    if (operation->kind == OPERATION_GET && !clock_descends(&explained, &operation->required))
         world_fail(world, "monotonic",
                    "op %u read %s/key%u from %u of %u nodes and missed what had been acknowledged "
                    "before it began",

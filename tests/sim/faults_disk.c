@@ -64,7 +64,8 @@ static bool key_is_spare(struct world *world, uint32_t node, const struct memory
     if (copy != NULL)
         join_copy(copy, hash_partition(hash_key(id, text), world->options.partitions), id, text,
                   &arena, &others);
-    bool spare = clock_descends(&others.clock, &mine.clock);
+    struct clock explained = check_with_reaped(world, keyspace, key, &others.clock, &arena);
+    bool spare = clock_descends(&explained, &mine.clock);
     arena_deinit(&arena);
     return spare;
 }

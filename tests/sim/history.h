@@ -50,6 +50,7 @@ struct operation {
     struct bytes context;
     bool has_request_id;
     uint64_t expires_at_ms; /* 0: never */
+    struct clock reaped;    /* of its key, when it began (check_reaped.c) */
     struct clock required;  /* what a read must have seen (check_monotonic.c) */
     /* the answer */
     enum err status;

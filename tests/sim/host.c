@@ -287,6 +287,12 @@ static void step(struct host *host, struct host_actor *actor, struct actor_conte
         mints_before(host, message, &watch);
         actor_handle(actor->actor, ctx, message);
         mints_after(host, &watch);
+    } else if (message->kind == MESSAGE_reap_remove) {
+        struct reap_watch watch;
+        uint64_t floor = message->reap_remove.floor;
+        check_reap_before(host, message, &watch);
+        actor_handle(actor->actor, ctx, message);
+        check_reap_after(host, &watch, floor);
     } else if (message->kind == MESSAGE_replica_write_reply &&
                message->to.kind == ACTOR_HINTED_HANDOFF) {
         struct hints_watch watch;

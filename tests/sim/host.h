@@ -19,8 +19,8 @@
 #include "tests/sim/options.h"
 
 /* What takes an hour in a cluster has to happen in a simulated quarter of a minute. */
-#define ANTI_ENTROPY_INTERVAL_NS ((uint64_t)4000 * 1000 * 1000)
-#define ANTI_ENTROPY_LATE_NS     ((uint64_t)500 * 1000 * 1000)
+#define ANTI_ENTROPY_BACKOFF_NS ((uint64_t)4000 * 1000 * 1000)
+#define ANTI_ENTROPY_LATE_NS    ((uint64_t)500 * 1000 * 1000)
 
 #define HOST_ACTORS_MAX 8u
 #define SIM_WALL_MS     1800000000000u /* when the simulated world begins */
@@ -105,9 +105,16 @@ void host_set_disk_faults(struct host *host, double read_error, double overloade
  * False: nothing, or the node is down. */
 bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct arena *arena,
                struct version_set *ret_set);
+/* Its disk was lost so shortly ago that others may still believe what it said before. */
+bool host_lost_lately(const struct host *host);
+/* As bytes; empty: nothing. */
+void host_peek_record(struct host *host, uint32_t keyspace_id, struct bytes key,
+                      struct arena *arena, struct bytes *ret_record);
 /* What a power cut now would leave of a key; of a node that is down, what it left. */
 bool host_peek_durable(struct host *host, uint32_t keyspace_id, struct bytes key,
                        struct arena *arena, struct version_set *ret_set);
+/* The rows that an up node keeps as hints. */
+void host_visit_hints(struct host *host, store_visit visit, void *closure);
 /* Joins what the hints that an up node keeps say of a key. */
 void host_join_hints(struct host *host, uint32_t keyspace_id, struct bytes key, struct arena *arena,
                      struct version_set *set);

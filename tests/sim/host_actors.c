@@ -2,9 +2,6 @@
 
 #include "tests/sim/world.h"
 
-/* No tombstone is reaped here, whatever jumps clocks make: checkers look for them. */
-#define REAP_AFTER_MS ((uint64_t)365 * 24 * 3600 * 1000)
-
 static void add(struct host *host, struct actor *actor, struct store *store)
 {
     CHECK_U64(host->actor_count, <, HOST_ACTORS_MAX);
@@ -40,16 +37,20 @@ void host_actors_new(struct host *host, const struct boot *boot)
     add(host, gossip_actor(host->gossip), engine_store(host->engine, options->shards));
     struct hinted_handoff_options hints =
         hinted_handoff_options_default(host->member, boot->generation);
+    if (options->hint_bytes_max > 0)
+        hints.target_bytes_max = options->hint_bytes_max;
     host->hinted_handoff = hinted_handoff_new(&hints);
     add(host, hinted_handoff_actor(host->hinted_handoff),
         engine_store(host->engine, options->shards + 1));
     struct anti_entropy_options anti_entropy =
         anti_entropy_options_default(host->member, boot->generation, options->partitions);
-    anti_entropy.interval_ns = ANTI_ENTROPY_INTERVAL_NS;
+    anti_entropy.interval_ns = options->compare_every_ns;
     anti_entropy.late_ns = ANTI_ENTROPY_LATE_NS;
     anti_entropy.backoff_min_ns = ANTI_ENTROPY_LATE_NS;
-    anti_entropy.backoff_max_ns = ANTI_ENTROPY_INTERVAL_NS;
-    anti_entropy.reaper.reap_after_ms = REAP_AFTER_MS;
+    anti_entropy.backoff_max_ns = ANTI_ENTROPY_BACKOFF_NS;
+    anti_entropy.reaper.reap_after_ms = options->reap_after_ms;
+    anti_entropy.reaper.interval_ns = options->compare_every_ns;
+    anti_entropy.reaper.late_ns = ANTI_ENTROPY_LATE_NS;
     host->anti_entropy = anti_entropy_new(&anti_entropy);
     add(host, anti_entropy_actor(host->anti_entropy),
         engine_store(host->engine, options->shards + 2));

@@ -53,10 +53,36 @@ bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct
     return host->up && peek(host, false, keyspace_id, key, arena, ret_set);
 }
 
+void host_peek_record(struct host *host, uint32_t keyspace_id, struct bytes key,
+                      struct arena *arena, struct bytes *ret_record)
+{
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    uint64_t hash = hash_key(keyspace_id, key);
+    struct bytes name = bytes_of(memory, hash_storage_key(keyspace_id, key, hash, memory));
+    enum err err = read_now(host, hash_partition(hash, host->world->options.partitions), name,
+                            arena, ret_record);
+    if (err == ERR_NOT_FOUND)
+        *ret_record = (struct bytes){0};
+}
+
 bool host_peek_durable(struct host *host, uint32_t keyspace_id, struct bytes key,
                        struct arena *arena, struct version_set *ret_set)
 {
     return peek(host, true, keyspace_id, key, arena, ret_set);
+}
+
+void host_visit_hints(struct host *host, store_visit visit, void *closure)
+{
+    engine_memory_set_faults(host->engine, NULL, 0, 0, false);
+    enum err err = store_scan(engine_store(host->engine, 0), STORE_HINTS, (struct bytes){0},
+                              (struct bytes){0}, visit, closure);
+    CHECK(err == OK);
+    host_set_disk_faults(host, host->read_error, host->overloaded);
+}
+
+bool host_lost_lately(const struct host *host)
+{
+    return host->losses > 0 && host->world->now_ns < host->lost_at_ns + 30 * (uint64_t)SECOND_NS;
 }
 
 struct hint_join {
@@ -83,11 +109,7 @@ void host_join_hints(struct host *host, uint32_t keyspace_id, struct bytes key, 
                      struct version_set *set)
 {
     struct hint_join join = {.keyspace_id = keyspace_id, .key = key, .arena = arena, .set = set};
-    engine_memory_set_faults(host->engine, NULL, 0, 0, false);
-    enum err err = store_scan(engine_store(host->engine, 0), STORE_HINTS, (struct bytes){0},
-                              (struct bytes){0}, join_hint, &join);
-    CHECK(err == OK);
-    host_set_disk_faults(host, host->read_error, host->overloaded);
+    host_visit_hints(host, join_hint, &join);
 }
 
 const struct keyspace *host_keyspace(const struct host *host, const char *name)

@@ -102,6 +102,11 @@ struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
     options.delay_min_ns = random_log(prng, 50000, 2 * (uint64_t)MS_NS);
     options.delay_mean_ns = random_log(prng, 50000, 20 * (uint64_t)MS_NS);
     options.fsync_mean_ns = random_log(prng, 100000, 10 * (uint64_t)MS_NS);
+    /* Never, where checkers look at tombstones. */
+    options.reap_after_ms =
+        prng_chance(prng, 0.4) ? (uint64_t)365 * 24 * 3600 * 1000 : random_log(prng, 20, 5000);
+    options.compare_every_ns = random_log(prng, SECOND_NS, 8 * (uint64_t)SECOND_NS);
+    options.hint_bytes_max = prng_chance(prng, 0.7) ? 0 : random_log(prng, 200, 20000);
     for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++) {
         if (prng_chance(prng, 0.5))
             options.faults |= 1u << class;

@@ -61,7 +61,7 @@ const char *fault_class_name(enum fault_class class);
 /* FAULT_CLASS_COUNT when there is none of that name. */
 enum fault_class fault_class_parse(const char *name);
 
-enum phase { PHASE_SETUP, PHASE_SAFETY, PHASE_SETTLE, PHASE_QUIET, PHASE_END };
+enum phase { PHASE_SETUP, PHASE_SAFETY, PHASE_SETTLE, PHASE_IDLE, PHASE_QUIET, PHASE_END };
 
 struct sim_keyspace {
     char name[16];
@@ -90,12 +90,15 @@ struct sim_options {
     uint32_t keys;           /* hot keys of each keyspace */
     uint32_t operations_max; /* of all clients in the safety phase */
     uint64_t think_mean_ns;
-    double write_share;   /* of operations; a tenth of them deletes */
-    double context_share; /* of writes that hand back a context */
-    double ttl_share;     /* of puts, that expire within about the length of the run */
-    double request_share; /* of writes, with an id under which they are tried again */
-    bool hoarding;        /* writers hand back the context of a key that was not there yet */
-    double quorum_share;  /* of operations at QUORUM; the others draw any level */
+    double write_share;        /* of operations; a tenth of them deletes */
+    double context_share;      /* of writes that hand back a context */
+    double ttl_share;          /* of puts, that expire within about the length of the run */
+    double request_share;      /* of writes, with an id under which they are tried again */
+    uint64_t reap_after_ms;    /* how long dead records are left alone */
+    uint64_t compare_every_ns; /* anti-entropy's turns */
+    uint64_t hint_bytes_max;   /* for one target; 0: as in production */
+    bool hoarding;             /* writers hand back the context of a key that was not there yet */
+    double quorum_share;       /* of operations at QUORUM; the others draw any level */
     uint64_t safety_ns;
     uint32_t batch_max;     /* messages an actor drains at once */
     uint64_t step_cost_ns;  /* of one message */

@@ -22,6 +22,12 @@ const char *path_name(enum path path)
 #define ROW_gossip(kind, figure)                                                                   \
     if (kind == ACTOR_GOSSIP)                                                                      \
         paths[PATH_gossip_##figure] += counter_get(&gossip->figure);
+#define ROW_anti_entropy(kind, figure)                                                             \
+    if (kind == ACTOR_ANTI_ENTROPY)                                                                \
+        paths[PATH_anti_entropy_##figure] += counter_get(&anti_entropy->figure);
+#define ROW_reaper(kind, figure)                                                                   \
+    if (kind == ACTOR_ANTI_ENTROPY)                                                                \
+        paths[PATH_reaper_##figure] += counter_get(&reaper->figure);
 #define ROW_hinted_handoff(kind, figure)                                                           \
     if (kind == ACTOR_HINTED_HANDOFF)                                                              \
         paths[PATH_hinted_handoff_##figure] += counter_get(&hinted_handoff->figure);
@@ -29,7 +35,9 @@ const char *path_name(enum path path)
 static void collect(uint64_t *paths, enum actor_kind kind, const struct replica_figures *replica,
                     const struct coordinator_figures *coordinator,
                     const struct gossip_figures *gossip,
-                    const struct hinted_handoff_figures *hinted_handoff)
+                    const struct hinted_handoff_figures *hinted_handoff,
+                    const struct anti_entropy_figures *anti_entropy,
+                    const struct reaper_figures *reaper)
 {
 #define X(owner, figure) ROW_##owner(kind, figure)
     PATH_TABLE(X)
@@ -49,25 +57,31 @@ void paths_collect(struct host *host)
     uint64_t *paths = world->figures.paths;
     for (uint32_t i = 0; i < world->options.shards; i++) {
         const struct replica_figures *figures = replica_figures(host->replicas[i]);
-        collect(paths, ACTOR_REPLICA, figures, NULL, NULL, NULL);
+        collect(paths, ACTOR_REPLICA, figures, NULL, NULL, NULL, NULL, NULL);
         must_be_zero(host, "messages that are not for a replica", &figures->unexpected);
         if (!world_has(world, FAULT_CORRUPT))
             must_be_zero(host, "corrupt records", &figures->corrupt);
     }
     for (uint32_t i = 0; i < world->options.coordinators; i++) {
         const struct coordinator_figures *figures = coordinator_figures(host->coordinators[i]);
-        collect(paths, ACTOR_COORDINATOR, NULL, figures, NULL, NULL);
+        collect(paths, ACTOR_COORDINATOR, NULL, figures, NULL, NULL, NULL, NULL);
         must_be_zero(host, "messages that are not for a coordinator", &figures->unexpected);
         must_be_zero(host, "corrupt records", &figures->corrupt);
     }
     const struct gossip_figures *figures = gossip_figures(host->gossip);
-    collect(paths, ACTOR_GOSSIP, NULL, NULL, figures, NULL);
+    collect(paths, ACTOR_GOSSIP, NULL, NULL, figures, NULL, NULL, NULL);
     must_be_zero(host, "messages that are not for gossip", &figures->unexpected);
     const struct hinted_handoff_figures *hints = hinted_handoff_figures(host->hinted_handoff);
-    collect(paths, ACTOR_HINTED_HANDOFF, NULL, NULL, NULL, hints);
+    collect(paths, ACTOR_HINTED_HANDOFF, NULL, NULL, NULL, hints, NULL, NULL);
     must_be_zero(host, "messages that are not for hinted handoff", &hints->unexpected);
     must_be_zero(host, "corrupt hints", &hints->corrupt);
-    must_be_zero(host, "hints that were given up", &hints->overflow);
+    if (world->options.hint_bytes_max == 0)
+        must_be_zero(host, "hints that were given up", &hints->overflow);
     must_be_zero(host, "hints that were given up", &hints->expired);
     must_be_zero(host, "hints that their targets refused for good", &hints->rejected);
+    const struct anti_entropy_figures *ranges = anti_entropy_figures(host->anti_entropy);
+    collect(paths, ACTOR_ANTI_ENTROPY, NULL, NULL, NULL, NULL, ranges,
+            anti_entropy_reaper_figures(host->anti_entropy));
+    must_be_zero(host, "messages that are not for anti-entropy", &ranges->unexpected);
+    must_be_zero(host, "answers to anti-entropy that cannot be read", &ranges->corrupt);
 }

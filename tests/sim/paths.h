@@ -45,6 +45,25 @@ struct host;
     X(hinted_handoff, delivered)                                                                   \
     X(hinted_handoff, resent)                                                                      \
     X(hinted_handoff, failed)                                                                      \
+    X(hinted_handoff, overflow)                                                                    \
+    X(hinted_handoff, dirty)                                                                       \
+    X(hinted_handoff, probes)                                                                      \
+    X(hinted_handoff, stale)                                                                       \
+    X(replica, stale_floor)                                                                        \
+    X(replica, requests_repeated)                                                                  \
+    X(anti_entropy, exchanges)                                                                     \
+    X(anti_entropy, exchanges_equal)                                                               \
+    X(anti_entropy, exchanges_failed)                                                              \
+    X(anti_entropy, keys_sent)                                                                     \
+    X(anti_entropy, keys_received)                                                                 \
+    X(anti_entropy, stale_floor)                                                                   \
+    X(anti_entropy, floors_raised)                                                                 \
+    X(anti_entropy, asked_again)                                                                   \
+    X(anti_entropy, dirty_marked)                                                                  \
+    X(reaper, rounds)                                                                              \
+    X(reaper, put_off)                                                                             \
+    X(reaper, differed)                                                                            \
+    X(reaper, reaped)                                                                              \
     X(gossip, maps_merged)                                                                         \
     X(gossip, convictions)                                                                         \
     X(gossip, revivals)                                                                            \

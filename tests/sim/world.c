@@ -7,11 +7,14 @@
 #define PHASE_LOOK_NS (50 * (uint64_t)MS_NS)
 #define SETUP_MAX_NS  (60 * (uint64_t)SECOND_NS)
 #define SETTLE_MIN_NS (3 * (uint64_t)SECOND_NS)
-#define SETTLE_MAX_NS (60 * (uint64_t)SECOND_NS)
+#define SETTLE_MAX_NS (120 * (uint64_t)SECOND_NS)
+#define SAME_LOOK_NS  (500 * (uint64_t)MS_NS)
+#define IDLE_BEGIN_NS (1 * (uint64_t)SECOND_NS) /* what was on its way arrives */
+#define IDLE_END_NS   (4 * (uint64_t)SECOND_NS)
 #define QUIET_MAX_NS  (300 * (uint64_t)SECOND_NS)
 #define STEPS_MAX     3000000u /* of a run: more is a storm */
 
-static const char *const phase_names[] = {"setup", "safety", "settle", "quiet", "end"};
+static const char *const phase_names[] = {"setup", "safety", "settle", "idle", "quiet", "end"};
 
 /* -- events -------------------------------------------------------------------------------------
  */
@@ -165,7 +168,7 @@ static uint64_t copies_bad(const struct world *world)
 /* Gossip has found everyone again after rounds of its own (the verdicts of the first one may still
  * be about the time before), every request has ended, and nothing old is under way that could still
  * become a write. */
-static bool settled(const struct world *world)
+static bool settled(struct world *world)
 {
     if (world->workload.running > 0 || world->now_ns < world->phase_since_ns + SETTLE_MIN_NS ||
         world->now_ns < world->network.faulty_until_ns + SECOND_NS)
@@ -180,7 +183,10 @@ static bool settled(const struct world *world)
                 return false;
         }
     }
-    return true;
+    if (world->now_ns < world->looked_same_ns + SAME_LOOK_NS)
+        return false;
+    world->looked_same_ns = world->now_ns;
+    return check_same(world, world->differs, sizeof world->differs);
 }
 
 static void too_long(struct world *world, uint64_t limit_ns)
@@ -191,12 +197,12 @@ static void too_long(struct world *world, uint64_t limit_ns)
         world_fail(world, "setup", "keyspaces are not known everywhere after %" PRIu64 " s",
                    limit_ns / SECOND_NS);
     else
-        world_fail(world, "ends",
-                   "phase %s: after %" PRIu64 " s healed, %u requests still run, %" PRIu64
-                   " hints are kept, %" PRIu64 " copies are bad%s",
+        world_fail(world, "same",
+                   "phase %s: after %" PRIu64 " s healed, %u requests run, %" PRIu64
+                   " hints are kept, keyspaces are %s, %s",
                    phase_names[world->phase], limit_ns / SECOND_NS, world->workload.running,
-                   hints_kept(world), copies_bad(world),
-                   settled(world) ? "" : ", or nodes differ about who is there or about keyspaces");
+                   hints_kept(world), keyspaces_settled(world) ? "known" : "not known everywhere",
+                   world->differs[0] == 0 ? "nodes do not see each other" : world->differs);
 }
 
 static void on_phase(struct world *world)
@@ -220,10 +226,18 @@ static void on_phase(struct world *world)
     case PHASE_SETTLE:
         if (settled(world)) {
             check_held(world);
-            enter(world, PHASE_QUIET);
-            workload_start_quiet(world);
+            enter(world, PHASE_IDLE);
         } else {
             too_long(world, SETTLE_MAX_NS);
+        }
+        break;
+    case PHASE_IDLE:
+        if (world->now_ns - world->phase_since_ns < IDLE_BEGIN_NS) {
+            check_idle_began(world);
+        } else if (world->now_ns - world->phase_since_ns >= IDLE_END_NS) {
+            check_idle_ended(world);
+            enter(world, PHASE_QUIET);
+            workload_start_quiet(world);
         }
         break;
     case PHASE_QUIET:

@@ -2,8 +2,9 @@
  *
  * Everything happens as events of one heap, ordered by time; what falls on the same nanosecond is
  * ordered by the seed. Phases: setup (keyspaces are made, no faults) -> safety (clients and faults)
- * -> settle (all faults healed, requests end, gossip finds everyone) -> quiet (every request must
- * succeed; final states are read) -> end.
+ * -> settle (all faults healed, requests end, gossip finds everyone, replicas get equal) -> idle
+ * (nobody asks anything, nothing is handed over) -> quiet (every request must succeed; final states
+ * are read) -> end.
  */
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
@@ -65,8 +66,10 @@ struct world_figures {
     uint64_t undelivered;       /* no connection, and the sender knew */
     uint64_t requests_messages; /* between nodes, without gossip and anti-entropy */
     uint64_t anti_entropy_messages;
+    uint64_t anti_entropy_writes; /* among them records that are handed over */
     uint64_t fired[FAULT_CLASS_COUNT];
     uint64_t paths[PATH_COUNT];
+    uint64_t reaped;           /* records that a replica removed */
     uint64_t crashes_unsynced; /* crashes with writes that were not durable */
 };
 
@@ -75,6 +78,8 @@ struct world {
     uint64_t now_ns;
     enum phase phase;
     uint64_t phase_since_ns;
+    uint64_t looked_same_ns; /* when all keys were compared last */
+    char differs[96];        /* what was found then; empty: nothing */
     struct heap events;
     struct event *unused;
     struct prng order;

@@ -1,0 +1,158 @@
+/* Tombstones are reaped by proof (RELIABILITY rules 13, 14): a replica removes a record only when
+ * every other replica has all of it on its disk, or has removed it too, and nobody keeps a hint
+ * that could bring back what it had covered. What has been reaped explains what later states do not
+ * know of, and is never read again: no resurrection. */
+#include "actors/hinted_handoff_rows.h"
+#include "model/hash.h"
+#include "model/record.h"
+#include "tests/sim/world.h"
+
+static bool is_dead(const struct version *version)
+{
+    return (version->flags & VERSION_TOMBSTONE) != 0 || version->expires_at_ms != 0;
+}
+
+struct clock check_reaped(const struct world *world, uint32_t keyspace, uint32_t key)
+{
+    return world->check.reaped[keyspace][key];
+}
+
+struct clock check_with_reaped(struct world *world, uint32_t keyspace, uint32_t key,
+                               const struct clock *clock, struct arena *arena)
+{
+    return clock_merge(arena, clock, &world->check.reaped[keyspace][key]);
+}
+
+/* -- around a removal -------------------------------------------------------------------------- */
+
+void check_reap_before(struct host *host, const struct message *message,
+                       struct reap_watch *ret_watch)
+{
+    struct world *world = host->world;
+    struct reap_watch *watch = ret_watch;
+    *watch = (struct reap_watch){.keyspace_id = message->reap_remove.keyspace_id};
+    arena_init(&watch->arena, NULL, 0);
+    while (watch->keyspace < world->options.keyspace_count &&
+           world->workload.keyspace_ids[watch->keyspace] != watch->keyspace_id)
+        watch->keyspace++;
+    if (watch->keyspace == world->options.keyspace_count)
+        return;
+    for (uint32_t key = 0; key < world->options.keys; key++) {
+        char name[16];
+        key_name(key, name);
+        uint64_t hash = hash_key(watch->keyspace_id, bytes_of_string(name));
+        if (world->workload.touched[watch->keyspace][key] &&
+            hash_partition(hash, world->options.partitions) == message->reap_remove.partition)
+            watch->held[key] = host_peek(host, watch->keyspace_id, bytes_of_string(name),
+                                         &watch->arena, &watch->sets[key]);
+    }
+}
+
+struct hint_look {
+    const struct reap_watch *watch;
+    const struct version_set *set;
+    struct bytes key;
+    struct arena *arena;
+    uint64_t floor;
+    bool revives;
+};
+
+static bool look_at_hint(void *closure, struct bytes row_key, struct bytes value)
+{
+    struct hint_look *look = closure;
+    struct hint hint;
+    struct version_set kept;
+    if (hint_decode(row_key, value, &hint) != OK || !bytes_equal(hint.key, look->key) ||
+        hint.keyspace_id != look->watch->keyspace_id || hint.floor < look->floor ||
+        record_decode(look->arena, hint.keyspace_id, hint.key, hint.record, &kept) != OK)
+        return true;
+    for (uint32_t i = 0; i < kept.count; i++)
+        look->revives |=
+            !is_dead(&kept.versions[i]) && clock_covers(&look->set->clock, kept.versions[i].dot);
+    return true;
+}
+
+/* Every other node that holds something of the key holds all of this. */
+static void check_removal(struct host *host, struct reap_watch *watch, uint32_t key,
+                          const struct version_set *set, uint64_t floor)
+{
+    struct world *world = host->world;
+    char name[16];
+    key_name(key, name);
+    bool first = !clock_descends(&world->check.reaped[watch->keyspace][key], &set->clock);
+    struct hint_look look = {.watch = watch,
+                             .set = set,
+                             .key = bytes_of_string(name),
+                             .arena = &watch->arena,
+                             .floor = floor};
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        struct host *other = &world->hosts[i];
+        struct version_set held = {0};
+        if (other->up)
+            host_visit_hints(other, look_at_hint, &look);
+        bool there = i == host->index ||
+                     host_peek_durable(other, watch->keyspace_id, look.key, &watch->arena, &held);
+        bool replica =
+            check_is_replica(world, other->member, watch->keyspace, bytes_of_string(name));
+        if (i == host->index || !replica || other->losses > 0)
+            continue;
+        if (there ? !clock_descends(&held.clock, &set->clock) : first)
+            world_fail(world, "reaped", "n%u removes ks%u/%s, and n%u holds less of it",
+                       host->member, watch->keyspace, name, other->member);
+    }
+    if (look.revives)
+        world_fail(world, "reaped", "n%u removes ks%u/%s, and a hint could bring some of it back",
+                   host->member, watch->keyspace, name);
+    for (uint32_t i = 0; i < set->count; i++) {
+        if (!is_dead(&set->versions[i]))
+            world_fail(world, "reaped", "n%u removes ks%u/%s, which is alive", host->member,
+                       watch->keyspace, name);
+    }
+}
+
+void check_reap_after(struct host *host, struct reap_watch *watch, uint64_t floor)
+{
+    struct world *world = host->world;
+    for (uint32_t key = 0; key < world->options.keys; key++) {
+        struct version_set after;
+        char name[16];
+        key_name(key, name);
+        if (!watch->held[key] ||
+            host_peek(host, watch->keyspace_id, bytes_of_string(name), &watch->arena, &after))
+            continue;
+        check_removal(host, watch, key, &watch->sets[key], floor);
+        struct clock *reaped = &world->check.reaped[watch->keyspace][key];
+        struct clock all = clock_merge(&watch->arena, reaped, &watch->sets[key].clock);
+        *reaped = clock_copy(&world->check.arena, &all);
+        world->figures.reaped++;
+        trace_line(&world->trace, world->now_ns, "n%u reaps ks%u/%s", host->member, watch->keyspace,
+                   name);
+    }
+    arena_deinit(&watch->arena);
+}
+
+/* -- what is read ------------------------------------------------------------------------------ */
+
+void check_reaped_read(struct world *world, const struct operation *operation)
+{
+    const struct version_set *set = &operation->set;
+    for (uint32_t i = 0; i < set->count; i++) {
+        if (!is_dead(&set->versions[i]) && clock_covers(&operation->reaped, set->versions[i].dot))
+            world_fail(world, "reaped",
+                       "op %u reads what op %u had written to %s/key%u: it was deleted and reaped "
+                       "before the read began",
+                       operation->id, history_writer(&world->history, &set->versions[i]),
+                       world->options.keyspaces[operation->keyspace].name, operation->key);
+    }
+}
+
+struct clock check_explained(struct world *world, uint32_t keyspace_id, struct bytes key,
+                             const struct clock *clock, struct arena *arena)
+{
+    uint32_t number = 0;
+    for (uint32_t i = 0; i < world->options.keyspace_count && key_parse(key, &number); i++) {
+        if (world->workload.keyspace_ids[i] == keyspace_id)
+            return check_with_reaped(world, i, number, clock, arena);
+    }
+    return *clock;
+}
