@@ -2,12 +2,13 @@
  *
  * No chance in it: what happens at the same time happens in the order in which it was caused. A
  * message between nodes takes NETWORK_NS, one within a node no time, a sync of the log SYNC_NS.
- * Each node has one coordinator, one replica shard, gossip and hinted handoff. Checks that hold in
- * every story are made on the way.
+ * Each node has one coordinator, one replica shard, gossip, hinted handoff and anti-entropy. Checks
+ * that hold in every story are made on the way.
  */
 #ifndef TESTS_SCENARIO_CLUSTER_H
 #define TESTS_SCENARIO_CLUSTER_H
 
+#include "actors/anti_entropy.h"
 #include "actors/coordinator.h"
 #include "actors/gossip.h"
 #include "actors/hinted_handoff.h"
@@ -27,19 +28,21 @@
 #define NODES_MAX    9u
 #define REQUESTS_MAX 256u
 #define DOTS_MAX     256u
+#define BACKUPS_MAX  4u
 #define WALL_MS      1800000000000u
 #define REQUEST_NS   (2000 * MS) /* deadline of every request */
 #define PERIODIC_NS  (100 * MS)
 
-enum { HANDLE_REPLICA, HANDLE_GOSSIP, HANDLE_HINTS, HANDLE_COUNT };
-enum { SLOT_COORDINATOR, SLOT_REPLICA, SLOT_GOSSIP, SLOT_HINTS, SLOT_COUNT };
+enum { HANDLE_REPLICA, HANDLE_GOSSIP, HANDLE_HINTS, HANDLE_ANTI_ENTROPY, HANDLE_COUNT };
+enum { SLOT_COORDINATOR, SLOT_REPLICA, SLOT_GOSSIP, SLOT_HINTS, SLOT_ANTI_ENTROPY, SLOT_COUNT };
 
 struct node {
     struct cluster *cluster;
     uint32_t number;
     bool up;
     bool starting;
-    bool slow; /* its syncs do not end */
+    bool slow;       /* its syncs do not end */
+    bool unreadable; /* its reads fail */
     bool syncing;
     bool periodic; /* a sync that nobody waits for is planned */
     uint64_t tick_at_ns[SLOT_COUNT];
@@ -50,9 +53,11 @@ struct node {
     struct replica *replica;
     struct gossip *gossip;
     struct hinted_handoff *hinted_handoff;
+    struct anti_entropy *anti_entropy;
     struct actor *actors[SLOT_COUNT];
     struct view *view;
     struct prng prng;
+    struct prng background; /* of anti-entropy: stories do not change when its turns do */
     int64_t wall_skew_ms;
 };
 
@@ -125,6 +130,13 @@ struct cluster {
         uint64_t epoch;
     } epochs[26 * 4];
     uint32_t epoch_count;
+    struct backup {
+        char name[16]; /* empty: a free place */
+        struct memory_disk *disk;
+    } backups[BACKUPS_MAX];
+    bool reaped; /* tombstones have been removed */
+    uint32_t never_count;
+    char never[8][64]; /* values that a delete which was acknowledged has removed */
     uint64_t begun_ns; /* of the command: times in the trace count from it */
     FILE *trace;
     uint32_t
@@ -259,9 +271,34 @@ static void check_honest(struct cluster *c, struct bytes key, const struct versi
     }
 }
 
+/* What an acknowledged delete has removed is never read again (RELIABILITY rules 12 to 15). */
+static void check_never(struct cluster *c, const struct version_set *set)
+{
+    for (uint32_t i = 0; i < c->never_count; i++) {
+        for (uint32_t j = 0; j < set->count; j++) {
+            if ((set->versions[j].flags & VERSION_TOMBSTONE) == 0 &&
+                bytes_equal(set->versions[j].value, bytes_of_string(c->never[i])))
+                cluster_fail(c, "%s was deleted, and is there", c->never[i]);
+        }
+    }
+}
+
+/* Of a key that was deleted and may have been reaped nothing is known any more. */
+static bool is_forgotten(const struct cluster *c, const char *key)
+{
+    for (uint32_t i = 0; i < c->request_count && c->reaped; i++) {
+        const struct request *request = &c->requests[i];
+        if (request->is_put && request->value[0] == 0 && strcmp(request->key, key) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* RELIABILITY rule 19: a quorum read sees what quorum requests before it have written or seen. */
 static void check_monotonic(struct cluster *c, const struct request *read)
 {
+    if (is_forgotten(c, read->key))
+        return;
     for (uint32_t r = 0; r < c->request_count && read->quorum; r++) {
         const struct request *before = &c->requests[r];
         if (before->quorum && !before->periodic && before->ended && !before->cut_off &&
@@ -343,7 +380,8 @@ static void on_committed(void *host, uint32_t handle, uint64_t sequence)
     message->to = (struct actor_id){.node = node->number,
                                     .kind = handle == HANDLE_REPLICA  ? ACTOR_REPLICA
                                             : handle == HANDLE_GOSSIP ? ACTOR_GOSSIP
-                                                                      : ACTOR_HINTED_HANDOFF};
+                                            : handle == HANDLE_HINTS  ? ACTOR_HINTED_HANDOFF
+                                                                      : ACTOR_ANTI_ENTROPY};
     message->store_committed.sequence = sequence;
     plan_message(node->cluster, node, 0, message);
 }

@@ -14,9 +14,18 @@ static bool tamper_here(struct cluster *c)
 
 /* -- the network ----------------------------------------------------------------------------- */
 
-static bool is_gossip(const struct message *message)
+/* What goes on by itself. */
+static bool is_background(const struct message *message)
 {
-    return message->to.kind == ACTOR_GOSSIP;
+    return message->to.kind == ACTOR_GOSSIP || message->to.kind == ACTOR_ANTI_ENTROPY ||
+           message->from.kind == ACTOR_ANTI_ENTROPY;
+}
+
+/* Of that, what a story tells: data that moves or goes. */
+static bool is_told(const struct message *message)
+{
+    return !is_background(message) || message->kind == MESSAGE_replica_write ||
+           message->kind == MESSAGE_reap_remove;
 }
 
 /* A second, equal message, as a network that repeats itself makes one. */
@@ -73,10 +82,12 @@ static bool network_send(struct cluster *c, struct node *from, struct message *m
     bool lost = c->cut[from->number - 1][to->number - 1];
     bool crash = false;
     CHECK(message_crosses_nodes(message->kind));
-    if (!is_gossip(message)) {
+    c->reaped |= message->kind == MESSAGE_reap_remove;
+    if (is_told(message))
         cluster_say(c, "n%u -> n%u %s%s%s", from->number, to->number,
                     message_kind_text(message->kind), message_text(c, message),
                     lost ? " ... lost" : "");
+    if (!is_background(message)) {
         if (tamper_here(c)) {
             lost |= c->tamper == TAMPER_DROP;
             crash = c->tamper == TAMPER_CRASH_SENDER || c->tamper == TAMPER_CRASH_ALL;
@@ -119,6 +130,7 @@ static void got(struct cluster *c, struct request *request, const struct client_
     CHECK(err == OK);
     keep_context(c, request, writer_result(&writer));
     check_monotonic(c, request);
+    check_never(c, &done->set);
     check_honest(c, bytes_of_string(request->key), &done->set);
     cluster_say(c, "n%u answers: %s (%s)", request->node,
                 done->set.count == 0 ? "nothing" : set_text(c, &done->set),
@@ -225,13 +237,14 @@ static void node_step(struct node *node, uint32_t slot, struct message *message)
     struct actor_context ctx = {
         .now_ns = c->now_ns,
         .wall_ms = (uint64_t)((int64_t)(WALL_MS + c->now_ns / MS) + node->wall_skew_ms),
-        .prng = &node->prng,
+        .prng = slot == SLOT_ANTI_ENTROPY ? &node->background : &node->prng,
         .view = node->view,
         .outbox = &outbox,
-        .store = slot == SLOT_REPLICA  ? engine_store(node->engine, HANDLE_REPLICA)
-                 : slot == SLOT_GOSSIP ? engine_store(node->engine, HANDLE_GOSSIP)
-                 : slot == SLOT_HINTS  ? engine_store(node->engine, HANDLE_HINTS)
-                                       : NULL,
+        .store = slot == SLOT_REPLICA        ? engine_store(node->engine, HANDLE_REPLICA)
+                 : slot == SLOT_GOSSIP       ? engine_store(node->engine, HANDLE_GOSSIP)
+                 : slot == SLOT_HINTS        ? engine_store(node->engine, HANDLE_HINTS)
+                 : slot == SLOT_ANTI_ENTROPY ? engine_store(node->engine, HANDLE_ANTI_ENTROPY)
+                                             : NULL,
     };
     struct actor *actor = node->actors[slot];
     if (message != NULL)
@@ -320,11 +333,16 @@ static void node_start(struct node *node)
         hinted_handoff_options_default(node->number, boot.generation);
     node->hinted_handoff = hinted_handoff_new(&hints);
     node->actors[SLOT_HINTS] = hinted_handoff_actor(node->hinted_handoff);
+    struct anti_entropy_options anti_entropy =
+        anti_entropy_options_default(node->number, boot.generation, c->topology.partitions);
+    node->anti_entropy = anti_entropy_new(&anti_entropy);
+    node->actors[SLOT_ANTI_ENTROPY] = anti_entropy_actor(node->anti_entropy);
     node->actors[SLOT_COORDINATOR] = coordinator_actor(node->coordinator);
     node->actors[SLOT_REPLICA] = replica_actor(node->replica);
     node->actors[SLOT_GOSSIP] = gossip_actor(node->gossip);
     node->view = gossip_first_view(node->gossip);
     prng_init(&node->prng, node->number, boot.generation);
+    prng_init(&node->background, node->number, boot.generation);
     for (int slot = 0; slot < SLOT_COUNT; slot++)
         node->tick_at_ns[slot] = NEVER_NS;
     node->syncing = node->periodic = node->slow = node->starting = false;
@@ -332,6 +350,8 @@ static void node_start(struct node *node)
     tell_links(node, true);
     node_step(node, SLOT_GOSSIP, NULL);
     node_step(node, SLOT_HINTS, NULL);
+    node_step(node, SLOT_REPLICA, NULL);
+    node_step(node, SLOT_ANTI_ENTROPY, NULL);
 }
 
 static void node_end(struct node *node)
@@ -341,6 +361,7 @@ static void node_end(struct node *node)
     replica_free(node->replica);
     gossip_free(node->gossip);
     hinted_handoff_free(node->hinted_handoff);
+    anti_entropy_free(node->anti_entropy);
     view_unref(node->view);
     node->up = false;
     node->start++;
@@ -383,6 +404,7 @@ static void on_message(struct node *node, struct message *message)
     uint32_t slot = message->to.kind == ACTOR_COORDINATOR      ? SLOT_COORDINATOR
                     : message->to.kind == ACTOR_REPLICA        ? SLOT_REPLICA
                     : message->to.kind == ACTOR_HINTED_HANDOFF ? SLOT_HINTS
+                    : message->to.kind == ACTOR_ANTI_ENTROPY   ? SLOT_ANTI_ENTROPY
                                                                : SLOT_GOSSIP;
     CHECK(message->to.kind == node->actors[slot]->id.kind);
     node_step(node, slot, message);
@@ -487,6 +509,8 @@ static void cluster_deinit(struct cluster *c)
             node_crash(&c->nodes[i], true);
         memory_disk_free(c->nodes[i].disk);
     }
+    for (uint32_t i = 0; i < BACKUPS_MAX; i++)
+        memory_disk_free(c->backups[i].disk);
     while (heap_peek(&c->events) != NULL) {
         struct event *event = heap_pop(&c->events).value;
         message_free(event->message);

@@ -10,7 +10,12 @@
  *   stop n2    start n2                      a clean stop; a start
  *   slow n2    fast n2                       its syncs do not end; do again
  *   skew n2 500ms                            its wall clock goes ahead
- *   create n1 NAME [lww] [periodic]   drop n1 NAME   keyspaces n2
+ *   unreadable n2    readable n2             its reads fail; do not any more
+ *   wipe n2                                  of a node that is down: its disk is empty
+ *   backup n2 NAME    restore n2 NAME        a copy of its disk; puts it back, of one that is down
+ *   create n1 NAME [lww] [periodic] [n=2]   drop n1 NAME   keyspaces n2
+ *   show KEY [in KEYSPACE]                   what each node's disk holds, and who keeps hints
+ *   never VALUE                              if the last write was applied: nobody reads it again
  *
  * `with none` is the context of a writer that has seen nothing.
  */
@@ -188,6 +193,8 @@ static void command_keyspace(struct cluster *c, const struct words *words)
             keyspace.durability = KEYSPACE_PERIODIC;
         else if (word_is(words, i, "strict"))
             keyspace.strict = true;
+        else if (sscanf(word_at(words, i), "n=%hhu", &keyspace.n) == 1)
+            continue;
         else
             cluster_fail(c, "\"%s\" is not understood", word_at(words, i));
     }
@@ -255,6 +262,92 @@ static void command_life(struct cluster *c, const struct words *words)
     cluster_run_until(c, c->now_ns + 10 * MS);
 }
 
+static void node_set_reads(struct node *node, bool fail)
+{
+    static struct prng prng;
+    prng_init(&prng, 1, 1);
+    if (node->up)
+        engine_memory_set_faults(node->engine, &prng, fail ? 1 : 0, 0, false);
+}
+
+static struct backup *find_backup(struct cluster *c, const char *name)
+{
+    for (uint32_t i = 0; i < BACKUPS_MAX; i++) {
+        if (strcmp(c->backups[i].name, name) == 0)
+            return &c->backups[i];
+    }
+    return NULL;
+}
+
+/* What happens to disks. */
+static void command_disk(struct cluster *c, const struct words *words)
+{
+    struct node *node = word_node(c, word_at(words, 1));
+    const char *name = word_at(words, 2);
+    struct backup *backup = find_backup(c, name);
+    if (word_is(words, 0, "backup")) {
+        if (backup == NULL)
+            backup = find_backup(c, "");
+        CHECK(backup != NULL && *name != 0);
+        memory_disk_free(backup->disk);
+        snprintf(backup->name, sizeof backup->name, "%s", name);
+        backup->disk = memory_disk_copy(node->disk, node->up ? node->engine : NULL);
+    } else if (node->up) {
+        node_crash(node, false);
+    }
+    if (word_is(words, 0, "wipe")) {
+        memory_disk_wipe(node->disk);
+    } else if (word_is(words, 0, "restore") && backup != NULL) {
+        memory_disk_free(node->disk);
+        node->disk = memory_disk_copy(backup->disk, NULL);
+    }
+}
+
+static void show_keepers(struct cluster *c)
+{
+    for (uint32_t i = 0; i < c->node_count; i++) {
+        const struct node *node = &c->nodes[i];
+        uint64_t hints =
+            node->up ? counter_get(&hinted_handoff_figures(node->hinted_handoff)->hints) : 0;
+        if (hints > 0)
+            cluster_say(c, "n%u keeps %llu hints", node->number, (unsigned long long)hints);
+    }
+}
+
+static void command_show(struct cluster *c, const struct words *words)
+{
+    const char *keyspace_name = word_is(words, 2, "in") ? word_at(words, 3) : "default";
+    struct bytes key = bytes_of_string(word_at(words, 1));
+    for (uint32_t i = 0; i < c->node_count; i++) {
+        struct node *node = &c->nodes[i];
+        const struct keyspace *keyspace =
+            node->up ? keyspace_map_find(&node->view->keyspaces, keyspace_name) : NULL;
+        uint8_t memory[STORAGE_KEY_BYTES_MAX];
+        struct bytes record = {0};
+        struct version_set set;
+        if (keyspace == NULL)
+            continue;
+        uint64_t hash = hash_key(keyspace->id, key);
+        struct bytes row = bytes_of(memory, hash_storage_key(keyspace->id, key, hash, memory));
+        node_set_reads(node, false);
+        enum err err =
+            store_read(engine_store(node->engine, HANDLE_REPLICA),
+                       hash_partition(hash, c->topology.partitions), row, &c->arena, &record);
+        node_set_reads(node, node->unreadable);
+        if (err == OK && record_decode(&c->arena, keyspace->id, key, record, &set) == OK)
+            cluster_say(c, "n%u holds %s", node->number, set_text(c, &set));
+    }
+    show_keepers(c);
+}
+
+static void command_never(struct cluster *c, const struct words *words)
+{
+    const struct request *last = c->request_count == 0 ? NULL : &c->requests[c->request_count - 1];
+    if (last != NULL && last->ended && !last->cut_off && last->outcome == OUTCOME_APPLIED &&
+        last->status == OK && c->never_count < ARRAY_COUNT(c->never))
+        snprintf(c->never[c->never_count++], sizeof c->never[0], "%s", word_at(words, 1));
+}
+
 /* False: no such command. */
 static bool command_run(struct cluster *c, const struct words *words)
 {
@@ -284,6 +377,16 @@ static bool command_run(struct cluster *c, const struct words *words)
         if (node->up)
             plan_sync(node);
         cluster_run_until(c, c->now_ns + 20 * MS);
+    } else if (word_is(words, 0, "unreadable") || word_is(words, 0, "readable")) {
+        node->unreadable = word_is(words, 0, "unreadable");
+        node_set_reads(node, node->unreadable);
+    } else if (word_is(words, 0, "wipe") || word_is(words, 0, "backup") ||
+               word_is(words, 0, "restore")) {
+        command_disk(c, words);
+    } else if (word_is(words, 0, "show")) {
+        command_show(c, words);
+    } else if (word_is(words, 0, "never")) {
+        command_never(c, words);
     } else if (word_is(words, 0, "skew")) {
         node->wall_skew_ms += (int64_t)(word_ns(c, word_at(words, 2)) / MS);
     } else if (word_is(words, 0, "create") || word_is(words, 0, "drop")) {
@@ -340,7 +443,8 @@ static void story_ends(struct cluster *c)
     cluster_heal(c);
     c->tamper = TAMPER_NONE;
     for (uint32_t i = 0; i < c->node_count; i++) {
-        c->nodes[i].slow = c->nodes[i].syncing = false;
+        c->nodes[i].slow = c->nodes[i].syncing = c->nodes[i].unreadable = false;
+        node_set_reads(&c->nodes[i], false);
         if (c->nodes[i].up)
             plan_sync(&c->nodes[i]);
     }
@@ -370,7 +474,8 @@ static void story_ends(struct cluster *c)
                 &coordinator_figures(c->nodes[c->node_count - 1].coordinator)->read_differed) !=
                 differed)
             cluster_fail(c, "the replicas of %s differ after a read at ALL", request->key);
-        if (!request->cut_off && !request->periodic && !clock_descends(&first, &request->context))
+        if (!request->cut_off && !request->periodic && !is_forgotten(c, request->key) &&
+            !clock_descends(&first, &request->context))
             cluster_fail(c, "%s=%s was acknowledged and is lost", request->key, request->value);
     }
 }
