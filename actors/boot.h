@@ -68,7 +68,6 @@ enum err boot_node(struct store *meta, struct arena *arena, const struct boot_op
 struct boot_renewal {
     struct incarnation_answer answer; /* RENEW, from a peer */
     struct node_id fresh;             /* random, not all zero */
-    uint32_t partitions;
     const struct log *log;
 };
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define EXIT_BAD_SETTINGS 2
+#define EXIT_DUPLICATE    78 /* as sysexits.h calls it: a mistake in the set-up, not worth a retry */
 
 /* Threads inherit the mask: only this thread takes the signals, by sigwait. */
 static sigset_t block_signals(void)
@@ -17,6 +18,7 @@ static sigset_t block_signals(void)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, NODE_END_SIGNAL);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     return signals;
@@ -48,10 +50,45 @@ static void announce(const struct node *node)
     fflush(stdout);
 }
 
+/* One life of the node, until a signal or a peer ends it. `renewal` is the end of the life before,
+ * NULL for the first. */
+static int live(struct node *node, struct config *config, const struct log *log,
+                const sigset_t *signals, const struct incarnation_answer *renewal)
+{
+    char why[1024] = "";
+    enum err err = node_start(node, config, log, renewal, why, sizeof why);
+    if (err != OK) {
+        fprintf(stderr, "coteried: %s\n", why);
+        return err == ERR_INVALID ? EXIT_BAD_SETTINGS : EXIT_FAILURE;
+    }
+    if (node_end(node) == NODE_GOES_ON)
+        announce(node);
+    int received = 0;
+    while (
+        sigwait(signals, &received) == 0 &&
+        (received == SIGHUP || (received == NODE_END_SIGNAL && node_end(node) == NODE_GOES_ON))) {
+        if (received == SIGHUP)
+            reload(node, config);
+    }
+    log_write(&node->log, LOG_INFO, "draining", "signal=%d", received);
+    bool clean = node_stop(node);
+    log_write(log, LOG_INFO, "stopped", "clean=%s", clean ? "yes" : "no");
+    return EXIT_SUCCESS;
+}
+
+static int complain_duplicate(const struct node *node)
+{
+    fprintf(stderr,
+            "coteried: another process of node %s is running, node %s is connected to it. Two "
+            "processes of one node must not run: end one of them. If %s is a copy of a directory "
+            "that is in use, do not start it; if the node has moved, end the old one first.\n",
+            node->config->text[CONFIG_name], node->judge, node->config->text[CONFIG_data_dir]);
+    return EXIT_DUPLICATE;
+}
+
 static int run(struct config *config)
 {
     static struct node node; /* threads hold pointers into it */
-    char why[1024] = "";
     sigset_t signals = block_signals();
     /* Threads of gRPC and RocksDB would each keep an arena of their own. */
     mallopt(M_ARENA_MAX, 2);
@@ -62,21 +99,16 @@ static int run(struct config *config)
         log_write(&log, LOG_WARNING, "unknown_variable",
                   "name=%s what_now=\"coteried --help lists the settings\"",
                   config->unknown_variable);
-    enum err err = node_start(&node, config, &log, why, sizeof why);
-    if (err != OK) {
-        fprintf(stderr, "coteried: %s\n", why);
-        return err == ERR_INVALID ? EXIT_BAD_SETTINGS : EXIT_FAILURE;
+    int status = live(&node, config, &log, &signals, NULL);
+    while (status == EXIT_SUCCESS && node.end == NODE_RENEWS) {
+        struct incarnation_answer renewal = node.renewal;
+        status = live(&node, config, &log, &signals, &renewal);
     }
-    announce(&node);
-    int received = 0;
-    while (sigwait(&signals, &received) == 0 && received == SIGHUP)
-        reload(&node, config);
-    log_write(&node.log, LOG_INFO, "draining", "signal=%d", received);
-    bool clean = node_stop(&node);
-    log_write(&log, LOG_INFO, "stopped", "clean=%s", clean ? "yes" : "no");
+    if (status == EXIT_SUCCESS && node.end == NODE_IS_DUPLICATE)
+        status = complain_duplicate(&node);
     runtime_thread_unregister();
     rpc_library_shutdown();
-    return EXIT_SUCCESS;
+    return status;
 }
 
 int main(int argc, char **argv)

@@ -213,6 +213,21 @@ static void write_peers(FILE *out, struct node *node)
                 figures[i].connected ? 1 : 0);
     write_columns(out, columns, ARRAY_COUNT(columns), figures, sizeof figures[0], count, label_peer,
                   node);
+    static const char *const verdicts[] = {
+#define X(name, text) #name,
+        IDENTITY_VERDICT_TABLE(X)
+#undef X
+    };
+    struct rpc_peers_totals totals;
+    rpc_peers_totals(node->peers, &totals);
+    header(out, "coterie_peer_hellos_total", "counter",
+           "Hellos of peers by what this node made of them, either direction.");
+    for (size_t i = 0; i < IDENTITY_VERDICTS; i++) {
+        fputs("coterie_peer_hellos_total{verdict=\"", out);
+        for (const char *c = verdicts[i]; *c != '\0'; c++)
+            fputc(*c | 0x20, out);
+        fprintf(out, "\"} %" PRIu64 "\n", totals.verdicts[i]);
+    }
 }
 
 static void label_target(FILE *out, const struct node *node, const void *row)

@@ -5,6 +5,7 @@
 #include "node/http.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
@@ -12,6 +13,13 @@
 
 #define EXIT_DISK_FAILED 74
 #define LINKS_WAIT_NS    150000000u
+/* A directory that is new asks who it is before it serves: it may be one that was lost. */
+#define FIRST_WAIT_NS 10000000000u
+
+/* Store handles behind those of the shards: gossip and the start, hinted handoff, anti-entropy, the
+ * peer port. */
+#define PEERS_HANDLE  3u
+#define HANDLES_OTHER 4u
 
 /* -- the engine's calls back
  * ---------------------------------------------------------------------------- */
@@ -20,7 +28,9 @@ static void on_committed(void *host, uint32_t handle, uint64_t sequence)
 {
     struct node *node = host;
     pthread_mutex_lock(&node->post_lock);
-    if (node->posting) {
+    if (node->posting && handle == node->replica_count + PEERS_HANDLE) {
+        rpc_peers_committed(node->peers, sequence);
+    } else if (node->posting) {
         struct runtime_wakes wakes = {0};
         struct message *message = message_new(MESSAGE_store_committed, 0);
         bool shard = handle < node->replica_count;
@@ -65,6 +75,27 @@ static void deliver_remote(void *host, struct message *list)
 {
     struct node *node = host;
     rpc_peers_deliver(node->peers, list);
+}
+
+/* A peer has judged this process: main ends it. */
+static void on_told(void *host, uint32_t member, const struct incarnation_answer *answer)
+{
+    struct node *node = host;
+    pthread_mutex_lock(&node->post_lock);
+    node->end = answer->action == IDENTITY_RENEW ? NODE_RENEWS : NODE_IS_DUPLICATE;
+    const struct member *judge = topology_member(&node->topology, member);
+    snprintf(node->judge, sizeof node->judge, "%s", judge == NULL ? "?" : judge->name);
+    node->renewal = *answer;
+    pthread_mutex_unlock(&node->post_lock);
+    kill(getpid(), NODE_END_SIGNAL);
+}
+
+enum node_end node_end(struct node *node)
+{
+    pthread_mutex_lock(&node->post_lock);
+    enum node_end end = node->end;
+    pthread_mutex_unlock(&node->post_lock);
+    return end;
 }
 
 static void deliver_edge(void *host, struct message *list)
@@ -122,11 +153,41 @@ static enum err node_plan_topology(struct node *node, char *why, size_t why_size
     return OK;
 }
 
-static enum err node_open_store(struct node *node, char *why, size_t why_size)
+static void random_fill(void *memory, size_t size)
+{
+    CHECK(getrandom(memory, size, 0) == (ssize_t)size);
+}
+
+/* Who this node is; first, who it is from now on. */
+static enum err node_boot(struct node *node, const struct incarnation_answer *renewal, char *why,
+                          size_t why_size)
+{
+    struct store *meta = engine_store(node->engine, node->replica_count);
+    if (renewal != NULL) {
+        struct boot_renewal options = {.answer = *renewal, .log = &node->log};
+        random_fill(&options.fresh, sizeof options.fresh);
+        enum err err = boot_renew(meta, &node->arena, &options, why, why_size);
+        if (err != OK)
+            return err;
+    }
+    struct boot_options boot = {
+        .topology = &node->topology,
+        .self = node->self,
+        .shards = node->replica_count,
+        .wall_ms = runtime_wall_ms(),
+        .log = &node->log,
+    };
+    random_fill(boot.random_id, sizeof boot.random_id);
+    random_fill(&boot.start_nonce, sizeof boot.start_nonce);
+    return boot_node(meta, &node->arena, &boot, &node->boot, why, why_size);
+}
+
+static enum err node_open_store(struct node *node, const struct incarnation_answer *renewal,
+                                char *why, size_t why_size)
 {
     struct engine_options options = {
         .directory = node->config->text[CONFIG_data_dir],
-        .handle_count = node->replica_count + 3, /* gossip, hinted handoff, anti-entropy */
+        .handle_count = node->replica_count + HANDLES_OTHER,
         .partitions = node->topology.partitions,
         .memory_bytes = node->config->number[CONFIG_memory],
         .periodic_sync_ms = 100,
@@ -140,16 +201,7 @@ static enum err node_open_store(struct node *node, char *why, size_t why_size)
     enum err err = engine_rocksdb_open(&options, &node->engine, why, why_size);
     if (err != OK)
         return err;
-    struct boot_options boot = {
-        .topology = &node->topology,
-        .self = node->self,
-        .shards = node->replica_count,
-        .wall_ms = runtime_wall_ms(),
-        .log = &node->log,
-    };
-    CHECK(getrandom(boot.random_id, sizeof boot.random_id, 0) == (ssize_t)sizeof boot.random_id);
-    err = boot_node(engine_store(node->engine, node->replica_count), &node->arena, &boot,
-                    &node->boot, why, why_size);
+    err = node_boot(node, renewal, why, why_size);
     if (err != OK)
         return err;
     node->topology = node->boot.topology;
@@ -252,15 +304,17 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
                 .protocol_max = PEER_PROTOCOL_VERSION,
                 .partitions = node->topology.partitions,
                 .epoch = node->topology.epoch,
-                .generation = node->boot.generation,
                 .member = node->self,
             },
         .queue_bytes_max = (size_t)64 << 20,
         .backoff_min_ms = 100,
         .backoff_max_ms = 2000,
+        .told = on_told,
+        .meta = engine_store(node->engine, node->replica_count + PEERS_HANDLE),
+        .host = node,
     };
     memcpy(peers.hello.cluster_id, node->topology.cluster_id, 16);
-    memcpy(peers.hello.node_id, node->boot.hello.self.node_id.bytes, 16);
+    peer_hello_say_identity(&peers.hello, &node->boot.hello, node->boot.epoch_bound);
     snprintf(peers.hello.name, sizeof peers.hello.name, "%s", config->text[CONFIG_name]);
     struct rpc_server_options server = {
         .address = config->text[CONFIG_client_address],
@@ -271,6 +325,7 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
         .value_bytes_max = (uint32_t)config->number[CONFIG_value_bytes_max],
         .node_name = config->text[CONFIG_name],
         .version = COTERIE_VERSION,
+        .closed_at_first = node->boot.first_start,
         .hint_targets = hint_targets,
         .host = node,
     };
@@ -289,13 +344,13 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
 static void node_wait_for_links(struct node *node)
 {
     const struct timespec pause = {.tv_nsec = 2000000};
-    uint64_t until_ns = runtime_now_ns() + LINKS_WAIT_NS;
+    uint64_t until_ns = runtime_now_ns() + (node->boot.first_start ? FIRST_WAIT_NS : LINKS_WAIT_NS);
     while (!rpc_peers_settled(node->peers) && runtime_now_ns() < until_ns)
         nanosleep(&pause, NULL);
 }
 
 enum err node_start(struct node *node, const struct config *config, const struct log *log,
-                    char *why, size_t why_size)
+                    const struct incarnation_answer *renewal, char *why, size_t why_size)
 {
     *node = (struct node){.config = config, .log = *log, .started_ns = runtime_now_ns()};
     arena_init(&node->arena, NULL, 0);
@@ -309,7 +364,7 @@ enum err node_start(struct node *node, const struct config *config, const struct
                                &node->cluster_key, why, why_size);
     bool settings_good = err == OK;
     if (err == OK)
-        err = node_open_store(node, why, why_size);
+        err = node_open_store(node, renewal, why, why_size);
     if (err == OK) {
         node_make_actors(node);
         err = node_open_ports(node, why, why_size);
@@ -328,7 +383,8 @@ enum err node_start(struct node *node, const struct config *config, const struct
     rpc_loop_start(node->loop);
     rpc_peers_connect(node->peers, &node->topology);
     node_wait_for_links(node);
-    rpc_server_set_serving(node->server, true);
+    if (node_end(node) == NODE_GOES_ON)
+        rpc_server_set_serving(node->server, true);
     return OK;
 }
 
@@ -339,11 +395,17 @@ enum err node_start(struct node *node, const struct config *config, const struct
 static void node_stop_ports(struct node *node)
 {
     uint32_t grace_ms = (uint32_t)node->config->number[CONFIG_drain_ms];
+    bool judged = node_end(node) != NODE_GOES_ON;
     if (node->http != NULL)
         http_stop(node->http);
+    if (judged) { /* nothing of this life is to leave, or to be answered, any more */
+        grace_ms = 0;
+        if (node->peers != NULL)
+            rpc_peers_drain(node->peers, 0);
+    }
     if (node->server != NULL)
         rpc_server_drain(node->server, grace_ms);
-    if (node->peers != NULL)
+    if (node->peers != NULL && !judged)
         rpc_peers_drain(node->peers, grace_ms < 1000 ? grace_ms : 1000);
 }
 

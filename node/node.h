@@ -17,6 +17,15 @@
 
 #define NODE_ACTORS_MAX 16u
 
+/* Sent to the process when node_end has become something else than NODE_GOES_ON. */
+#define NODE_END_SIGNAL SIGUSR1
+
+enum node_end {
+    NODE_GOES_ON,
+    NODE_RENEWS, /* a peer knows better who this member is: stop, start again with `renewal` */
+    NODE_IS_DUPLICATE, /* another process of this member runs: stop for good */
+};
+
 struct http;
 
 struct node {
@@ -48,14 +57,19 @@ struct node {
     /* The syncer posts to actors; stopping ends that before the runtime stops. */
     pthread_mutex_t post_lock;
     bool posting;
+    enum node_end end;                            /* under post_lock */
+    char judge[sizeof((struct member *)0)->name]; /* the member that says so */
+    struct incarnation_answer renewal;
 };
 
 /* Starts everything; the node serves when it returns OK. On an error `why` says what to do, and
  * what was started has been stopped again. INVALID: the settings by themselves are wrong, and
  * nothing was made or opened; whatever else cannot be (the directory is another member's, a port is
- * taken) has other errors. */
+ * taken) has other errors. `renewal` is what a peer has said to the life before this one, else
+ * NULL: then the directory becomes a new incarnation first (actors/boot.h). */
 enum err node_start(struct node *node, const struct config *config, const struct log *log,
-                    char *why, size_t why_size) MUST_USE;
+                    const struct incarnation_answer *renewal, char *why, size_t why_size) MUST_USE;
+enum node_end node_end(struct node *node);
 /* Drains, makes durable, marks the stop as clean, frees. False: the stop could not be marked clean
  * (the next start takes fresh key epochs, nothing is lost). */
 bool node_stop(struct node *node);

@@ -155,6 +155,14 @@ bool call_wait(struct call *call, uint32_t credits, uint32_t expected, struct ba
     CHECK_U64(call->state, ==, CALL_HANDLING);
     CHECK_U64(expected, >, 0);
     uint32_t max = edge->options->requests_max;
+    if (atomic_load_explicit(&edge->closed, memory_order_relaxed)) {
+        batch_free(batch);
+        struct status status;
+        status_set(&status, GRPC_STATUS_UNAVAILABLE, "UNAVAILABLE",
+                   "this node has just been created and asks the others who it is");
+        call_fail(call, &status);
+        return false;
+    }
     if (credits > max)
         credits = max;
     if (atomic_fetch_add(&edge->in_flight, credits) + credits > max) {
@@ -443,6 +451,7 @@ void edge_init(struct edge *edge, const struct rpc_server_options *options, grpc
 {
     memset(edge, 0, sizeof *edge);
     edge->options = options;
+    atomic_store(&edge->closed, options->closed_at_first);
     edge->server = server;
     edge->queue_count = rpc_loop_count(options->loop);
     edge->queues = calloc(edge->queue_count, sizeof *edge->queues);

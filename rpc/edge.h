@@ -126,6 +126,7 @@ struct edge {
     struct call *calls;
     uint64_t started_ns;
     _Atomic bool serving; /* what health says */
+    _Atomic bool closed;  /* not yet open for data */
     _Atomic bool closing;
     _Atomic uint32_t live; /* calls outside the pool */
     _Atomic uint64_t in_flight;

@@ -7,6 +7,7 @@
 #ifndef RPC_PEER_CODEC_H
 #define RPC_PEER_CODEC_H
 
+#include "actors/incarnation.h"
 #include "actors/message.h"
 #include "base/codec.h"
 
@@ -23,7 +24,23 @@ struct peer_hello {
     uint32_t to_member;
     char name[64];
     uint64_t context_mark; /* of the keys that sign contexts (context.h); 0: not said */
+    uint64_t start_nonce;
+    uint8_t superseded[IDENTITY_SUPERSEDED_MAX * NODE_ID_BYTES]; /* node ids, then zeros */
+    uint64_t epoch_bound; /* of this incarnation (actors/boot.h) */
+    /* In an answer: what its sender makes of the hello that it answers (actors/incarnation.h). */
+    uint32_t action;
+    uint32_t verdict;
+    uint8_t known_id[NODE_ID_BYTES];
+    uint64_t known_generation;
+    uint64_t known_bound;
 };
+
+/* peer_identity.c: parts of a hello. */
+void peer_hello_say_identity(struct peer_hello *hello, const struct identity_hello *identity,
+                             uint64_t epoch_bound);
+void peer_hello_say_answer(struct peer_hello *hello, const struct incarnation_answer *answer);
+/* False: it is none that can be given. */
+bool peer_hello_answer(const struct peer_hello *hello, struct incarnation_answer *ret_answer);
 
 #define PEER_PROTOCOL_VERSION 1u
 

@@ -6,7 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define FRAME_HELLO 1u
+#define FRAME_HELLO      1u
+#define SUPERSEDED_BYTES sizeof(((struct peer_hello *)0)->superseded)
 
 static const struct field hello_fields[] = {
     FIELD(FIELD_ARRAY, struct peer_hello, cluster_id, 16, 16),
@@ -20,6 +21,14 @@ static const struct field hello_fields[] = {
     FIELD(FIELD_U64, struct peer_hello, generation, 0, UINT64_MAX),
     FIELD(FIELD_U32, struct peer_hello, to_member, 0, UINT32_MAX),
     FIELD(FIELD_U64, struct peer_hello, context_mark, 0, UINT64_MAX),
+    FIELD(FIELD_U64, struct peer_hello, start_nonce, 0, UINT64_MAX),
+    FIELD(FIELD_ARRAY, struct peer_hello, superseded, SUPERSEDED_BYTES, SUPERSEDED_BYTES),
+    FIELD(FIELD_U64, struct peer_hello, epoch_bound, 0, UINT64_MAX),
+    FIELD(FIELD_U32, struct peer_hello, action, 0, UINT32_MAX),
+    FIELD(FIELD_U32, struct peer_hello, verdict, 0, UINT32_MAX),
+    FIELD(FIELD_ARRAY, struct peer_hello, known_id, 16, 16),
+    FIELD(FIELD_U64, struct peer_hello, known_generation, 0, UINT64_MAX),
+    FIELD(FIELD_U64, struct peer_hello, known_bound, 0, UINT64_MAX),
 };
 static const struct layout hello_layout = FIELDS_OF(hello_fields);
 
@@ -119,7 +128,8 @@ const char *peer_hello_refusal(const struct peer_hello *mine, const struct peer_
     else if (mine->partitions != theirs->partitions)
         snprintf(why, why_size, "partitions are %" PRIu32 " here and %" PRIu32 " there",
                  mine->partitions, theirs->partitions);
-    else if (theirs->member == MEMBER_NONE || memcmp(theirs->node_id, no_id, sizeof no_id) == 0)
+    else if (theirs->member == MEMBER_NONE || memcmp(theirs->node_id, no_id, sizeof no_id) == 0 ||
+             theirs->generation == 0)
         snprintf(why, why_size, "the other node does not say who it is");
     else if (theirs->member == mine->member)
         snprintf(why, why_size, "both nodes say that they are member %" PRIu32, mine->member);

@@ -23,12 +23,16 @@ struct attempt {
     struct rpc_event on_sent;
     struct rpc_event on_received;
     struct rpc_event on_status;
+    struct rpc_event on_recorded;
+    struct row_wait wait;
     struct link *link;
     grpc_call *call;
     uint32_t tags;
     bool sending;
     bool hello_sent;
-    bool hello_answered;
+    bool admitted;             /* by peers_admit: their answer to the hello */
+    bool hello_answered;       /* and their row is durable */
+    uint64_t asked_ns;         /* the hello was put together */
     uint64_t waiting_since_ns; /* for the send on its way, or the answer to the hello */
     size_t sending_bytes;      /* of the frame on its way; 0: the hello */
     uint32_t sending_messages;
@@ -39,8 +43,10 @@ struct attempt {
     grpc_status_code status;
     grpc_slice details;
     bool retry_now;
+    bool retry_soon;
     bool refused;             /* by us or by the peer */
-    char why[PEER_WHY_BYTES]; /* ours for ending it; empty: the other side's */
+    struct incarnation_answer told; /* what the other side makes of us, when it is not PROCEED */
+    char why[PEER_WHY_BYTES];       /* ours for ending it; empty: the other side's */
 };
 
 static const uint32_t moves[LINK_STATE_COUNT] = {
@@ -132,6 +138,30 @@ bool peer_link_append(struct link *link, const struct message *message, uint64_t
     return fits;
 }
 
+void peer_link_probe(struct link *link)
+{
+    struct peer_hello hello = peers_hello(link->peers, link->member);
+    uint8_t memory[1024];
+    struct arena arena;
+    arena_init(&arena, memory, sizeof memory);
+    struct bytes bytes = peer_frame_hello(&arena, &hello);
+    pthread_mutex_lock(&link->lock);
+    bool up = link->state == LINK_UP;
+    if (up && link->probed_ns == 0) {
+        link->probed_ns = runtime_now_ns();
+        if (link->queued.first == NULL)
+            link->queued_since_ns = link->probed_ns;
+        memcpy(peer_queue_reserve(&link->queued, bytes.size), bytes.data, bytes.size);
+        link->queue_bytes += bytes.size;
+    }
+    pthread_mutex_unlock(&link->lock);
+    arena_deinit(&arena);
+    if (up)
+        peer_link_flush(link);
+    else /* whoever answers there says who it is */
+        peer_link_poke(link);
+}
+
 bool peer_link_is_empty(struct link *link)
 {
     pthread_mutex_lock(&link->lock);
@@ -220,11 +250,13 @@ static grpc_channel *channel_new(const struct link *link)
 static void on_sent(struct rpc_event *event, bool ok);
 static void on_received(struct rpc_event *event, bool ok);
 static void on_status(struct rpc_event *event, bool ok);
+static void on_recorded(struct rpc_event *event, bool ok);
 
 static void attempt_start(struct attempt *attempt)
 {
     struct link *link = attempt->link;
     struct peer_hello hello = peers_hello(link->peers, link->member);
+    attempt->asked_ns = runtime_now_ns();
     attempt->out = peers_hello_buffer(&hello);
     attempt->sending = true;
     attempt->tags = 3;
@@ -266,6 +298,7 @@ static void link_open(struct link *link)
     attempt->on_sent.done = on_sent;
     attempt->on_received.done = on_received;
     attempt->on_status.done = on_status;
+    attempt->on_recorded.done = on_recorded;
     attempt->details = grpc_empty_slice();
     attempt->call =
         grpc_channel_create_call(link->channel, NULL, GRPC_PROPAGATE_DEFAULTS, link->queue,
@@ -335,13 +368,17 @@ static void link_end(struct link *link)
                   link->member, (int)attempt->status, why);
     if (attempt->refused)
         peers_refuse(peers, link->member, "to", why);
-    if (attempt->hello_answered)
+    if (attempt->admitted)
         peers_leave(peers, link, false);
+    link->probed_ns = 0;
     if (attempt->refused) {
         link->failures += link->failures == 0;
         link->retry_at_ns = now_ns + peers_jitter_ns(peers, peers->options.refused_ms);
     } else if (steady || attempt->retry_now) {
         link->retry_at_ns = now_ns;
+    } else if (attempt->retry_soon) {
+        link->failures += link->failures == 0;
+        link->retry_at_ns = now_ns + peers_jitter_ns(peers, peers->options.backoff_min_ms);
     } else {
         uint64_t delay_ms = (uint64_t)peers->options.backoff_min_ms << link->failures;
         if (delay_ms > peers->options.backoff_max_ms)
@@ -453,32 +490,95 @@ static void link_compare_keys(const struct link *link, const struct peer_hello *
                   link->member, theirs->name);
 }
 
-/* The first and only thing that the other side says. The lock is held. */
+/* Their row is durable. The lock is held. */
+static void link_up(struct link *link)
+{
+    link->attempt->hello_answered = true;
+    link->failures = 0;
+    link->up_since_ns = runtime_now_ns();
+    atomic_fetch_add(&link->figures.ups, 1);
+    link_move(link, LINK_UP);
+    link_announce(link);
+}
+
+/* The other side will not have us as who we are. It ends the stream; told with no lock held. */
+static bool link_is_judged(struct attempt *attempt, const struct peer_hello *theirs)
+{
+    struct rpc_peers *peers = attempt->link->peers;
+    char why[PEER_WHY_BYTES];
+    struct peer_hello mine = peers_hello(peers, attempt->link->member);
+    if (attempt->admitted || peer_hello_refusal(&mine, theirs, why, sizeof why) != NULL ||
+        !peer_hello_answer(theirs, &attempt->told))
+        return false;
+    attempt->retry_soon = attempt->told.action == IDENTITY_RETRY;
+    return true;
+}
+
+/* The answer to the hello. The lock is held. */
+static void link_greet(struct link *link, const struct peer_hello *theirs)
+{
+    struct rpc_peers *peers = link->peers;
+    struct attempt *attempt = link->attempt;
+    struct admission admission;
+    attempt->wait = (struct row_wait){.call = attempt->call, .event = &attempt->on_recorded};
+    peers_admit(peers, theirs, link->member, &attempt->wait, &admission);
+    if (admission.link == NULL) {
+        bool retry = admission.answer.action == IDENTITY_RETRY;
+        attempt->refused = !retry;
+        attempt->retry_soon = retry;
+        attempt_cancel(attempt, retry ? GRPC_STATUS_UNAVAILABLE : GRPC_STATUS_FAILED_PRECONDITION,
+                       admission.why);
+        return;
+    }
+    attempt->admitted = true;
+    peers_answered(peers, link, theirs, attempt->asked_ns);
+    log_write(peers->options.log, LOG_INFO, "peer_up",
+              "member=%u name=\"%s\" generation=%llu verdict=\"%s\"", link->member, theirs->name,
+              (unsigned long long)theirs->generation, identity_text(admission.answer.verdict));
+    link_compare_keys(link, theirs);
+    if (admission.waits)
+        attempt->tags++; /* the event is on its way to this thread */
+    else
+        link_up(link);
+}
+
+/* What the other side says: the answer to a hello. The lock is held. */
 static void link_hear(struct link *link, grpc_byte_buffer *buffer)
 {
     struct rpc_peers *peers = link->peers;
     struct attempt *attempt = link->attempt;
     struct peer_hello theirs;
-    char why[PEER_WHY_BYTES];
-    if (attempt->hello_answered || !hello_of_buffer(buffer, &theirs)) {
+    bool is_hello = hello_of_buffer(buffer, &theirs);
+    if (is_hello && attempt->hello_answered && link->probed_ns != 0) {
+        peers_answered(peers, link, &theirs, link->probed_ns);
+        link->probed_ns = 0;
+    } else if (!is_hello || attempt->admitted || attempt->told.action != IDENTITY_PROCEED) {
         atomic_fetch_add(&peers->malformed, 1);
         attempt_cancel(attempt, GRPC_STATUS_INVALID_ARGUMENT, "the answer is not a hello");
-        return;
+    } else if (theirs.action == IDENTITY_PROCEED) {
+        link_greet(link, &theirs);
+    } else if (!link_is_judged(attempt, &theirs)) {
+        atomic_fetch_add(&peers->malformed, 1);
+        attempt_cancel(attempt, GRPC_STATUS_INVALID_ARGUMENT, "the answer judges somebody else");
     }
-    if (peers_admit(peers, &theirs, link->member, why, sizeof why) == NULL) {
-        attempt->refused = true;
-        attempt_cancel(attempt, GRPC_STATUS_FAILED_PRECONDITION, why);
-        return;
+}
+
+static void on_recorded(struct rpc_event *event, bool ok)
+{
+    (void)ok;
+    struct attempt *attempt = CONTAINER_OF(event, struct attempt, on_recorded);
+    struct link *link = attempt->link;
+    pthread_mutex_lock(&link->lock);
+    if (link->state == LINK_OPENING) {
+        if (peers_recorded(link->peers, link))
+            link_up(link);
+        else
+            attempt_cancel(attempt, GRPC_STATUS_UNAVAILABLE, "this node is closing");
     }
-    attempt->hello_answered = true;
-    link->failures = 0;
-    link->up_since_ns = runtime_now_ns();
-    atomic_fetch_add(&link->figures.ups, 1);
-    link_move(link, LINK_UP);
-    log_write(peers->options.log, LOG_INFO, "peer_up", "member=%u name=\"%s\" generation=%llu",
-              link->member, theirs.name, (unsigned long long)theirs.generation);
-    link_compare_keys(link, &theirs);
-    link_announce(link);
+    bool up = link->state == LINK_UP;
+    tag_done(attempt);
+    if (up) /* the attempt listens on, so the link is there */
+        peer_link_flush(link);
 }
 
 static void on_received(struct rpc_event *event, bool ok)
@@ -497,9 +597,13 @@ static void on_received(struct rpc_event *event, bool ok)
     }
     grpc_byte_buffer_destroy(buffer);
     bool up = link->state == LINK_UP;
+    struct incarnation_answer told = attempt->told;
+    struct rpc_peers *peers = link->peers;
+    uint32_t member = link->member;
     tag_done(attempt);
     if (up) /* the attempt listens on, so the link is there */
         peer_link_flush(link);
+    peers_told(peers, member, &told);
 }
 
 /* -- from outside

@@ -1,5 +1,6 @@
-/* peer_link.h -- what the parts of the peer port share (internal to it): peers.c knows who is who,
- * peer_link.c sends to one peer, peer_serve.c receives from all.
+/* peer_link.h -- what the parts of the peer port share (internal to it): peers.c has the table of
+ * links, peer_identity.c knows who may be behind one, peer_link.c sends to one peer, peer_serve.c
+ * receives from all.
  *
  * Locks: rpc_peers.lock may be taken while a link's lock is held, never the other way round. Frames
  * are given to gRPC with no lock held (it may write to the socket at once): the busy flag `sending`
@@ -23,6 +24,22 @@
 
 struct attempt;
 
+/* A stream that waits for its member's row; part of the stream, whose tag the event is. */
+struct row_wait {
+    struct row_wait *next;
+    uint64_t sequence;
+    grpc_call *call;
+    struct rpc_event *event;
+};
+
+/* What becomes of a hello. */
+struct admission {
+    struct link *link; /* admitted: it counts as a stream of the member; NULL: why says why not */
+    bool waits;        /* the event comes when its row is durable */
+    struct incarnation_answer answer; /* PROCEED also where a hello never came to be judged */
+    char why[PEER_WHY_BYTES];
+};
+
 /*
  *            open            hello answered
  *     IDLE ---------> OPENING ------------> UP
@@ -40,10 +57,15 @@ struct link {
     struct rpc_peers *peers;
     uint32_t member;
 
-    /* Who this member is, while any stream with it is up. Under peers->lock. */
-    uint8_t node_id[16];
+    /* Who this member is. All streams that are up are of this incarnation. Under peers->lock. */
+    struct incarnation row;
+    bool row_loaded;
+    uint64_t row_sequence; /* of the store; not used before it is durable */
     uint32_t streams_up;
     uint32_t streams_served;
+    uint64_t rival_nonce;    /* another process that says it is this member */
+    uint64_t rival_since_ns; /* its hello came, or came again; 0: none */
+    uint64_t answered_ns;    /* when that was asked which the recorded incarnation answered last */
 
     pthread_mutex_t lock; /* all below but the figures */
     enum link_state state;
@@ -58,6 +80,7 @@ struct link {
     struct attempt *attempt; /* NULL in IDLE and CLOSED */
     uint64_t retry_at_ns;
     uint64_t opened_at_ns;
+    uint64_t probed_ns; /* a question whether it still answers is on its way; 0: none */
     bool called_back; /* OPENING: the peer has called meanwhile, an earlier failure says nothing */
     uint64_t up_since_ns;
     uint32_t failures; /* attempts in a row that did not come up */
@@ -94,6 +117,7 @@ struct rpc_peers {
     pthread_mutex_t lock;
     pthread_cond_t idle; /* live has become 0 */
     struct peer_hello hello;
+    struct row_wait *waits;
     struct prng prng;
     struct incoming *incoming; /* those with a call */
     uint32_t incoming_count;
@@ -109,6 +133,8 @@ struct rpc_peers {
     _Atomic uint64_t accepted;
     _Atomic uint64_t refused;
     _Atomic uint64_t malformed;
+    _Atomic uint64_t verdicts[IDENTITY_VERDICTS];
+    _Atomic bool told;
 };
 
 /* -- peers.c
@@ -122,11 +148,6 @@ void peers_refuse(struct rpc_peers *peers, uint32_t member, const char *directio
 bool peers_may_log(struct rpc_peers *peers, uint64_t cause);
 /* What this node says to `to_member`. */
 struct peer_hello peers_hello(struct rpc_peers *peers, uint32_t to_member);
-/* Takes a peer in: one identity per member while any stream with it is up. `expected` is whom this
- * node called, MEMBER_NONE when it was called. NULL with a sentence. */
-struct link *peers_admit(struct rpc_peers *peers, const struct peer_hello *theirs,
-                         uint32_t expected, char *why, size_t why_size);
-void peers_leave(struct rpc_peers *peers, struct link *link, bool serving);
 /* Objects with tags in gRPC: drain waits for the last of them. */
 void peers_live_add(struct rpc_peers *peers);
 void peers_live_drop(struct rpc_peers *peers);
@@ -137,6 +158,22 @@ uint64_t peers_jitter_ns(struct rpc_peers *peers, uint64_t ms);
 enum err peers_buffer_bytes(grpc_byte_buffer *buffer, grpc_slice *ret_copy,
                             struct bytes *ret_bytes) MUST_USE;
 grpc_byte_buffer *peers_hello_buffer(const struct peer_hello *hello);
+
+/* -- peer_identity.c
+ * ------------------------------------------------------------------------------------ */
+
+/* Judges a hello. `expected` is whom this node called, MEMBER_NONE when it was called. When the
+ * admission waits, `wait` is in use until its event has come, and the caller owns one tag more. */
+void peers_admit(struct rpc_peers *peers, const struct peer_hello *theirs, uint32_t expected,
+                 struct row_wait *wait, struct admission *ret_admission);
+/* Whether what the event was for has come: not when the port is being closed. */
+bool peers_recorded(struct rpc_peers *peers, const struct link *link);
+void peers_leave(struct rpc_peers *peers, struct link *link, bool serving);
+/* The member has answered what was asked then. */
+void peers_answered(struct rpc_peers *peers, struct link *link, const struct peer_hello *theirs,
+                    uint64_t asked_ns);
+/* What `member` makes of this node. */
+void peers_told(struct rpc_peers *peers, uint32_t member, const struct incarnation_answer *answer);
 
 /* -- peer_link.c
  * --------------------------------------------------------------------------------------- */
@@ -154,6 +191,8 @@ void peer_link_close(struct link *link);
 bool peer_link_is_empty(struct link *link);
 /* The peer has just shown that it is there: connects now instead of after the back-off. */
 void peer_link_poke(struct link *link);
+/* Asks the other side whether it still answers; the answer goes to peers_answered. */
+void peer_link_probe(struct link *link);
 /* Up, or an attempt has failed. */
 bool peer_link_settled(struct link *link);
 /* Closed, all tags back. */

@@ -10,11 +10,11 @@
 #define SLOTS_PER_QUEUE 4u
 
 /*
- *             call           hello admitted         a frame that is none, a newer stream
- *    ARMED ---------> HELLO ----------------> OPEN -------------------------+
- *      | shutdown       | refused, malformed    | peer is gone              |
- *      v                v                       v                           v
- *    (freed)         ENDING <-------------------+---------------------------+
+ *             call           hello admitted            row durable    a frame that is none,
+ *    ARMED ---------> HELLO ----------------> RECORDING ------> OPEN --- a newer stream --+
+ *      | shutdown       | refused, malformed      | peer is gone | peer is gone           |
+ *      v                v                         v              v                        v
+ *    (freed)         ENDING <---------------------+--------------+------------------------+
  *                       | last tag
  *                       v
  *                    (freed)
@@ -22,13 +22,21 @@
  * A stream's tags all come to one queue and so to one thread: only `call`, `link` and the list are
  * shared with the tick, under rpc_peers.lock.
  */
-enum incoming_state { INCOMING_ARMED, INCOMING_HELLO, INCOMING_OPEN, INCOMING_ENDING };
+enum incoming_state {
+    INCOMING_ARMED,
+    INCOMING_HELLO,
+    INCOMING_RECORDING,
+    INCOMING_OPEN,
+    INCOMING_ENDING
+};
 
 struct incoming {
     struct rpc_event on_call;
     struct rpc_event on_close;
     struct rpc_event on_sent;
     struct rpc_event on_received;
+    struct rpc_event on_recorded;
+    struct row_wait wait;
     struct rpc_peers *peers;
     struct incoming *next;
     struct incoming *previous;
@@ -43,10 +51,12 @@ struct incoming {
     grpc_byte_buffer *in;
     grpc_byte_buffer *out;
     bool metadata_sent;
+    bool asked;     /* by a hello on the open stream; answered when nothing else is on its way */
     bool finishing; /* a status is to be sent as soon as nothing else is on its way */
     grpc_status_code status;
     grpc_slice details;
     struct link *link; /* once admitted */
+    uint64_t nonce;    /* of who has said hello */
     uint64_t since_ns;
 };
 
@@ -185,7 +195,7 @@ static bool on_message(void *closure, struct bytes bytes)
     struct intake *intake = closure;
     struct incoming *incoming = intake->incoming;
     const struct rpc_peers_options *options = &incoming->peers->options;
-    if (incoming->link == NULL)
+    if (incoming->state != INCOMING_OPEN)
         return false; /* no hello yet */
     struct message *message =
         peer_message_decode(bytes, incoming->link->member, options->hello.member, intake->now_ns);
@@ -200,32 +210,100 @@ static bool on_message(void *closure, struct bytes bytes)
     return true;
 }
 
-static void incoming_greet(struct incoming *incoming, const struct peer_hello *theirs)
+static void hello_send(struct incoming *incoming, const struct peer_hello *hello)
+{
+    incoming->out = peers_hello_buffer(hello);
+    grpc_op ops[2];
+    memset(ops, 0, sizeof ops);
+    size_t count = 0;
+    if (!incoming->metadata_sent)
+        ops[count++].op = GRPC_OP_SEND_INITIAL_METADATA;
+    ops[count].op = GRPC_OP_SEND_MESSAGE;
+    ops[count++].data.send_message.send_message = incoming->out;
+    incoming->metadata_sent = true;
+    incoming->sending = true;
+    batch_start(incoming, ops, count, &incoming->on_sent);
+}
+
+/* The row is durable. */
+static void incoming_open(struct incoming *incoming)
 {
     struct rpc_peers *peers = incoming->peers;
-    char why[PEER_WHY_BYTES];
-    struct link *link = peers_admit(peers, theirs, MEMBER_NONE, why, sizeof why);
-    if (link == NULL) {
-        peers_refuse(peers, theirs->member, "from", why);
-        incoming_finish(incoming, GRPC_STATUS_FAILED_PRECONDITION, why);
-        return;
-    }
+    struct link *link = incoming->link;
     atomic_fetch_add(&peers->accepted, 1);
     pthread_mutex_lock(&peers->lock);
-    incoming->link = link;
     peer_serve_replace(peers, link, incoming);
     pthread_mutex_unlock(&peers->lock);
     incoming->state = INCOMING_OPEN;
     peer_link_poke(link);
-    struct peer_hello mine = peers_hello(peers, theirs->member);
-    incoming->out = peers_hello_buffer(&mine);
-    grpc_op ops[2] = {
-        {.op = GRPC_OP_SEND_INITIAL_METADATA},
-        {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = incoming->out},
-    };
-    incoming->metadata_sent = true;
-    incoming->sending = true;
-    batch_start(incoming, ops, 2, &incoming->on_sent);
+    struct peer_hello mine = peers_hello(peers, link->member);
+    hello_send(incoming, &mine);
+}
+
+static void on_recorded(struct rpc_event *event, bool ok)
+{
+    (void)ok;
+    struct incoming *incoming = CONTAINER_OF(event, struct incoming, on_recorded);
+    if (incoming->state == INCOMING_RECORDING) {
+        if (peers_recorded(incoming->peers, incoming->link))
+            incoming_open(incoming);
+        else
+            incoming_finish(incoming, GRPC_STATUS_UNAVAILABLE, "this node is closing");
+    }
+    tag_done(incoming);
+}
+
+/* Says so in a hello of ours when the cause is who the other side is, else in the status alone. */
+static void incoming_refuse(struct incoming *incoming, const struct peer_hello *theirs,
+                            const struct admission *admission)
+{
+    struct rpc_peers *peers = incoming->peers;
+    enum identity_action action = admission->answer.action;
+    if (action == IDENTITY_RETRY) {
+        struct link *link = peers_link(peers, theirs->member);
+        if (link != NULL)
+            peer_link_probe(link);
+    } else {
+        peers_refuse(peers, theirs->member, "from", admission->why);
+    }
+    if (action != IDENTITY_PROCEED) {
+        struct peer_hello mine = peers_hello(peers, theirs->member);
+        peer_hello_say_answer(&mine, &admission->answer);
+        hello_send(incoming, &mine);
+    }
+    incoming_finish(incoming,
+                    action == IDENTITY_RETRY ? GRPC_STATUS_UNAVAILABLE
+                                             : GRPC_STATUS_FAILED_PRECONDITION,
+                    admission->why);
+}
+
+static void incoming_greet(struct incoming *incoming, const struct peer_hello *theirs)
+{
+    struct admission admission;
+    incoming->wait = (struct row_wait){.call = incoming->call, .event = &incoming->on_recorded};
+    peers_admit(incoming->peers, theirs, MEMBER_NONE, &incoming->wait, &admission);
+    if (admission.link == NULL) {
+        incoming_refuse(incoming, theirs, &admission);
+        return;
+    }
+    pthread_mutex_lock(&incoming->peers->lock); /* the tick looks at it */
+    incoming->link = admission.link;
+    incoming->nonce = theirs->start_nonce;
+    pthread_mutex_unlock(&incoming->peers->lock);
+    incoming->state = INCOMING_RECORDING;
+    if (admission.waits)
+        incoming->tags++; /* the event is on its way to this thread */
+    else
+        incoming_open(incoming);
+}
+
+static void hello_again(struct incoming *incoming)
+{
+    incoming->asked = incoming->sending;
+    if (incoming->sending)
+        return;
+    struct peer_hello mine = peers_hello(incoming->peers, incoming->link->member);
+    hello_send(incoming, &mine);
 }
 
 static void frame_take(struct incoming *incoming, struct bytes frame)
@@ -240,10 +318,14 @@ static void frame_take(struct incoming *incoming, struct bytes frame)
     }
     if (err != OK)
         incoming_malformed(incoming, "a frame or a message in it is malformed");
-    else if (has_hello != (incoming->state == INCOMING_HELLO))
-        incoming_malformed(incoming, "the hello is the first frame and no other");
-    else if (has_hello)
+    else if (has_hello ? incoming->state == INCOMING_RECORDING : incoming->state != INCOMING_OPEN)
+        incoming_malformed(incoming, "the first frame is a hello, and its answer is waited for");
+    else if (has_hello && incoming->state == INCOMING_HELLO)
         incoming_greet(incoming, &hello);
+    else if (has_hello && hello.start_nonce != incoming->nonce)
+        incoming_malformed(incoming, "another process says hello on this stream");
+    else if (has_hello)
+        hello_again(incoming);
 }
 
 static void receive_next(struct incoming *incoming)
@@ -285,6 +367,8 @@ static void on_sent(struct rpc_event *event, bool ok)
     incoming->sending = false;
     if (incoming->finishing)
         status_send(incoming);
+    else if (incoming->asked && incoming->state == INCOMING_OPEN)
+        hello_again(incoming);
     tag_done(incoming);
 }
 
@@ -327,6 +411,7 @@ static void slot_arm(struct rpc_peers *peers, grpc_completion_queue *queue)
     incoming->on_close.done = on_close;
     incoming->on_sent.done = on_sent;
     incoming->on_received.done = on_received;
+    incoming->on_recorded.done = on_recorded;
     incoming->details = grpc_empty_slice();
     incoming->tags = 1;
     peers_live_add(peers);

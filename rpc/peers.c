@@ -195,44 +195,6 @@ struct peer_hello peers_hello(struct rpc_peers *peers, uint32_t to_member)
     return hello;
 }
 
-struct link *peers_admit(struct rpc_peers *peers, const struct peer_hello *theirs,
-                         uint32_t expected, char *why, size_t why_size)
-{
-    bool serving = expected == MEMBER_NONE;
-    struct peer_hello mine = peers_hello(peers, expected);
-    if (peer_hello_refusal(&mine, theirs, why, why_size) != NULL)
-        return NULL;
-    struct link *link = peers_link(peers, theirs->member);
-    if (link == NULL || atomic_load(&link->closing)) {
-        snprintf(why, why_size, "member %u is not in the topology of member %u (epoch %llu)",
-                 theirs->member, mine.member, (unsigned long long)mine.epoch);
-        return NULL;
-    }
-    pthread_mutex_lock(&peers->lock);
-    bool same =
-        link->streams_up == 0 || memcmp(link->node_id, theirs->node_id, sizeof link->node_id) == 0;
-    if (same) {
-        memcpy(link->node_id, theirs->node_id, sizeof link->node_id);
-        link->streams_up++;
-        link->streams_served += serving ? 1 : 0;
-    }
-    pthread_mutex_unlock(&peers->lock);
-    if (same)
-        return link;
-    snprintf(why, why_size, "another node is connected as member %u already: duplicate identity",
-             theirs->member);
-    return NULL;
-}
-
-void peers_leave(struct rpc_peers *peers, struct link *link, bool serving)
-{
-    pthread_mutex_lock(&peers->lock);
-    CHECK_U64(link->streams_up, >, 0);
-    link->streams_up--;
-    link->streams_served -= serving ? 1 : 0;
-    pthread_mutex_unlock(&peers->lock);
-}
-
 bool peers_may_log(struct rpc_peers *peers, uint64_t hash)
 {
     uint64_t now_ns = runtime_now_ns();
@@ -316,7 +278,7 @@ enum err peers_buffer_bytes(grpc_byte_buffer *buffer, grpc_slice *ret_copy, stru
 
 grpc_byte_buffer *peers_hello_buffer(const struct peer_hello *hello)
 {
-    uint8_t memory[512];
+    uint8_t memory[1024];
     struct arena arena;
     arena_init(&arena, memory, sizeof memory);
     struct bytes frame = peer_frame_hello(&arena, hello);
@@ -395,6 +357,7 @@ void rpc_peers_drain(struct rpc_peers *peers, uint32_t grace_ms)
     grpc_server_shutdown_and_notify(peers->server, rpc_loop_queue(peers->options.loop, 0),
                                     &peers->on_shutdown);
     grpc_server_cancel_all_calls(peers->server);
+    rpc_peers_committed(peers, UINT64_MAX); /* nobody waits any more */
     pthread_mutex_lock(&peers->lock);
     while (peers->live != 0)
         pthread_cond_wait(&peers->idle, &peers->lock);
@@ -462,4 +425,6 @@ void rpc_peers_totals(struct rpc_peers *peers, struct rpc_peers_totals *ret)
         .refused = atomic_load(&peers->refused),
         .malformed = atomic_load(&peers->malformed),
     };
+    for (size_t i = 0; i < IDENTITY_VERDICTS; i++)
+        ret->verdicts[i] = atomic_load(&peers->verdicts[i]);
 }

@@ -17,6 +17,7 @@
 #ifndef RPC_PEERS_H
 #define RPC_PEERS_H
 
+#include "actors/incarnation.h"
 #include "rpc/loop.h"
 #include "rpc/peer_codec.h"
 
@@ -36,6 +37,12 @@ struct rpc_peers_options {
     /* The store cannot go on with this peer (other cluster, other Q, duplicate identity): for the
      * log and the status page. May be NULL. */
     void (*refused)(void *host, uint32_t member, const char *why);
+    /* A peer says that this process must not go on as it is: RENEW or STOP. Once, on a loop thread;
+     * the host ends this life (no link is to be used any more). May be NULL. */
+    void (*told)(void *host, uint32_t member, const struct incarnation_answer *answer);
+    /* Where the rows of the other members are kept, this port's own handle; rpc_peers_committed
+     * tells how far it is durable. NULL: they are forgotten at the end. */
+    struct store *meta;
     void *host;
 };
 
@@ -48,6 +55,8 @@ int rpc_peers_port(const struct rpc_peers *peers);
  * again after a change of topology. Peers that call before the first time wait. Never at once with
  * itself. */
 void rpc_peers_connect(struct rpc_peers *peers, const struct topology *topology);
+/* The log is durable up to here for the handle `meta`. Any thread, until rpc_peers_free. */
+void rpc_peers_committed(struct rpc_peers *peers, uint64_t sequence);
 /* Every link has come up or failed once: what is said of the peers is known, not assumed. */
 bool rpc_peers_settled(struct rpc_peers *peers);
 /* runtime_options.deliver_remote: a list linked by `next`; consumed. Any registered thread. In
@@ -82,6 +91,7 @@ struct rpc_peers_totals {
     uint64_t accepted;  /* from peers, ever */
     uint64_t refused;   /* handshakes that said no, either direction */
     uint64_t malformed; /* streams ended for what was in them */
+    uint64_t verdicts[IDENTITY_VERDICTS]; /* of hellos, either direction */
 };
 void rpc_peers_totals(struct rpc_peers *peers, struct rpc_peers_totals *ret);
 

@@ -350,6 +350,8 @@ int rpc_server_port(const struct rpc_server *server)
 
 void rpc_server_set_serving(struct rpc_server *server, bool serving)
 {
+    if (serving)
+        atomic_store(&server->edge.closed, false);
     if (atomic_exchange(&server->edge.serving, serving) != serving)
         health_changed(server->health);
 }

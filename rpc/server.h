@@ -43,6 +43,7 @@ struct rpc_server_options {
     const char *node_name;
     const char *version;
     struct context_keys context_keys; /* the same on all nodes of a cluster */
+    bool closed_at_first; /* requests for data are UNAVAILABLE until the node is set to serve */
     /* What Hints answers from; any thread. NULL: nothing is kept. */
     size_t (*hint_targets)(void *host, struct hint_target_figures *ret, size_t max);
     void *host;

@@ -1,4 +1,4 @@
-// link: coterie_rpc
+// link: coterie_rpc coterie_store
 /* Peers talk over one stream each way: in order, many messages a frame, bounded, refused with a
  * sentence when they should not talk, and everything is freed in whatever state it is (DESIGN.md 9,
  * 10).
@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "rpc/peers.h"
+#include "store/engine.h"
 
 #include <arpa/inet.h>
 #include <grpc/grpc_security.h>
@@ -26,6 +27,7 @@
 #define PARTITIONS   64u
 #define NOWHERE      1 /* this port and the two above it: nobody listens */
 #define WAIT_MS      30000
+#define BOUND        77000u
 #define NS_PER_MS    UINT64_C(1000000)
 
 /* -- a node: a coordinator that counts answers, a replica that gives them, a gossip that sees links
@@ -51,12 +53,17 @@ struct node {
     _Atomic uint32_t downs[MEMBER_SLOTS];
     pthread_mutex_t lock;
     char refusal[256];
+    struct incarnation_answer told;
 };
 
 struct node_options {
     uint32_t member;
     int port;
     uint8_t identity; /* 0: as the member */
+    uint8_t superseded;
+    uint64_t generation; /* 0: 1 */
+    uint64_t nonce;
+    struct store *meta;
     uint8_t cluster;
     uint32_t protocol;
     uint32_t partitions;
@@ -123,6 +130,23 @@ static void refused(void *host, uint32_t member, const char *why)
     pthread_mutex_unlock(&node->lock);
 }
 
+static void told(void *host, uint32_t member, const struct incarnation_answer *answer)
+{
+    (void)member;
+    struct node *node = host;
+    pthread_mutex_lock(&node->lock);
+    node->told = *answer;
+    pthread_mutex_unlock(&node->lock);
+}
+
+static struct incarnation_answer told_of(struct node *node)
+{
+    pthread_mutex_lock(&node->lock);
+    struct incarnation_answer answer = node->told;
+    pthread_mutex_unlock(&node->lock);
+    return answer;
+}
+
 static bool refused_with(struct node *node, const char *part)
 {
     pthread_mutex_lock(&node->lock);
@@ -167,13 +191,19 @@ static struct peer_hello hello_of(const struct node_options *options)
         .protocol_max = options->protocol == 0 ? PEER_PROTOCOL_VERSION : options->protocol,
         .partitions = options->partitions == 0 ? PARTITIONS : options->partitions,
         .epoch = 1,
-        .generation = 1,
         .member = options->member,
         .name = "node",
     };
     memset(hello.cluster_id, 0xc0 + options->cluster, sizeof hello.cluster_id);
-    memset(hello.node_id, options->identity == 0 ? (int)options->member : options->identity,
-           sizeof hello.node_id);
+    struct identity_hello identity = {
+        .self = {.generation = options->generation == 0 ? 1 : options->generation,
+                 .start_nonce = options->nonce == 0 ? options->identity : options->nonce}};
+    memset(identity.self.node_id.bytes,
+           options->identity == 0 ? (int)options->member : options->identity, NODE_ID_BYTES);
+    if (options->superseded != 0)
+        memset(identity.superseded[identity.superseded_count++].bytes, options->superseded,
+               NODE_ID_BYTES);
+    peer_hello_say_identity(&hello, &identity, BOUND);
     return hello;
 }
 
@@ -215,6 +245,8 @@ static struct node *node_start(const struct node_options *options)
         .refused_ms = 500,
         .stall_ms = options->stall_ms,
         .refused = refused,
+        .told = told,
+        .meta = options->meta,
         .host = node,
     };
     if (rpc_peers_start(&peers_options, &node->peers, why, sizeof why) != OK)
@@ -627,11 +659,14 @@ static void test_unknown_member_and_own_number(void **state)
     node_stop(a, 0);
 }
 
+/* RELIABILITY rule 29: two processes of one member must not run. Whether the first still does is
+ * asked of it, on the link that is up. */
 static void test_duplicate_identity(void **state)
 {
     (void)state;
     struct node *a = node_start_plain(1);
     struct node *b = node_start_plain(2);
+    int port = b->port;
     node_connect(a, a->port, b->port, NOWHERE);
     node_connect(b, a->port, b->port, NOWHERE);
     WAIT_FOR(linked(a, b));
@@ -641,11 +676,109 @@ static void test_duplicate_identity(void **state)
     WAIT_FOR(refused_with(twin, "duplicate identity"));
     assert_true(linked(a, b));
     assert_false(figures_of(twin, 1).connected);
-    /* When the first is gone, the second may come in. */
-    node_stop(b, 0);
-    WAIT_FOR(figures_of(twin, 1).connected);
+    WAIT_FOR(told_of(twin).action == IDENTITY_STOP);
+    assert_int_equal(told_of(b).action, IDENTITY_PROCEED);
+    assert_int_equal(atomic_load(&b->downs[1]), 0); /* it was asked, not disturbed */
     node_stop(twin, 0);
+    /* When the first is gone, another id is a directory that was lost, not the member. */
+    node_stop(b, 0);
+    WAIT_FOR(!figures_of(a, 2).serving);
+    twin = node_start(&(struct node_options){.member = 2, .identity = 9, .port = port});
+    node_connect(twin, a->port, twin->port, NOWHERE);
+    WAIT_FOR(told_of(twin).action == IDENTITY_RENEW);
+    assert_int_equal(told_of(twin).verdict, IDENTITY_WIPED);
+    assert_int_equal(told_of(twin).known.node_id.bytes[0], 2);
+    assert_int_equal(told_of(twin).epoch_bound, BOUND);
+    assert_false(figures_of(twin, 1).connected);
+    assert_false(figures_of(a, 2).serving);
+    node_stop(twin, 0);
+    /* As the new incarnation that it has become it is the member. */
+    twin = node_start(
+        &(struct node_options){.member = 2, .identity = 9, .superseded = 2, .port = port});
+    node_connect(twin, a->port, twin->port, NOWHERE);
+    WAIT_FOR(linked(a, twin));
+    assert_int_equal(told_of(twin).action, IDENTITY_PROCEED);
+    node_stop(twin, 0);
+    /* And the one that it has replaced is not, any more. */
+    b = node_start(&(struct node_options){.member = 2, .port = port, .generation = 9});
+    node_connect(b, a->port, b->port, NOWHERE);
+    WAIT_FOR(told_of(b).verdict == IDENTITY_WIPED && told_of(b).action == IDENTITY_RENEW);
+    node_stop(b, 0);
     node_stop(a, 0);
+}
+
+/* RELIABILITY rule 30: the same id goes on with a higher generation; the same one again from
+ * another process is an older copy. */
+static void test_restarted_and_restored(void **state)
+{
+    (void)state;
+    struct node *a = node_start_plain(1);
+    struct node *b = node_start(&(struct node_options){.member = 2, .nonce = 5, .generation = 4});
+    int port = b->port;
+    node_connect(a, a->port, port, NOWHERE);
+    node_connect(b, a->port, port, NOWHERE);
+    WAIT_FOR(linked(a, b));
+    node_stop(b, 0);
+    b = node_start(&(struct node_options){.member = 2, .nonce = 6, .generation = 5, .port = port});
+    node_connect(b, a->port, port, NOWHERE);
+    WAIT_FOR(linked(a, b));
+    node_stop(b, 0);
+    b = node_start(&(struct node_options){.member = 2, .nonce = 7, .generation = 5, .port = port});
+    node_connect(b, a->port, port, NOWHERE);
+    WAIT_FOR(told_of(b).verdict == IDENTITY_RESTORED);
+    assert_int_equal(told_of(b).known.generation, 5);
+    assert_false(figures_of(b, 1).connected);
+    WAIT_FOR(totals_of(a).verdicts[IDENTITY_RESTORED] > 0);
+    node_stop(b, 0);
+    node_stop(a, 0);
+}
+
+/* -- rows on disk: no link before its row is durable, on neither side ---------------------------
+ */
+
+#define META_HANDLES 1u
+
+static struct engine *disk_open(struct memory_disk *memory)
+{
+    struct engine_options options = {.handle_count = META_HANDLES, .partitions = PARTITIONS};
+    return engine_memory_open(&options, memory);
+}
+
+static void test_rows_are_durable_before_use(void **state)
+{
+    (void)state;
+    struct memory_disk *memory = memory_disk_new();
+    struct engine *disk = disk_open(memory);
+    struct store *meta = engine_store(disk, 0);
+    struct node *a = node_start(&(struct node_options){.member = 1, .meta = meta});
+    struct node *b = node_start_plain(2);
+    node_connect(a, a->port, b->port, NOWHERE);
+    node_connect(b, a->port, b->port, NOWHERE);
+    WAIT_FOR(totals_of(a).verdicts[IDENTITY_FIRST] > 0);
+    /* Longer than a handshake takes: neither direction is up. */
+    nanosleep(&(struct timespec){.tv_nsec = 200 * (long)NS_PER_MS}, NULL);
+    assert_false(figures_of(a, 2).connected);
+    assert_false(figures_of(b, 1).connected);
+    assert_int_equal(atomic_load(&a->ups[2]) + atomic_load(&b->ups[1]), 0);
+    engine_memory_sync(disk, engine_memory_mark(disk));
+    rpc_peers_committed(a->peers, store_committed(meta));
+    WAIT_FOR(linked(a, b));
+    node_stop(b, 0);
+    node_stop(a, 0);
+    engine_close(disk);
+
+    /* After a restart of the judge the row counts. */
+    disk = disk_open(memory);
+    a = node_start(&(struct node_options){.member = 1, .meta = engine_store(disk, 0)});
+    b = node_start(&(struct node_options){.member = 2, .identity = 9});
+    node_connect(a, a->port, b->port, NOWHERE);
+    node_connect(b, a->port, b->port, NOWHERE);
+    WAIT_FOR(told_of(b).verdict == IDENTITY_WIPED && told_of(b).action == IDENTITY_RENEW);
+    assert_int_equal(told_of(b).known.node_id.bytes[0], 2);
+    node_stop(b, 0);
+    node_stop(a, 0);
+    engine_close(disk);
+    memory_disk_free(memory);
 }
 
 /* -- hostile bytes
@@ -780,8 +913,10 @@ static void test_hostile_streams_end_alone(void **state)
                      GRPC_STATUS_INVALID_ARGUMENT); /* no hello first */
     assert_int_equal(raw_stream(a->port, link_method, greeting, noise),
                      GRPC_STATUS_INVALID_ARGUMENT);
-    assert_int_equal(raw_stream(a->port, link_method, greeting, greeting),
+    hello.start_nonce++; /* somebody else's, on the same stream */
+    assert_int_equal(raw_stream(a->port, link_method, greeting, peer_frame_hello(&arena, &hello)),
                      GRPC_STATUS_INVALID_ARGUMENT);
+    hello.start_nonce--;
     assert_int_equal(
         raw_stream(a->port, link_method, greeting, frame_of(&arena, read_of_partition(PARTITIONS))),
         GRPC_STATUS_INVALID_ARGUMENT);
@@ -1134,6 +1269,8 @@ int main(void)
         cmocka_unit_test(test_wrong_member_behind_an_address),
         cmocka_unit_test(test_unknown_member_and_own_number),
         cmocka_unit_test(test_duplicate_identity),
+        cmocka_unit_test(test_restarted_and_restored),
+        cmocka_unit_test(test_rows_are_durable_before_use),
         cmocka_unit_test(test_hostile_streams_end_alone),
         cmocka_unit_test(test_garbage_on_the_port),
         cmocka_unit_test(test_a_hello_without_an_answer_is_given_up),

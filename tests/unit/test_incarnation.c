@@ -54,8 +54,7 @@ static struct incarnation_answer answer_of(enum identity_verdict verdict, struct
 
 static enum err renew(struct fixture *f, struct incarnation_answer answer, uint8_t fresh)
 {
-    struct boot_renewal renewal = {
-        .answer = answer, .fresh = {.bytes = {fresh}}, .partitions = f->topology.partitions};
+    struct boot_renewal renewal = {.answer = answer, .fresh = {.bytes = {fresh}}};
     return boot_renew(engine_store(f->engine, HANDLE_BOOT), &f->arena, &renewal, why, sizeof why);
 }
 

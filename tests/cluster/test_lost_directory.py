@@ -1,0 +1,161 @@
+"""Rule: a data directory that is lost, put back from an older copy, or copied and started beside the first
+cannot make the cluster lose or forget an acknowledged write. The member goes on as a new incarnation whose
+vnodes do not vote until they are filled again; the copy beside the running one is refused and ends.
+RELIABILITY rules 1, 2, 29, 30; docs/operations."""
+
+import os
+import shutil
+import subprocess
+import threading
+
+from cluster import COTERIED, Cluster, free_ports, grpc, wait_for
+
+KEYS = 400
+EXIT_DUPLICATE = 78
+
+
+class Writer(threading.Thread):
+    """Each key once, with a value of its own, at quorum; what was acknowledged is remembered."""
+
+    def __init__(self, nodes, prefix):
+        super().__init__()
+        self.nodes, self.prefix = nodes, prefix
+        self.stopping = False
+        self.acknowledged = []
+        self.failed = 0
+
+    def run(self):
+        count = 0
+        while not self.stopping:
+            key = b"%s-%d" % (self.prefix, count)
+            try:
+                self.nodes[count % len(self.nodes)].put(key, b"v" + key, timeout=2)
+                self.acknowledged.append(key)
+            except grpc.RpcError:
+                self.failed += 1
+            count += 1
+
+    def stop(self):
+        self.stopping = True
+        self.join()
+        return self.acknowledged
+
+
+def lost(node, keys, **level):
+    """Keys whose value is not there, by quorum reads through this node."""
+    missing = []
+    for key in keys:
+        values = [v.value for v in node.get(key, **level).values]
+        if values != [b"v" + key]:
+            missing.append((key, values))
+    return missing
+
+
+def incomplete(node):
+    return node.metric("coterie_replica_vnodes_incomplete")
+
+
+def verdicts(node, verdict):
+    return node.metric('coterie_peer_hellos_total{verdict="%s"}' % verdict)
+
+
+def log_of(node):
+    with open(node.log, errors="replace") as log:
+        return log.read()
+
+
+def wait_complete(cluster, node):
+    wait_for("%s to be complete again" % node.name, lambda: incomplete(node) == 0, 120)
+
+
+def wiped(cluster):
+    n1, n2, n3 = cluster.nodes
+    before = []
+    for i in range(KEYS):
+        key = b"before-%d" % i
+        n1.put(key, b"v" + key)
+        before.append(key)
+    writer = Writer([n1, n3], b"during")
+    writer.start()
+    n2.kill()
+    shutil.rmtree(n2.data)
+    n2.start()
+    wait_for("a peer to notice", lambda: verdicts(n1, "wiped") + verdicts(n3, "wiped") > 0)
+    n2.wait_serving()
+    text = log_of(n2)
+    assert "identity_renewed" in text, text[-3000:]
+    # Reads at quorum through it, while it fills: none may lack anything.
+    missing = lost(n2, before[:100])
+    assert not missing, "through the wiped node while it fills: %r" % missing[:3]
+    seen = incomplete(n2)
+    during = writer.stop()
+    assert len(during) > 50, "only %d writes under load" % len(during)
+    missing = lost(n2, before + during)
+    assert not missing, "%d of %d lost, first %r" % (len(missing), len(before + during), missing[0])
+    wait_complete(cluster, n2)
+    # Alone it answers as well now: what it holds is all there is.
+    missing = lost(n2, before + during, r=1)
+    assert not missing, "%d missing on the refilled node, first %r" % (len(missing), missing[0])
+    print("wiped: %d acknowledged before, %d under load (%d failed), 0 lost; %d vnodes were incomplete when "
+          "first asked, all are complete" % (len(before), len(during), writer.failed, seen))
+    return before + during
+
+
+def restored(cluster, keys):
+    n1, n2, n3 = cluster.nodes
+    assert n3.terminate() == 0
+    copy = n3.data + ".copy"
+    shutil.copytree(n3.data, copy)
+    for generation in range(2):  # two starts: the copy is older by a count of starts
+        n3.start().wait_serving()
+        for i in range(20):
+            key = b"after-copy-%d-%d" % (generation, i)
+            n3.put(key, b"v" + key)
+            keys.append(key)
+        n3.kill()
+    shutil.rmtree(n3.data)
+    os.rename(copy, n3.data)
+    before = verdicts(n1, "restored") + verdicts(n2, "restored")
+    n3.start()
+    wait_for("a peer to notice", lambda: verdicts(n1, "restored") + verdicts(n2, "restored") > before)
+    n3.wait_serving()
+    missing = lost(n3, keys)
+    assert not missing, "%d of %d lost, first %r" % (len(missing), len(keys), missing[0])
+    wait_complete(cluster, n3)
+    missing = lost(n3, keys, r=1)
+    assert not missing, "%d missing on the restored node, first %r" % (len(missing), missing[0])
+    print("older copy: %d acknowledged, 0 lost; a new incarnation, complete again" % len(keys))
+
+
+def cloned(cluster):
+    n1, n2, _ = cluster.nodes
+    clone = n2.data + ".clone"
+    n2.pause()  # a copy of files that stand still
+    shutil.copytree(n2.data, clone)
+    n2.resume()
+    cluster.wait_alive()
+    ports = free_ports(3)
+    arguments = [
+        COTERIED, "--name", n2.name, "--data-dir", clone,
+        "--client-address", "127.0.0.1:%d" % ports[0], "--peer-address", "127.0.0.1:%d" % ports[1],
+        "--http-address", "127.0.0.1:%d" % ports[2], "--initial-cluster", cluster.initial_cluster(),
+    ] + cluster.flags
+    result = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
+    assert result.returncode == EXIT_DUPLICATE, (result.returncode, result.stderr[-2000:])
+    assert "another process of node n2 is running" in result.stderr, result.stderr[-2000:]
+    assert n2.process.poll() is None, n2.log_tail()
+    n2.put(b"still", b"here")
+    assert n1.get(b"still").found
+    print("clone: ended with %d, the first one serves" % result.returncode)
+
+
+def main():
+    with Cluster(3) as cluster:
+        cluster.start()
+        keys = wiped(cluster)
+        restored(cluster, keys)
+        cloned(cluster)
+
+
+if __name__ == "__main__":
+    main()
