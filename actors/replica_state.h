@@ -5,7 +5,8 @@
  *     replica_epoch.c   key epochs: which one a write gets, and amnesia
  *     replica_mint.c    coordinated writes
  *     replica_merge.c   states from other nodes
- *     replica_vnode.c   the vnodes: floors, and copies that were lost
+ *     replica_vnode.c   the vnodes: what is known of them, and their floors
+ *     replica_lost.c    vnodes that were lost and are filled again
  *     replica_reap.c    tombstones that may go
  *     replica_tree.c    their hash trees, changed with each row
  *     replica_build.c   and built by a scan
@@ -169,6 +170,14 @@ void replica_on_reap_remove(struct replica *replica, struct actor_context *ctx,
 
 /* Reads what is known of the vnodes; true when it is. */
 bool replica_vnodes_load(struct replica *replica, struct actor_context *ctx);
+/* -- replica_lost.c -------------------------------------------------------------------------------
+ */
+
+/* Tells anti-entropy of an incomplete vnode. */
+void replica_vnode_announce(struct replica *replica, struct actor_context *ctx,
+                            const struct vnode *vnode);
+/* Sets the figure. */
+void replica_vnodes_count(struct replica *replica);
 /* What waits for the log, or for another try. */
 void replica_vnodes_go_on(struct replica *replica, struct actor_context *ctx);
 uint64_t replica_vnodes_wake_at_ns(const struct replica *replica);

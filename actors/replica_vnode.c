@@ -10,7 +10,6 @@
 #define FLOOR_PREFIX    "vnode-floor/"
 #define PREFIX_BYTES    12u
 #define ROW_KEY_BYTES   (PREFIX_BYTES + 8u)
-#define RETRY_NS        ((uint64_t)100 * 1000 * 1000)
 #define LOAD_RETRY_NS   ((uint64_t)250 * 1000 * 1000)
 #define KEYSPACES_FIRST 4u
 
@@ -121,7 +120,7 @@ static struct bytes floor_key(uint32_t partition, uint32_t keyspace_id,
     return bytes_of(memory, ROW_KEY_BYTES);
 }
 
-static enum err state_stage(const struct vnode *vnode, struct store *store, enum vnode_state state)
+enum err vnode_state_stage(const struct vnode *vnode, struct store *store, enum vnode_state state)
 {
     uint8_t key[ROW_KEY_BYTES];
     uint8_t value[2] = {ROW_FORMAT, (uint8_t)state};
@@ -135,7 +134,7 @@ enum err replica_rows_doubt_all(struct store *meta, uint32_t partitions)
 {
     enum err err = OK;
     for (uint32_t i = 0; i < partitions && err == OK; i++)
-        err = state_stage(&(struct vnode){.partition = i}, meta, VNODE_EMPTYING);
+        err = vnode_state_stage(&(struct vnode){.partition = i}, meta, VNODE_EMPTYING);
     return err;
 }
 
@@ -209,24 +208,6 @@ static bool load_floor(void *closure, struct bytes key, struct bytes value)
     return true;
 }
 
-static void vnode_announce(struct replica *replica, struct actor_context *ctx,
-                           const struct vnode *vnode)
-{
-    struct message *message = message_new(MESSAGE_vnode_incomplete, 0);
-    message->to = (struct actor_id){.node = replica->options.self, .kind = ACTOR_ANTI_ENTROPY};
-    message->vnode_incomplete.partition = vnode->partition;
-    message->vnode_incomplete.incarnation = vnode->incarnation;
-    outbox_send(ctx, &replica->actor, message);
-}
-
-static void count_incomplete(struct replica *replica)
-{
-    uint64_t count = 0;
-    for (uint32_t i = 0; i < replica->vnodes.count; i++)
-        count += replica->vnodes.vnodes[i].state != VNODE_COMPLETE;
-    counter_set(&replica->figures.vnodes_incomplete, count);
-}
-
 /* What was found is taken as a whole or not at all: the next try begins with an empty table. */
 static enum err load_rows(struct replica *replica, struct actor_context *ctx)
 {
@@ -274,9 +255,9 @@ bool replica_vnodes_load(struct replica *replica, struct actor_context *ctx)
         if (vnode->doubted)
             replica_vnode_doubt(replica, ctx, vnode, vnode->doubt);
         else if (vnode->state == VNODE_INCOMPLETE)
-            vnode_announce(replica, ctx, vnode);
+            replica_vnode_announce(replica, ctx, vnode);
     }
-    count_incomplete(replica);
+    replica_vnodes_count(replica);
     tree_start(replica, ctx);
     replica_vnodes_go_on(replica, ctx);
     return true;
@@ -327,228 +308,15 @@ enum err vnode_floor_set(struct vnode *vnode, struct store *store, uint32_t keys
     return OK;
 }
 
-/* -- lost copies ----------------------------------------------------------------------------------
- */
-
-enum err vnode_serves(const struct vnode *vnode)
+enum err vnode_floors_forget(const struct vnode *vnode, struct store *store)
 {
-    return vnode->state == VNODE_COMPLETE ? OK : ERR_INCOMPLETE;
-}
-
-enum err vnode_takes_writes(const struct vnode *vnode, uint32_t keyspace_id)
-{
-    if (vnode->state == VNODE_COMPLETE)
-        return OK;
-    const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, keyspace_id);
-    bool adopted = vnode->state == VNODE_INCOMPLETE && keyspace != NULL && keyspace->has_row;
-    return adopted ? OK : ERR_INCOMPLETE;
-}
-
-/* Drops all that the vnode holds; then it is incomplete. May be begun again at any point. */
-static enum err vnode_empty(struct replica *replica, struct actor_context *ctx, struct vnode *vnode)
-{
-    enum err err = store_drop(ctx->store, vnode->partition);
+    enum err err = OK;
     for (uint32_t i = 0; i < vnode->keyspace_count && err == OK; i++) {
         uint8_t key[ROW_KEY_BYTES];
         if (vnode->keyspaces[i].has_row)
-            err = store_delete(ctx->store, STORE_META,
+            err = store_delete(store, STORE_META,
                                floor_key(vnode->partition, vnode->keyspaces[i].id, key),
                                STORE_SYNC_NOW);
     }
-    if (err == OK)
-        err = state_stage(vnode, ctx->store, VNODE_INCOMPLETE);
-    if (err != OK)
-        return err;
-    tree_vnode_emptied(replica, ctx, vnode);
-    quarantine_vnode_emptied(replica, vnode->partition);
-    vnode->keyspace_count = 0;
-    vnode->state = VNODE_INCOMPLETE;
-    vnode->incarnation = ++replica->vnodes.incarnation;
-    CHECK_U64(replica->vnodes.emptying, >, 0);
-    replica->vnodes.emptying--;
-    log_write(ctx->log, LOG_WARNING, "vnode_emptied",
-              "partition=%" PRIu32 " what_now=\"filled from the other replicas\"",
-              vnode->partition);
-    vnode_announce(replica, ctx, vnode);
-    return OK;
-}
-
-/* Emptying goes on: first its row, then, when the log has it, the drop. */
-static void vnode_go_on(struct replica *replica, struct actor_context *ctx, struct vnode *vnode)
-{
-    if (ctx->now_ns < vnode->retry_ns)
-        return;
-    enum err err = OK;
-    if (!vnode->emptying_staged) {
-        err = state_stage(vnode, ctx->store, VNODE_EMPTYING);
-        vnode->emptying_staged = err == OK;
-        vnode->emptying_sequence = store_staged(ctx->store);
-    }
-    if (err == OK && vnode->emptying_sequence <= store_committed(ctx->store))
-        err = vnode_empty(replica, ctx, vnode);
-    vnode->retry_ns = err == OK ? 0 : ctx->now_ns + RETRY_NS;
-}
-
-void replica_vnodes_go_on(struct replica *replica, struct actor_context *ctx)
-{
-    struct vnode_table *table = &replica->vnodes;
-    for (uint32_t i = 0; table->emptying != 0 && i < table->count; i++) {
-        if (table->vnodes[i].state == VNODE_EMPTYING)
-            vnode_go_on(replica, ctx, &table->vnodes[i]);
-    }
-}
-
-uint64_t replica_vnodes_wake_at_ns(const struct replica *replica)
-{
-    const struct vnode_table *table = &replica->vnodes;
-    if (!table->loaded)
-        return table->load_ns;
-    uint64_t wake_at_ns = NEVER_NS;
-    for (uint32_t i = 0; table->emptying != 0 && i < table->count; i++) {
-        const struct vnode *vnode = &table->vnodes[i];
-        if (vnode->state == VNODE_EMPTYING && vnode->retry_ns != 0 && vnode->retry_ns < wake_at_ns)
-            wake_at_ns = vnode->retry_ns;
-    }
-    return wake_at_ns;
-}
-
-static const char *doubt_text(enum doubt_reason reason)
-{
-    switch (reason) {
-    case DOUBT_WIPED:
-        return "the other members know this one under another node id";
-    case DOUBT_RESTORED:
-        return "the data directory is an older copy";
-    case DOUBT_LOG_SHORT:
-        return "recovery found less than was acknowledged";
-    case DOUBT_CORRUPT:
-        return "the store cannot read a part of it";
-    }
-    return "unknown";
-}
-
-/* What counts at once is the state in memory, whether or not its row can be staged now. */
-void replica_vnode_doubt(struct replica *replica, struct actor_context *ctx, struct vnode *vnode,
-                         enum doubt_reason reason)
-{
-    if (vnode->state == VNODE_EMPTYING)
-        return;
-    log_write(ctx->log, LOG_ERROR, "vnode_incomplete",
-              "partition=%" PRIu32
-              " why=\"%s\" what_now=\"emptied, then filled from the other replicas\"",
-              vnode->partition, doubt_text(reason));
-    if (replica->trees.build.vnode == vnode)
-        tree_build_cancel(replica);
-    replica_void_answers(replica, vnode->partition);
-    vnode->state = VNODE_EMPTYING;
-    vnode->emptying_staged = false;
-    vnode->retry_ns = 0;
-    replica->vnodes.emptying++;
-    count_incomplete(replica);
-    vnode_go_on(replica, ctx, vnode);
-}
-
-/* Whether any keyspace has another replica of it. */
-static bool has_others(const struct replica *replica, const struct actor_context *ctx,
-                       const struct vnode *vnode)
-{
-    for (uint32_t i = 0; i < ctx->view->keyspaces.count; i++) {
-        struct replica_set set;
-        bool here = false;
-        if (ctx->view->keyspaces.keyspaces[i].dropped)
-            continue;
-        view_replica_set(ctx->view, &ctx->view->keyspaces.keyspaces[i], vnode->partition, &set);
-        for (uint32_t j = 0; j < set.count; j++)
-            here |= set.replicas[j].member == replica->options.self;
-        if (here && set.count > 1)
-            return true;
-    }
-    return false;
-}
-
-void replica_vnode_unreadable(struct replica *replica, struct actor_context *ctx,
-                              struct vnode *vnode)
-{
-    if (has_others(replica, ctx, vnode)) {
-        replica_vnode_doubt(replica, ctx, vnode, DOUBT_CORRUPT);
-        return;
-    }
-    log_write(ctx->log, LOG_ERROR, "vnode_unreadable",
-              "partition=%" PRIu32 " what_now=\"no other replica has it; restore a backup\"",
-              vnode->partition);
-}
-
-void replica_on_vnode_doubt(struct replica *replica, struct actor_context *ctx,
-                            const struct message *message)
-{
-    const struct vnode_doubt *doubt = &message->vnode_doubt;
-    struct vnode_table *table = &replica->vnodes;
-    for (uint32_t i = 0; i < table->count; i++) {
-        struct vnode *vnode = &table->vnodes[i];
-        if (doubt->partition != UINT32_MAX && doubt->partition != vnode->partition)
-            continue;
-        if (table->loaded) {
-            replica_vnode_doubt(replica, ctx, vnode, doubt->reason);
-        } else {
-            vnode->doubted = true;
-            vnode->doubt = doubt->reason;
-        }
-    }
-}
-
-/* -- filling it again ----------------------------------------------------------------------------
- */
-
-static enum err vnode_adopt(struct replica *replica, struct actor_context *ctx,
-                            const struct vnode_adopt *adopt)
-{
-    struct vnode *vnode = vnode_of(&replica->vnodes, adopt->partition);
-    if (vnode->state == VNODE_COMPLETE)
-        return ERR_PRECONDITION; /* its floors are raised by seals alone */
-    if (vnode->state == VNODE_EMPTYING)
-        return ERR_UNAVAILABLE;
-    const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, adopt->keyspace_id);
-    if (keyspace != NULL && keyspace->has_row && keyspace->floor >= adopt->floor)
-        return OK;
-    return vnode_floor_set(vnode, ctx->store, adopt->keyspace_id, adopt->floor);
-}
-
-void replica_on_vnode_adopt(struct replica *replica, struct actor_context *ctx,
-                            const struct message *message)
-{
-    struct message *answer = message_new_reply(message, MESSAGE_vnode_adopt_done, 0);
-    enum err err = replica_admit(replica, ctx, message);
-    if (err == OK)
-        err = vnode_adopt(replica, ctx, &message->vnode_adopt);
-    answer->vnode_adopt_done.status = err;
-    replica_answer(replica, ctx, answer, err == OK ? store_staged(ctx->store) : 0);
-}
-
-static enum err vnode_complete(struct replica *replica, struct actor_context *ctx,
-                               const struct vnode_complete *complete)
-{
-    struct vnode *vnode = vnode_of(&replica->vnodes, complete->partition);
-    if (vnode->state == VNODE_COMPLETE)
-        return OK;
-    /* An exchange that began before it was emptied (again) proves nothing. */
-    if (vnode->state == VNODE_EMPTYING || vnode->incarnation != complete->incarnation)
-        return ERR_PRECONDITION;
-    enum err err = state_stage(vnode, ctx->store, VNODE_COMPLETE);
-    if (err != OK)
-        return err;
-    vnode->state = VNODE_COMPLETE;
-    count_incomplete(replica);
-    log_write(ctx->log, LOG_INFO, "vnode_complete", "partition=%" PRIu32, vnode->partition);
-    return OK;
-}
-
-void replica_on_vnode_complete(struct replica *replica, struct actor_context *ctx,
-                               const struct message *message)
-{
-    struct message *answer = message_new_reply(message, MESSAGE_vnode_complete_done, 0);
-    enum err err = replica_admit(replica, ctx, message);
-    if (err == OK)
-        err = vnode_complete(replica, ctx, &message->vnode_complete);
-    answer->vnode_complete_done.status = err;
-    replica_answer(replica, ctx, answer, err == OK ? store_staged(ctx->store) : 0);
+    return err;
 }

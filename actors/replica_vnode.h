@@ -95,6 +95,15 @@ uint64_t vnode_floor_said(const struct vnode *vnode, uint32_t keyspace_id, struc
 enum err vnode_floor_set(struct vnode *vnode, struct store *store, uint32_t keyspace_id,
                          uint64_t floor) MUST_USE;
 
+/* Stages the removal of all its floors. */
+enum err vnode_floors_forget(const struct vnode *vnode, struct store *store) MUST_USE;
+/* Stages the row that says so; COMPLETE has none. */
+enum err vnode_state_stage(const struct vnode *vnode, struct store *store,
+                           enum vnode_state state) MUST_USE;
+
+/* -- replica_lost.c -------------------------------------------------------------------------------
+ */
+
 /* INCOMPLETE, for reads and mints. */
 enum err vnode_serves(const struct vnode *vnode) MUST_USE;
 /* INCOMPLETE, for writes. */

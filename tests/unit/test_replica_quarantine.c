@@ -267,12 +267,58 @@ static void met_again_after_a_start(void **state)
     bench_deinit(&b);
 }
 
+static bool count_row(void *closure, struct bytes key, struct bytes value)
+{
+    (void)key;
+    (void)value;
+    ++*(uint32_t *)closure;
+    return true;
+}
+
+static uint32_t copies(struct bench *b)
+{
+    uint32_t count = 0;
+    assert_int_equal(store_scan(b->f.ctx.store, STORE_META, bytes_of_string("quarantine/"),
+                                bytes_of_string("quarantine0"), count_row, &count),
+                     OK);
+    return count;
+}
+
+/* replica_quarantine.h: at most 1024 rows are remembered and 1000 copied aside, over restarts too;
+ * the others answer CORRUPT all the same. */
+static void room_is_bounded(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    settle(&b);
+    for (int i = 0; i < 1100; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "k%d", i);
+        put_raw(&b, KEYSPACE, key, bytes_of_string("this is no record"));
+        assert_int_equal(read_status(&b, key), ERR_CORRUPT);
+    }
+    assert_int_equal(copies(&b), 1000);
+    assert_int_equal(counter_get(&figures(&b)->quarantined), 1024);
+    assert_int_equal(counter_get(&figures(&b)->quarantine_full), 100 + 76);
+    fixture_sync(&b.f);
+    bench_restart(&b, true);
+    fixture_tick(&b.f);
+    while (b.f.outbox.first != NULL)
+        message_free(fixture_take(&b.f, MESSAGE_record_repair));
+    put_raw(&b, KEYSPACE, "one more", bytes_of_string("this is no record"));
+    assert_int_equal(read_status(&b, "one more"), ERR_CORRUPT);
+    assert_int_equal(copies(&b), 1000);
+    bench_deinit(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(met_in_any_way),           cmocka_unit_test(repaired_by_the_join),
         cmocka_unit_test(a_late_repair_is_a_merge), cmocka_unit_test(asked_at_a_pace),
         cmocka_unit_test(trees_do_not_count_it),    cmocka_unit_test(met_again_after_a_start),
+        cmocka_unit_test(room_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
