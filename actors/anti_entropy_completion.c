@@ -293,6 +293,7 @@ static void finish_answered(struct anti_entropy *ae, struct actor_context *ctx, 
         return;
     }
     close_question(ae, completion);
+    ae->look_ns = ctx->now_ns; /* marks have waited for this */
     completion->known = false;
     counter_add(&ae->figures.incomplete, (uint64_t)-1);
     counter_add(&ae->figures.completed, 1);

@@ -321,9 +321,9 @@ static void prove(struct anti_entropy *ae, struct actor_context *ctx, struct ae_
     proof_set_state(proof, !whole   ? ANTI_ENTROPY_FAILED
                            : stands ? ANTI_ENTROPY_IDENTICAL
                                     : ANTI_ENTROPY_WAITING);
-    if (whole)
+    if (whole && exchange->only_keyspace == 0)
         range->retry_ns = range->backoff_ns = 0;
-    else
+    else if (!whole)
         range->retry_ns = ctx->now_ns + ae_backoff(ae, ctx, &range->backoff_ns);
 }
 

@@ -149,6 +149,9 @@ static void pages_are_walked(void **state)
         exchange_once(&b);
         assert_true(fakes_equal(&b, SELF, PEER));
         assert_int_equal(figure(&b.figures->exchanges), 1);
+        /* 40 that one side lacks each way, 40 concurrent ones both ways, none that was equal */
+        assert_int_equal(figure(&b.figures->keys_sent), 80);
+        assert_int_equal(figure(&b.figures->keys_received), 80);
         assert_true(b.in_flight_max <= b.options.window);
         bench_deinit(&b);
     }
@@ -267,7 +270,7 @@ static void strange_answers_are_late(void **state)
         answers[i]->from = asked->to;
     }
     answers[0]->from.node = 3;
-    answers[1]->id += 1 << 13; /* another question */
+    answers[1]->id += 1 << 13;           /* another question */
     answers[2]->id ^= (uint64_t)1 << 42; /* another life */
     for (uint32_t i = 0; i < 3; i++) {
         fixture_handle(&b.f, answers[i]);
@@ -300,6 +303,27 @@ static void refused_records_prove_nothing(void **state)
         assert_int_equal(b.requests, requests);
         assert_false(bench_run(&b, never, 60 * SECONDS));
         assert_in_range(figure(&b.figures->exchanges), 4, 14); /* doubling to 15 s */
+        bench_deinit(&b);
+    }
+}
+
+/* A side that has too much to do is asked again; the same exchange goes through. */
+static void overload_is_waited_out(void **state)
+{
+    (void)state;
+    static const enum err statuses[] = {ERR_OVERLOADED, ERR_TIMEOUT};
+    for (size_t i = 0; i < ARRAY_COUNT(statuses); i++) {
+        struct bench b;
+        torture_data(&b);
+        b.fakes[PEER].write_status = statuses[i];
+        mark_dirty(&b, P, PEER);
+        assert_false(bench_run(&b, idle, SECONDS));
+        assert_true(b.fakes[PEER].writes > 0);
+        b.fakes[PEER].write_status = OK;
+        assert_true(bench_run(&b, clean, 10 * SECONDS));
+        assert_true(fakes_equal(&b, SELF, PEER));
+        assert_int_equal(figure(&b.figures->exchanges), 1);
+        assert_int_equal(figure(&b.figures->exchanges_failed), 0);
         bench_deinit(&b);
     }
 }
@@ -404,6 +428,7 @@ int main(void)
         cmocka_unit_test(silence_ends_it),
         cmocka_unit_test(strange_answers_are_late),
         cmocka_unit_test(refused_records_prove_nothing),
+        cmocka_unit_test(overload_is_waited_out),
         cmocka_unit_test(lagging_floors_are_raised),
         cmocka_unit_test(changing_trees_are_met),
         cmocka_unit_test(paced_by_bytes),

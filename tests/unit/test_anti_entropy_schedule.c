@@ -24,6 +24,23 @@ static bool idle(const struct bench *b)
     return figure(&b->figures->exchanges) > 0 && figure(&b->figures->exchanges_running) == 0;
 }
 
+static struct client_maintenance_done
+maintain(struct bench *b, enum maintenance_operation operation, uint32_t keyspace_id, uint64_t task)
+{
+    struct message *message = message_new(MESSAGE_client_maintenance, 0);
+    message->from = actor_id_of(SELF, ACTOR_EDGE);
+    message->client_maintenance = (struct client_maintenance){
+        .client = 42, .operation = operation, .keyspace_id = keyspace_id, .task = task};
+    fixture_handle(&b->f, message);
+    struct message *last = b->f.outbox.last;
+    assert_non_null(last);
+    assert_int_equal(last->kind, MESSAGE_client_maintenance_done);
+    assert_int_equal(last->to.kind, ACTOR_EDGE);
+    struct client_maintenance_done done = last->client_maintenance_done;
+    assert_int_equal(done.client, 42);
+    return done;
+}
+
 /* -- turns --------------------------------------------------------------------------------------
  */
 
@@ -132,10 +149,9 @@ static void marks_survive_crashes(void **state)
     struct bench b;
     bench_init(&b);
     fixture_set_liveness(&b.f, PEER, LIVENESS_DOWN);
-    for (uint32_t i = 0; i < 3; i++) { /* once, however often it is said */
+    for (uint32_t i = 0; i < 5; i++) /* once, however often it is said */
         mark_dirty(&b, P, PEER);
-        mark_dirty(&b, P + 1, PEER);
-    }
+    mark_dirty(&b, P + 1, PEER);
     assert_int_equal(figure(&b.figures->dirty), 2);
     assert_int_equal(figure(&b.figures->dirty_marked), 6);
     fixture_sync(&b.f);
@@ -167,6 +183,25 @@ static void only_a_later_exchange_clears(void **state)
     assert_int_equal(figure(&b.figures->dirty), 1);
     assert_true(bench_run(&b, clean, SECONDS));
     assert_int_equal(figure(&b.figures->exchanges), 2);
+    bench_deinit(&b);
+}
+
+/* A repair of one keyspace leaves the others as they are, and the mark as well. */
+static void one_keyspace_clears_nothing(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    bench_carry(&b);
+    b.refuse = b.requests + 1;
+    mark_dirty(&b, P, PEER);
+    assert_true(bench_run(&b, idle, SECONDS));
+    uint64_t exchanges = figure(&b.figures->exchanges);
+    maintain(&b, MAINTENANCE_REPAIR_START, b.f.keyspace_ids[SIBLINGS], 0);
+    assert_false(bench_run(&b, never, b.options.backoff_min_ns / 2 - 10 * MS));
+    assert_int_equal(figure(&b.figures->exchanges) - exchanges, 2 * PARTITIONS);
+    assert_int_equal(figure(&b.figures->dirty), 1);
+    assert_true(bench_run(&b, clean, 2 * SECONDS));
     bench_deinit(&b);
 }
 
@@ -222,23 +257,6 @@ static void two_others_are_compared(void **state)
 
 /* -- repairs ------------------------------------------------------------------------------------
  */
-
-static struct client_maintenance_done
-maintain(struct bench *b, enum maintenance_operation operation, uint32_t keyspace_id, uint64_t task)
-{
-    struct message *message = message_new(MESSAGE_client_maintenance, 0);
-    message->from = actor_id_of(SELF, ACTOR_EDGE);
-    message->client_maintenance = (struct client_maintenance){
-        .client = 42, .operation = operation, .keyspace_id = keyspace_id, .task = task};
-    fixture_handle(&b->f, message);
-    struct message *last = b->f.outbox.last;
-    assert_non_null(last);
-    assert_int_equal(last->kind, MESSAGE_client_maintenance_done);
-    assert_int_equal(last->to.kind, ACTOR_EDGE);
-    struct client_maintenance_done done = last->client_maintenance_done;
-    assert_int_equal(done.client, 42);
-    return done;
-}
 
 static bool tasks_over(const struct bench *b)
 {
@@ -325,6 +343,23 @@ static void ranges_that_fail_are_counted(void **state)
     bench_deinit(&b);
 }
 
+/* One failure is no failed range. */
+static void ranges_have_attempts(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    bench_carry(&b);
+    b.refuse = b.requests + 1;
+    uint64_t task = maintain(&b, MAINTENANCE_REPAIR_START, 0, 0).task;
+    assert_true(bench_run(&b, tasks_over, 60 * SECONDS));
+    struct client_maintenance_done done = maintain(&b, MAINTENANCE_REPAIR_STATUS, 0, task);
+    assert_int_equal(figure(&b.figures->exchanges_failed), 1);
+    assert_int_equal(done.ranges_done, 2 * PARTITIONS);
+    assert_int_equal(done.ranges_failed, 0);
+    bench_deinit(&b);
+}
+
 static void cancelled_at_once(void **state)
 {
     (void)state;
@@ -399,11 +434,13 @@ int main(void)
         cmocka_unit_test(bounded_and_ended),
         cmocka_unit_test(marks_survive_crashes),
         cmocka_unit_test(only_a_later_exchange_clears),
+        cmocka_unit_test(one_keyspace_clears_nothing),
         cmocka_unit_test(marks_of_others_need_all),
         cmocka_unit_test(two_others_are_compared),
         cmocka_unit_test(a_repair_goes_through_all_ranges),
         cmocka_unit_test(a_repair_of_one_keyspace),
         cmocka_unit_test(ranges_that_fail_are_counted),
+        cmocka_unit_test(ranges_have_attempts),
         cmocka_unit_test(cancelled_at_once),
         cmocka_unit_test(gone_on_with_after_a_crash),
         cmocka_unit_test(tasks_are_bounded),
