@@ -2,6 +2,7 @@
 #include "actors/hinted_handoff_rows.h"
 
 #include "base/codec.h"
+#include "base/mutation.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -21,6 +22,8 @@ void hint_dirty(struct hinted_handoff *hinted_handoff, struct actor_context *ctx
     (void)hinted_handoff;
     if (partition >= ctx->view->topology.partitions ||
         !hint_member_is_there(ctx->view, target->member))
+        return;
+    if (MUTATE(HINT_OVERFLOW_SILENT))
         return;
     target->dirty[partition / 8] |= (uint8_t)(1u << partition % 8);
     target->dirty_any = true;

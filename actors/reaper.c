@@ -1,5 +1,7 @@
 #include "actors/reaper.h"
 
+#include "base/mutation.h"
+
 #define MS_NS        ((uint64_t)1000 * 1000)
 #define FAILURES_MAX 3u /* then the turn goes on elsewhere */
 #define TRIES_MAX    5u /* of a removal */
@@ -301,10 +303,11 @@ static void reaper_on_seal(struct reaper *reaper, struct actor_context *ctx,
         reaper_put_off(reaper, ctx);
         return;
     }
-    if (reaper->asked_count != 0)
+    if (reaper->asked_count > (MUTATE(REAP_WITHOUT_THE_LAST) ? 1 : 0))
         return;
     uint32_t before = reaper->list.count;
-    reap_list_keep(&reaper->list, &reaper->matched);
+    if (!MUTATE(REAP_WHAT_DIFFERS))
+        reap_list_keep(&reaper->list, &reaper->matched);
     counter_add(&reaper->figures.differed, before - reaper->list.count);
     if (reaper->list.count == 0)
         reaper_advance(reaper, ctx);
@@ -329,7 +332,7 @@ void reaper_handle(struct reaper *reaper, struct actor_context *ctx, const struc
     } else if (message->kind == MESSAGE_reap_hints_reply) {
         if (!reaper_expects(reaper, REAPER_HINTS, message))
             return;
-        if (message->reap_hints_reply.status != OK)
+        if (message->reap_hints_reply.status != OK && !MUTATE(REAP_IGNORES_HINTS))
             reaper_put_off(reaper, ctx);
         else if (reaper->asked_count == 0)
             reaper_ask_for_seals(reaper, ctx, actor);

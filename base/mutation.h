@@ -53,7 +53,15 @@
     X(RETRY_MAKES_SECOND_DOT, "a put with a known request id is made again", "rule 21")            \
     X(OWN_HINT_COUNTS, "a hint that the coordinator keeps itself counts for W", "rule 18")         \
     X(STRICT_COUNTS_HINTS, "a fallback's hint counts for W in a strict write", "rule 18")          \
-    X(TTL_DECIDED_LOCALLY, "a replica drops what has expired by its own clock", "rule 15")
+    X(TTL_DECIDED_LOCALLY, "a replica drops what has expired by its own clock", "rule 15")         \
+    X(CHECKSUM_UNCHECKED, "a record is read, merged and sent whatever its checksum says",          \
+      "rule 25")                                                                                   \
+    X(TREE_OF_ONE_BIT, "hash trees take two records for one when a weak digest says so", "2.5")    \
+    X(FLOOR_UNCHECKED, "a write from before tombstones were reaped brings them back", "rule 14")   \
+    X(REAP_WITHOUT_THE_LAST, "tombstones are reaped when all replicas but one agree", "rule 13")   \
+    X(REAP_IGNORES_HINTS, "tombstones are reaped although somebody keeps hints", "rule 13")        \
+    X(REAP_WHAT_DIFFERS, "tombstones are reaped that some replica does not hold", "rule 13")       \
+    X(HINT_OVERFLOW_SILENT, "hints that find no room are given up, and nobody is told", "rule 22")
 
 enum mutation {
     MUTATION_NONE,

@@ -3,6 +3,7 @@
 #include "model/merkle.h"
 
 #include "base/codec.h"
+#include "base/mutation.h"
 #include "model/hash.h"
 #include "model/limits.h"
 
@@ -28,6 +29,8 @@ static size_t leaf_count(const struct merkle *tree)
 
 static uint64_t digest_of(uint64_t key_hash, uint64_t checksum)
 {
+    if (MUTATE(TREE_OF_ONE_BIT))
+        checksum &= 1;
     return hash_mix(hash_mix(key_hash) + checksum);
 }
 

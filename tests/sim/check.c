@@ -132,6 +132,7 @@ static void check_key_finally(struct world *world, uint32_t keyspace, uint32_t k
 void check_finally(struct world *world)
 {
     keyspaces_check(world);
+    check_hints_finally(world);
     for (uint32_t i = 0; i < world->options.nodes; i++)
         check_trees(world, &world->hosts[i]);
     for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {

@@ -87,6 +87,7 @@ struct hints_watch {
 void check_hints_before(struct host *host, const struct message *message,
                         struct hints_watch *ret_watch);
 void check_hints_after(struct host *host, struct hints_watch *watch);
+void check_hints_finally(struct world *world);
 /* Around a removal of what is dead everywhere. */
 struct reap_watch {
     struct arena arena;

@@ -151,7 +151,11 @@ static bool answer_is_true(struct host *host, const struct asked *asked, struct 
         host_peek_durable(&host->world->hosts[asked->target - 1], asked->keyspace_id, asked->key,
                           &arena, &held);
         all = check_explained(host->world, asked->keyspace_id, asked->key, &held.clock, &arena);
-        good = clock_descends(&all, &said.clock) || counter_get(&hints->stale) > 0;
+        good =
+            clock_descends(&all, &said.clock) || counter_get(&hints->stale) > 0 ||
+            host_is_rotten(&host->world->hosts[asked->target - 1], asked->keyspace_id, asked->key);
+    } else if (!good) {
+        good = host_is_rotten(host, asked->keyspace_id, asked->key);
     }
     arena_deinit(&arena);
     return good;

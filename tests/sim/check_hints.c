@@ -1,4 +1,5 @@
-/* A hint is forgotten only when its target has all of it on disk (RELIABILITY rule 22). */
+/* A hint is forgotten only when its target has all of it on disk; what is given up marks its range
+ * for anti-entropy (RELIABILITY rule 22). */
 #include "actors/hinted_handoff_rows.h"
 #include "model/hash.h"
 #include "model/record.h"
@@ -55,7 +56,9 @@ static void check_row(struct host *host, const struct row *row, struct arena *ar
         return;
     host_peek_durable(&world->hosts[hint.target - 1], hint.keyspace_id, hint.key, arena, &held);
     struct clock all = check_explained(world, hint.keyspace_id, hint.key, &held.clock, arena);
-    if (!clock_descends(&all, &kept.clock) && !host_lost_lately(&world->hosts[hint.target - 1]))
+    if (!clock_descends(&all, &kept.clock) &&
+        !host_is_rotten(&world->hosts[hint.target - 1], hint.keyspace_id, hint.key) &&
+        !host_lost_lately(&world->hosts[hint.target - 1]))
         world_fail(world, "hints", "n%u forgets its hint for n%u of %.*s, which lacks some of it",
                    host->member, hint.target, (int)hint.key.size, (const char *)hint.key.data);
 }
@@ -81,4 +84,17 @@ void check_hints_after(struct host *host, struct hints_watch *watch)
         }
     }
     arena_deinit(&watch->arena);
+}
+
+void check_hints_finally(struct world *world)
+{
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        const struct hinted_handoff_figures *figures =
+            hinted_handoff_figures(world->hosts[i].hinted_handoff);
+        uint64_t given_up = counter_get(&figures->overflow) + counter_get(&figures->expired) +
+                            counter_get(&figures->stale) + counter_get(&figures->rejected);
+        if (given_up > 0 && counter_get(&figures->dirty) == 0)
+            world_fail(world, "hints", "n%u gave up %llu hints and told nobody", i + 1,
+                       (unsigned long long)given_up);
+    }
 }

@@ -94,7 +94,8 @@ static void check_removal(struct host *host, struct reap_watch *watch, uint32_t 
                      host_peek_durable(other, watch->keyspace_id, look.key, &watch->arena, &held);
         bool replica =
             check_is_replica(world, other->member, watch->keyspace, bytes_of_string(name));
-        if (i == host->index || !replica || other->losses > 0)
+        if (i == host->index || !replica || other->losses > 0 ||
+            host_is_rotten(other, watch->keyspace_id, bytes_of_string(name)))
             continue;
         /* Once one has removed it, a later write of the key there begins from nothing. */
         if (first && (!there || !clock_descends(&held.clock, &set->clock)))

@@ -65,6 +65,24 @@ void host_peek_record(struct host *host, uint32_t keyspace_id, struct bytes key,
         *ret_record = (struct bytes){0};
 }
 
+bool host_is_rotten(struct host *host, uint32_t keyspace_id, struct bytes key)
+{
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    uint64_t hash = hash_key(keyspace_id, key);
+    uint32_t partition = hash_partition(hash, host->world->options.partitions);
+    struct bytes name = bytes_of(memory, hash_storage_key(keyspace_id, key, hash, memory));
+    struct bytes record = {0};
+    struct arena arena;
+    if (!world_has(host->world, FAULT_CORRUPT))
+        return false;
+    arena_init(&arena, NULL, 0);
+    enum err err = host->up ? read_now(host, partition, name, &arena, &record)
+                            : memory_disk_read(host->disk, partition, name, &arena, &record);
+    bool rotten = err == OK && record_verify(keyspace_id, key, record) != OK;
+    arena_deinit(&arena);
+    return rotten;
+}
+
 bool host_peek_durable(struct host *host, uint32_t keyspace_id, struct bytes key,
                        struct arena *arena, struct version_set *ret_set)
 {
