@@ -217,6 +217,7 @@ struct ae_task_range {
 struct ae_task {
     uint64_t id; /* 0: a free place */
     uint32_t keyspace_id;
+    bool driven_only;
     bool ended;
     bool cancelled;
     bool planned; /* `ranges` is made */

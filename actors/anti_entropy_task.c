@@ -1,4 +1,5 @@
-/* Repairs that somebody asked for: every range of this node, of one keyspace or of all, once. A
+/* Repairs that somebody asked for: every range of this node, or those that it drives (for who asks
+ * all nodes), of one keyspace or of all, once. A
  * task outlives the process. Its row is written after each range:
  *
  *     "anti-entropy/task/" u64 id (big endian) -> u8 format (1) | u8 flags | u32 keyspace |
@@ -20,6 +21,7 @@
 #define FORMAT          1u
 #define FLAG_ENDED      1u
 #define FLAG_CANCELLED  2u
+#define FLAG_DRIVEN     4u
 #define ATTEMPTS_MAX    3u
 #define RETRY_NS        ((uint64_t)2000 * 1000 * 1000)
 
@@ -56,7 +58,8 @@ static enum err task_save(struct anti_entropy *ae, struct actor_context *ctx,
     writer_init(&writer, &ae->scratch, 64);
     writer_u8(&writer, FORMAT);
     writer_u8(&writer,
-              (uint8_t)((task->ended ? FLAG_ENDED : 0) | (task->cancelled ? FLAG_CANCELLED : 0)));
+              (uint8_t)((task->ended ? FLAG_ENDED : 0) | (task->cancelled ? FLAG_CANCELLED : 0) |
+                        (task->driven_only ? FLAG_DRIVEN : 0)));
     writer_u32(&writer, task->keyspace_id);
     writer_u64(&writer, task->started_ms);
     writer_u32(&writer, at_end ? task->resume_partition : task->ranges[task->cursor].partition);
@@ -86,6 +89,7 @@ static bool task_decode(struct bytes key, struct bytes value, struct ae_task *re
     uint8_t flags = reader_u8(&reader);
     task.ended = (flags & FLAG_ENDED) != 0;
     task.cancelled = (flags & FLAG_CANCELLED) != 0;
+    task.driven_only = (flags & FLAG_DRIVEN) != 0;
     task.keyspace_id = reader_u32(&reader);
     task.started_ms = reader_u64(&reader);
     task.resume_partition = reader_u32(&reader);
@@ -149,7 +153,7 @@ static void task_plan(struct anti_entropy *ae, const struct actor_context *ctx,
     uint32_t below = 0;
     for (uint32_t i = 0; i < ae->range_count; i++) {
         const struct ae_range *range = &ae->ranges[i];
-        bool wanted = range->pair &&
+        bool wanted = range->pair && (range->driven || !task->driven_only) &&
                       (task->keyspace_id == 0 ||
                        (keyspace != NULL &&
                         ae_is_replica(ctx->view, keyspace, range->partition, ae->options.self) &&
@@ -287,21 +291,27 @@ static struct ae_task *task_place(struct anti_entropy *ae, struct actor_context 
 }
 
 /* The one that a start would begin: of that name, or when none is given one that does the same. */
-static struct ae_task *task_started(struct anti_entropy *ae, uint64_t id, uint32_t keyspace_id)
+static struct ae_task *task_started(struct anti_entropy *ae,
+                                    const struct client_maintenance *request)
 {
+    uint64_t id = request->task;
     for (uint32_t i = 0; i < AE_TASKS_MAX; i++) {
         struct ae_task *task = &ae->tasks[i];
-        bool same = id == 0 ? !task->ended && task->keyspace_id == keyspace_id : task->id == id;
+        bool same =
+            id == 0 ? !task->ended && task->keyspace_id == request->keyspace_id : task->id == id;
         if (task->id != 0 && same)
             return task;
     }
     return NULL;
 }
 
-static enum err task_start(struct anti_entropy *ae, struct actor_context *ctx, uint64_t id,
-                           uint32_t keyspace_id, const char **ret_why, struct ae_task **ret_task)
+static enum err task_start(struct anti_entropy *ae, struct actor_context *ctx,
+                           const struct client_maintenance *request, const char **ret_why,
+                           struct ae_task **ret_task)
 {
-    *ret_task = task_started(ae, id, keyspace_id);
+    uint32_t keyspace_id = request->keyspace_id;
+    uint64_t id = request->task;
+    *ret_task = task_started(ae, request);
     if (*ret_task != NULL)
         return OK;
     if (keyspace_id != 0 && keyspace_map_find_id(&ctx->view->keyspaces, keyspace_id) == NULL) {
@@ -318,6 +328,7 @@ static enum err task_start(struct anti_entropy *ae, struct actor_context *ctx, u
     *task = (struct ae_task){
         .id = id,
         .keyspace_id = keyspace_id,
+        .driven_only = request->driven_only,
         .started_ms = ctx->wall_ms,
     };
     enum err err = task_save(ae, ctx, task);
@@ -371,7 +382,7 @@ void ae_task_on_maintenance(struct anti_entropy *ae, struct actor_context *ctx,
         task = NULL;
     } else if (request->operation == MAINTENANCE_REPAIR_START) {
         task = NULL;
-        done->status = task_start(ae, ctx, request->task, request->keyspace_id, &why, &task);
+        done->status = task_start(ae, ctx, request, &why, &task);
     } else if (request->operation != MAINTENANCE_REPAIR_CANCEL &&
                request->operation != MAINTENANCE_REPAIR_STATUS) {
         done->status = ERR_UNSUPPORTED;

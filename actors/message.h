@@ -563,6 +563,7 @@ struct client_maintenance {
     uint32_t keyspace_id;
     uint32_t member;
     uint64_t task;
+    bool driven_only; /* a repair: not the pairs that the other node compares by its schedule */
 };
 
 struct client_maintenance_done {
