@@ -143,8 +143,15 @@ const struct cli_command cli_commands[] = {
     {.name = "status",
      .arguments = "",
      .summary = "the cluster in short, and what is wrong with it",
-     .details = "As the asked node sees it. Exit 5 when a node is down.",
-     .examples = "coterie status\ncoterie status -o json",
+     .details =
+         "As the first endpoint that answers sees it. The line \"copies\" says how far it is "
+         "proven\n"
+         "that all copies hold the same, and what is behind and why; each node speaks of the pairs "
+         "of\n"
+         "copies that it compares, so every endpoint given is asked for its part. With -o json: "
+         "every\n"
+         "pair. Exit 5 when a node is down.",
+     .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 status\ncoterie status -o json",
      .run = cli_run_status},
     {.name = "nodes",
      .arguments = "",

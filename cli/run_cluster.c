@@ -1,60 +1,10 @@
-/* status, nodes, ring, health */
+/* nodes, ring, health */
 #include "cli/cli.h"
 #include "cli/output.h"
 #include "coterie/v1/cluster.pb-c.h"
 #include "grpc/health/v1/health.pb-c.h"
 
 #define SERVICE "/coterie.v1.Cluster/"
-
-static const char *duration(struct arena *arena, uint64_t ms)
-{
-    uint64_t s = ms / 1000;
-    if (s < 60)
-        return arena_printf(arena, "%llu.%03llu s", (unsigned long long)s,
-                            (unsigned long long)(ms % 1000));
-    if (s < 86400)
-        return arena_printf(arena, "%llu:%02llu:%02llu h", (unsigned long long)(s / 3600),
-                            (unsigned long long)(s / 60 % 60), (unsigned long long)(s % 60));
-    return arena_printf(arena, "%llu d %llu h", (unsigned long long)(s / 86400),
-                        (unsigned long long)(s / 3600 % 24));
-}
-
-static void print_status(struct cli *cli, const Coterie__V1__StatusResponse *status)
-{
-    printf("cluster     %s\n", status->cluster_id);
-    printf("health      %s\n", status->healthy ? "healthy" : "NOT HEALTHY");
-    printf("nodes       %u of %u alive\n", status->nodes_alive, status->nodes_total);
-    printf("partitions  %u, topology epoch %llu\n", status->partitions,
-           (unsigned long long)status->epoch);
-    printf("keyspaces   %u\n", status->keyspaces);
-    printf("asked       %s, version %s, up %s\n", status->node, status->version,
-           duration(&cli->arena, status->uptime_ms));
-    for (size_t i = 0; i < status->n_problems; i++)
-        printf("problem     %s\n", status->problems[i]);
-}
-
-enum cli_exit cli_run_status(struct cli *cli)
-{
-    enum cli_exit exit = CLI_OK;
-    Coterie__V1__StatusRequest request = COTERIE__V1__STATUS_REQUEST__INIT;
-    Coterie__V1__StatusResponse *status = (Coterie__V1__StatusResponse *)cli_call(
-        cli, SERVICE "Status", &request.base, &coterie__v1__status_response__descriptor, false,
-        &exit);
-    if (status == NULL)
-        return exit;
-    if (cli->json)
-        output_json(json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:I, s:o}",
-                              "cluster_id", status->cluster_id, "healthy", (int)status->healthy,
-                              "nodes_total", (json_int_t)status->nodes_total, "nodes_alive",
-                              (json_int_t)status->nodes_alive, "epoch", (json_int_t)status->epoch,
-                              "partitions", (json_int_t)status->partitions, "keyspaces",
-                              (json_int_t)status->keyspaces, "node", status->node, "version",
-                              status->version, "uptime_ms", (json_int_t)status->uptime_ms,
-                              "problems", output_json_names(status->problems, status->n_problems)));
-    else
-        print_status(cli, status);
-    return status->healthy ? CLI_OK : CLI_UNHEALTHY;
-}
 
 static const char *const states[] = {"unknown", "joining", "normal", "leaving", "removed"};
 static const char *const livenesses[] = {"unheard", "alive", "down"};

@@ -1,5 +1,6 @@
 /* /metrics: what Prometheus scrapes. Names follow its conventions: unit last, _total for counters.
  */
+#include "node/convergence.h"
 #include "node/http.h"
 #include "node/node.h"
 
@@ -431,6 +432,7 @@ char *metrics_text(struct node *node)
                 view_alive(view, view->topology.members[i].number) ? 1 : 0);
     metric(out, "coterie_topology_epoch", "gauge", "Epoch of the topology document.",
            view->topology.epoch);
+    convergence_metrics(node, view, out);
     view_unref(view);
     write_operations(out, node);
     write_mailboxes(out, node);

@@ -327,6 +327,7 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
         .version = COTERIE_VERSION,
         .closed_at_first = node->boot.first_start,
         .hint_targets = hint_targets,
+        .anti_entropy = node->anti_entropy,
         .host = node,
     };
     context_keys_derive(node->topology.cluster_id, node->cluster_key, &server.context_keys);

@@ -1,4 +1,5 @@
 /* The status page and its JSON: the cluster as this node sees it. */
+#include "node/convergence.h"
 #include "node/http.h"
 #include "node/node.h"
 
@@ -40,6 +41,22 @@ static json_t *members_json(const struct view *view)
     return members;
 }
 
+static json_t *convergence_json(const struct node *node, const struct view *view)
+{
+    json_t *peers = json_array();
+    for (uint32_t i = 0; i < view->topology.member_count; i++) {
+        const struct member *member = &view->topology.members[i];
+        struct peer_convergence peer = convergence_with(node, view, member->number);
+        if (peer.pairs != 0)
+            json_array_append_new(
+                peers, json_pack("{s:s, s:I, s:I, s:I, s:I}", "peer", member->name, "pairs",
+                                 (json_int_t)peer.pairs, "identical", (json_int_t)peer.identical,
+                                 "failed", (json_int_t)peer.failed, "identical_as_of_ms",
+                                 (json_int_t)peer.as_of_ms));
+    }
+    return peers;
+}
+
 static json_t *keyspaces_json(const struct view *view)
 {
     json_t *keyspaces = json_array();
@@ -63,13 +80,13 @@ char *status_json(struct node *node)
     char cluster[33];
     for (int i = 0; i < 16; i++)
         snprintf(cluster + 2 * i, 3, "%02x", view->topology.cluster_id[i]);
-    json_t *status = json_pack("{s:s, s:s, s:s, s:I, s:i, s:I, s:I, s:o, s:o}", "node",
-                               node->config->text[CONFIG_name], "version", COTERIE_VERSION,
-                               "cluster_id", cluster, "epoch", (json_int_t)view->topology.epoch,
-                               "partitions", (int)view->topology.partitions, "uptime_seconds",
-                               (json_int_t)((runtime_now_ns() - node->started_ns) / 1000000000u),
-                               "generation", (json_int_t)node->boot.generation, "members",
-                               members_json(view), "keyspaces", keyspaces_json(view));
+    json_t *status = json_pack(
+        "{s:s, s:s, s:s, s:I, s:i, s:I, s:I, s:o, s:o, s:o}", "node",
+        node->config->text[CONFIG_name], "version", COTERIE_VERSION, "cluster_id", cluster, "epoch",
+        (json_int_t)view->topology.epoch, "partitions", (int)view->topology.partitions,
+        "uptime_seconds", (json_int_t)((runtime_now_ns() - node->started_ns) / 1000000000u),
+        "generation", (json_int_t)node->boot.generation, "members", members_json(view), "keyspaces",
+        keyspaces_json(view), "copies", convergence_json(node, view));
     view_unref(view);
     CHECK(status != NULL);
     char *text = json_dumps(status, JSON_INDENT(2));
@@ -110,6 +127,34 @@ static void page_members(FILE *out, const struct view *view)
                 liveness_text(view->members[i].liveness), view->members[i].phi);
     }
     fputs("</table>", out);
+}
+
+static void page_copies(FILE *out, const struct node *node, const struct view *view)
+{
+    const struct anti_entropy_figures *figures = anti_entropy_figures(node->anti_entropy);
+    fputs("<h2>Copies</h2><table><tr><th>compared with<th>pairs<th>identical<th>failed"
+          "<th>all identical as of</tr>",
+          out);
+    for (uint32_t i = 0; i < view->topology.member_count; i++) {
+        const struct member *member = &view->topology.members[i];
+        struct peer_convergence peer = convergence_with(node, view, member->number);
+        if (peer.pairs == 0)
+            continue;
+        fputs("<tr><td>", out);
+        escape(out, member->name);
+        fprintf(out, "<td>%" PRIu32 "<td>%" PRIu32 "<td>%" PRIu32, peer.pairs, peer.identical,
+                peer.failed);
+        if (peer.as_of_ms == 0)
+            fputs("<td class=unknown>not proven yet</tr>", out);
+        else
+            fprintf(out, "<td class=alive>%.0f s ago</tr>", convergence_age_s(peer.as_of_ms));
+    }
+    fprintf(out,
+            "</table><p>Each pair is compared by one of its nodes. Copies that may lack something: "
+            "%" PRIu64 ". Copies being filled after a loss: %" PRIu64 ". Repairs running: %" PRIu64
+            ".</p>",
+            counter_get(&figures->dirty), counter_get(&figures->incomplete),
+            counter_get(&figures->tasks));
 }
 
 static void page_keyspaces(FILE *out, const struct view *view)
@@ -180,6 +225,7 @@ char *status_page(struct node *node)
             view->topology.epoch, view->topology.partitions, store.keys_estimate,
             store.sst_bytes >> 20, store.wal_bytes >> 20);
     page_members(out, view);
+    page_copies(out, node, view);
     page_keyspaces(out, view);
     page_actors(out, node);
     view_unref(view);

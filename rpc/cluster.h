@@ -23,6 +23,9 @@ void request_end(struct request *request);
 const struct keyspace *keyspace_named(const struct view *view, const char *name, const char *field,
                                       struct status *ret_error);
 
+/* How far it is proven that copies are the same; `list`: every pair of them. */
+Coterie__V1__Convergence *convergence_new(struct request *request, bool list);
+
 /* protobuf-c's strings are not const; packing only reads them. */
 static inline char *text_of(const char *text)
 {

@@ -9,6 +9,7 @@
 #ifndef RPC_SERVER_H
 #define RPC_SERVER_H
 
+#include "actors/anti_entropy.h"
 #include "actors/hinted_handoff.h"
 #include "rpc/context.h"
 #include "rpc/loop.h"
@@ -46,6 +47,8 @@ struct rpc_server_options {
     bool closed_at_first; /* requests for data are UNAVAILABLE until the node is set to serve */
     /* What Hints answers from; any thread. NULL: nothing is kept. */
     size_t (*hint_targets)(void *host, struct hint_target_figures *ret, size_t max);
+    /* What Status says of convergence; any thread. NULL: nothing is compared. */
+    const struct anti_entropy *anti_entropy;
     void *host;
 };
 

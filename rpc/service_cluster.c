@@ -90,6 +90,8 @@ void cluster_status_handle(struct call *call, struct bytes payload)
         response.keyspaces += !request.view->keyspaces.keyspaces[i].dropped;
     add_problems(&request, &response);
     response.healthy = response.n_problems == 0;
+    response.convergence = convergence_new(
+        &request, ((const Coterie__V1__StatusRequest *)request.message)->pairs != 0);
     call_reply(call, &response.base);
     request_end(&request);
 }
