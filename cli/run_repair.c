@@ -117,6 +117,7 @@ static const Coterie__V1__Repair *ask_start(struct round *round, const char *end
     Coterie__V1__StartRepairRequest request = COTERIE__V1__START_REPAIR_REQUEST__INIT;
     request.repair = id;
     request.keyspace = input_keyspace(round->cli);
+    request.driven_only = round->cli->options[OPTION_NODE] == NULL;
     Coterie__V1__StartRepairResponse *response = (Coterie__V1__StartRepairResponse *)round_ask(
         round, endpoint, MAINTENANCE "StartRepair", &request.base,
         &coterie__v1__start_repair_response__descriptor, false); /* asking twice starts it once */

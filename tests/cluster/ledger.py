@@ -148,7 +148,7 @@ class Writer(threading.Thread):
 class Load:
     """Writers over all nodes; `rate` is how many acknowledged writes a second they aim at."""
 
-    def __init__(self, nodes, seed, rate, writers=4):
+    def __init__(self, nodes, seed, rate, writers=12):
         self.nodes, self.seed, self.rate = nodes, seed, rate
         self.stopping = threading.Event()
         self.started = time.monotonic()
