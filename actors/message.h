@@ -469,6 +469,8 @@ struct reap_seal_reply {
         matched; /* one bit for each digest: held just so, and reapable by this node's clock too */
 };
 
+/* With an empty list nothing is removed: OK says that this is still the copy that sealed, neither
+ * restarted nor emptied since (PRECONDITION). */
 struct reap_remove {
     uint32_t partition;
     uint32_t keyspace_id;

@@ -115,14 +115,16 @@ static void reaper_send_removals(struct reaper *reaper, struct actor_context *ct
             .partition = reaper->partition,
             .keyspace_id = reaper->keyspace_id,
             .floor = reaper->floor,
-            .digests = reap_list_encode(&message->arena, &reaper->list),
         };
+        if (reaper->state == REAPER_REMOVING)
+            message->reap_remove.digests = reap_list_encode(&message->arena, &reaper->list);
         outbox_send(ctx, actor, message);
     }
 }
 
-static void reaper_ask_for_removals(struct reaper *reaper, struct actor_context *ctx,
-                                    const struct actor *actor)
+/* To all replicas; CONFIRMING asks with an empty list. */
+static void reaper_ask_replicas(struct reaper *reaper, struct actor_context *ctx,
+                                const struct actor *actor, enum reaper_state state)
 {
     struct replica_set set;
     const struct keyspace *keyspace = reaper_keyspace(reaper, ctx->view);
@@ -131,7 +133,7 @@ static void reaper_ask_for_removals(struct reaper *reaper, struct actor_context 
         return;
     }
     view_replica_set(ctx->view, keyspace, reaper->partition, &set);
-    reaper_step(reaper, ctx, REAPER_REMOVING);
+    reaper_step(reaper, ctx, state);
     reaper->tries = 1;
     for (uint32_t i = 0; i < set.count; i++)
         reaper->asked[reaper->asked_count++] = set.replicas[i].member;
@@ -312,7 +314,16 @@ static void reaper_on_seal(struct reaper *reaper, struct actor_context *ctx,
     if (reaper->list.count == 0)
         reaper_advance(reaper, ctx);
     else
-        reaper_ask_for_removals(reaper, ctx, actor);
+        reaper_ask_replicas(reaper, ctx, actor, REAPER_CONFIRMING);
+}
+
+static void reaper_on_confirm(struct reaper *reaper, struct actor_context *ctx,
+                              const struct actor *actor, const struct reap_remove_reply *reply)
+{
+    if (reply->status != OK && !MUTATE(REAP_UNCONFIRMED))
+        reaper_put_off(reaper, ctx);
+    else if (reaper->asked_count == 0)
+        reaper_ask_replicas(reaper, ctx, actor, REAPER_REMOVING);
 }
 
 static void reaper_end_removal(struct reaper *reaper, struct actor_context *ctx)
@@ -339,6 +350,9 @@ void reaper_handle(struct reaper *reaper, struct actor_context *ctx, const struc
     } else if (message->kind == MESSAGE_reap_seal_reply) {
         if (reaper_expects(reaper, REAPER_SEALING, message))
             reaper_on_seal(reaper, ctx, actor, &message->reap_seal_reply);
+    } else if (reaper->state == REAPER_CONFIRMING) {
+        if (reaper_expects(reaper, REAPER_CONFIRMING, message))
+            reaper_on_confirm(reaper, ctx, actor, &message->reap_remove_reply);
     } else {
         CHECK_U64(message->kind, ==, MESSAGE_reap_remove_reply);
         /* A refusal is an answer too: another round has begun there and looks for itself. */

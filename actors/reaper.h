@@ -2,15 +2,24 @@
  * of the anti-entropy actor.
  *
  * Sends:    reap_scan (to this node's replica), reap_hints (to every member's hinted handoff),
- * reap_seal and reap_remove (to every replica of the key's partition). Receives: their answers.
+ *           reap_seal and reap_remove (to every replica of the key's partition).
+ * Receives: their answers.
  * Time:     one round at a time; a turn through all partitions that this node leads, then
- * `interval_ns`. Memory:   one list of at most REAP_BATCH_MAX digests. Source:   design of the
- * round and why it is safe: ARCHITECTURE.md, "Tombstones"; RELIABILITY rules 13, 14.
+ *           `interval_ns`.
+ * Memory:   one list of at most REAP_BATCH_MAX digests.
+ * Source:   ARCHITECTURE.md, "Tombstones", says why it is safe; RELIABILITY rules 13, 14.
  *
- *     IDLE --turn--> SCANNING --dead records--> HINTS --none anywhere--> SEALING --all the same-->
- * REMOVING ^               |                         |                         | |
- *       `---------------+---- nothing here -------+---- put off, later -----+------ all have
- * ---------'
+ *     IDLE --turn--> SCANNING --something dead--> HINTS --none anywhere--> SEALING
+ *       ^               |                           |                        |
+ *       |               |                           |                  all the same
+ *       +--- nothing ---+--------- put off ---------+---------------+        |
+ *       |                                                           |        v
+ *       +-------- all have ------- REMOVING <--all still sealed-- CONFIRMING
+ *
+ * CONFIRMING closes a gap: a replica that sealed, lost its data and took over the floor of others
+ * that had not sealed yet may have let something old in. When all have sealed, whoever loses its
+ * data takes over a floor that is no lower than the round's. So all are asked, after the last seal,
+ * whether they are still the copy that sealed.
  *
  * A round needs every member of the cluster: one that is away may keep a hint that is the second
  * copy of an acknowledged write. Until it is back, or out of the cluster, tombstones stay.
@@ -41,7 +50,7 @@ struct reaper_figures {
     struct counter unanswered; /* removals that some replica never confirmed */
 };
 
-enum reaper_state { REAPER_IDLE, REAPER_SCANNING, REAPER_HINTS, REAPER_SEALING, REAPER_REMOVING };
+enum reaper_state { REAPER_IDLE, REAPER_SCANNING, REAPER_HINTS, REAPER_SEALING, REAPER_CONFIRMING, REAPER_REMOVING };
 
 struct reaper {
     struct reaper_options options;

@@ -216,6 +216,7 @@ static enum err replica_reap_seal(struct replica *replica, struct actor_context 
     if (err != OK)
         return err;
     reply->floor = seal->floor;
+    vnode_keyspace_get(vnode, seal->keyspace_id)->sealed_floor = seal->floor;
     for (uint32_t i = 0; i < list.count && err == OK; i++) {
         match.digest = list.digests[i];
         err = reap_match_find(&match, seal->partition);
@@ -253,6 +254,9 @@ static enum err replica_reap_remove(struct replica *replica, struct actor_contex
         return ERR_INVALID;
     if (vnode_floor(vnode, remove->keyspace_id) != remove->floor)
         return ERR_STALE_FLOOR;
+    if (list.count == 0 &&
+        vnode_keyspace_get(vnode, remove->keyspace_id)->sealed_floor != remove->floor)
+        return ERR_PRECONDITION;
     enum err err = OK;
     for (uint32_t i = 0; i < list.count && err == OK; i++) {
         match.digest = list.digests[i];

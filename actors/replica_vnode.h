@@ -34,6 +34,7 @@ struct vnode_keyspace {
     uint64_t floor;          /* what a write is held against */
     uint64_t floor_durable;  /* the one before, until `floor_sequence` is durable */
     uint64_t floor_sequence; /* of the row */
+    uint64_t sealed_floor; /* that this life of these contents has sealed; 0: none */
     bool reap_clean;         /* no tombstone and no time to live: nothing to reap */
     bool reap_looks_clean;   /* so far, in the scan that is under way */
     /* replica_tree.h */

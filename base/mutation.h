@@ -60,6 +60,8 @@
     X(FLOOR_UNCHECKED, "a write from before tombstones were reaped brings them back", "rule 14")   \
     X(REAP_WITHOUT_THE_LAST, "tombstones are reaped when all replicas but one agree", "rule 13")   \
     X(REAP_IGNORES_HINTS, "tombstones are reaped although somebody keeps hints", "rule 13")        \
+    X(REAP_UNCONFIRMED, "tombstones are reaped though a replica lost its data since its seal",        \
+      "rule 13")                                                                                   \
     X(REAP_WHAT_DIFFERS, "tombstones are reaped that some replica does not hold", "rule 13")       \
     X(HINT_OVERFLOW_SILENT, "hints that find no room are given up, and nobody is told", "rule 22")
 

@@ -192,6 +192,22 @@ static void answer_remove(struct bench *b, struct message *remove, enum err stat
     answer(b, reply);
 }
 
+/* After the last seal all are asked once more; the one at `refuser` (1..3) has lost its data since.
+ */
+static void answer_confirmations(struct bench *b, uint32_t refuser)
+{
+    struct message *asked[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        asked[i] = fixture_take(&b->f, MESSAGE_reap_remove);
+        assert_int_equal(asked[i]->to.node, b->set.replicas[i].member);
+        assert_int_equal(asked[i]->reap_remove.floor, 6);
+        assert_int_equal(asked[i]->reap_remove.digests.size, 0);
+    }
+    fixture_silent(&b->f);
+    for (uint32_t i = 0; i < 3; i++)
+        answer_remove(b, asked[i], i + 1 == refuser ? ERR_PRECONDITION : OK);
+}
+
 static uint64_t reaped(const struct bench *b)
 {
     return counter_get(&b->reaper.figures.reaped);
@@ -211,6 +227,7 @@ static void what_all_hold_is_removed(void **state)
     answer_seal(&b, 1, OK, 6, 0x5, 6);     /* the second record differs here */
     assert_int_equal(b.f.outbox.count, 1); /* two of three are not enough for anything */
     answer_seal(&b, 2, OK, 6, 0x7, 6);
+    answer_confirmations(&b, 0);
     struct message *removals[3];
     for (uint32_t i = 0; i < 3; i++) {
         removals[i] = fixture_take(&b.f, MESSAGE_reap_remove);
@@ -287,6 +304,27 @@ static void a_refused_seal_begins_again_above(void **state)
     }
 }
 
+/* reaper.h: a replica that is not the copy that sealed any more may hold anything: nothing is
+ * removed. */
+static void a_copy_lost_since_its_seal_ends_a_round(void **state)
+{
+    (void)state;
+    for (uint32_t refuser = 1; refuser <= 3; refuser++) {
+        struct bench b;
+        bench_init(&b);
+        tick(&b);
+        answer_scan(&b, &b.dead, false);
+        answer_hints(&b, 0);
+        for (uint32_t i = 0; i < 3; i++)
+            answer_seal(&b, i, OK, 6, 0x7, 6);
+        answer_confirmations(&b, refuser);
+        fixture_silent(&b.f);
+        assert_int_equal(counter_get(&b.reaper.figures.put_off), 1);
+        assert_int_equal(reaped(&b), 0);
+        bench_deinit(&b);
+    }
+}
+
 /* An answer that does not come: the round ends, and what comes late is not taken for the next
  * one's. */
 static void silence_ends_a_round(void **state)
@@ -352,6 +390,7 @@ static void removals_are_sent_again(void **state)
     answer_hints(&b, 0);
     for (uint32_t i = 0; i < 3; i++)
         answer_seal(&b, i, OK, 6, 0x7, 6);
+    answer_confirmations(&b, 0);
     for (uint32_t i = 0; i < 3; i++) {
         struct message *remove = fixture_take(&b.f, MESSAGE_reap_remove);
         if (i == 1) /* a link that is down is not an answer */
@@ -431,6 +470,7 @@ int main(void)
         cmocka_unit_test(what_all_hold_is_removed),
         cmocka_unit_test(hints_and_absence_put_it_off),
         cmocka_unit_test(a_refused_seal_begins_again_above),
+        cmocka_unit_test(a_copy_lost_since_its_seal_ends_a_round),
         cmocka_unit_test(silence_ends_a_round),
         cmocka_unit_test(a_replica_seals_once),
         cmocka_unit_test(removals_are_sent_again),

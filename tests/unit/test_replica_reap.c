@@ -323,6 +323,31 @@ static void a_removal_takes_what_was_shown(void **state)
     bench_deinit(&b);
 }
 
+/* An empty list asks whether the copy that sealed is still there: not after a restart, nor when it
+ * was lost and filled again. */
+static void only_the_copy_that_sealed_confirms(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    struct reap_list none = {.count = 0};
+    uint32_t removed;
+    write_here(&b, "k", NULL, 0);
+    age(&b);
+    struct reap_list list = scan(&b, "k").list;
+    assert_int_equal(remove_listed(&b, "k", 0, &none, &removed), OK); /* nobody's round, no harm */
+    assert_int_equal(seal(&b, "k", 1, &list).matched, 1);
+    assert_int_equal(remove_listed(&b, "k", 1, &none, &removed), OK);
+    assert_int_equal(removed, 0);
+    assert_int_equal(remove_listed(&b, "k", 2, &none, &removed), ERR_STALE_FLOOR);
+    bench_restart(&b, true);
+    fixture_tick(&b.f);
+    assert_int_equal(remove_listed(&b, "k", 1, &none, &removed), ERR_PRECONDITION);
+    assert_int_equal(seal(&b, "k", 2, &list).matched, 1);
+    assert_int_equal(remove_listed(&b, "k", 2, &none, &removed), OK);
+    bench_deinit(&b);
+}
+
 /* Written to since it was shown: it stays. */
 static void a_removal_spares_what_changed(void **state)
 {
@@ -391,6 +416,7 @@ int main(void)
         cmocka_unit_test(a_seal_raises_the_floor),
         cmocka_unit_test(a_seal_shows_only_the_very_same),
         cmocka_unit_test(a_removal_takes_what_was_shown),
+        cmocka_unit_test(only_the_copy_that_sealed_confirms),
         cmocka_unit_test(a_removal_spares_what_changed),
         cmocka_unit_test(an_incomplete_vnode_seals_nothing),
         cmocka_unit_test(damage_is_never_reaped),
