@@ -66,6 +66,12 @@ static const struct setting settings[CONFIG_KEY_COUNT] = {
     [CONFIG_anti_entropy_rate] = {"anti-entropy-rate", TYPE_SIZE, "16MiB", 65536, (uint64_t)1 << 40,
                                   "bytes a second that comparing and repairing replicas may send "
                                   "and receive"},
+    [CONFIG_hints_bytes] = {"hints-bytes", TYPE_SIZE, "1GiB", 0, (uint64_t)1 << 44,
+                            "how much this node keeps for one other that is away (four times that "
+                            "in all); beyond it the range is left to anti-entropy; 0: no hints"},
+    [CONFIG_hints_age] = {"hints-age", TYPE_NUMBER, "604800", 1, 31536000,
+                          "seconds after which a hint is given up and its range left to "
+                          "anti-entropy"},
     [CONFIG_reap_after] = {"reap-after", TYPE_NUMBER, "600", 0, 31536000,
                            "seconds that a tombstone or an expired value is left alone before the "
                            "replicas may agree to remove it; they do when all members are there"},

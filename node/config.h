@@ -36,6 +36,8 @@ enum config_key {
     CONFIG_value_bytes_max,
     CONFIG_anti_entropy_interval,
     CONFIG_anti_entropy_rate,
+    CONFIG_hints_bytes,
+    CONFIG_hints_age,
     CONFIG_reap_after,
     CONFIG_drain_ms,
     CONFIG_log_level,

@@ -258,6 +258,9 @@ static void node_make_actors(struct node *node)
                       engine_store(node->engine, node->replica_count), "gossip");
     struct hinted_handoff_options hints =
         hinted_handoff_options_default(node->self, node->boot.generation);
+    hints.target_bytes_max = node->config->number[CONFIG_hints_bytes];
+    hints.total_bytes_max = 4 * hints.target_bytes_max;
+    hints.age_max_ms = node->config->number[CONFIG_hints_age] * 1000u;
     node->hinted_handoff = hinted_handoff_new(&hints);
     runtime_add_actor(node->runtime, hinted_handoff_actor(node->hinted_handoff),
                       engine_store(node->engine, node->replica_count + 1), "hinted-handoff");
