@@ -175,6 +175,7 @@ static enum err node_boot(struct node *node, const struct incarnation_answer *re
         .self = node->self,
         .shards = node->replica_count,
         .wall_ms = runtime_wall_ms(),
+        .log_short = engine_log_short(node->engine),
         .log = &node->log,
     };
     random_fill(boot.random_id, sizeof boot.random_id);

@@ -29,3 +29,8 @@ uint32_t engine_partition_slot(uint32_t partition, uint32_t partitions)
     CHECK_U64(partition, <, partitions);
     return partition;
 }
+
+bool engine_log_short(const struct engine *engine)
+{
+    return engine->class->log_short(engine);
+}

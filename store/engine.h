@@ -67,6 +67,10 @@ struct store *engine_store(struct engine *engine, uint32_t handle);
 /* Creates the column families of these partitions now (20-50 ms each), so that no first write pays. */
 enum err engine_create_partitions(struct engine *engine, const uint32_t *partitions,
                                   size_t count) MUST_USE;
+/* Whether recovery has found less than this directory had acknowledged (RELIABILITY rule 38): what
+ * it holds is then no proof of anything. A directory from before there was a mark is taken as it
+ * is. */
+bool engine_log_short(const struct engine *engine);
 /* Syncs, stops the syncer, closes. Handles must be idle. */
 void engine_close(struct engine *engine);
 /* Cached: recomputed at most once a second. Any thread. */
@@ -109,6 +113,11 @@ enum err engine_memory_read_durable(const struct engine *engine, uint32_t partit
 /* Turns over one bit of a value on the disk, as bit rot does. False: the key is not there, is empty, or is not
  * durable yet. */
 bool engine_memory_damage(struct engine *engine, uint32_t partition, struct bytes key, uint64_t bit);
+/* The next crash also takes back this many writes that were acknowledged, as a disk does that lies
+ * about its syncs; at most the last ENGINE_MEMORY_LIES_MAX of this engine. The next start finds
+ * log_short. */
+#define ENGINE_MEMORY_LIES_MAX 64u
+void engine_memory_lie(struct engine *engine, uint32_t writes);
 /* Ends the engine without a sync; `disk` holds what the crash left, drawn from prng. Frees the engine. */
 void engine_memory_crash(struct engine *engine, enum crash_kind kind, struct prng *prng);
 /* Faults to inject: chance that a read gives IO, that a stage gives OVERLOADED; fsync_fails makes the next

@@ -13,6 +13,7 @@ struct engine_class {
     enum err (*create_partitions)(struct engine *engine, const uint32_t *partitions, size_t count);
     void (*close)(struct engine *engine);
     void (*figures)(struct engine *engine, struct engine_figures *ret);
+    bool (*log_short)(const struct engine *engine);
 };
 
 struct engine {

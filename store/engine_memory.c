@@ -10,6 +10,8 @@ struct memory_disk {
     struct memory_map **maps; /* partitions + 2, NULL = absent */
     uint32_t partitions;
     bool open;
+    uint64_t sequence; /* writes on it */
+    uint64_t mark;     /* of those acknowledged, as an engine has it outside of its log */
 };
 
 /* One staged write that is not durable yet. */
@@ -38,6 +40,11 @@ struct memory_engine {
     struct pending *log; /* oldest first */
     size_t log_count;
     size_t log_capacity;
+    /* The last writes that were settled, a ring: what a disk that lies takes back. */
+    struct pending settled[ENGINE_MEMORY_LIES_MAX];
+    uint64_t settled_next;
+    uint32_t lies;
+    bool log_short;
     uint64_t durable;        /* log position; log[0] is at durable + 1 */
     uint64_t wanted;         /* position of the last write with STORE_SYNC_NOW */
     struct prng *fault_prng; /* borrowed; NULL: no faults */
@@ -116,6 +123,8 @@ void memory_disk_wipe(struct memory_disk *disk)
 {
     CHECK(!disk->open);
     disk_clear(disk);
+    disk->sequence = 0;
+    disk->mark = 0;
 }
 
 /* -- the log ---------------------------------------------------------------------------------- */
@@ -130,9 +139,9 @@ static void log_push(struct memory_engine *engine, struct pending pending)
     engine->log[engine->log_count++] = pending;
 }
 
-static void log_undo_last(struct memory_engine *engine)
+static void undo(struct memory_engine *engine, const struct pending *last)
 {
-    struct pending *last = &engine->log[--engine->log_count];
+    engine->disk->sequence--;
     if (last->map == NULL || (last->before == NULL && last->after == NULL))
         return;
     struct bytes key = memory_record_key(last->before != NULL ? last->before : last->after);
@@ -141,15 +150,28 @@ static void log_undo_last(struct memory_engine *engine)
     free(undone);
 }
 
+static void log_undo_last(struct memory_engine *engine)
+{
+    undo(engine, &engine->log[--engine->log_count]);
+}
+
+static void settled_push(struct memory_engine *engine, const struct pending *pending)
+{
+    struct pending *place = &engine->settled[engine->settled_next++ % ENGINE_MEMORY_LIES_MAX];
+    free(place->before);
+    *place = *pending;
+}
+
 /* The oldest `count` writes are durable: what they replaced is not needed any more. */
 static void log_settle(struct memory_engine *engine, size_t count)
 {
     CHECK_U64(count, <=, engine->log_count);
     for (size_t i = 0; i < count; i++) {
         struct pending *pending = &engine->log[i];
-        free(pending->before);
+        settled_push(engine, pending);
         engine->handles[pending->handle].committed = pending->sequence;
     }
+    engine->disk->mark += count;
     engine->log_count -= count;
     if (count != 0)
         memmove(engine->log, engine->log + count, engine->log_count * sizeof *engine->log);
@@ -213,6 +235,7 @@ static enum err memory_stage(struct store *store, uint32_t partition, struct byt
     if (sync == STORE_SYNC_NOW)
         engine->wanted = engine->durable + engine->log_count;
     engine->figures.staged++;
+    engine->disk->sequence++;
     return OK;
 }
 
@@ -250,6 +273,18 @@ static enum err memory_scan(struct store *store, uint32_t partition, struct byte
     return OK;
 }
 
+/* What was dropped cannot be undone. */
+static void forget_map(struct pending *list, size_t count, const struct memory_map *map)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct pending *pending = &list[i];
+        if (pending->map != map)
+            continue;
+        free(pending->before);
+        *pending = (struct pending){.sequence = pending->sequence, .handle = pending->handle};
+    }
+}
+
 static enum err memory_drop(struct store *store, uint32_t partition)
 {
     struct memory_engine *engine = handle_of(store)->engine;
@@ -260,13 +295,8 @@ static enum err memory_drop(struct store *store, uint32_t partition)
     if (*place == NULL)
         return OK;
     CHECK_U64((*place)->scans, ==, 0);
-    for (size_t i = 0; i < engine->log_count; i++) {
-        struct pending *pending = &engine->log[i];
-        if (pending->map != *place)
-            continue;
-        free(pending->before);
-        *pending = (struct pending){.sequence = pending->sequence, .handle = pending->handle};
-    }
+    forget_map(engine->log, engine->log_count, *place);
+    forget_map(engine->settled, ENGINE_MEMORY_LIES_MAX, *place);
     memory_map_free(*place);
     *place = NULL;
     return OK;
@@ -351,6 +381,8 @@ static void memory_engine_figures(struct engine *base, struct engine_figures *re
 static void memory_engine_free(struct memory_engine *engine)
 {
     log_settle(engine, engine->log_count);
+    for (uint32_t i = 0; i < ENGINE_MEMORY_LIES_MAX; i++)
+        free(engine->settled[i].before);
     engine->disk->open = false;
     free(engine->log);
     free(engine->handles);
@@ -367,12 +399,18 @@ static void memory_engine_close(struct engine *base)
     memory_engine_free(engine);
 }
 
+static bool memory_engine_log_short(const struct engine *base)
+{
+    return engine_of(base)->log_short;
+}
+
 static const struct engine_class memory_engine_class = {
     .name = "memory",
     .store = memory_engine_store,
     .create_partitions = memory_engine_create_partitions,
     .close = memory_engine_close,
     .figures = memory_engine_figures,
+    .log_short = memory_engine_log_short,
 };
 
 struct engine *engine_memory_open(const struct engine_options *options, struct memory_disk *disk)
@@ -386,6 +424,8 @@ struct engine *engine_memory_open(const struct engine_options *options, struct m
     engine->engine.class = &memory_engine_class;
     engine->options = *options;
     engine->disk = disk;
+    engine->log_short = disk->sequence < disk->mark;
+    disk->mark = disk->sequence; /* what is there now is what there is */
     engine->handles = calloc(options->handle_count, sizeof *engine->handles);
     CHECK(engine->handles != NULL);
     for (uint32_t i = 0; i < options->handle_count; i++)
@@ -489,6 +529,8 @@ struct memory_disk *memory_disk_copy(const struct memory_disk *disk, const struc
     }
     /* The newest first, as a crash undoes them. */
     const struct memory_engine *engine = base == NULL ? NULL : engine_of(base);
+    copy->sequence = disk->sequence - (engine == NULL ? 0 : engine->log_count);
+    copy->mark = disk->mark;
     for (size_t i = engine == NULL ? 0 : engine->log_count; i > 0; i--) {
         const struct pending *pending = &engine->log[i - 1];
         if (pending->map == NULL || (pending->before == NULL && pending->after == NULL))
@@ -539,6 +581,13 @@ static size_t crash_kept(size_t unsynced, enum crash_kind kind, struct prng *prn
     }
 }
 
+static void lie_undo(struct memory_engine *engine)
+{
+    struct pending *last = &engine->settled[--engine->settled_next % ENGINE_MEMORY_LIES_MAX];
+    undo(engine, last);
+    *last = (struct pending){0};
+}
+
 /* A torn write fails its checksum in the log: recovery stops before it, so to a reader it is a
  * write that was lost with all after it. */
 void engine_memory_crash(struct engine *base, enum crash_kind kind, struct prng *prng)
@@ -547,7 +596,19 @@ void engine_memory_crash(struct engine *base, enum crash_kind kind, struct prng 
     size_t kept = crash_kept(engine->log_count, kind, prng);
     while (engine->log_count > kept)
         log_undo_last(engine);
+    if (engine->lies != 0) {
+        while (engine->log_count > 0)
+            log_undo_last(engine);
+        for (uint32_t i = 0; i < engine->lies && engine->settled_next > 0; i++)
+            lie_undo(engine);
+    }
     memory_engine_free(engine);
+}
+
+void engine_memory_lie(struct engine *base, uint32_t writes)
+{
+    CHECK_U64(writes, <=, ENGINE_MEMORY_LIES_MAX);
+    engine_of(base)->lies = writes;
 }
 
 void engine_memory_set_faults(struct engine *base, struct prng *prng, double read_error,

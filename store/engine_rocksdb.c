@@ -285,6 +285,20 @@ static enum err fix_setting(struct rdb_engine *engine, const char *name, const c
     return error == NULL ? OK : explain_open_error(engine->directory, error, why);
 }
 
+/* A record in the new log. Without one RocksDB forgets its sequence: when all that it has replayed
+ * was of vnodes that are dropped, it deletes the old log and keeps nothing that says how far it
+ * was, and the mark would call that a loss at the next start. */
+static enum err keep_sequence(struct rdb_engine *engine, const struct reason *why)
+{
+    static const char name[] = "opened";
+    char *error = NULL;
+    rocksdb_put_cf(engine->db, engine->write_options, engine->default_family, name, sizeof name - 1,
+                   "", 0, &error);
+    if (error == NULL)
+        rocksdb_flush_wal(engine->db, 1, &error);
+    return error == NULL ? OK : explain_open_error(engine->directory, error, why);
+}
+
 static enum err fix_settings(struct rdb_engine *engine, const struct reason *why)
 {
     char partitions[16];
@@ -314,6 +328,7 @@ static void close_database(struct rdb_engine *engine)
 static void engine_free(struct rdb_engine *engine)
 {
     close_database(engine);
+    rdb_mark_close(&engine->mark);
     rdb_options_deinit(engine);
     pthread_mutex_destroy(&engine->families_mutex);
     pthread_mutex_destroy(&engine->figures_mutex);
@@ -335,13 +350,40 @@ static void rdb_close(struct engine *base)
     engine_free(engine);
 }
 
+static bool rdb_log_short(const struct engine *base)
+{
+    return CONTAINER_OF(base, const struct rdb_engine, engine)->log_short;
+}
+
 static const struct engine_class rdb_engine_class = {
     .name = "rocksdb",
     .store = rdb_store,
     .create_partitions = rdb_create_partitions,
     .close = rdb_close,
     .figures = rdb_figures,
+    .log_short = rdb_log_short,
 };
+
+/* Compares what recovery has found with what was acknowledged. */
+static enum err open_mark(struct rdb_engine *engine, const struct reason *why)
+{
+    bool damaged = false;
+    uint64_t recovered = rocksdb_get_latest_sequence_number(engine->db);
+    if (rdb_mark_open(&engine->mark, engine->directory, &damaged) != OK)
+        return explain(why, ERR_IO,
+                       "the acknowledgement mark in %s cannot be opened: %s; check the owner and "
+                       "the rights of the file ack-mark, and the disk",
+                       engine->directory, strerror(errno));
+    engine->log_short = damaged || recovered < engine->mark.sequence;
+    if (engine->log_short)
+        log_write(engine->options.log, LOG_ERROR, "store_log_short",
+                  "directory=%s recovered=%llu acknowledged=%llu mark=%s what_now=\"the disk has "
+                  "lost writes that were acknowledged: all vnodes are emptied and filled from the "
+                  "other nodes; check the disk\"",
+                  engine->directory, (unsigned long long)recovered,
+                  (unsigned long long)engine->mark.sequence, damaged ? "damaged" : "good");
+    return OK;
+}
 
 static struct rdb_engine *engine_new(const struct engine_options *options)
 {
@@ -352,6 +394,7 @@ static struct rdb_engine *engine_new(const struct engine_options *options)
     engine->directory = strdup(options->directory);
     CHECK(engine->directory != NULL);
     engine->options.directory = engine->directory;
+    engine->mark.fd = -1;
     engine->plan = rdb_plan(options->memory_bytes, options->partitions);
     CHECK(pthread_mutex_init(&engine->families_mutex, NULL) == 0);
     CHECK(pthread_mutex_init(&engine->figures_mutex, NULL) == 0);
@@ -383,6 +426,10 @@ enum err engine_rocksdb_open(const struct engine_options *options, struct engine
         return err;
     struct rdb_engine *engine = engine_new(options);
     err = open_database(engine, &reason);
+    if (err == OK)
+        err = open_mark(engine, &reason);
+    if (err == OK)
+        err = keep_sequence(engine, &reason);
     if (err == OK)
         err = fix_settings(engine, &reason);
     if (err != OK) {

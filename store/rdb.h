@@ -8,6 +8,7 @@
  *   rdb_cache.c        its hot records
  *   rdb_syncer.c       the thread that makes staged writes durable and looks after space
  *   rdb_compactor.c    the thread that turns deletions into free space
+ *   rdb_mark.c         how far writes were acknowledged, outside of RocksDB
  *   rdb_figures.c      what the metrics show
  *
  * Threads
@@ -95,6 +96,16 @@ struct rdb_compactor {
     struct counter compactions;
 };
 
+/* The syncer's, but for opening and closing. */
+struct rdb_mark {
+    int fd;
+    uint64_t count;    /* of writes to the file, ever */
+    uint64_t sequence; /* RocksDB's */
+    uint64_t synced_ns;
+    bool dirty;
+    struct counter missed; /* for want of space */
+};
+
 struct rdb_engine {
     struct engine engine;
     struct engine_options options; /* directory is our copy */
@@ -117,6 +128,8 @@ struct rdb_engine {
     struct rdb_handle *handles;
     struct rdb_syncer syncer;
     struct rdb_compactor compactor;
+    struct rdb_mark mark;
+    bool log_short;       /* recovery found less than was acknowledged */
     _Atomic bool failed;  /* for good */
     _Atomic bool full;    /* free disk space below the floor */
     _Atomic bool pressed; /* memtables over their ceiling */
@@ -184,6 +197,16 @@ enum err rdb_syncer_wait(struct rdb_engine *engine) MUST_USE;
 /* Sets `full` and `pressed`. */
 void rdb_look_at_space(struct rdb_engine *engine);
 void rdb_look_at_memory(struct rdb_engine *engine);
+
+/* -- rdb_mark.c ------------------------------------------------------------------------------- */
+
+/* Makes the file when it is not there: then nothing was acknowledged, as far as can be known.
+ * Damaged: there is a mark and it cannot be read. IO. */
+enum err rdb_mark_open(struct rdb_mark *mark, const char *directory, bool *ret_damaged) MUST_USE;
+/* The log is durable up to `sequence`, and nobody has been told yet. A failure is final. */
+void rdb_mark_write(struct rdb_engine *engine, uint64_t sequence);
+void rdb_mark_sync(struct rdb_engine *engine, uint64_t now_ns);
+void rdb_mark_close(struct rdb_mark *mark);
 
 /* -- rdb_figures.c ---------------------------------------------------------------------------- */
 

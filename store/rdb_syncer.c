@@ -83,6 +83,8 @@ static void syncer_sync(struct rdb_engine *engine)
     if (atomic_load(&engine->failed) || !sync_begin(engine))
         return;
     uint64_t began_ns = rdb_now_ns();
+    /* At least all that sync_begin has seen written. */
+    uint64_t sequence = rocksdb_get_latest_sequence_number(engine->db);
     char *error = NULL;
     rocksdb_flush_wal(engine->db, 1, &error);
     if (error != NULL) {
@@ -92,7 +94,9 @@ static void syncer_sync(struct rdb_engine *engine)
     }
     counter_add(&syncer->syncs, 1);
     counter_add(&syncer->sync_ns, rdb_now_ns() - began_ns);
-    sync_end(engine);
+    rdb_mark_write(engine, sequence);
+    if (!atomic_load(&engine->failed))
+        sync_end(engine);
 }
 
 /* -- the thread ------------------------------------------------------------------------------- */
@@ -138,6 +142,7 @@ static void look_around(struct rdb_engine *engine)
 {
     struct rdb_syncer *syncer = &engine->syncer;
     uint64_t now_ns = rdb_now_ns();
+    rdb_mark_sync(engine, now_ns);
     if (now_ns - syncer->memory_seen_ns >= LOOK_AT_MEMORY_MS * MS_NS) {
         syncer->memory_seen_ns = now_ns;
         rdb_look_at_memory(engine);

@@ -366,6 +366,7 @@ static enum err boot(struct host *host, struct engine *engine, struct arena *are
         .wall_ms = host_wall_ms(host),
         .epoch_lease = world->options.epoch_lease,
         .start_nonce = (uint64_t)host->index << 32 | host->start,
+        .log_short = engine_log_short(engine),
         .log = &world->log,
     };
     for (size_t i = 0; i < sizeof options.random_id; i++)
