@@ -43,6 +43,20 @@ static bool keyspace_shared(const struct actor_context *ctx, const struct ae_exc
            ae_is_replica(ctx->view, keyspace, exchange->partition, exchange->members[1]);
 }
 
+/* Told by a side that knows it to a side that does not know it yet: a directory that was lost took
+ * the keyspaces with it. What the exchange leaves out for that is not proven, or a lost vnode would
+ * vote without it. */
+static bool keyspace_unheard_of(const struct actor_context *ctx, const struct ae_exchange *exchange,
+                                uint32_t id)
+{
+    const struct keyspace_map *map = &ctx->view->keyspaces;
+    for (uint32_t i = 0; i < map->count; i++) {
+        if (map->keyspaces[i].id == id)
+            return false;
+    }
+    return exchange->only_keyspace == 0 || exchange->only_keyspace == id;
+}
+
 static void keyspace_add(struct ae_exchange *exchange, const struct exchange_root *a,
                          const struct exchange_root *b)
 {
@@ -106,8 +120,11 @@ const char *ae_compare_roots_answered(struct anti_entropy *ae, struct actor_cont
         }
         i += a != NULL;
         j += b != NULL;
-        if (keyspace_shared(ctx, exchange, a != NULL ? a->keyspace_id : b->keyspace_id))
+        uint32_t id = a != NULL ? a->keyspace_id : b->keyspace_id;
+        if (keyspace_shared(ctx, exchange, id))
             keyspace_add(exchange, a, b);
+        else if (keyspace_unheard_of(ctx, exchange, id))
+            exchange->refused++;
     }
     if (exchange->keyspace_count == 0)
         return AE_DONE;

@@ -128,7 +128,8 @@ struct ae_exchange {
 
     uint64_t bytes;   /* to and from peers */
     uint64_t keys[2]; /* made durable on that side */
-    uint32_t refused; /* records that were not taken: the exchange goes on but proves nothing */
+    uint32_t
+        refused; /* records that were not taken, or keyspaces not heard of: nothing is proven */
     bool differed;
 };
 

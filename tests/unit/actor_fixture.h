@@ -208,6 +208,21 @@ static inline void fixture_set_liveness(struct fixture *f, uint32_t member, enum
     f->view->members[found - f->view->topology.members].liveness = liveness;
 }
 
+/* The next view, with or without one of the keyspaces. Nobody is down in it. */
+static inline void fixture_show_keyspaces(struct fixture *f, enum test_keyspace index, bool known)
+{
+    struct keyspace_map map = {0};
+    for (uint32_t i = 0; i < f->map.count; i++) {
+        if (known || f->map.keyspaces[i].id != f->keyspace_ids[index])
+            map = keyspace_map_put(&f->arena, &map, &f->map.keyspaces[i]);
+    }
+    struct view *view = view_new(&f->topology, &map, SELF);
+    view->version = f->view->version + 1;
+    view_unref(f->view);
+    f->view = view;
+    f->ctx.view = view;
+}
+
 static inline struct actor_id actor_id_of(uint32_t node, enum actor_kind kind)
 {
     return (struct actor_id){.node = node, .kind = (uint8_t)kind};

@@ -114,6 +114,24 @@ static void without_a_complete_one_all_must_speak(void **state)
     bench_deinit(&b);
 }
 
+/* A node that has lost its directory has lost the keyspaces with it. Until it is told of them it
+ * cannot know what it lacks. */
+static void keyspaces_that_are_not_known_yet_are_waited_for(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    put_everywhere(&b);
+    fixture_show_keyspaces(&b.f, SIBLINGS, false);
+    lose_vnode(&b, P, 1);
+    assert_false(bench_run(&b, all_complete, 60 * SECONDS));
+    assert_int_equal(b.completed, 0);
+    fixture_show_keyspaces(&b.f, SIBLINGS, true);
+    assert_true(bench_run(&b, all_complete, 60 * SECONDS));
+    assert_int_equal(b.fakes[SELF].count, 32);
+    bench_deinit(&b);
+}
+
 /* Emptied once more: what was filled before counts for nothing. */
 static void emptied_again_begins_again(void **state)
 {
@@ -473,6 +491,7 @@ int main(void)
         cmocka_unit_test(filled_from_all_others),
         cmocka_unit_test(one_that_is_away_is_waited_for),
         cmocka_unit_test(without_a_complete_one_all_must_speak),
+        cmocka_unit_test(keyspaces_that_are_not_known_yet_are_waited_for),
         cmocka_unit_test(emptied_again_begins_again),
         cmocka_unit_test(older_exchanges_do_not_count),
         cmocka_unit_test(marks_outlive_the_loss),
