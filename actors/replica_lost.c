@@ -196,9 +196,11 @@ static enum err vnode_adopt(struct replica *replica, struct actor_context *ctx,
         return ERR_PRECONDITION; /* its floors are raised by seals alone */
     if (vnode->state == VNODE_EMPTYING)
         return ERR_UNAVAILABLE;
-    const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, adopt->keyspace_id);
-    if (keyspace != NULL && keyspace->has_row && keyspace->floor >= adopt->floor)
+    struct vnode_keyspace *keyspace = vnode_keyspace_get(vnode, adopt->keyspace_id);
+    if (keyspace->has_row && keyspace->floor >= adopt->floor)
         return OK;
+    if (!keyspace->has_row)
+        keyspace->adopted_at_ms = ctx->wall_ms;
     return vnode_floor_set(vnode, ctx->store, adopt->keyspace_id, adopt->floor);
 }
 

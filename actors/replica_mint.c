@@ -27,23 +27,43 @@ static bool member_is_current(uint32_t member, void *closure)
     return found != NULL && found->status != MEMBER_REMOVED;
 }
 
+/* The row of a request outlives its write when the vnode was emptied since: then the write counts
+ * as made only if what came back from the others covers it. */
+static bool replica_mint_was_lost(struct replica *replica, const struct replica_mint *mint,
+                                  const struct local_state *state, const struct request_seen *seen)
+{
+    const struct vnode *vnode = vnode_of(&replica->vnodes, mint->partition);
+    const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, mint->request.keyspace_id);
+    struct clock made;
+    if (keyspace == NULL || seen->at_ms > keyspace->adopted_at_ms)
+        return false;
+    struct reader reader = reader_of(seen->context);
+    return clock_decode(&reader, &replica->scratch, &made) != OK || !reader_done(&reader) ||
+           !clock_descends(&state->set.clock, &made);
+}
+
 /* A put that has been here before is answered with its first outcome; its targets get what the key
  * holds now, which is no older than what they were sent then (nothing, when it has been deleted and
  * reaped since: they have had it). NOT_FOUND: a new one. */
 static enum err replica_mint_repeat(struct replica *replica, struct actor_context *ctx,
-                                    const struct put_request *request, struct arena *answer_arena,
+                                    const struct replica_mint *mint, struct arena *answer_arena,
                                     const struct local_state *state, struct replica_mint_done *done)
 {
-    struct bytes context;
+    const struct put_request *request = &mint->request;
+    struct request_seen seen;
     enum err err =
-        request_find(&replica->requests, ctx, &replica->scratch, request, state->hash, &context);
+        request_find(&replica->requests, ctx, &replica->scratch, request, state->hash, &seen);
     if (MUTATE(RETRY_MAKES_SECOND_DOT) && err == OK)
         err = ERR_NOT_FOUND;
     if (err == ERR_INVALID)
         done->why = "request_id: another key was written under it; draw a new one for each write";
     if (err != OK)
         return err;
-    done->context = arena_copy(answer_arena, context);
+    if (replica_mint_was_lost(replica, mint, state, &seen)) {
+        err = request_forget(ctx, request->request_id);
+        return err == OK ? ERR_NOT_FOUND : err;
+    }
+    done->context = arena_copy(answer_arena, seen.context);
     done->record = arena_copy(answer_arena, state->record);
     done->sibling_count = state->set.count;
     return OK;
@@ -61,7 +81,7 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
         replica_load(replica, ctx, mint->partition, request->keyspace_id, request->key, state);
     if (err != OK)
         return err;
-    err = replica_mint_repeat(replica, ctx, request, answer_arena, state, done);
+    err = replica_mint_repeat(replica, ctx, mint, answer_arena, state, done);
     if (err != ERR_NOT_FOUND)
         return err;
     if (request->has_context) {

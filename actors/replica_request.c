@@ -92,7 +92,8 @@ static void ring_drop_first(struct request_memory *memory, struct actor_context 
  * ------------------------------------------------------------------------------------------ */
 
 enum err request_find(struct request_memory *memory, struct actor_context *ctx, struct arena *arena,
-                      const struct put_request *request, uint64_t hash, struct bytes *ret_context)
+                      const struct put_request *request, uint64_t hash,
+                      struct request_seen *ret_seen)
 {
     uint8_t key[ROW_KEY_BYTES];
     struct bytes value;
@@ -108,8 +109,14 @@ enum err request_find(struct request_memory *memory, struct actor_context *ctx, 
     if (row.keyspace_id != request->keyspace_id || row.hash != hash)
         return ERR_INVALID;
     counter_add(&memory->figures->requests_repeated, 1);
-    *ret_context = row.context;
+    *ret_seen = (struct request_seen){.context = row.context, .at_ms = row.at_ms};
     return OK;
+}
+
+enum err request_forget(struct actor_context *ctx, struct bytes id)
+{
+    uint8_t key[ROW_KEY_BYTES];
+    return store_delete(ctx->store, STORE_META, row_key(id.data, key), STORE_SYNC_LATER);
 }
 
 enum err request_remember(struct request_memory *memory, struct actor_context *ctx,

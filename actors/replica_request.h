@@ -42,11 +42,20 @@ void request_memory_init(struct request_memory *memory, const struct replica_opt
                          struct replica_figures *figures);
 void request_memory_deinit(struct request_memory *memory);
 
-/* Whether this put has been here: OK with its context (in the arena), NOT_FOUND, INVALID (the id
- * was another key's), or a read error. */
+/* What a row says of a put that has been here. */
+struct request_seen {
+    struct bytes context; /* in the arena */
+    uint64_t at_ms;       /* wall clock */
+};
+
+/* Whether this put has been here: OK, NOT_FOUND, INVALID (the id was another key's), or a read
+ * error. */
 enum err request_find(struct request_memory *memory, struct actor_context *ctx, struct arena *arena,
                       const struct put_request *request, uint64_t hash,
-                      struct bytes *ret_context) MUST_USE;
+                      struct request_seen *ret_seen) MUST_USE;
+
+/* Stages the end of a row whose write was lost with its vnode. */
+enum err request_forget(struct actor_context *ctx, struct bytes id) MUST_USE;
 
 /* Stages the row. Nothing happens without an id, or when the row is there. */
 enum err request_remember(struct request_memory *memory, struct actor_context *ctx,

@@ -197,6 +197,7 @@ static bool load_floor(void *closure, struct bytes key, struct bytes value)
     struct reader reader = reader_of(value);
     bool known = reader_u8(&reader) == ROW_FORMAT;
     uint64_t floor = reader_u64(&reader);
+    uint64_t adopted_at_ms = reader_left(&reader) == 0 ? 0 : reader_u64(&reader);
     if (!reader_done(&reader) || !known) {
         load->unreadable++;
         return true;
@@ -205,6 +206,7 @@ static bool load_floor(void *closure, struct bytes key, struct bytes value)
         vnode_keyspace_get(vnode, get_u32(key.data + PREFIX_BYTES + 4));
     keyspace->has_row = true;
     keyspace->floor = keyspace->floor_durable = floor;
+    keyspace->adopted_at_ms = adopted_at_ms;
     return true;
 }
 
@@ -287,13 +289,16 @@ enum err vnode_floor_set(struct vnode *vnode, struct store *store, uint32_t keys
                          uint64_t floor)
 {
     uint8_t key[ROW_KEY_BYTES];
-    uint8_t memory[32];
+    uint8_t memory[64];
     struct arena arena;
     struct writer writer;
+    const struct vnode_keyspace *known = vnode_keyspace_find(vnode, keyspace_id);
     arena_init(&arena, memory, sizeof memory);
-    writer_init(&writer, &arena, 9);
+    writer_init(&writer, &arena, 17);
     writer_u8(&writer, ROW_FORMAT);
     writer_u64(&writer, floor);
+    if (known != NULL && known->adopted_at_ms != 0)
+        writer_u64(&writer, known->adopted_at_ms);
     enum err err = store_put(store, STORE_META, floor_key(vnode->partition, keyspace_id, key),
                              writer_result(&writer), STORE_SYNC_NOW);
     arena_deinit(&arena);

@@ -15,7 +15,8 @@
  *
  * Rows in STORE_META, written through this shard's handle alone (big-endian numbers):
  *     "vnode-state/" u32 partition               -> u8 format | u8 state; none: complete
- *     "vnode-floor/" u32 partition, u32 keyspace -> u8 format | u64 floor; none: 0, or not adopted
+ *     "vnode-floor/" u32 partition, u32 keyspace -> u8 format | u64 floor [| u64 adopted at, wall
+ *         clock, ms: what was here before had been lost]; none: 0, or not adopted
  *
  * Included by replica*.c only.
  */
@@ -34,7 +35,8 @@ struct vnode_keyspace {
     uint64_t floor;          /* what a write is held against */
     uint64_t floor_durable;  /* the one before, until `floor_sequence` is durable */
     uint64_t floor_sequence; /* of the row */
-    uint64_t sealed_floor; /* that this life of these contents has sealed; 0: none */
+    uint64_t sealed_floor;   /* that this life of these contents has sealed; 0: none */
+    uint64_t adopted_at_ms;  /* wall clock; what was here before had been lost. 0: nothing was */
     bool reap_clean;         /* no tombstone and no time to live: nothing to reap */
     bool reap_looks_clean;   /* so far, in the scan that is under way */
     /* replica_tree.h */

@@ -185,6 +185,55 @@ static void ids_are_kept_ten_minutes(void **state)
     bench_deinit(&b);
 }
 
+/* The vnode of the key is emptied, and filled with `record`. */
+static void lose_and_complete(struct bench *b, struct bytes record)
+{
+    uint32_t partition = test_partition(&b->f, KEYSPACE_TEST_SIBLINGS, "k");
+    struct message *message = message_new(MESSAGE_vnode_doubt, 0);
+    message->vnode_doubt = (struct vnode_doubt){.partition = partition, .reason = DOUBT_CORRUPT};
+    fixture_handle(&b->f, message);
+    fixture_sync(&b->f);
+    message = fixture_take(&b->f, MESSAGE_vnode_incomplete);
+    uint64_t incarnation = message->vnode_incomplete.incarnation;
+    message_free(message);
+    message = message_new(MESSAGE_vnode_adopt, 0);
+    message->vnode_adopt = (struct vnode_adopt){
+        .partition = partition, .keyspace_id = b->f.keyspace_ids[KEYSPACE_TEST_SIBLINGS]};
+    fixture_handle(&b->f, message);
+    fixture_sync(&b->f);
+    message_free(fixture_take(&b->f, MESSAGE_vnode_adopt_done));
+    if (record.size != 0)
+        assert_int_equal(write_record(b, KEYSPACE_TEST_SIBLINGS, "k", record, WRITE_ANTI_ENTROPY),
+                         OK);
+    message = message_new(MESSAGE_vnode_complete, 0);
+    message->vnode_complete =
+        (struct vnode_complete){.partition = partition, .incarnation = incarnation};
+    fixture_handle(&b->f, message);
+    fixture_sync(&b->f);
+    message_free(fixture_take(&b->f, MESSAGE_vnode_complete_done));
+}
+
+/* What a vnode has lost it has not made: the row of a request outlives the write that it was about,
+ * and a retry that it answers would acknowledge a write that is nowhere. */
+static void a_lost_write_is_made_again(void **state)
+{
+    (void)state;
+    for (int others_hold = 0; others_hold < 2; others_hold++) {
+        struct bench b;
+        bench_init(&b);
+        struct outcome_seen first = put_with_id(&b, "k", "v", id_a);
+        struct bytes record = test_record(&b.f, KEYSPACE_TEST_SIBLINGS, "k", &first.set);
+        lose_and_complete(&b, others_hold ? record : (struct bytes){0});
+        bench_restart(&b, false);
+        fixture_tick(&b.f);
+        struct outcome_seen again = put_with_id(&b, "k", "v", id_a);
+        assert_int_equal(again.status, OK);
+        assert_true(test_holds(&again.set, "v"));
+        assert_int_equal(counter_get(&figures(&b)->minted), !others_hold);
+        bench_deinit(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,6 +243,7 @@ int main(void)
         cmocka_unit_test(a_retry_through_another_replica),
         cmocka_unit_test(ids_live_as_long_as_their_writes),
         cmocka_unit_test(ids_are_kept_ten_minutes),
+        cmocka_unit_test(a_lost_write_is_made_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
