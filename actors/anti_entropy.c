@@ -32,6 +32,7 @@ struct anti_entropy_options anti_entropy_options_default(uint32_t self, uint64_t
         .window = 64,
         .bytes_per_second = (uint64_t)16 << 20,
         .interval_ns = 3600 * S_NS,
+        .return_spread_ns = (uint64_t)30 * 1000 * 1000 * 1000,
         .late_ns = 2 * S_NS,
         .tries = 4,
         .backoff_min_ns = S_NS,

@@ -13,7 +13,8 @@
  *           replica_write (WRITE_ANTI_ENTROPY), reap_seal (without digests: to raise a floor that
  *           lags), client_maintenance_done, client_explain_done.
  * Time:     each range that this node drives has its turn once in interval_ns, spread and
- *           jittered; incomplete vnodes, dirty ranges and repairs come first. A question is asked
+ *           jittered, and within return_spread_ns when a member is back or has started again;
+ *           incomplete vnodes, dirty ranges and repairs come first. A question is asked
  *           again after late_ns, doubling; after `tries` the exchange ends and backs off.
  * Memory:   per exchange one page of digests and one of records, and up to 2^16 tree nodes.
  * Source:   Dynamo (SOSP 2007) 4.7; RELIABILITY rule 23.
@@ -46,10 +47,12 @@ struct anti_entropy_options {
     uint32_t window;           /* records under way in one exchange; 64 */
     uint64_t bytes_per_second; /* to and from peers, all exchanges together; 16 MiB */
     uint64_t interval_ns;      /* 1 h */
-    uint64_t late_ns;          /* 2 s */
-    uint32_t tries;            /* of one question; 4 */
-    uint64_t backoff_min_ns;   /* 1 s */
-    uint64_t backoff_max_ns;   /* 15 s */
+    uint64_t
+        return_spread_ns;    /* all have their turn within this time when a member is back; 30 s */
+    uint64_t late_ns;        /* 2 s */
+    uint32_t tries;          /* of one question; 4 */
+    uint64_t backoff_min_ns; /* 1 s */
+    uint64_t backoff_max_ns; /* 15 s */
     struct reaper_options reaper;
 };
 
@@ -58,6 +61,7 @@ struct anti_entropy_figures {
     struct counter exchanges_equal; /* among them: nothing differed */
     struct counter exchanges_failed;
     struct counter exchanges_running; /* now */
+    struct counter brought_forward;   /* times that a member was back */
     struct counter keys_sent;         /* records that a peer made durable */
     struct counter keys_received;     /* and this node */
     struct counter bytes_moved;       /* to and from peers, by the payload */

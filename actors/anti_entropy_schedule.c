@@ -5,7 +5,7 @@
 
 #define MS_NS        ((uint64_t)1000 * 1000)
 #define DOWN_LOOK_NS (1000 * MS_NS)
-#define IDLE_LOOK_NS (10000 * MS_NS) /* has the view changed? */
+#define IDLE_LOOK_NS (2000 * MS_NS) /* has the view changed? */
 
 /* -- the table of ranges ------------------------------------------------------------------------
  */
@@ -191,13 +191,41 @@ static void ranges_drop_unused(struct anti_entropy *ae, struct actor_context *ct
     ae->range_count = kept;
 }
 
-static void refresh(struct anti_entropy *ae, struct actor_context *ctx)
+/* Whether a member is there that was down, or was not heard of, or has started again. What was
+ * under way when it went may lie on some replicas alone, also on two of which it is none. */
+static bool somebody_returned(struct anti_entropy *ae, const struct view *view)
+{
+    bool returned = false;
+    for (uint32_t i = 0; i < view->topology.member_count; i++) {
+        uint32_t number = view->topology.members[i].number;
+        struct ae_seen *seen = &ae->seen[number - 1];
+        if (number == view->self)
+            continue;
+        if (view->members[i].liveness != LIVENESS_ALIVE) {
+            seen->down |= view->members[i].liveness == LIVENESS_DOWN;
+            continue;
+        }
+        returned |= seen->down || seen->generation != view->members[i].generation;
+        *seen = (struct ae_seen){.generation = view->members[i].generation};
+    }
+    return returned;
+}
+
+/* All ranges have their turn soon; equal ones cost two small messages. */
+static void bring_forward(struct anti_entropy *ae, struct actor_context *ctx)
+{
+    uint64_t spread_ns = ae->options.return_spread_ns;
+    for (uint32_t i = 0; i < ae->range_count; i++) {
+        uint64_t soon_ns = ctx->now_ns + prng_below(ctx->prng, spread_ns + 1);
+        if (ae->ranges[i].driven && ae->ranges[i].due_ns > soon_ns)
+            ae->ranges[i].due_ns = soon_ns;
+    }
+    counter_add(&ae->figures.brought_forward, 1);
+}
+
+static void refresh_ranges(struct anti_entropy *ae, struct actor_context *ctx)
 {
     const struct view *view = ctx->view;
-    if (ae->viewed && view->version == ae->view_version)
-        return;
-    CHECK_U64(view->topology.partitions, ==, ae->options.partitions);
-    ae->view_version = view->version;
     uint64_t digest = keyspace_map_digest(&view->keyspaces);
     if (ae->viewed && digest == ae->keyspaces_digest && view->topology.epoch == ae->topology_epoch)
         return;
@@ -218,6 +246,18 @@ static void refresh(struct anti_entropy *ae, struct actor_context *ctx)
         refresh_partition(ae, ctx, keyspaces, count, partition);
     ranges_drop_unused(ae, ctx);
     count_proofs(ae);
+}
+
+static void refresh(struct anti_entropy *ae, struct actor_context *ctx)
+{
+    const struct view *view = ctx->view;
+    if (ae->viewed && view->version == ae->view_version)
+        return;
+    CHECK_U64(view->topology.partitions, ==, ae->options.partitions);
+    ae->view_version = view->version;
+    refresh_ranges(ae, ctx);
+    if (somebody_returned(ae, view))
+        bring_forward(ae, ctx);
 }
 
 /* -- who comes next -----------------------------------------------------------------------------

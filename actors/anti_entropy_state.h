@@ -248,6 +248,12 @@ struct ae_explain {
 /* -- the actor ----------------------------------------------------------------------------------
  */
 
+/* A member as the view showed it last. */
+struct ae_seen {
+    uint64_t generation;
+    bool down;
+};
+
 struct anti_entropy {
     struct actor actor;
     struct anti_entropy_options options;
@@ -266,6 +272,7 @@ struct anti_entropy {
     uint64_t view_version;
     uint64_t topology_epoch;
     uint64_t keyspaces_digest;
+    struct ae_seen seen[MEMBERS_MAX]; /* by member number - 1 */
     uint64_t *replicas; /* of each partition in any keyspace: bits by member number - 1 */
     uint32_t range_count;
     uint32_t range_capacity;

@@ -369,6 +369,8 @@ static void write_actors(FILE *out, struct node *node)
     ANTI_ENTROPY(exchanges, "Comparisons of two replicas of a vnode begun.");
     ANTI_ENTROPY(exchanges_equal, "Comparisons that found both the same.");
     ANTI_ENTROPY(exchanges_failed, "Comparisons that proved nothing; tried again later.");
+    ANTI_ENTROPY(brought_forward,
+                 "Times that all comparisons were brought forward: a member was back.");
     ANTI_ENTROPY(keys_sent, "Records that peers made durable because they lacked them.");
     ANTI_ENTROPY(keys_received, "Records that this node made durable because it lacked them.");
     ANTI_ENTROPY(bytes_moved, "Bytes to and from peers for that, by the payload.");

@@ -119,6 +119,37 @@ static void who_is_down_is_skipped(void **state)
     bench_deinit(&b);
 }
 
+/* What was under way when a member went may lie on some replicas alone: all pairs are compared soon
+ * after it is back or has started again, and not before. */
+static void compared_soon_after_a_return(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    fixture_set_liveness(&b.f, 2, LIVENESS_ALIVE);
+    fixture_set_liveness(&b.f, 3, LIVENESS_DOWN);
+    b.f.view->version++;
+    assert_false(bench_run(&b, never, 100 * SECONDS));
+    assert_int_equal(figure(&b.figures->exchanges), 0);
+    fixture_set_liveness(&b.f, 3, LIVENESS_ALIVE);
+    b.f.view->version++;
+    assert_false(bench_run(&b, never, 10 * SECONDS));
+    assert_in_range(figure(&b.figures->exchanges), 1, 2 * PARTITIONS - 1); /* spread */
+    assert_false(bench_run(&b, never, 25 * SECONDS));
+    assert_int_equal(figure(&b.figures->exchanges), 2 * PARTITIONS); /* with 2 as well */
+    assert_false(bench_run(&b, never, 100 * SECONDS));
+    assert_int_equal(figure(&b.figures->exchanges), 2 * PARTITIONS); /* once */
+
+    b.f.view->members[1].generation++; /* so fast that nobody missed it */
+    b.f.view->version++;
+    assert_false(bench_run(&b, never, 35 * SECONDS));
+    assert_int_equal(figure(&b.figures->exchanges), 4 * PARTITIONS);
+    b.f.view->version++; /* anything else is no return */
+    assert_false(bench_run(&b, never, 35 * SECONDS));
+    assert_int_equal(figure(&b.figures->exchanges), 4 * PARTITIONS);
+    bench_deinit(&b);
+}
+
 /* A side that goes down in the middle ends it; no more than `exchanges_max` at once. */
 static void bounded_and_ended(void **state)
 {
@@ -431,6 +462,7 @@ int main(void)
         cmocka_unit_test(every_pair_has_its_turn),
         cmocka_unit_test(the_lower_number_drives),
         cmocka_unit_test(who_is_down_is_skipped),
+        cmocka_unit_test(compared_soon_after_a_return),
         cmocka_unit_test(bounded_and_ended),
         cmocka_unit_test(marks_survive_crashes),
         cmocka_unit_test(only_a_later_exchange_clears),
