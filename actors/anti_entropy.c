@@ -262,6 +262,12 @@ static void anti_entropy_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_digest_read:
     case MESSAGE_record_fetch:
     case MESSAGE_reap_hints:
+    case MESSAGE_register_query:
+    case MESSAGE_register_query_reply:
+    case MESSAGE_register_prepare:
+    case MESSAGE_register_prepare_reply:
+    case MESSAGE_register_accept:
+    case MESSAGE_register_accept_reply:
     case MESSAGE_reap_seal:
     case MESSAGE_reap_remove:
     case MESSAGE_key_explain:

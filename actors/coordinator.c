@@ -68,6 +68,12 @@ static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_hint_store_reply:
         coordinator_on_hint_store_reply(coordinator, ctx, message);
         break;
+    case MESSAGE_register_query_reply:
+    case MESSAGE_register_prepare_reply:
+    case MESSAGE_register_accept_reply:
+        counter_add(&coordinator->figures.unexpected, 1);
+        message_free(message);
+        break;
     case MESSAGE_client_get_done:
     case MESSAGE_client_put_done:
     case MESSAGE_replica_mint:
@@ -91,6 +97,9 @@ static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_digest_read_reply:
     case MESSAGE_record_fetch:
     case MESSAGE_record_fetch_reply:
+    case MESSAGE_register_query:
+    case MESSAGE_register_prepare:
+    case MESSAGE_register_accept:
     case MESSAGE_reap_hints:
     case MESSAGE_reap_hints_reply:
     case MESSAGE_reap_seal:

@@ -273,6 +273,12 @@ static void gossip_handle(struct actor *actor, struct actor_context *ctx, struct
     case MESSAGE_record_fetch_reply:
     case MESSAGE_reap_hints:
     case MESSAGE_reap_hints_reply:
+    case MESSAGE_register_query:
+    case MESSAGE_register_query_reply:
+    case MESSAGE_register_prepare:
+    case MESSAGE_register_prepare_reply:
+    case MESSAGE_register_accept:
+    case MESSAGE_register_accept_reply:
     case MESSAGE_reap_seal:
     case MESSAGE_reap_seal_reply:
     case MESSAGE_reap_remove:

@@ -250,6 +250,12 @@ static void hinted_handoff_handle(struct actor *actor, struct actor_context *ctx
     case MESSAGE_record_fetch:
     case MESSAGE_record_fetch_reply:
     case MESSAGE_reap_hints_reply:
+    case MESSAGE_register_query:
+    case MESSAGE_register_query_reply:
+    case MESSAGE_register_prepare:
+    case MESSAGE_register_prepare_reply:
+    case MESSAGE_register_accept:
+    case MESSAGE_register_accept_reply:
     case MESSAGE_reap_seal:
     case MESSAGE_reap_seal_reply:
     case MESSAGE_reap_remove:

@@ -88,6 +88,9 @@ STARTS_WITH_STATUS(tree_roots_reply);
 STARTS_WITH_STATUS(tree_read_reply);
 STARTS_WITH_STATUS(digest_read_reply);
 STARTS_WITH_STATUS(record_fetch_reply);
+STARTS_WITH_STATUS(register_query_reply);
+STARTS_WITH_STATUS(register_prepare_reply);
+STARTS_WITH_STATUS(register_accept_reply);
 STARTS_WITH_STATUS(reap_hints_reply);
 STARTS_WITH_STATUS(reap_seal_reply);
 STARTS_WITH_STATUS(reap_remove_reply);
@@ -103,6 +106,9 @@ struct message *message_new_undelivered(const struct message *request)
         {MESSAGE_tree_read, MESSAGE_tree_read_reply},
         {MESSAGE_digest_read, MESSAGE_digest_read_reply},
         {MESSAGE_record_fetch, MESSAGE_record_fetch_reply},
+        {MESSAGE_register_query, MESSAGE_register_query_reply},
+        {MESSAGE_register_prepare, MESSAGE_register_prepare_reply},
+        {MESSAGE_register_accept, MESSAGE_register_accept_reply},
         {MESSAGE_reap_hints, MESSAGE_reap_hints_reply},
         {MESSAGE_reap_seal, MESSAGE_reap_seal_reply},
         {MESSAGE_reap_remove, MESSAGE_reap_remove_reply},
@@ -172,6 +178,12 @@ uint32_t message_partition(const struct message *message)
         return message->digest_read.partition;
     case MESSAGE_record_fetch:
         return message->record_fetch.partition;
+    case MESSAGE_register_query:
+        return message->register_query.partition;
+    case MESSAGE_register_prepare:
+        return message->register_prepare.partition;
+    case MESSAGE_register_accept:
+        return message->register_accept.partition;
     case MESSAGE_reap_seal:
         return message->reap_seal.partition;
     case MESSAGE_reap_remove:
@@ -210,6 +222,9 @@ uint32_t message_partition(const struct message *message)
     case MESSAGE_tree_read_reply:
     case MESSAGE_digest_read_reply:
     case MESSAGE_record_fetch_reply:
+    case MESSAGE_register_query_reply:
+    case MESSAGE_register_prepare_reply:
+    case MESSAGE_register_accept_reply:
     case MESSAGE_reap_hints:
     case MESSAGE_reap_hints_reply:
     case MESSAGE_reap_seal_reply:

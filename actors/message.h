@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "model/keyspace.h"
 #include "model/quorum.h"
+#include "model/register.h"
 #include "model/version.h"
 
 struct view;
@@ -67,6 +68,12 @@ struct actor_id {
     X(digest_read_reply, 1)                                                                        \
     X(record_fetch, 1)                                                                             \
     X(record_fetch_reply, 1)                                                                       \
+    X(register_query, 1)                                                                           \
+    X(register_query_reply, 1)                                                                     \
+    X(register_prepare, 1)                                                                         \
+    X(register_prepare_reply, 1)                                                                   \
+    X(register_accept, 1)                                                                          \
+    X(register_accept_reply, 1)                                                                    \
     X(reap_hints, 1)                                                                               \
     X(reap_hints_reply, 1)                                                                         \
     X(reap_seal, 1)                                                                                \
@@ -217,7 +224,7 @@ struct replica_mint_done {
     const char *why;
     bool staged;          /* targets were sent the write */
     struct bytes context; /* put context, clock bytes */
-    struct bytes record; /* the state that was sent; empty: made before, and reaped since */
+    struct bytes record;  /* the state that was sent; empty: made before, and reaped since */
     uint64_t floor;       /* of this replica when it was made */
     uint32_t sibling_count;
 };
@@ -267,6 +274,54 @@ struct replica_read_reply {
     enum err status;     /* OK with an empty record: this replica holds nothing of the key */
     struct bytes record; /* durable here */
     uint64_t floor;      /* of this replica when it read it */
+};
+
+/* -- registers: keys of consistent keyspaces (model/register.h)
+ * ---------------------------------------------------------------------
+ *
+ * A coordinator asks the key's replicas, never a fallback. What an answer speaks of is durable
+ * before it leaves. INCOMPLETE: this copy has lost what it promised and does not vote.
+ * PRECONDITION: the keyspace is an available one; NOT_FOUND: it is not known there. */
+struct register_query {
+    uint32_t keyspace_id;
+    struct bytes key;
+    uint32_t partition;
+};
+
+struct register_query_reply {
+    enum err status;
+    struct ballot promised;
+    struct ballot accepted;
+    struct bytes value; /* of `accepted` */
+};
+
+struct register_prepare {
+    uint32_t keyspace_id;
+    struct bytes key;
+    uint32_t partition;
+    struct ballot ballot;
+};
+
+struct register_prepare_reply {
+    enum err status;
+    bool agreed;            /* promised */
+    struct ballot conflict; /* when not agreed */
+    struct ballot accepted;
+    struct bytes value; /* of `accepted` */
+};
+
+struct register_accept {
+    uint32_t keyspace_id;
+    struct bytes key;
+    uint32_t partition;
+    struct ballot ballot;
+    struct bytes value;
+};
+
+struct register_accept_reply {
+    enum err status;
+    bool agreed;            /* accepted */
+    struct ballot conflict; /* when not agreed */
 };
 
 /* -- from the host
@@ -550,8 +605,8 @@ struct range_dirty {
  * ---------------------------------------------- */
 
 enum maintenance_operation {
-    /* anti-entropy: `keyspace_id`, or all when 0, under the name `task`, so that asking twice begins
-     * one; 0: the actor names it, or gives one that does the same */
+    /* anti-entropy: `keyspace_id`, or all when 0, under the name `task`, so that asking twice
+     * begins one; 0: the actor names it, or gives one that does the same */
     MAINTENANCE_REPAIR_START,
     MAINTENANCE_REPAIR_CANCEL, /* anti-entropy: `task` */
     MAINTENANCE_REPAIR_STATUS, /* anti-entropy: `task` */

@@ -109,6 +109,8 @@ static void replica_on_read(struct replica *replica, struct actor_context *ctx,
     counter_add(&replica->figures.read, 1);
     reply->status = replica_admit(replica, ctx, message);
     if (reply->status == OK)
+        reply->status = replica_admit_mode(ctx, read->keyspace_id, KEYSPACE_AVAILABLE);
+    if (reply->status == OK)
         reply->status = vnode_serves(vnode_of(&replica->vnodes, read->partition));
     if (reply->status == ERR_INCOMPLETE)
         counter_add(&replica->figures.incomplete_refused, 1);
@@ -144,6 +146,15 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
         break;
     case MESSAGE_replica_read:
         replica_on_read(replica, ctx, message);
+        break;
+    case MESSAGE_register_query:
+        replica_on_register_query(replica, ctx, message);
+        break;
+    case MESSAGE_register_prepare:
+        replica_on_register_prepare(replica, ctx, message);
+        break;
+    case MESSAGE_register_accept:
+        replica_on_register_accept(replica, ctx, message);
         break;
     case MESSAGE_reap_seal:
         replica_on_reap_seal(replica, ctx, message);
@@ -204,6 +215,9 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
     case MESSAGE_tree_read_reply:
     case MESSAGE_digest_read_reply:
     case MESSAGE_record_fetch_reply:
+    case MESSAGE_register_query_reply:
+    case MESSAGE_register_prepare_reply:
+    case MESSAGE_register_accept_reply:
     case MESSAGE_reap_hints:
     case MESSAGE_reap_hints_reply:
     case MESSAGE_reap_seal_reply:

@@ -2,13 +2,14 @@
  *
  * Owns:     the vnodes p with p mod P == its index; one writer each, so no lock.
  * Receives: replica_mint, replica_write, replica_read, store_committed; vnode_doubt, vnode_adopt,
- *           vnode_complete; tree_roots, tree_read, digest_read, record_fetch and their replies
- * back. Sends:    replica_mint_done, replica_write (to the other replicas), replica_write_reply,
- *           replica_read_reply; vnode_incomplete, vnode_adopt_done, vnode_complete_done.
- * Time:     answers wait for the commit log, never for a clock; hash trees are built in slices, a
- * few milliseconds apart. Memory:   answers held until durable, at most held_max; a table of what
- * is pending; hash trees, at most tree_bytes_max and a little for each keyspace of each vnode.
- * Source:   Dynamo (SOSP 2007) 4.4, 4.5; riak_kv issue 679 for key epochs; DESIGN.md 5, 6.
+ *           vnode_complete; register_query, register_prepare, register_accept; tree_roots,
+ * tree_read, digest_read, record_fetch and their replies back. Sends:    replica_mint_done,
+ * replica_write (to the other replicas), replica_write_reply, replica_read_reply; vnode_incomplete,
+ * vnode_adopt_done, vnode_complete_done. Time:     answers wait for the commit log, never for a
+ * clock; hash trees are built in slices, a few milliseconds apart. Memory:   answers held until
+ * durable, at most held_max; a table of what is pending; hash trees, at most tree_bytes_max and a
+ * little for each keyspace of each vnode. Source:   Dynamo (SOSP 2007) 4.4, 4.5; riak_kv issue 679
+ * for key epochs; DESIGN.md 5, 6.
  *
  * What a crash could undo is shown to nobody: an answer that depends on a staged write is held
  * until store_committed. The one exception is replica_write: a minted state leaves for the other
@@ -66,6 +67,11 @@ struct replica_figures {
     struct counter tree_drift;         /* trees that did not say what the rows do */
     struct counter incomplete_refused; /* requests to an incomplete vnode */
     struct counter stale_floor;        /* writes read before tombstones were reaped, refused */
+    struct counter register_queries;
+    struct counter register_promises;
+    struct counter register_accepts;
+    struct counter register_conflicts; /* a greater ballot stood in the way */
+    struct counter register_refused;   /* this copy has lost what it promised, or the row is bad */
     struct counter held;               /* now */
     struct counter unexpected;         /* messages that are not for a replica */
 };

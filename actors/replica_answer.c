@@ -166,7 +166,7 @@ static bool range_scan_row(void *closure, struct bytes key, struct bytes value)
         quarantine_met(scan->replica, scan->ctx, scan->partition, key, value);
         return true;
     }
-    return scan->visit(scan, &row);
+    return register_row_is(row.record) || scan->visit(scan, &row);
 }
 
 static struct bytes hash_bound(uint64_t hash, uint8_t memory[8])

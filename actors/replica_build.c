@@ -68,14 +68,14 @@ static bool slice_row(void *closure, struct bytes key, struct bytes value)
     struct tree_build *build = &replica->trees.build;
     struct row row;
     enum err err = replica_row_parse(replica, build->vnode->partition, key, value, &row);
-    if (err == OK) {
+    if (err == OK && !register_row_is(row.record)) {
         struct vnode_keyspace *keyspace = vnode_keyspace_get(build->vnode, row.keyspace_id);
         if (!keyspace->forgotten) {
             if (keyspace->next == NULL)
                 keyspace->next = tree_new(replica, build->vnode, keyspace->keys_expected);
             merkle_add(keyspace->next, row.hash, record_checksum(row.record));
         }
-    } else {
+    } else if (err != OK) {
         quarantine_met(replica, slice->ctx, build->vnode->partition, key, value);
     }
     CHECK_U64(key.size, <=, sizeof build->cursor);
@@ -221,7 +221,7 @@ static bool recount_row(void *closure, struct bytes key, struct bytes value)
     struct row row;
     if (replica_row_parse(recount->replica, recount->vnode->partition, key, value, &row) != OK)
         recount->damaged = true; /* the tree may count what it was */
-    else if (row.keyspace_id == recount->keyspace_id)
+    else if (row.keyspace_id == recount->keyspace_id && !register_row_is(row.record))
         merkle_add(&recount->tree, row.hash, record_checksum(row.record));
     return true;
 }

@@ -45,9 +45,12 @@ static enum err vnode_empty(struct replica *replica, struct actor_context *ctx, 
     if (err == OK)
         err = vnode_floors_forget(vnode, ctx->store);
     if (err == OK)
+        err = vnode_lost_stage(vnode, ctx->store);
+    if (err == OK)
         err = vnode_state_stage(vnode, ctx->store, VNODE_INCOMPLETE);
     if (err != OK)
         return err;
+    vnode->registers_lost = true;
     tree_vnode_emptied(replica, ctx, vnode);
     quarantine_vnode_emptied(replica, vnode->partition);
     vnode->keyspace_count = 0;

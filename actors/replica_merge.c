@@ -123,6 +123,8 @@ void replica_on_write(struct replica *replica, struct actor_context *ctx,
     struct message *answer = message_new_reply(message, MESSAGE_replica_write_reply, 0);
     struct local_state state;
     enum err err = replica_admit(replica, ctx, message);
+    if (err == OK)
+        err = replica_admit_mode(ctx, write->keyspace_id, KEYSPACE_AVAILABLE);
     if (err == OK && write->reason == WRITE_HINT)
         err = replica_take_hint(replica, ctx, message, &answer->replica_write_reply.credit);
     if (err == OK)

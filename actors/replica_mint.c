@@ -198,6 +198,8 @@ void replica_on_mint(struct replica *replica, struct actor_context *ctx,
     struct local_state state;
     enum err err = replica_admit(replica, ctx, message);
     if (err == OK)
+        err = replica_admit_mode(ctx, mint->request.keyspace_id, KEYSPACE_AVAILABLE);
+    if (err == OK)
         err = vnode_serves(vnode_of(&replica->vnodes, mint->partition));
     if (err == ERR_INCOMPLETE)
         counter_add(&replica->figures.incomplete_refused, 1);

@@ -100,6 +100,32 @@ enum err replica_remove(struct replica *replica, struct actor_context *ctx, uint
     return err;
 }
 
+enum err replica_load_register(struct replica *replica, struct actor_context *ctx,
+                               uint32_t partition, uint32_t keyspace_id, struct bytes key,
+                               struct local_state *ret_state, struct register_state *ret_register)
+{
+    struct local_state *state = ret_state;
+    *ret_register = (struct register_state){0};
+    enum err err = replica_find(replica, ctx, partition, keyspace_id, key, state);
+    if (err == OK && state->record.size != 0)
+        err = register_row_decode(keyspace_id, key, state->record, ret_register);
+    state->bad_row |= err == ERR_CORRUPT && state->record.size != 0;
+    return replica_read_result(replica, ctx, partition, state, err);
+}
+
+enum err replica_store_register(struct replica *replica, struct actor_context *ctx,
+                                uint32_t partition, struct bytes key,
+                                const struct local_state *state, const struct register_state *next)
+{
+    struct bytes row = register_row_encode(&replica->scratch, state->keyspace_id, key, next);
+    enum err err = store_put(ctx->store, partition, state->key, row, STORE_SYNC_NOW);
+    if (err == OK)
+        replica->pending[pending_slot(state->hash)] = store_staged(ctx->store);
+    if (err == ERR_OVERLOADED)
+        counter_add(&replica->figures.overloaded, 1);
+    return err;
+}
+
 uint64_t replica_sequence(const struct replica *replica, uint64_t hash, uint32_t policy)
 {
     return (policy & POLICY_PERIODIC) != 0 ? 0 : replica->pending[pending_slot(hash)];

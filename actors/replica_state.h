@@ -14,6 +14,7 @@
  *     replica_quarantine.c rows that fail their checksum
  *     replica_explain.c one key as it is seen here
  *     replica_answer.c  what they are asked in an exchange
+ *     replica_register.c the acceptor of registers: keys of consistent keyspaces
  *     replica_request.c puts with a request id, answered again with their first outcome
  */
 #ifndef ACTORS_REPLICA_STATE_H
@@ -30,6 +31,7 @@
 #include "model/hint_gate.h"
 #include "model/hlc.h"
 #include "model/record.h"
+#include "model/register.h"
 
 /* Keys with a staged write, by hash: a slot holds the last sequence of any key that falls into it.
  * Two keys in one slot wait a little longer than they must, which is harmless. */
@@ -109,6 +111,16 @@ enum err replica_store(struct replica *replica, struct actor_context *ctx, uint3
 /* Its counterpart: the key of `state` (which needs no set) is gone. */
 enum err replica_remove(struct replica *replica, struct actor_context *ctx, uint32_t partition,
                         uint32_t keyspace_id, const struct local_state *state) MUST_USE;
+/* The register of a key (replica_register.c); all zero when there is none. */
+enum err replica_load_register(struct replica *replica, struct actor_context *ctx,
+                               uint32_t partition, uint32_t keyspace_id, struct bytes key,
+                               struct local_state *ret_state,
+                               struct register_state *ret_register) MUST_USE;
+/* Registers are in no hash tree: states of theirs are never exchanged. */
+enum err replica_store_register(struct replica *replica, struct actor_context *ctx,
+                                uint32_t partition, struct bytes key,
+                                const struct local_state *state,
+                                const struct register_state *next) MUST_USE;
 /* What an answer about this key must wait for. Periodic keyspaces are acknowledged from memory. */
 uint64_t replica_sequence(const struct replica *replica, uint64_t hash, uint32_t policy);
 
@@ -152,6 +164,29 @@ void replica_on_write(struct replica *replica, struct actor_context *ctx,
 /* As the answer to a hint leaves: what its sender may have under way from now on. */
 void replica_grant(struct replica *replica, const struct actor_context *ctx,
                    struct replica_write_reply *reply);
+
+/* -- replica_register.c ---------------------------------------------------------------------------
+ */
+
+/* PRECONDITION: the keyspace is known here, and of the other mode. NOT_FOUND: one that is not known
+ * holds no registers. */
+enum err replica_admit_mode(const struct actor_context *ctx, uint32_t keyspace_id,
+                            enum keyspace_mode mode) MUST_USE;
+/* A register's row is
+ *     u8 format ('R') | register_state_encode | u64 checksum
+ * sealed as a record is (model/record.h), with a format that no record has. */
+struct bytes register_row_encode(struct arena *arena, uint32_t keyspace_id, struct bytes key,
+                                 const struct register_state *state);
+enum err register_row_decode(uint32_t keyspace_id, struct bytes key, struct bytes row,
+                             struct register_state *ret_state) MUST_USE;
+/* Of a sound row. */
+bool register_row_is(struct bytes row);
+void replica_on_register_query(struct replica *replica, struct actor_context *ctx,
+                               const struct message *message);
+void replica_on_register_prepare(struct replica *replica, struct actor_context *ctx,
+                                 const struct message *message);
+void replica_on_register_accept(struct replica *replica, struct actor_context *ctx,
+                                const struct message *message);
 
 /* -- replica_reap.c -------------------------------------------------------------------------------
  */

@@ -8,6 +8,7 @@
 #define ROW_FORMAT      1u
 #define STATE_PREFIX    "vnode-state/"
 #define FLOOR_PREFIX    "vnode-floor/"
+#define LOST_PREFIX     "vnode-voter/" /* no vote in registers */
 #define PREFIX_BYTES    12u
 #define ROW_KEY_BYTES   (PREFIX_BYTES + 8u)
 #define LOAD_RETRY_NS   ((uint64_t)250 * 1000 * 1000)
@@ -130,6 +131,16 @@ enum err vnode_state_stage(const struct vnode *vnode, struct store *store, enum 
     return store_put(store, STORE_META, name, bytes_of(value, sizeof value), STORE_SYNC_NOW);
 }
 
+enum err vnode_lost_stage(const struct vnode *vnode, struct store *store)
+{
+    uint8_t key[ROW_KEY_BYTES];
+    uint8_t value[1] = {ROW_FORMAT};
+    memcpy(key, LOST_PREFIX, PREFIX_BYTES);
+    put_u32(key + PREFIX_BYTES, vnode->partition);
+    return store_put(store, STORE_META, bytes_of(key, PREFIX_BYTES + 4),
+                     bytes_of(value, sizeof value), STORE_SYNC_NOW);
+}
+
 enum err replica_rows_doubt_all(struct store *meta, uint32_t partitions)
 {
     enum err err = OK;
@@ -188,6 +199,16 @@ static bool load_state(void *closure, struct bytes key, struct bytes value)
     return true;
 }
 
+static bool load_lost(void *closure, struct bytes key, struct bytes value)
+{
+    struct load *load = closure;
+    struct vnode *vnode = key.size == PREFIX_BYTES + 4 ? load_vnode(load, key) : NULL;
+    (void)value;
+    if (vnode != NULL)
+        vnode->registers_lost = true;
+    return true;
+}
+
 static bool load_floor(void *closure, struct bytes key, struct bytes value)
 {
     struct load *load = closure;
@@ -222,6 +243,9 @@ static enum err load_rows(struct replica *replica, struct actor_context *ctx)
     if (err == OK)
         err = store_scan(ctx->store, STORE_META, bytes_of_string(FLOOR_PREFIX),
                          bytes_of_string("vnode-floor0"), load_floor, &load);
+    if (err == OK)
+        err = store_scan(ctx->store, STORE_META, bytes_of_string(LOST_PREFIX),
+                         bytes_of_string("vnode-voter0"), load_lost, &load);
     if (err == OK && load.unreadable != 0)
         err = ERR_CORRUPT;
     if (err != OK) {

@@ -17,6 +17,7 @@
  *     "vnode-state/" u32 partition               -> u8 format | u8 state; none: complete
  *     "vnode-floor/" u32 partition, u32 keyspace -> u8 format | u64 floor [| u64 adopted at, wall
  *         clock, ms: what was here before had been lost]; none: 0, or not adopted
+ *     "vnode-voter/" u32 partition               -> u8 format; none: it votes in registers
  *
  * Included by replica*.c only.
  */
@@ -54,7 +55,10 @@ struct vnode {
     uint64_t emptying_sequence;
     uint64_t retry_ns;    /* when emptying is tried again; 0: it waits for the log */
     uint64_t incarnation; /* of its contents: another one each time that it was emptied */
-    bool doubted;         /* before its rows were known; `doubt` says why */
+    /* It was emptied once: it does not know what it has promised and accepted of registers, and no
+     * exchange can tell it that. It has no vote in them until it is replaced. */
+    bool registers_lost;
+    bool doubted; /* before its rows were known; `doubt` says why */
     enum doubt_reason doubt;
     uint32_t keyspace_count;
     uint32_t keyspace_capacity;
@@ -100,6 +104,9 @@ enum err vnode_floor_set(struct vnode *vnode, struct store *store, uint32_t keys
 
 /* Stages the removal of all its floors. */
 enum err vnode_floors_forget(const struct vnode *vnode, struct store *store) MUST_USE;
+/* Stages the row that takes its vote in registers: before the row that ends the emptying, so that
+ * the log never has the second without the first. */
+enum err vnode_lost_stage(const struct vnode *vnode, struct store *store) MUST_USE;
 /* Stages the row that says so; COMPLETE has none. */
 enum err vnode_state_stage(const struct vnode *vnode, struct store *store,
                            enum vnode_state state) MUST_USE;

@@ -259,6 +259,61 @@ static const struct field key_explain_reply_fields[] = {
 };
 static const struct layout key_explain_reply_layout = FIELDS_OF(key_explain_reply_fields);
 
+static const struct field ballot_fields[] = {
+    FIELD(FIELD_U64, struct ballot, counter, 0, UINT64_MAX / 2),
+    FIELD(FIELD_U32, struct ballot, member, 0, UINT32_MAX),
+    FIELD(FIELD_U64, struct ballot, incarnation, 0, UINT64_MAX),
+};
+static const struct layout ballot_layout = FIELDS_OF(ballot_fields);
+
+static const struct field register_query_fields[] = {
+    FIELD(FIELD_U32, struct register_query, keyspace_id, 0, UINT32_MAX),
+    FIELD(FIELD_BYTES, struct register_query, key, 1, KEY_BYTES_MAX),
+    FIELD(FIELD_U32, struct register_query, partition, 0, PARTITIONS_MAX - 1),
+};
+static const struct layout register_query_layout = FIELDS_OF(register_query_fields);
+
+static const struct field register_query_reply_fields[] = {
+    STATUS_FIELD(struct register_query_reply),
+    FIELD_INNER(struct register_query_reply, promised, &ballot_layout),
+    FIELD_INNER(struct register_query_reply, accepted, &ballot_layout),
+    FIELD(FIELD_BYTES, struct register_query_reply, value, 0, REGISTER_VALUE_BYTES_MAX),
+};
+static const struct layout register_query_reply_layout = FIELDS_OF(register_query_reply_fields);
+
+static const struct field register_prepare_fields[] = {
+    FIELD(FIELD_U32, struct register_prepare, keyspace_id, 0, UINT32_MAX),
+    FIELD(FIELD_BYTES, struct register_prepare, key, 1, KEY_BYTES_MAX),
+    FIELD(FIELD_U32, struct register_prepare, partition, 0, PARTITIONS_MAX - 1),
+    FIELD_INNER(struct register_prepare, ballot, &ballot_layout),
+};
+static const struct layout register_prepare_layout = FIELDS_OF(register_prepare_fields);
+
+static const struct field register_prepare_reply_fields[] = {
+    STATUS_FIELD(struct register_prepare_reply),
+    FIELD(FIELD_BOOL, struct register_prepare_reply, agreed, 0, 1),
+    FIELD_INNER(struct register_prepare_reply, conflict, &ballot_layout),
+    FIELD_INNER(struct register_prepare_reply, accepted, &ballot_layout),
+    FIELD(FIELD_BYTES, struct register_prepare_reply, value, 0, REGISTER_VALUE_BYTES_MAX),
+};
+static const struct layout register_prepare_reply_layout = FIELDS_OF(register_prepare_reply_fields);
+
+static const struct field register_accept_fields[] = {
+    FIELD(FIELD_U32, struct register_accept, keyspace_id, 0, UINT32_MAX),
+    FIELD(FIELD_BYTES, struct register_accept, key, 1, KEY_BYTES_MAX),
+    FIELD(FIELD_U32, struct register_accept, partition, 0, PARTITIONS_MAX - 1),
+    FIELD_INNER(struct register_accept, ballot, &ballot_layout),
+    FIELD(FIELD_BYTES, struct register_accept, value, 0, REGISTER_VALUE_BYTES_MAX),
+};
+static const struct layout register_accept_layout = FIELDS_OF(register_accept_fields);
+
+static const struct field register_accept_reply_fields[] = {
+    STATUS_FIELD(struct register_accept_reply),
+    FIELD(FIELD_BOOL, struct register_accept_reply, agreed, 0, 1),
+    FIELD_INNER(struct register_accept_reply, conflict, &ballot_layout),
+};
+static const struct layout register_accept_reply_layout = FIELDS_OF(register_accept_reply_fields);
+
 #define TO(kind)         (1u << ACTOR_##kind)
 #define TO_REPLICA_ASKER (TO(COORDINATOR) | TO(HINTED_HANDOFF) | TO(ANTI_ENTROPY))
 
@@ -298,10 +353,16 @@ static const struct {
     [MESSAGE_reap_remove_reply] = {35, TO(ANTI_ENTROPY), &reap_remove_reply_layout},
     [MESSAGE_key_explain] = {36, TO(REPLICA) | TO(HINTED_HANDOFF), &key_explain_layout},
     [MESSAGE_key_explain_reply] = {37, TO(ANTI_ENTROPY), &key_explain_reply_layout},
+    [MESSAGE_register_query] = {38, TO(REPLICA), &register_query_layout},
+    [MESSAGE_register_query_reply] = {39, TO(COORDINATOR), &register_query_reply_layout},
+    [MESSAGE_register_prepare] = {40, TO(REPLICA), &register_prepare_layout},
+    [MESSAGE_register_prepare_reply] = {41, TO(COORDINATOR), &register_prepare_reply_layout},
+    [MESSAGE_register_accept] = {42, TO(REPLICA), &register_accept_layout},
+    [MESSAGE_register_accept_reply] = {43, TO(COORDINATOR), &register_accept_reply_layout},
 };
 
 #define BODY_NUMBER_FIRST 10u
-#define BODY_NUMBER_LAST  37u
+#define BODY_NUMBER_LAST  43u
 
 /* From the number to the kind. */
 static const uint8_t body_kinds[BODY_NUMBER_LAST - BODY_NUMBER_FIRST + 1] = {
@@ -319,6 +380,9 @@ static const uint8_t body_kinds[BODY_NUMBER_LAST - BODY_NUMBER_FIRST + 1] = {
     MESSAGE_reap_seal,        MESSAGE_reap_seal_reply,
     MESSAGE_reap_remove,      MESSAGE_reap_remove_reply,
     MESSAGE_key_explain,      MESSAGE_key_explain_reply,
+    MESSAGE_register_query,   MESSAGE_register_query_reply,
+    MESSAGE_register_prepare, MESSAGE_register_prepare_reply,
+    MESSAGE_register_accept,  MESSAGE_register_accept_reply,
 };
 
 static_assert(offsetof(struct forward_put, request) == 0, "a body starts with its layout's struct");

@@ -242,6 +242,12 @@ static void message_partition_of_replica_requests(void **state)
             message->vnode_adopt.partition = expected = 23;
         else if (kind == MESSAGE_vnode_complete)
             message->vnode_complete.partition = expected = 24;
+        else if (kind == MESSAGE_register_query)
+            message->register_query.partition = expected = 25;
+        else if (kind == MESSAGE_register_prepare)
+            message->register_prepare.partition = expected = 26;
+        else if (kind == MESSAGE_register_accept)
+            message->register_accept.partition = expected = 27;
         assert_int_equal(message_partition(message), expected);
         message_free(message);
     }

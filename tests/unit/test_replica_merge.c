@@ -374,7 +374,8 @@ static void foreign_messages_are_counted(void **state)
         MESSAGE_vnode_complete,  MESSAGE_reap_scan,      MESSAGE_reap_seal,
         MESSAGE_reap_remove,     MESSAGE_vnode_complete, MESSAGE_tree_roots,
         MESSAGE_tree_read,       MESSAGE_digest_read,    MESSAGE_record_fetch,
-        MESSAGE_key_explain,
+        MESSAGE_key_explain,     MESSAGE_register_query, MESSAGE_register_prepare,
+        MESSAGE_register_accept,
     };
     struct bench b;
     bench_init(&b);

@@ -1,0 +1,167 @@
+/* The acceptor of registers (model/register.h): what this vnode has promised and accepted of the
+ * keys of consistent keyspaces. An answer leaves when all that it speaks of is durable. */
+#include "actors/replica_state.h"
+
+#include "base/mutation.h"
+
+#define ROW_FORMAT     ((uint8_t)'R')
+#define CHECKSUM_BYTES 8u
+
+enum err replica_admit_mode(const struct actor_context *ctx, uint32_t keyspace_id,
+                            enum keyspace_mode mode)
+{
+    const struct keyspace *keyspace = keyspace_map_find_id(&ctx->view->keyspaces, keyspace_id);
+    if (keyspace == NULL)
+        return mode == KEYSPACE_AVAILABLE ? OK : ERR_NOT_FOUND;
+    return keyspace->mode == mode ? OK : ERR_PRECONDITION;
+}
+
+/* -- rows
+ * ----------------------------------------------------------------------------------------- */
+
+struct bytes register_row_encode(struct arena *arena, uint32_t keyspace_id, struct bytes key,
+                                 const struct register_state *state)
+{
+    struct writer writer;
+    struct bytes inner = register_state_encode(arena, state);
+    writer_init(&writer, arena, 1 + inner.size + CHECKSUM_BYTES);
+    writer_u8(&writer, ROW_FORMAT);
+    writer_bytes(&writer, inner);
+    writer_u64(&writer, hash_bytes(writer_result(&writer), hash_key(keyspace_id, key)));
+    return writer_result(&writer);
+}
+
+bool register_row_is(struct bytes row)
+{
+    return row.size != 0 && row.data[0] == ROW_FORMAT;
+}
+
+enum err register_row_decode(uint32_t keyspace_id, struct bytes key, struct bytes row,
+                             struct register_state *ret_state)
+{
+    /* A sound row of another format than a record's. */
+    enum err err = record_verify(keyspace_id, key, row);
+    if (err == OK || !register_row_is(row))
+        return ERR_CORRUPT;
+    if (err != ERR_UNSUPPORTED)
+        return err;
+    return register_state_decode(bytes_of(row.data + 1, row.size - 1 - CHECKSUM_BYTES), ret_state);
+}
+
+/* -- votes
+ * ---------------------------------------------------------------------------------------- */
+
+struct vote {
+    uint32_t partition;
+    uint32_t keyspace_id;
+    struct bytes key;
+    struct local_state state;
+    struct register_state held;
+};
+
+/* What is held of the register, for one who may vote. */
+static enum err vote_begin(struct replica *replica, struct actor_context *ctx,
+                           const struct message *message, struct vote *vote)
+{
+    enum err err = replica_admit(replica, ctx, message);
+    if (err == OK)
+        err = replica_admit_mode(ctx, vote->keyspace_id, KEYSPACE_CONSISTENT);
+    if (err != OK)
+        return err;
+    const struct vnode *vnode = vnode_of(&replica->vnodes, vote->partition);
+    err = vnode_serves(vnode);
+    if (err == OK && vnode->registers_lost)
+        err = ERR_INCOMPLETE;
+    if (err == OK)
+        err = replica_load_register(replica, ctx, vote->partition, vote->keyspace_id, vote->key,
+                                    &vote->state, &vote->held);
+    if (err == ERR_INCOMPLETE || err == ERR_CORRUPT)
+        counter_add(&replica->figures.register_refused, 1);
+    return err;
+}
+
+static enum err vote_store(struct replica *replica, struct actor_context *ctx,
+                           const struct vote *vote)
+{
+    return replica_store_register(replica, ctx, vote->partition, vote->key, &vote->state,
+                                  &vote->held);
+}
+
+static void vote_answer(struct replica *replica, struct actor_context *ctx, struct message *answer,
+                        const struct vote *vote, enum err status)
+{
+    uint64_t sequence = status == OK ? replica_sequence(replica, vote->state.hash, 0) : 0;
+    replica_answer(replica, ctx, answer, sequence);
+}
+
+void replica_on_register_query(struct replica *replica, struct actor_context *ctx,
+                               const struct message *message)
+{
+    const struct register_query *query = &message->register_query;
+    struct message *answer = message_new_reply(message, MESSAGE_register_query_reply, 0);
+    struct register_query_reply *reply = &answer->register_query_reply;
+    struct vote vote = {
+        .partition = query->partition, .keyspace_id = query->keyspace_id, .key = query->key};
+    counter_add(&replica->figures.register_queries, 1);
+    reply->status = vote_begin(replica, ctx, message, &vote);
+    if (reply->status == OK) {
+        reply->promised = vote.held.promised;
+        reply->accepted = vote.held.accepted;
+        reply->value = arena_copy(&answer->arena, vote.held.value);
+    }
+    vote_answer(replica, ctx, answer, &vote, reply->status);
+}
+
+void replica_on_register_prepare(struct replica *replica, struct actor_context *ctx,
+                                 const struct message *message)
+{
+    const struct register_prepare *prepare = &message->register_prepare;
+    struct message *answer = message_new_reply(message, MESSAGE_register_prepare_reply, 0);
+    struct register_prepare_reply *reply = &answer->register_prepare_reply;
+    struct vote vote = {
+        .partition = prepare->partition, .keyspace_id = prepare->keyspace_id, .key = prepare->key};
+    enum err err = vote_begin(replica, ctx, message, &vote);
+    if (err == OK && ballot_compare(vote.held.promised, prepare->ballot) == 0) {
+        reply->agreed = true; /* asked again: that is promised, and durable before we say so */
+    } else if (err == OK) {
+        reply->agreed =
+            register_prepare(&vote.held, (struct ballot){0}, prepare->ballot, &reply->conflict);
+        if (reply->agreed)
+            err = vote_store(replica, ctx, &vote);
+    }
+    if (err == OK && reply->agreed) {
+        counter_add(&replica->figures.register_promises, 1);
+        reply->accepted = vote.held.accepted;
+        reply->value = arena_copy(&answer->arena, vote.held.value);
+    } else {
+        counter_add(&replica->figures.register_conflicts, err == OK);
+        reply->agreed = false;
+    }
+    reply->status = err;
+    vote_answer(replica, ctx, answer, &vote, err);
+}
+
+void replica_on_register_accept(struct replica *replica, struct actor_context *ctx,
+                                const struct message *message)
+{
+    const struct register_accept *accept = &message->register_accept;
+    struct message *answer = message_new_reply(message, MESSAGE_register_accept_reply, 0);
+    struct register_accept_reply *reply = &answer->register_accept_reply;
+    struct vote vote = {
+        .partition = accept->partition, .keyspace_id = accept->keyspace_id, .key = accept->key};
+    enum err err = vote_begin(replica, ctx, message, &vote);
+    bool again = err == OK && ballot_compare(vote.held.accepted, accept->ballot) == 0 &&
+                 vote.held.promised.counter == 0;
+    if (err == OK)
+        reply->agreed = register_accept(&vote.held, (struct ballot){0}, accept->ballot,
+                                        accept->value, &reply->conflict);
+    if (err == OK && reply->agreed && !again)
+        err = vote_store(replica, ctx, &vote);
+    if (err == OK && reply->agreed)
+        counter_add(&replica->figures.register_accepts, 1);
+    else
+        counter_add(&replica->figures.register_conflicts, err == OK);
+    reply->agreed &= err == OK;
+    reply->status = err;
+    vote_answer(replica, ctx, answer, &vote, err);
+}
