@@ -50,7 +50,7 @@ mount -t proc proc proc
 mount --bind "$volume" var/lib/coterie
 mount -o remount,ro "$root"
 exec chroot "$root" /usr/bin/setpriv --reuid "$user" --regid "$group" --clear-groups --no-new-privs \\
-    --bounding-set=-all --inh-caps=-all -- /usr/bin/coteried "$@"
+    --bounding-set=-all --inh-caps=-all --pdeathsig KILL -- /usr/bin/coteried "$@"
 """
 
 
@@ -124,6 +124,15 @@ class Pod(Node):
             pid, = children.read().split()
         with open("/proc/%s/status" % pid) as status:
             return int(pid), dict(line.rstrip("\n").split(":\t", 1) for line in status)
+
+    def kill(self):
+        """unshare's end is the daemon's: --pdeathsig, since a change of user takes back what --kill-child has set."""
+        pids = []
+        if self.process.poll() is None:
+            with open("/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)) as children:
+                pids = children.read().split()
+        super().kill()
+        wait_for("the pod's process to end", lambda: not any(os.path.exists("/proc/" + pid) for pid in pids))
 
     def stop(self, signal_number):
         pid, _ = self.daemon()
