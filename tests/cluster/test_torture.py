@@ -20,7 +20,7 @@ NODES = 4
 HOLD_SECONDS = 5.0
 REST_SECONDS = 3.0
 CONVERGED_SECONDS = 120.0
-KINDS = ["kill", "pause", "cut", "one-way-out", "one-way-in"]  # and "wipe"
+KINDS = ["kill", "pause", "cut", "one-way-out", "one-way-in", "wipe"]
 
 
 def fault_begin(cluster, node, kind):
