@@ -69,6 +69,8 @@ static enum err hint_join(struct hinted_handoff *hinted_handoff, struct actor_co
     if ((hint->policy & POLICY_LWW) != 0)
         merged = version_set_last_writer_wins(scratch, &merged);
     hint->record = record_encode(scratch, hint->keyspace_id, hint->key, &merged);
+    if (hint->record.size > RECORD_BYTES_MAX) /* it could never leave again */
+        return ERR_LIMIT;
     hint->floor = joined_floor(version_set_equal(&merged, &old_set), old.floor,
                                version_set_equal(&merged, &new_set), hint->floor);
     if (hint->request_id.size == 0) {

@@ -176,7 +176,6 @@ static void flight_answered(struct hinted_handoff *hinted_handoff, struct actor_
         break;
     case ERR_STALE_FLOOR:
     case ERR_INVALID:
-    case ERR_LIMIT:
         target_credit(ctx, target, flight, reply->credit);
         hint_was_rejected(hinted_handoff, ctx, target, flight, reply->status);
         target_goes_on(ctx, target, pace_ns);
@@ -189,6 +188,7 @@ static void flight_answered(struct hinted_handoff *hinted_handoff, struct actor_
     case ERR_NOT_FOUND:
     case ERR_EXISTS:
     case ERR_CORRUPT: /* what it holds of the key is damaged; it may be repaired */
+    case ERR_LIMIT:   /* too large together with what it holds, until somebody makes that less */
     case ERR_IO:
     case ERR_UNAVAILABLE:
     case ERR_TIMEOUT:

@@ -73,6 +73,12 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
         merged = version_set_add_epoch(scratch, &merged, replica->options.self, epoch);
         record = record_encode(scratch, write->keyspace_id, write->key, &merged);
     }
+    /* It could not travel: neither a read nor an exchange would ever have an answer from here. Both
+     * sides keep what they have. */
+    if (record.size > RECORD_BYTES_MAX && record.size > state->record.size) {
+        counter_add(&replica->figures.siblings_refused, 1);
+        return ERR_LIMIT;
+    }
     replica_reap_note(vnode_of(&replica->vnodes, write->partition), write->keyspace_id, &merged);
     counter_add(&replica->figures.merged, 1);
     err = replica_store(replica, ctx, write->partition, state, record, write->policy);

@@ -10,6 +10,8 @@
 
 #include "tests/unit/hint_bench.h"
 
+#include <stdlib.h>
+
 #define KEYS_MANY 100u
 
 /* -- the way in ---------------------------------------------------------------------------------
@@ -72,6 +74,30 @@ static void hints_join(void **state)
     struct version_set set = test_decode(&b.f, SIBLINGS, "k", message->replica_write.record);
     assert_true(test_holds(&set, "left") && test_holds(&set, "right"));
     message_free(message);
+    bench_deinit(&b);
+}
+
+/* limits.h: a join that could never leave is not kept; what was kept before stays as it is, also
+ * when the target says that it is too large together with what is held there. */
+static void hints_can_travel(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    char *big = malloc(VALUE_BYTES_MAX_CEILING + 1);
+    assert_non_null(big);
+    memset(big, 'x', VALUE_BYTES_MAX_CEILING);
+    big[VALUE_BYTES_MAX_CEILING] = '\0';
+    keep_hint(&b, "k", 3, big);
+    store_hint(&b, TARGET, "k", one_write(&b, "k", 4, big));
+    fixture_sync(&b.f);
+    expect_stored(&b, ERR_LIMIT);
+    fixture_set_liveness(&b.f, TARGET, LIVENESS_ALIVE);
+    deliver_one(&b, ERR_LIMIT);
+    assert_int_equal(hints(&b), 1);
+    deliver_one(&b, OK);
+    assert_int_equal(hints(&b), 0);
+    free(big);
     bench_deinit(&b);
 }
 
@@ -286,6 +312,7 @@ int main(void)
         cmocka_unit_test(answered_when_durable),
         cmocka_unit_test(survives_a_restart),
         cmocka_unit_test(hints_join),
+        cmocka_unit_test(hints_can_travel),
         cmocka_unit_test(refusals),
         cmocka_unit_test(overflow_is_counted),
         cmocka_unit_test(deleted_after_its_answer),

@@ -143,6 +143,36 @@ static void records_can_travel(void **state)
     bench_deinit(&b);
 }
 
+/* limits.h: nor is a join stored that could not travel. It could never be copied again, and the
+ * vnode not be filled from here; both sides keep what they have. */
+static void joins_can_travel(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    char *big = long_text(VALUE_BYTES_MAX_CEILING);
+    struct version_set none = {0};
+    struct version_set first = test_write(&b.f, &none, NULL, 2, 1, big);
+    struct version_set second = test_write(&b.f, &none, NULL, 3, 1, big);
+    struct version_set small = test_write(&b.f, &none, NULL, 3, 2, "small");
+    struct bytes one = test_record(&b.f, KEYSPACE_TEST_SIBLINGS, "k", &first);
+    struct bytes two = test_record(&b.f, KEYSPACE_TEST_SIBLINGS, "k", &second);
+    struct bytes three = test_record(&b.f, KEYSPACE_TEST_SIBLINGS, "k", &small);
+    struct version_set held;
+    assert_int_equal(write_record(&b, KEYSPACE_TEST_SIBLINGS, "k", one, WRITE_REPLICATE), OK);
+    assert_int_equal(write_record(&b, KEYSPACE_TEST_SIBLINGS, "k", two, WRITE_REPLICATE),
+                     ERR_LIMIT);
+    assert_int_equal(write_record(&b, KEYSPACE_TEST_SIBLINGS, "k", two, WRITE_ANTI_ENTROPY),
+                     ERR_LIMIT);
+    assert_int_equal(counter_get(&replica_figures(b.replica)->siblings_refused), 2);
+    assert_int_equal(read_set(&b, KEYSPACE_TEST_SIBLINGS, "k", &held), OK);
+    assert_true(version_set_equal(&held, &first));
+    assert_int_equal(write_record(&b, KEYSPACE_TEST_SIBLINGS, "k", three, WRITE_REPLICATE), OK);
+    assert_int_equal(write_record(&b, KEYSPACE_TEST_SIBLINGS, "k", one, WRITE_REPLICATE), OK);
+    free(big);
+    bench_deinit(&b);
+}
+
 /* RELIABILITY rule 6: a merge keeps what was written apart, and the same state twice changes
  * nothing. */
 static void merge_keeps_concurrent_writes(void **state)
@@ -401,6 +431,7 @@ int main(void)
         cmocka_unit_test(bad_contexts_are_refused),
         cmocka_unit_test(siblings_are_bounded),
         cmocka_unit_test(records_can_travel),
+        cmocka_unit_test(joins_can_travel),
         cmocka_unit_test(merge_keeps_concurrent_writes),
         cmocka_unit_test(the_answer_says_what_else_is_held),
         cmocka_unit_test(lww_later_stamp_wins),
