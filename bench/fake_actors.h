@@ -59,6 +59,7 @@ struct fake_node {
     struct fake_hints hints;
     struct actor anti_entropy;
     struct actor replica;
+    struct anti_entropy *compared; /* never run: nothing is proven */
     struct runtime *runtime;
     struct rpc_loop *loop;
     struct rpc_server *_Atomic server;
@@ -399,6 +400,8 @@ static inline void fake_node_start(struct fake_node *node, uint32_t requests_max
     runtime_add_actor(node->runtime, &node->anti_entropy, NULL, "anti-entropy");
     runtime_add_actor(node->runtime, &node->replica, NULL, "replica");
     node->loop = rpc_loop_new(threads, node->runtime);
+    struct anti_entropy_options compared = anti_entropy_options_default(1, 1, 64);
+    node->compared = anti_entropy_new(&compared);
     struct rpc_server_options server_options = {.address = "127.0.0.1:0",
                                                 .loop = node->loop,
                                                 .runtime = node->runtime,
@@ -406,6 +409,7 @@ static inline void fake_node_start(struct fake_node *node, uint32_t requests_max
                                                 .value_bytes_max = 1024 * 1024,
                                                 .node_name = "n1",
                                                 .hint_targets = fake_hint_targets,
+                                                .anti_entropy = node->compared,
                                                 .host = node,
                                                 .version = "test"};
     context_keys_derive(fake_cluster_id, fake_secret, &server_options.context_keys);
@@ -434,11 +438,13 @@ static inline void fake_node_stop(struct fake_node *node, uint32_t grace_ms)
         while (node->coordinator->buckets[i] != NULL) {
             struct fake_entry *entry = node->coordinator->buckets[i];
             node->coordinator->buckets[i] = entry->next;
+            anti_entropy_free(node->compared);
             arena_deinit(&entry->arena);
             free(entry);
         }
     }
     free(node->coordinator);
+    anti_entropy_free(node->compared);
     arena_deinit(&node->arena);
 }
 

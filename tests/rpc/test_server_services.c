@@ -51,6 +51,26 @@ static void test_status(void **state)
     raw_reply_clear(&reply);
 }
 
+/* Three nodes and N 3: any two of them are a pair of copies in each of 64 partitions. What has not
+ * been compared is not said to be the same. */
+static void test_status_of_copies(void **state)
+{
+    for (int pairs = 0; pairs <= 1; pairs++) {
+        Coterie__V1__StatusRequest request = COTERIE__V1__STATUS_REQUEST__INIT;
+        request.pairs = pairs;
+        struct raw_reply reply = ask(*state, CLUSTER "Status", &request.base);
+        Coterie__V1__StatusResponse *status =
+            coterie__v1__status_response__unpack(NULL, reply.body_size, reply.body);
+        assert_non_null(status->convergence);
+        assert_int_equal(status->convergence->pairs_in_cluster, 3 * 64);
+        assert_int_equal(status->convergence->identical, 0);
+        assert_int_equal(status->convergence->identical_as_of_ms, 0);
+        assert_true(status->convergence->now_ms > 1600000000000u);
+        coterie__v1__status_response__free_unpacked(status, NULL);
+        raw_reply_clear(&reply);
+    }
+}
+
 /* One that has not been heard of yet is not alive, and is told of. */
 static void test_status_of_the_unheard(void **state)
 {
@@ -668,6 +688,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_SERVER(test_status),
+        WITH_SERVER(test_status_of_copies),
         WITH_SERVER(test_status_of_the_unheard),
         WITH_SERVER(test_nodes),
         WITH_SERVER(test_ring),
