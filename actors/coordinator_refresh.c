@@ -2,7 +2,11 @@
  * made, so it may hold what they hid, and nothing is taken from it (RELIABILITY rule 14). The bytes
  * that were refused are never sent again: our own replica, where the write was minted, says what it
  * holds now, and that is sent to those that lack it. A refusal counts for nothing, neither for W
- * nor against it, until a few such rounds have not helped. */
+ * nor against it, until a few such rounds have not helped.
+ *
+ * Our own floor may be the one that lags: a seal of the round has not come here yet, or was lost.
+ * What is read under the same floor again would be refused again, so it is not sent before the next
+ * late time, and anti-entropy is told, which raises the floor. */
 #include "actors/coordinator_request.h"
 
 #include "model/record.h"
@@ -40,6 +44,22 @@ static void refresh_ask(struct coordinator *coordinator, struct actor_context *c
     outbox_send(ctx, &coordinator->actor, message);
 }
 
+/* Anti-entropy compares those that refused with this node at once, and their floors first. */
+static void refresh_tell(struct coordinator *coordinator, struct actor_context *ctx,
+                         const struct request *request)
+{
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        if ((request->stale & bit(i)) == 0)
+            continue;
+        struct message *message = message_new(MESSAGE_range_dirty, 0);
+        message->to =
+            (struct actor_id){.node = coordinator->options.self, .kind = ACTOR_ANTI_ENTROPY};
+        message->range_dirty = (struct range_dirty){.partition = request->partition,
+                                                    .member = request->replicas.replicas[i].member};
+        outbox_send(ctx, &coordinator->actor, message);
+    }
+}
+
 /* They will not get the write from here. */
 static void refresh_give_up(struct request *request)
 {
@@ -72,7 +92,8 @@ void coordinator_refresh_begin(struct coordinator *coordinator, struct actor_con
         return;
     request->hinted &= ~bit(index); /* of the same bytes: it will be refused as well */
     request->stale |= bit(index);
-    coordinator_refresh_on_late(coordinator, ctx, request);
+    if (!request->floor_lags)
+        coordinator_refresh_on_late(coordinator, ctx, request);
 }
 
 /* To those that refused what was sent before: the write itself, or a hint where they are away. */
@@ -114,7 +135,13 @@ void coordinator_refresh_on_reply(struct coordinator *coordinator, struct actor_
         /* Reaped: every replica has had it, and so it is nowhere to be had. */
         message_free(message);
         refresh_give_up(request);
+    } else if (request->fresh != NULL && reply->floor <= request->floor) {
+        message_free(message);
+        if (!request->floor_lags)
+            refresh_tell(coordinator, ctx, request);
+        request->floor_lags = true;
     } else {
+        request->floor_lags = false;
         message_free(request->fresh);
         request->fresh = message;
         request->floor = reply->floor;

@@ -53,6 +53,7 @@ struct request {
     /* a write that was refused as older than the floor of its receiver: a bit per replica */
     uint64_t stale;
     bool refreshing; /* our own replica was asked what it holds now */
+    bool floor_lags; /* our own is below that of the replicas that refused */
     uint8_t refreshes;
     struct message *fresh; /* its answer: sent from then on in the place of the mint's record */
     /* hints, a bit per index into replicas */

@@ -308,6 +308,36 @@ static void rounds_are_bounded(void **state)
     bench_deinit(&b);
 }
 
+/* A seal of a round that has not come here yet: what is read under the same floor is not sent in
+ * vain, anti-entropy is told, and the write goes through when the floor has been raised. */
+static void a_floor_that_lags_here_is_waited_for(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct writing w = begin(&b, 3, CONSISTENCY_ALL);
+    minted(&b, &w);
+    bench_write_reply(&b, w.id, w.others[1], OK);
+    bench_write_reply(&b, w.id, w.others[0], ERR_STALE_FLOOR);
+    asks_itself(&b, &w);
+    bench_read_reply_of(&b, w.id, SELF, OK, w.fresh, FLOOR);
+    assert_int_equal(bench_asked(&b, MESSAGE_replica_write).count, 1);
+    bench_write_reply(&b, w.id, w.others[0], ERR_STALE_FLOOR);
+    asks_itself(&b, &w);
+    bench_read_reply_of(&b, w.id, SELF, OK, w.fresh, FLOOR);
+    struct message *dirty = fixture_take(&b.f, MESSAGE_range_dirty);
+    assert_int_equal(dirty->to.kind, ACTOR_ANTI_ENTROPY);
+    assert_int_equal(dirty->range_dirty.member, w.others[0]);
+    message_free(dirty);
+    fixture_silent(&b.f); /* nor has the put failed */
+    fixture_pass(&b.f, WRITE_LATE_NS);
+    asks_itself(&b, &w);
+    bench_read_reply_of(&b, w.id, SELF, OK, w.fresh, FLOOR + 1);
+    assert_int_equal(bench_asked(&b, MESSAGE_replica_write).count, 1);
+    bench_write_reply(&b, w.id, w.others[0], OK);
+    assert_int_equal(answered(&b, OK, OUTCOME_APPLIED).acked, 3);
+    bench_deinit(&b);
+}
+
 /* Our replica holds nothing any more: there is nothing to send, so nothing is claimed. */
 static void nothing_left_to_send(void **state)
 {
@@ -334,6 +364,7 @@ int main(void)
         cmocka_unit_test(a_hint_of_old_bytes_is_none),
         cmocka_unit_test(a_durable_hint_of_old_bytes_is_none),
         cmocka_unit_test(rounds_are_bounded),
+        cmocka_unit_test(a_floor_that_lags_here_is_waited_for),
         cmocka_unit_test(nothing_left_to_send),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
