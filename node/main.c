@@ -6,6 +6,8 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 
 #define EXIT_BAD_SETTINGS 2
 #define EXIT_DUPLICATE    78 /* as sysexits.h calls it: a mistake in the set-up, not worth a retry */
@@ -22,6 +24,28 @@ static sigset_t block_signals(void)
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     return signals;
+}
+
+#define NO_SPACE_BYTES (64u * 1024)
+
+static const char *abort_directory;
+
+/* RocksDB as Debian builds it asserts that nobody touches a log behind a failed write to it, and
+ * another thread may be about to when the disk has just run full: the cause is told all the same.
+ */
+static void on_abort(int number)
+{
+    (void)number;
+    static const char text[] =
+        "coteried: no space is left on the disk of the data directory, the process ends; nothing "
+        "that was acknowledged is lost. Free some space, then start it again.\n";
+    struct statvfs space;
+    if (statvfs(abort_directory, &space) != 0 ||
+        (uint64_t)space.f_bavail * space.f_frsize >= NO_SPACE_BYTES)
+        return; /* abort() goes on */
+    ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)written;
+    _exit(EXIT_DISK_FAILED);
 }
 
 static void reload(struct node *node, struct config *config)
@@ -90,6 +114,8 @@ static int run(struct config *config)
 {
     static struct node node; /* threads hold pointers into it */
     sigset_t signals = block_signals();
+    abort_directory = config->text[CONFIG_data_dir];
+    signal(SIGABRT, on_abort);
     /* Threads of gRPC and RocksDB would each keep an arena of their own. */
     mallopt(M_ARENA_MAX, 2);
     struct log log = log_sink_stderr(config->log_level, config->text[CONFIG_name]);

@@ -11,7 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define EXIT_DISK_FAILED 74
 #define LINKS_WAIT_NS    150000000u
 /* A directory that is new asks who it is before it serves: it may be one that was lost. */
 #define FIRST_WAIT_NS 10000000000u
@@ -279,6 +278,15 @@ static void node_make_actors(struct node *node)
                       engine_store(node->engine, node->replica_count + 2), "anti-entropy");
 }
 
+static uint64_t vnodes_incomplete(void *host)
+{
+    const struct node *node = host;
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < node->replica_count; i++)
+        count += counter_get(&replica_figures(node->replicas[i])->vnodes_incomplete);
+    return count;
+}
+
 static size_t hint_targets(void *host, struct hint_target_figures *ret, size_t max)
 {
     const struct node *node = host;
@@ -331,6 +339,7 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
         .version = COTERIE_VERSION,
         .closed_at_first = node->boot.first_start,
         .hint_targets = hint_targets,
+        .vnodes_incomplete = vnodes_incomplete,
         .anti_entropy = node->anti_entropy,
         .host = node,
     };

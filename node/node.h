@@ -17,6 +17,9 @@
 
 #define NODE_ACTORS_MAX 16u
 
+/* What the process ends with when the disk has failed it: as sysexits.h calls it. */
+#define EXIT_DISK_FAILED 74
+
 /* Sent to the process when node_end has become something else than NODE_GOES_ON. */
 #define NODE_END_SIGNAL SIGUSR1
 

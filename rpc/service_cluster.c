@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#define PROBLEMS_MAX MEMBERS_MAX
+#define PROBLEMS_MAX (MEMBERS_MAX + 1)
 
 bool request_begin(struct request *request, struct call *call, struct bytes payload,
                    const ProtobufCMessageDescriptor *descriptor)
@@ -67,6 +67,15 @@ static void add_problems(struct request *request, Coterie__V1__StatusResponse *r
             "can be reached from %s",
             member->name, member->address, request->call->edge->options->node_name);
     }
+    const struct rpc_server_options *options = request->call->edge->options;
+    uint64_t incomplete =
+        options->vnodes_incomplete == NULL ? 0 : options->vnodes_incomplete(options->host);
+    if (incomplete != 0)
+        response->problems[response->n_problems++] = arena_printf(
+            &request->arena,
+            "node %s: %u of %u vnodes are being refilled from the other nodes, and do not vote "
+            "until they are: its log says why (identity_renewed, store_log_short)",
+            options->node_name, (uint32_t)incomplete, view->topology.partitions);
 }
 
 void cluster_status_handle(struct call *call, struct bytes payload)
@@ -88,10 +97,10 @@ void cluster_status_handle(struct call *call, struct bytes payload)
     response.uptime_ms = (runtime_now_ns() - call->edge->started_ns) / 1000000;
     for (uint32_t i = 0; i < request.view->keyspaces.count; i++)
         response.keyspaces += !request.view->keyspaces.keyspaces[i].dropped;
-    add_problems(&request, &response);
-    response.healthy = response.n_problems == 0;
     response.convergence = convergence_new(
         &request, ((const Coterie__V1__StatusRequest *)request.message)->pairs != 0);
+    add_problems(&request, &response);
+    response.healthy = response.n_problems == 0;
     call_reply(call, &response.base);
     request_end(&request);
 }

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 
-from cluster import COTERIED, Cluster, free_ports, grpc, wait_for
+from cluster import COTERIED, Cluster, cluster_pb2, free_ports, grpc, wait_for
 
 KEYS = 400
 EXIT_DUPLICATE = 78
@@ -84,6 +84,13 @@ def wiped(cluster):
     n2.wait_serving()
     text = log_of(n2)
     assert "identity_renewed" in text, text[-3000:]
+    # Its status says so as long as it is so.
+    told = "not asked in time"
+    if incomplete(n2) > 0:
+        problems = n2.admin.Status(cluster_pb2.StatusRequest(), timeout=5).problems
+        if incomplete(n2) > 0:
+            assert any("being refilled" in problem for problem in problems), problems
+            told = [problem for problem in problems if "being refilled" in problem][0]
     # Reads at quorum through it, while it fills: none may lack anything.
     missing = lost(n2, before[:100])
     assert not missing, "through the wiped node while it fills: %r" % missing[:3]
@@ -97,7 +104,7 @@ def wiped(cluster):
     missing = lost(n2, before + during, r=1)
     assert not missing, "%d missing on the refilled node, first %r" % (len(missing), missing[0])
     print("wiped: %d acknowledged before, %d under load (%d failed), 0 lost; %d vnodes were incomplete when "
-          "first asked, all are complete" % (len(before), len(during), writer.failed, seen))
+          "first asked, all are complete; status: %s" % (len(before), len(during), writer.failed, seen, told))
     return before + during
 
 

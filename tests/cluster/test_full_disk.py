@@ -1,0 +1,134 @@
+"""Rule: a node whose disk is full refuses writes and lives on; the others serve without it, nothing that
+was acknowledged is lost, and with space again it catches up until all replicas hold everything. When
+somebody else takes even the space that it keeps back, it ends with 74 and a message, or lives; after a restart
+all is there. DESIGN.md 6; RELIABILITY rules 17, 37. Mounting a tmpfs needs root: else skipped (77)."""
+
+import os
+import re
+import subprocess
+import sys
+
+from cluster import Cluster, grpc, wait_for
+
+SKIP = 77
+DISK_MIB = 160
+VALUE = os.urandom(64 * 1024)
+EXIT_DISK_FAILED = 74
+
+
+def ballast(path, leave):
+    """A file that leaves so many bytes of the file system."""
+    space = os.statvfs(path)
+    size = space.f_bavail * space.f_frsize - leave
+    if size > 0:
+        with open(os.path.join(path, "ballast"), "ab") as file:
+            os.posix_fallocate(file.fileno(), file.tell(), size)
+
+
+def write(nodes, prefix, count, acknowledged):
+    refused = 0
+    for i in range(count):
+        key = b"%s-%d" % (prefix, i)
+        try:
+            nodes[i % len(nodes)].put(key, key + VALUE, timeout=5)
+            acknowledged.append(key)
+        except grpc.RpcError:
+            refused += 1
+    return refused
+
+
+def missing_on(node, keys, **level):
+    missing = []
+    for key in keys:
+        values = [v.value for v in node.get(key, timeout=10, **level).values]
+        if values != [key + VALUE]:
+            missing.append(key)
+    return missing
+
+
+def read_honestly(node, keys):
+    """Quorum reads that need a repair on the full node fail as overloaded; none may lack anything."""
+    failed = 0
+    for key in keys:
+        try:
+            values = [v.value for v in node.get(key, timeout=10).values]
+            assert values == [key + VALUE], "%r is missing" % key
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED, error
+            failed += 1
+    return failed
+
+
+def log_of(node):
+    with open(node.log, errors="replace") as log:
+        return log.read()
+
+
+def hold_everything(cluster, keys):
+    """Each node alone holds each key: hints and read repair have caught up."""
+    for node in cluster.nodes:
+        wait_for("hints of %s to be handed over" % node.name, lambda n=node: n.metric("coterie_hints") == 0, 120)
+    for node in cluster.nodes:
+        wait_for("%s to hold all" % node.name, lambda n=node: not missing_on(n, keys, r=1), 120)
+
+
+def main():
+    with Cluster(3, ["--memory", str(32 << 20)]) as cluster:
+        n1, n2, n3 = cluster.nodes
+        os.mkdir(n2.data)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm" % DISK_MIB, "tmpfs", n2.data],
+                          stderr=subprocess.DEVNULL).returncode != 0:
+            print("skipped: this user may not mount a tmpfs")
+            sys.exit(SKIP)
+        try:
+            play(cluster, n1, n2, n3)
+        finally:
+            if n2.process is not None:
+                n2.kill()
+            subprocess.run(["umount", n2.data], check=True)
+
+
+def play(cluster, n1, n2, n3):
+    cluster.start()
+    keys = []
+    assert write([n1, n2, n3], b"before", 100, keys) == 0
+    ballast(n2.data, 8 << 20)
+    wait_for("n2 to see that its disk is full", lambda: "store_disk_full" in log_of(n2))
+    refused = write([n1, n3], b"full", 200, keys)
+    assert refused == 0, "%d writes failed through the nodes that have space" % refused
+    assert n2.process.poll() is None, "a full disk ended it: %s" % n2.log_tail()
+    assert n2.metric("coterie_store_refused_total") > 0
+    try:
+        n2.put(b"through-n2", VALUE, timeout=5)
+        through = "passed on"
+    except grpc.RpcError as error:
+        through = error.code().name
+        assert error.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE), error
+    failed = read_honestly(n2, keys)
+    os.unlink(os.path.join(n2.data, "ballast"))
+    hold_everything(cluster, keys)
+    print("full: %d acknowledged, 0 refused elsewhere, a put through it: %s, %d reads through it overloaded; "
+          "with space again all replicas hold everything" % (len(keys), through, failed))
+
+    # Not a byte is left, not even what it keeps back; a restart there needs space as well.
+    ballast(n2.data, 0)
+    refused = write([n1, n3], b"none", 100, keys)
+    assert refused == 0, "%d writes failed" % refused
+    ended = n2.process.poll()
+    if ended is not None:
+        assert ended == EXIT_DISK_FAILED, "%s\n%s" % (ended, n2.log_tail())
+        assert re.search(r"store_failed.*what_now|no space is left", log_of(n2)), n2.log_tail()
+        n2.process = None
+    else:
+        n2.kill()
+    os.unlink(os.path.join(n2.data, "ballast"))
+    n2.start().wait_serving()
+    cluster.wait_alive()
+    assert "store_log_short" not in log_of(n2), n2.log_tail()
+    hold_everything(cluster, keys)
+    print("not a byte left: %s; after a restart with space all replicas hold all %d keys" % (
+        "ended with %d" % ended if ended is not None else "lived on and was killed", len(keys)))
+
+
+if __name__ == "__main__":
+    main()
