@@ -225,16 +225,18 @@ const struct cli_command cli_commands[] = {
      .options = OPTION_BIT(KEYSPACE) | OPTION_BIT(NODE) | OPTION_BIT(WAIT),
      .summary = "compare all copies now and hand over what differs",
      .details =
-         "Nodes do this by themselves, every pair of copies once an hour; a repair does it now. "
-         "Each\n"
-         "node compares the copies that it has in common with others, so every endpoint given is\n"
-         "asked; nodes of the cluster that were not are named. All keyspaces unless one is named. "
-         "The\n"
-         "repair goes on without this command, over restarts of the nodes. Without --wait its ID "
+         "Nodes do this by themselves, every pair of copies once an hour; a repair does it now. Of "
+         "each\n"
+         "pair one node does the work, so every endpoint given is asked; nodes of the cluster "
+         "that\n"
+         "were not are named; --node has one node compare all that it shares with others. All\n"
+         "keyspaces unless one is named. The repair goes on without this command, over restarts "
+         "of\n"
+         "the nodes. Without --wait its ID is printed; with it a bar, and at the end a row for "
+         "each\n"
+         "node; Ctrl-C only detaches (exit 1). Exit 5 when copies could not be compared (a node "
          "is\n"
-         "printed; with it a bar, and at the end a row for each node; Ctrl-C only detaches (exit "
-         "1).\n"
-         "Exit 5 when copies could not be compared (a node is down), 1 when it was cancelled.",
+         "down), 1 when it was cancelled.",
      .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 repair --wait\n"
                  "coterie --endpoints n1:7700,n2:7700,n3:7700 repair --keyspace orders --node n2\n"
                  "coterie --endpoints n1:7700,n2:7700,n3:7700 repair status 5c0ffee5c0ffee11",
@@ -248,10 +250,10 @@ const struct cli_command cli_commands[] = {
          "equal\n"
          "rows, equal digests. One row for each different digest, with the nodes that have it; "
          "vnodes\n"
-         "without keys are left out. Every endpoint given is asked. Nodes are asked one after the\n"
-         "other, so while clients write copies may seem to differ that do not: ask again. Exit 5 "
-         "when\n"
-         "copies differ or one is not known.",
+         "without keys are left out. All keyspaces unless one is named. Every endpoint given is\n"
+         "asked, one after the other, so while clients write copies may seem to differ that do "
+         "not:\n"
+         "ask again. Exit 5 when copies differ or one is not known.",
      .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 digest\n"
                  "coterie --endpoints n1:7700,n2:7700,n3:7700 digest --keyspace orders -o json",
      .run = cli_run_digest},
