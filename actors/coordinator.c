@@ -3,12 +3,13 @@
 #include <stdlib.h>
 
 struct coordinator_options coordinator_options_default(uint32_t self, uint8_t index,
-                                                       uint64_t generation)
+                                                       uint64_t generation, uint64_t incarnation)
 {
     return (struct coordinator_options){
         .self = self,
         .index = index,
         .requests_max = 8192,
+        .incarnation = incarnation,
         .generation = generation,
         .read_late_ns = 100u * 1000 * 1000,
         .write_late_ns = 500u * 1000 * 1000,
@@ -71,8 +72,7 @@ static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_register_query_reply:
     case MESSAGE_register_prepare_reply:
     case MESSAGE_register_accept_reply:
-        counter_add(&coordinator->figures.unexpected, 1);
-        message_free(message);
+        coordinator_on_register_reply(coordinator, ctx, message);
         break;
     case MESSAGE_client_get_done:
     case MESSAGE_client_put_done:
@@ -155,6 +155,9 @@ static void coordinator_on_deadline(struct coordinator *coordinator, struct acto
     case REQUEST_WRITING:
         coordinator_put_on_deadline(coordinator, ctx, request);
         break;
+    case REQUEST_REGISTER:
+        coordinator_register_on_deadline(coordinator, ctx, request);
+        break;
     case REQUEST_SETTLING:
     case REQUEST_COMPARING:
     case REQUEST_FREE:
@@ -177,6 +180,9 @@ static void coordinator_on_late(struct coordinator *coordinator, struct actor_co
     case REQUEST_SETTLING:
         coordinator_put_on_late(coordinator, ctx, request);
         break;
+    case REQUEST_REGISTER: /* sets its own next time, and may have ended */
+        coordinator_register_on_late(coordinator, ctx, request);
+        return;
     case REQUEST_FORWARDED: /* sent once: a second could be a second write */
     case REQUEST_COMPARING:
     case REQUEST_FREE:
@@ -233,6 +239,7 @@ static void coordinator_check(const struct actor *actor)
         used++;
         CHECK_U64(request->id & 0xFFFF, ==, i);
         CHECK(request->origin != NULL);
+        CHECK(request->work == NULL || request->state == REQUEST_REGISTER);
         CHECK((request->state == REQUEST_REPAIRING) == (request->result != NULL));
         CHECK(request->mint == NULL || request->state == REQUEST_WRITING ||
               request->state == REQUEST_SETTLING);
@@ -255,6 +262,7 @@ static const struct actor_class coordinator_class = {
 
 struct coordinator *coordinator_new(const struct coordinator_options *options)
 {
+    CHECK_U64(options->index, <, COORDINATORS_MAX);
     CHECK(options->requests_max > 0 && options->requests_max <= UINT16_MAX);
     struct coordinator *coordinator = calloc(1, sizeof *coordinator);
     CHECK(coordinator != NULL);

@@ -2,13 +2,14 @@
  *
  * Owns:     requests in flight, at most options.requests_max.
  * Receives: client_get, client_put, forward_put, forward_put_reply, replica_mint_done,
- *           replica_write_reply, replica_read_reply, hint_store_reply.
- * Sends:    replica_read, replica_write (read repair), replica_mint, forward_put, hint_store,
- *           range_dirty, client_get_done, client_put_done, forward_put_reply.
- * Time:     one deadline, one "late" time and one hedge a request; see coordinator_wake_at_ns().
- * Memory:   requests_max * sizeof(struct request) + the messages that requests hold.
- * Source:   Dynamo (SOSP 2007) 4.5, 4.6; blocking read repair as in Cassandra 4.0; hedges as in
- *           The Tail at Scale (CACM 2013).
+ *           replica_write_reply, replica_read_reply, hint_store_reply, register_query_reply,
+ *           register_prepare_reply, register_accept_reply.
+ * Sends:    register_query, register_prepare, register_accept, replica_read, replica_write (read
+ * repair), replica_mint, forward_put, hint_store, range_dirty, client_get_done, client_put_done,
+ * forward_put_reply. Time:     one deadline, one "late" time and one hedge a request; see
+ * coordinator_wake_at_ns(). Memory:   requests_max * sizeof(struct request) + the messages that
+ * requests hold. Source:   Dynamo (SOSP 2007) 4.5, 4.6; blocking read repair as in Cassandra 4.0;
+ * hedges as in The Tail at Scale (CACM 2013).
  *
  *     client_get -> READING ---- r equal answers --------------------> client_get_done (OK)
  *                    | ^   `--- r answers that differ -> REPAIRING -- acks --'
@@ -22,6 +23,7 @@
  *                -> WRITING ---- w durable, own mint among the answers ----> *_put_done / _reply
  *                      `-------- refused at the mint (not applied), too many failed or deadline
  *                                (unknown)
+ *     client_get, client_put of a consistent keyspace -> REGISTER: see coordinator_register.c
  *     answered -> SETTLING: until each replica has the write, or a durable hint keeps it for one
  *                 that is away (sloppy quorum: a fallback's hint counts for W in the place of its
  *                 replica, unless the write is strict)
@@ -38,7 +40,10 @@ struct coordinator_options {
     uint32_t self;
     uint8_t index;
     uint32_t requests_max; /* 1..65535; beyond it requests are OVERLOADED */
-    uint64_t generation;   /* of this start: keeps answers to an earlier life apart */
+    /* Of this life: no other life of any directory of this member had it (boot.h, epoch_start). In
+     * ballots and ids of registers. */
+    uint64_t incarnation;
+    uint64_t generation; /* of this start: keeps answers to an earlier life apart */
     /* A read that takes longer (a hedge may come before) asks the remaining replicas, and again
      * those that have not answered, and so on at twice the time; 100 ms. */
     uint64_t read_late_ns;
@@ -71,18 +76,21 @@ struct coordinator_figures {
     struct counter asked_again;         /* reads, repairs and writes sent again to a replica */
     struct counter timeouts;
     struct counter unavailable;
-    struct counter answers_late; /* for requests that have ended */
-    struct counter hints_sent;   /* hint_store, again ones included */
-    struct counter stood_in;     /* hints that counted for a write */
-    struct counter hints_failed; /* refused or not delivered: somebody else is asked */
-    struct counter settling;     /* answered writes that some replica still lacks, now */
-    struct counter unsettled;    /* ended so: a replica has neither the write nor a hint */
-    struct counter corrupt;      /* records from replicas that failed their checksum */
+    struct counter answers_late;        /* for requests that have ended */
+    struct counter hints_sent;          /* hint_store, again ones included */
+    struct counter stood_in;            /* hints that counted for a write */
+    struct counter hints_failed;        /* refused or not delivered: somebody else is asked */
+    struct counter settling;            /* answered writes that some replica still lacks, now */
+    struct counter unsettled;           /* ended so: a replica has neither the write nor a hint */
+    struct counter registers;           /* requests on consistent keyspaces */
+    struct counter register_conflicts;  /* their attempts that met a greater ballot */
+    struct counter register_fast_reads; /* answered by one question */
+    struct counter corrupt;             /* records from replicas that failed their checksum */
     struct counter unexpected;
 };
 
 struct coordinator_options coordinator_options_default(uint32_t self, uint8_t index,
-                                                       uint64_t generation);
+                                                       uint64_t generation, uint64_t incarnation);
 struct coordinator *coordinator_new(const struct coordinator_options *options);
 void coordinator_free(struct coordinator *coordinator);
 struct actor *coordinator_actor(struct coordinator *coordinator);

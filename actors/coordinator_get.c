@@ -148,6 +148,10 @@ void coordinator_on_client_get(struct coordinator *coordinator, struct actor_con
 {
     const struct client_get *get = &message->client_get;
     counter_add(&coordinator->figures.gets, 1);
+    if (coordinator_register_takes(ctx, get->keyspace_id)) {
+        coordinator_register_begin(coordinator, ctx, message);
+        return;
+    }
     struct request *request = coordinator_request_new(coordinator, ctx, message, REQUEST_READING);
     if (request == NULL) {
         struct message *answer = message_new_reply(message, MESSAGE_client_get_done, 0);

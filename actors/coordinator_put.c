@@ -182,6 +182,11 @@ static void put_begin(struct coordinator *coordinator, struct actor_context *ctx
         return;
     }
     const struct put_request *put = coordinator_put_request(origin);
+    if (put->condition != REGISTER_ALWAYS) {
+        put_end(coordinator, ctx, request, ERR_PRECONDITION, OUTCOME_NOT_APPLIED,
+                "condition: only a consistent keyspace has compare-and-set");
+        return;
+    }
     enum err err = coordinator_request_plan(coordinator, ctx, request, put->keyspace_id, put->key,
                                             put->level, put->count, put, &why);
     if (err != OK) {
@@ -201,6 +206,10 @@ void coordinator_on_client_put(struct coordinator *coordinator, struct actor_con
                                struct message *message)
 {
     counter_add(&coordinator->figures.puts, 1);
+    if (coordinator_register_takes(ctx, message->client_put.request.keyspace_id)) {
+        coordinator_register_begin(coordinator, ctx, message);
+        return;
+    }
     put_begin(coordinator, ctx, message);
 }
 

@@ -75,6 +75,7 @@ void coordinator_request_move(struct request *request, enum request_state state)
         [REQUEST_WRITING] =
             {[REQUEST_FREE] = true, [REQUEST_FORWARDED] = true, [REQUEST_SETTLING] = true},
         [REQUEST_SETTLING] = {[REQUEST_FREE] = true},
+        [REQUEST_REGISTER] = {[REQUEST_FREE] = true},
     };
     CHECK(allowed[request->state][state]);
     request->state = state;
@@ -127,6 +128,8 @@ void coordinator_request_end(struct coordinator *coordinator, struct request *re
     message_free(request->origin);
     message_free(request->mint);
     message_free(request->fresh);
+    coordinator_register_free(request->work);
+    request->work = NULL;
     coordinator->free_indices[coordinator->free_count++] =
         (uint32_t)(request - coordinator->requests);
     in_flight_changed(coordinator);

@@ -15,6 +15,7 @@ enum request_state {
     REQUEST_FORWARDED,
     REQUEST_WRITING,
     REQUEST_SETTLING,
+    REQUEST_REGISTER, /* of a consistent keyspace */
     REQUEST_STATE_COUNT
 };
 
@@ -56,6 +57,7 @@ struct request {
     bool floor_lags; /* our own is below that of the replicas that refused */
     uint8_t refreshes;
     struct message *fresh; /* its answer: sent from then on in the place of the mint's record */
+    struct register_work *work; /* REGISTER; owned */
     /* hints, a bit per index into replicas */
     uint64_t away;     /* cannot take the write now */
     uint64_t hinting;  /* its hint was sent and is not answered */
@@ -79,7 +81,9 @@ struct coordinator {
     uint32_t settling_count;
     uint32_t comparing_count;
     uint64_t serial;
-    struct heap wakes; /* (time, id): stale entries are skipped */
+    uint64_t ballot_counter; /* the greatest that was used in this life */
+    uint64_t changes;        /* ids given to changes of registers */
+    struct heap wakes;       /* (time, id): stale entries are skipped */
     struct peer_latency {
         uint32_t member; /* MEMBER_NONE: this place and those after it are free */
         uint32_t samples;
@@ -311,5 +315,23 @@ void coordinator_put_on_late(struct coordinator *coordinator, struct actor_conte
                              struct request *request);
 void coordinator_put_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
                                  struct request *request);
+
+/* -- consistent keyspaces (coordinator_register.c) ------------------------------------------------
+ */
+
+struct register_work;
+
+/* The keyspace is known, and of that mode. */
+bool coordinator_register_takes(const struct actor_context *ctx, uint32_t keyspace_id);
+/* A client_get or client_put of such a keyspace. */
+void coordinator_register_begin(struct coordinator *coordinator, struct actor_context *ctx,
+                                struct message *origin);
+void coordinator_on_register_reply(struct coordinator *coordinator, struct actor_context *ctx,
+                                   struct message *message);
+void coordinator_register_on_late(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request);
+void coordinator_register_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
+                                      struct request *request);
+void coordinator_register_free(struct register_work *work);
 
 #endif

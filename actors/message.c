@@ -151,6 +151,7 @@ void put_request_copy(struct arena *arena, const struct put_request *from, struc
     ret->value = arena_copy(arena, from->value);
     ret->context = arena_copy(arena, from->context);
     ret->request_id = arena_copy(arena, from->request_id);
+    ret->expected = arena_copy(arena, from->expected);
 }
 
 void put_result_copy(struct arena *arena, const struct put_result *from, struct put_result *ret)
@@ -159,6 +160,7 @@ void put_result_copy(struct arena *arena, const struct put_result *from, struct 
     if (from->why != NULL)
         ret->why = arena_string(arena, bytes_of_string(from->why));
     ret->context = arena_copy(arena, from->context);
+    ret->value = arena_copy(arena, from->value);
 }
 
 uint32_t message_partition(const struct message *message)

@@ -14,6 +14,7 @@
 #include "model/keyspace.h"
 #include "model/quorum.h"
 #include "model/register.h"
+#include "model/register_value.h"
 #include "model/version.h"
 
 struct view;
@@ -149,6 +150,7 @@ struct client_get_done {
     const char *why; /* NULL or static text or in the arena */
     struct progress progress;
     struct version_set set; /* merged; holds tombstones and expired versions too */
+    uint64_t version;       /* of a register: changes so far; its value is the one in `set` */
     uint64_t wall_ms;       /* the coordinator's clock, for what is live and what TTL is left */
     uint64_t retry_after_ms;
 };
@@ -168,9 +170,14 @@ struct put_request {
     /* REQUEST_ID_BYTES or empty: a retry with the same id gets the first outcome, never a second
      * dot. */
     struct bytes request_id;
+    /* In consistent keyspaces alone, and never passed on to another node. */
+    enum register_condition condition;
+    struct bytes expected;
+    uint64_t expected_version;
 };
 
 #define REQUEST_ID_BYTES 16u
+static_assert(REQUEST_ID_BYTES == REGISTER_CHANGE_ID_BYTES, "a register remembers them");
 
 struct put_result {
     enum err status;
@@ -180,6 +187,11 @@ struct put_result {
     struct bytes context; /* clock bytes; empty when not applied */
     uint32_t sibling_count;
     uint64_t retry_after_ms;
+    /* Of a register: the version that was made, or, with CONFLICT (the condition is false), the one
+     * that stands, and what it holds. */
+    uint64_t version;
+    bool found;
+    struct bytes value;
 };
 
 struct client_put {

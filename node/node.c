@@ -235,8 +235,8 @@ static void node_make_actors(struct node *node)
     };
     node->runtime = runtime_new(&options, gossip_first_view(node->gossip));
     for (uint32_t i = 0; i < node->coordinator_count; i++) {
-        struct coordinator_options coordinator =
-            coordinator_options_default(node->self, (uint8_t)i, node->boot.generation);
+        struct coordinator_options coordinator = coordinator_options_default(
+            node->self, (uint8_t)i, node->boot.generation, node->boot.epoch_start);
         node->coordinators[i] = coordinator_new(&coordinator);
         bool hosted = i < node->grpc_thread_count;
         snprintf(name, sizeof name, hosted ? RPC_LOOP_THREAD_NAME : "coordinator-%" PRIu32, i);

@@ -322,7 +322,7 @@ static void node_start(struct node *node)
                              &boot, why, sizeof why);
     CHECK(err == OK);
     struct coordinator_options coordinator =
-        coordinator_options_default(node->number, 0, boot.generation);
+        coordinator_options_default(node->number, 0, boot.generation, boot.epoch_start);
     coordinator.requests_max = 16;
     struct replica_options replica = {.self = node->number, .shards = 1, .held_max = 16};
     struct gossip_options gossip = gossip_options_default(node->number, boot.generation);

@@ -13,8 +13,8 @@ void host_actors_new(struct host *host, const struct boot *boot)
 {
     const struct sim_options *options = &host->world->options;
     for (uint32_t i = 0; i < options->coordinators; i++) {
-        struct coordinator_options coordinator =
-            coordinator_options_default(host->member, (uint8_t)i, boot->generation);
+        struct coordinator_options coordinator = coordinator_options_default(
+            host->member, (uint8_t)i, boot->generation, boot->epoch_start);
         coordinator.requests_max = options->requests_max;
         host->coordinators[i] = coordinator_new(&coordinator);
         add(host, coordinator_actor(host->coordinators[i]), NULL);

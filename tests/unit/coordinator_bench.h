@@ -25,7 +25,7 @@ static inline void bench_init(struct bench *b, uint32_t members, uint32_t center
 {
     memset(b, 0, sizeof *b);
     fixture_init(&b->f, members, centers);
-    struct coordinator_options options = coordinator_options_default(SELF, 0, GENERATION);
+    struct coordinator_options options = coordinator_options_default(SELF, 0, GENERATION, 1);
     assert_int_equal(options.read_late_ns, READ_LATE_NS);
     assert_int_equal(options.write_late_ns, WRITE_LATE_NS);
     assert_int_equal(options.deadline_default_ns, DEADLINE_NS);

@@ -94,8 +94,6 @@ static void refused_at_once(void **state)
     bench_got(&b, ERR_INVALID);
     bench_get(&b, SIBLINGS, "k", CONSISTENCY_COUNT, 4);
     bench_got(&b, ERR_INVALID);
-    bench_get(&b, KEYSPACE_TEST_STRONG, "k", CONSISTENCY_ONE, 0);
-    bench_got(&b, ERR_PRECONDITION);
     b.f.keyspace_ids[SIBLINGS] ^= 1;
     bench_get(&b, SIBLINGS, "k", CONSISTENCY_ONE, 0);
     bench_got(&b, ERR_NOT_FOUND);
