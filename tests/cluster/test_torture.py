@@ -1,6 +1,6 @@
 """Rule: whatever happens to one node at a time -- killed, paused, cut off both ways or one way, its disk wiped -- no
 acknowledged write is lost, nothing that was deleted or replaced comes back, and within two minutes after the last
-fault all replicas are equal by themselves. Issue: "Must hold"; DESIGN.md 8, 11; RELIABILITY sections 2 and 7.
+fault all replicas are equal by themselves. DESIGN.md 8, 11; RELIABILITY sections 2 and 7.
 
     test_torture.py [WRITES]     20000 acknowledged writes unless given; 100000 is the whole of it, about four minutes
 
