@@ -2,9 +2,12 @@
 
 #include "base/mutation.h"
 
-#define MS_NS        ((uint64_t)1000 * 1000)
-#define FAILURES_MAX 3u /* then the turn goes on elsewhere */
-#define TRIES_MAX    5u /* of a removal */
+#define MS_NS ((uint64_t)1000 * 1000)
+/* Each is looked up in the store, in one step of the replica: more of them would hold up requests.
+ */
+#define ROUND_KEYS_MAX 128u
+#define FAILURES_MAX   3u /* then the turn goes on elsewhere */
+#define TRIES_MAX      5u /* of a removal */
 
 struct reaper_options reaper_options_default(uint32_t self, uint64_t generation)
 {
@@ -234,7 +237,7 @@ static void reaper_go_on(struct reaper *reaper, struct actor_context *ctx,
                                             .keyspace_id = reaper->keyspace_id,
                                             .from_hash = reaper->from_hash,
                                             .older_than_ms = reaper->older_than_ms,
-                                            .limit = REAP_BATCH_MAX};
+                                            .limit = ROUND_KEYS_MAX};
     outbox_send(ctx, actor, message);
 }
 
@@ -298,7 +301,7 @@ static void reaper_on_scan(struct reaper *reaper, struct actor_context *ctx,
 static void reaper_on_seal(struct reaper *reaper, struct actor_context *ctx,
                            const struct actor *actor, const struct reap_seal_reply *reply)
 {
-    if (reply->floor > reaper->floor)
+    if (reply->floor > reaper->floor && reply->floor < UINT64_MAX)
         reaper->floor = reply->floor;
     if (reply->status != OK ||
         reap_bits_and(&reaper->matched, reply->matched, reaper->list.count) != OK) {

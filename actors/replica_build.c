@@ -98,6 +98,8 @@ static void build_reconsider(struct replica *replica)
     uint64_t hash = 0;
     for (int i = 0; i < 8; i++)
         hash = hash << 8 | build->cursor[i];
+    if (hash < all.first || hash > all.last)
+        return; /* a damaged key: it says nothing of how far the scan is */
     uint64_t parts = (all.last - all.first) / (hash - all.first + 1) + 1;
     bool shallow = false;
     for (uint32_t i = 0; i < vnode->keyspace_count; i++) {

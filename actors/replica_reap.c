@@ -4,6 +4,10 @@
 
 #include "model/reap.h"
 
+/* Floors rise by one a round: beyond this only nonsense could have led, and there must be room
+ * above. */
+#define FLOOR_MAX ((uint64_t)1 << 62)
+
 #define SCAN_ROWS_MAX 2000u /* of one step */
 
 static enum err replica_reap_admit(struct replica *replica, struct actor_context *ctx,
@@ -208,6 +212,8 @@ static enum err replica_reap_seal(struct replica *replica, struct actor_context 
                                .keyspace_id = seal->keyspace_id,
                                .older_than_ms = seal->older_than_ms};
     if (reap_list_decode(seal->digests, &list) != OK)
+        return ERR_INVALID;
+    if (seal->floor > FLOOR_MAX)
         return ERR_INVALID;
     reply->floor = vnode_floor(vnode, seal->keyspace_id);
     if (seal->floor <= reply->floor)

@@ -249,6 +249,7 @@ static void a_seal_raises_the_floor(void **state)
     struct reap_list list = scan(&b, "k").list;
     assert_int_equal(list.count, 1);
     assert_int_equal(seal(&b, "k", 0, &list).status, ERR_STALE_FLOOR);
+    assert_int_equal(seal(&b, "k", UINT64_MAX, &list).status, ERR_INVALID);
     send_seal(&b, "k", 3, &list);
     fixture_silent(&b.f); /* not before it is durable */
     fixture_sync(&b.f);
