@@ -1,6 +1,8 @@
 /* Two replicas compared, from the roots down to the digests. Every question is built from the
  * exchange's state, so asking again is building it again under the same id. */
 #include "actors/anti_entropy_state.h"
+
+#include "base/mutation.h"
 #include "model/hash.h"
 
 #include <inttypes.h>
@@ -286,6 +288,8 @@ void ae_exchange_end(struct anti_entropy *ae, struct actor_context *ctx,
                      struct ae_exchange *exchange, const char *why)
 {
     bool whole = why == NULL && exchange->refused == 0;
+    if (MUTATE(EXCHANGE_ALWAYS_PROVES))
+        whole = true;
     if (!whole)
         counter_add(&ae->figures.exchanges_failed, 1);
     else if (exchange->keyspace_count == 0)

@@ -235,6 +235,10 @@ static enum err boot_epochs(struct store *meta, struct arena *arena,
     boot->epoch_lease = options->epoch_lease == 0 ? EPOCH_LEASE : options->epoch_lease;
     boot->clean = clean != 0;
     boot->epoch_start = options->wall_ms << 20;
+    if (MUTATE(EPOCHS_BEGIN_AT_ONE)) {
+        boot->epoch_start = 1;
+        above = 0;
+    }
     if (boot->epoch_start < limit)
         boot->epoch_start = limit;
     if (boot->epoch_start < above)

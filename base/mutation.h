@@ -26,6 +26,7 @@
     X(CLEAN_MARK_STAYS, "a start leaves the mark of the last clean stop", "rule 38")               \
     X(GENERATION_IS_TIME, "the generation is the wall clock at the start", "2.10")                 \
     X(CLONE_IS_WELCOME, "a node starts from a copy of another one's directory", "rule 29")         \
+    X(EPOCHS_BEGIN_AT_ONE, "a new directory starts its key epochs at one", "2.1.1")                \
     X(W_COUNTS_NODE_TWICE, "a quorum counts a node each time that it answers", "rule 18")          \
     X(READ_ERROR_IS_NOT_FOUND, "a replica takes a read error for \"nothing here\"", "rule 5")      \
     X(ACK_BEFORE_SYNC, "a replica answers writes before they are durable", "rule 17")              \
@@ -60,10 +61,13 @@
     X(FLOOR_UNCHECKED, "a write from before tombstones were reaped brings them back", "rule 14")   \
     X(REAP_WITHOUT_THE_LAST, "tombstones are reaped when all replicas but one agree", "rule 13")   \
     X(REAP_IGNORES_HINTS, "tombstones are reaped although somebody keeps hints", "rule 13")        \
-    X(REAP_UNCONFIRMED, "tombstones are reaped though a replica lost its data since its seal",        \
+    X(REAP_UNCONFIRMED, "tombstones are reaped though a replica lost its data since its seal",     \
       "rule 13")                                                                                   \
     X(REAP_WHAT_DIFFERS, "tombstones are reaped that some replica does not hold", "rule 13")       \
-    X(HINT_OVERFLOW_SILENT, "hints that find no room are given up, and nobody is told", "rule 22")
+    X(HINT_OVERFLOW_SILENT, "hints that find no room are given up, and nobody is told", "rule 22") \
+    X(VOTES_WHEN_INCOMPLETE, "a copy that was lost votes before it is filled again", "rule 38")    \
+    X(EXCHANGE_ALWAYS_PROVES, "an exchange that failed half way counts as a proof", "2.2.4")       \
+    X(WIPED_IS_REPLACED, "a node whose disk is empty goes on as the member that it was", "rule 29")
 
 enum mutation {
     MUTATION_NONE,

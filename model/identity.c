@@ -3,6 +3,7 @@
 #include "model/identity.h"
 
 #include "base/codec.h"
+#include "base/mutation.h"
 
 #define VERSION       1u
 #define ENCODED_BYTES (1 + NODE_ID_BYTES + 10 + 8 + 10)
@@ -49,6 +50,8 @@ enum identity_verdict identity_judge(const struct identity *known,
     }
     if (same_id)
         return self->generation > known->generation ? IDENTITY_RESTARTED : IDENTITY_RESTORED;
+    if (MUTATE(WIPED_IS_REPLACED))
+        return IDENTITY_REPLACED;
     return supersedes(hello, known->node_id) ? IDENTITY_REPLACED : IDENTITY_WIPED;
 }
 

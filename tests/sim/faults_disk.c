@@ -84,11 +84,27 @@ static bool keyspaces_are_spare(const struct world *world, uint32_t node)
     return true;
 }
 
+/* One loss at a time: the others are up, and complete. */
+static bool others_are_whole(const struct world *world, uint32_t node)
+{
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        const struct host *host = &world->hosts[i];
+        for (uint32_t j = 0; j < world->options.shards; j++) {
+            if (!host->up ||
+                (i != node &&
+                 counter_get(&replica_figures(host->replicas[j])->vnodes_incomplete) > 0))
+                return false;
+        }
+    }
+    return true;
+}
+
 bool faults_disk_may_lose(struct world *world, const struct incident *incident)
 {
     if (incident->class == FAULT_CLONED)
         return true; /* its own disk comes back */
-    if (!world->hosts[incident->node].up || !keyspaces_are_spare(world, incident->node))
+    if (!world->hosts[incident->node].up || !keyspaces_are_spare(world, incident->node) ||
+        !hellos_known_everywhere(world, incident->node) || !others_are_whole(world, incident->node))
         return false;
     for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {
         for (uint32_t key = 0; key < world->options.keys; key++) {
@@ -108,6 +124,8 @@ static void try_clone(struct world *world, struct incident *incident)
     struct host *host = &world->hosts[incident->node];
     uint32_t other = (incident->node + 1) % world->options.nodes;
     const struct host *source = &world->hosts[other];
+    if (!source->up)
+        return;
     struct memory_disk *copy = memory_disk_copy(source->disk, source->engine);
     if (host_boots_from(host, copy))
         world_fail(world, "boot", "n%u starts from a copy of the disk of n%u", host->member,

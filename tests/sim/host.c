@@ -167,6 +167,11 @@ static void sync_if_wanted(struct host *host)
     }
 }
 
+void host_sync_wanted(struct host *host)
+{
+    sync_if_wanted(host);
+}
+
 void host_on_sync_periodic(struct host *host)
 {
     host->periodic_planned = false;
@@ -423,6 +428,7 @@ void host_start(struct host *host)
     struct boot booted = {0};
     char why[256] = "";
     host->deaf = true;
+    hellos_renew(host);
     if (boot(host, host->engine, &arena, &booted, why, sizeof why) != OK)
         world_fail(world, "boot", "n%u: %s", host->member, why);
     host->deaf = false;
@@ -431,6 +437,7 @@ void host_start(struct host *host)
     if (!world->failure.failed) {
         memset(host->actors, 0, sizeof host->actors);
         host->actor_count = 0;
+        hellos_started(host, &booted);
         host_actors_new(host, &booted);
         host->up = true;
         host->syncing = false;

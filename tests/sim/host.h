@@ -16,6 +16,7 @@
 #include "actors/replica.h"
 #include "store/engine.h"
 
+#include "tests/sim/hellos.h"
 #include "tests/sim/options.h"
 
 /* What takes an hour in a cluster has to happen in a simulated quarter of a minute. */
@@ -50,6 +51,7 @@ struct host {
     uint32_t start;      /* how often it has started */
     uint32_t losses;     /* disks that were wiped or put back */
     uint64_t lost_at_ns; /* the last one */
+    struct hellos hellos;
     struct memory_disk *disk;
     struct engine *engine;
     struct view *view;
@@ -121,6 +123,9 @@ void host_visit_hints(struct host *host, store_visit visit, void *closure);
 void host_join_hints(struct host *host, uint32_t keyspace_id, struct bytes key, struct arena *arena,
                      struct version_set *set);
 const struct keyspace *host_keyspace(const struct host *host, const char *name);
+
+/* Something was staged outside of a step. */
+void host_sync_wanted(struct host *host);
 
 /* Events. */
 void host_on_step(struct host *host, uint32_t slot, uint64_t turn);

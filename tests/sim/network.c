@@ -25,7 +25,7 @@ static void plan_arrival(struct world *world, uint32_t from, uint32_t to, struct
     struct event *event = world_plan(world, at_ns, EVENT_REMOTE);
     event->node = to;
     event->from = from;
-    event->start = world->hosts[to].start;
+    event->start = world->network.links[from][to].start;
     event->slot = doubled;
     event->bytes = malloc(bytes.size);
     CHECK(event->bytes != NULL);
@@ -158,7 +158,9 @@ void network_on_remote(struct world *world, struct event *event)
         return;
     /* Sent to an earlier life: most died with its connection, some was still queued at the sender.
      * But links never repeat a frame, so nothing reaches two lives. */
-    if (event->start != host->start && (event->slot != 0 || prng_chance(&world->network.prng, 0.7)))
+    if (event->start != host->start &&
+        (event->slot != 0 || prng_chance(&world->network.prng, 0.7) ||
+         world->network.links[event->from][event->node].start != host->start))
         return;
     struct message *message =
         peer_message_decode(bytes_of(event->bytes, event->size), event->from + 1, host->member,
@@ -220,22 +222,51 @@ void network_links_changed(struct world *world)
     }
 }
 
-void network_on_link(struct world *world, const struct event *event)
+static void tell(struct world *world, uint32_t node, uint32_t peer, bool up)
 {
-    struct host *host = &world->hosts[event->node];
-    bool usable = world->network.links[event->node][event->from].usable;
-    bool *announced = &world->network.links[event->node][event->from].announced;
-    if (!host->up || host->start != event->start || *announced == usable ||
-        event->number != world->network.links[event->node][event->from].serial)
-        return;
-    *announced = usable;
-    if (!usable)
-        world->network.links[event->node][event->from].told_down_ns = world->now_ns;
+    struct host *host = &world->hosts[node];
+    world->network.links[node][peer].announced = up;
+    world->network.links[node][peer].start = world->hosts[peer].start;
+    if (!up)
+        world->network.links[node][peer].told_down_ns = world->now_ns;
     struct message *message = message_new(MESSAGE_peer_link, 0);
     message->from = (struct actor_id){.node = host->member, .kind = ACTOR_EDGE};
     message->to = (struct actor_id){.node = host->member, .kind = ACTOR_GOSSIP};
-    message->peer_link = (struct peer_link){.member = event->from + 1, .up = usable};
+    message->peer_link = (struct peer_link){.member = peer + 1, .up = up};
     host_post(host, message);
+}
+
+void network_told_down(struct world *world, uint32_t node, uint32_t peer)
+{
+    if (world->network.links[node][peer].announced)
+        tell(world, node, peer, false);
+}
+
+/* A link is used when both ends know whom they have before them; until then it is tried again. */
+void network_on_link(struct world *world, const struct event *event)
+{
+    uint32_t node = event->node;
+    uint32_t peer = event->from;
+    struct host *host = &world->hosts[node];
+    bool usable = world->network.links[node][peer].usable;
+    if (!host->up || host->start != event->start ||
+        event->number != world->network.links[node][peer].serial)
+        return;
+    bool same_life = world->network.links[node][peer].start == world->hosts[peer].start;
+    if (!usable || !same_life)
+        network_told_down(world, node, peer);
+    if (!usable || world->network.links[node][peer].announced)
+        return;
+    if (hellos_admit(world, node, peer)) {
+        tell(world, node, peer, true);
+    } else if (host->up) {
+        uint64_t lag_ns = random_log(&world->network.link_prng, MS_NS, 200 * (uint64_t)MS_NS);
+        struct event *again = world_plan(world, world->now_ns + lag_ns, EVENT_LINK);
+        again->node = node;
+        again->from = peer;
+        again->start = host->start;
+        again->number = world->network.links[node][peer].serial;
+    }
 }
 
 void network_host_started(struct world *world, uint32_t node)

@@ -24,6 +24,7 @@ struct network {
     struct {
         bool usable;               /* as the world is */
         bool announced;            /* as the node was told last in its present life */
+        uint32_t start;            /* the peer's life that this was about */
         uint64_t serial;           /* of the changes of `usable` */
         uint64_t told_down_ns;     /* when the node was told so last */
     } links[NODES_MAX][NODES_MAX]; /* from, to */
@@ -38,6 +39,8 @@ void network_on_remote(struct world *world, struct event *event);
 /* After a node came or went, or a partition began or healed. */
 void network_links_changed(struct world *world);
 void network_on_link(struct world *world, const struct event *event);
+/* The node learns that the peer's life that it knows is over. */
+void network_told_down(struct world *world, uint32_t node, uint32_t peer);
 /* The node starts again: it has been told nothing yet. */
 void network_host_started(struct world *world, uint32_t node);
 

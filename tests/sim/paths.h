@@ -60,6 +60,8 @@ struct host;
     X(anti_entropy, floors_raised)                                                                 \
     X(anti_entropy, asked_again)                                                                   \
     X(anti_entropy, dirty_marked)                                                                  \
+    X(anti_entropy, completed)                                                                     \
+    X(anti_entropy, records_repaired)                                                              \
     X(reaper, rounds)                                                                              \
     X(reaper, put_off)                                                                             \
     X(reaper, differed)                                                                            \

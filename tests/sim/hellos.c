@@ -1,0 +1,110 @@
+#include "tests/sim/hellos.h"
+
+#include "tests/sim/world.h"
+
+#define RENEWAL_NS                                                                                 \
+    (20 * (uint64_t)MS_NS) /* from the end of the process to its next start, at most */
+
+static struct store *meta_store(struct host *host)
+{
+    return engine_store(host->engine, host->world->options.shards);
+}
+
+void hellos_started(struct host *host, const struct boot *boot)
+{
+    struct hellos *hellos = &host->hellos;
+    *hellos = (struct hellos){.mine = boot->hello, .epoch_bound = boot->epoch_bound};
+    for (uint32_t i = 0; i < host->world->options.nodes; i++) {
+        if (i != host->index && incarnation_load(meta_store(host), i + 1, &hellos->rows[i]) != OK)
+            world_fail(host->world, "boot", "n%u cannot read whom it has met", host->member);
+    }
+}
+
+void hellos_renew(struct host *host)
+{
+    char why[256] = "";
+    struct arena arena;
+    if (!host->hellos.renewing)
+        return;
+    struct boot_renewal renewal = {.answer = host->hellos.answer,
+
+                                   .log = &host->world->log};
+    for (size_t i = 0; i < sizeof renewal.fresh.bytes; i++)
+        renewal.fresh.bytes[i] = (uint8_t)(1 + prng_below(&host->prng, 255));
+    arena_init(&arena, NULL, 0);
+    if (boot_renew(meta_store(host), &arena, &renewal, why, sizeof why) != OK)
+        world_fail(host->world, "boot", "n%u: %s", host->member, why);
+    arena_deinit(&arena);
+    host->world->figures.renewals++;
+}
+
+static void end_and_renew(struct host *host, const struct incarnation_answer *answer)
+{
+    struct world *world = host->world;
+    trace_line(&world->trace, world->now_ns, "n%u is told: %s", host->member,
+               identity_text(answer->verdict));
+    host_crash(host, CRASH_PROCESS);
+    host->hellos.renewing = true;
+    host->hellos.answer = *answer;
+    network_links_changed(world);
+    uint64_t at_ns = world->now_ns + prng_below(&host->disk_prng, RENEWAL_NS);
+    struct event *event = world_plan(world, at_ns, EVENT_RESTART);
+    event->node = host->index;
+    event->start = host->start;
+}
+
+static bool judge(struct host *judge_host, struct host *host)
+{
+    struct world *world = host->world;
+    struct hellos *hellos = &judge_host->hellos;
+    struct incarnation *row = &hellos->rows[host->index];
+    struct incarnation next;
+    bool linked = world->network.links[judge_host->index][host->index].announced;
+    struct incarnation_answer answer =
+        incarnation_judge(row, &host->hellos.mine, host->hellos.epoch_bound,
+                          linked ? IDENTITY_LINKED : IDENTITY_GONE, &next);
+    switch (answer.action) {
+    case IDENTITY_PROCEED:
+        break;
+    case IDENTITY_RETRY: /* the probe finds the old process dead */
+        network_told_down(world, judge_host->index, host->index);
+        return false;
+    case IDENTITY_RENEW:
+        end_and_renew(host, &answer);
+        return false;
+    case IDENTITY_STOP:
+        world_fail(world, "identity", "n%u is taken for another process of its own", host->member);
+        return false;
+    }
+    if (!incarnation_equal(row, &next)) {
+        if (incarnation_stage(meta_store(judge_host), host->member, &next) != OK)
+            return false;
+        *row = next;
+        hellos->sequences[host->index] = store_staged(meta_store(judge_host));
+        host_sync_wanted(judge_host);
+    }
+    return store_committed(meta_store(judge_host)) >= hellos->sequences[host->index];
+}
+
+bool hellos_admit(struct world *world, uint32_t one, uint32_t other)
+{
+    struct host *a = &world->hosts[one];
+    struct host *b = &world->hosts[other];
+    return judge(a, b) && judge(b, a);
+}
+
+bool hellos_known_everywhere(const struct world *world, uint32_t node)
+{
+    const struct identity *mine = &world->hosts[node].hellos.mine.self;
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        const struct hellos *other = &world->hosts[i].hellos;
+        if (i == node)
+            continue;
+        if (!world->hosts[i].up || !other->rows[node].known ||
+            other->rows[node].identity.start_nonce != mine->start_nonce ||
+            store_committed(engine_store(world->hosts[i].engine, world->options.shards)) <
+                other->sequences[node])
+            return false;
+    }
+    return true;
+}

@@ -1,0 +1,34 @@
+/* hellos.h -- who is on the other end of a connection: before a link is used each of the two judges
+ * the other (actors/incarnation.h), and remembers durably whom it has met. A node that is told that
+ * its directory has forgotten ends, and starts as a new incarnation.
+ */
+#ifndef SIM_HELLOS_H
+#define SIM_HELLOS_H
+
+#include "tests/sim/options.h"
+
+#include "actors/boot.h"
+
+struct world;
+struct host;
+
+/* Of one host. */
+struct hellos {
+    struct identity_hello mine;
+    uint64_t epoch_bound;
+    struct incarnation rows[NODES_MAX]; /* by index */
+    uint64_t sequences[NODES_MAX];      /* of the store handle: when the row is durable */
+    bool renewing;
+    struct incarnation_answer answer;
+};
+
+/* The host has booted: reads its rows. */
+void hellos_started(struct host *host, const struct boot *boot);
+/* Before the boot: what was told to it before it ended. */
+void hellos_renew(struct host *host);
+/* Whether a link between the two may be used now. False: later, or one of them ends meanwhile. */
+bool hellos_admit(struct world *world, uint32_t one, uint32_t other);
+/* Every other node has a durable row of this life, or one of it as a later one. */
+bool hellos_known_everywhere(const struct world *world, uint32_t node);
+
+#endif
