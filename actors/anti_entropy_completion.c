@@ -269,21 +269,6 @@ static void roots_answered(struct anti_entropy *ae, struct actor_context *ctx, u
         roots_gathered(ae, ctx, partition);
 }
 
-static void adopt_answered(struct anti_entropy *ae, struct actor_context *ctx,
-                           struct ae_completion *completion, enum err status)
-{
-    if (status != OK) {
-        begin_again(ae, ctx, completion);
-        return;
-    }
-    CHECK_U64(completion->adopts, >, 0);
-    if (--completion->adopts > 0)
-        return;
-    close_question(ae, completion);
-    completion->phase = AE_FILL;
-    ae->look_ns = ctx->now_ns;
-}
-
 static void finish_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t partition,
                             enum err status)
 {
@@ -300,6 +285,26 @@ static void finish_answered(struct anti_entropy *ae, struct actor_context *ctx, 
     log_write(ctx->log, LOG_INFO, "vnode_complete", "partition=%" PRIu32, partition);
 }
 
+static void adopt_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t partition,
+                           enum err status)
+{
+    struct ae_completion *completion = completion_of(ae, partition);
+    if (status == ERR_PRECONDITION) { /* complete already: that it finished was told too late */
+        finish_answered(ae, ctx, partition, OK);
+        return;
+    }
+    if (status != OK) {
+        begin_again(ae, ctx, completion);
+        return;
+    }
+    CHECK_U64(completion->adopts, >, 0);
+    if (--completion->adopts > 0)
+        return;
+    close_question(ae, completion);
+    completion->phase = AE_FILL;
+    ae->look_ns = ctx->now_ns;
+}
+
 void ae_completion_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t slot,
                             struct message *message)
 {
@@ -312,7 +317,7 @@ void ae_completion_answered(struct anti_entropy *ae, struct actor_context *ctx, 
         return;
     }
     if (open && message->kind == MESSAGE_vnode_adopt_done && completion->phase == AE_ADOPT)
-        adopt_answered(ae, ctx, completion, message->vnode_adopt_done.status);
+        adopt_answered(ae, ctx, slot, message->vnode_adopt_done.status);
     else if (open && message->kind == MESSAGE_vnode_complete_done && completion->phase == AE_FINISH)
         finish_answered(ae, ctx, slot, message->vnode_complete_done.status);
     else
