@@ -323,7 +323,7 @@ static void reaper_on_seal(struct reaper *reaper, struct actor_context *ctx,
 static void reaper_on_confirm(struct reaper *reaper, struct actor_context *ctx,
                               const struct actor *actor, const struct reap_remove_reply *reply)
 {
-    if (reply->status != OK && !MUTATE(REAP_UNCONFIRMED))
+    if (reply->status != OK)
         reaper_put_off(reaper, ctx);
     else if (reaper->asked_count == 0)
         reaper_ask_replicas(reaper, ctx, actor, REAPER_REMOVING);
@@ -346,7 +346,7 @@ void reaper_handle(struct reaper *reaper, struct actor_context *ctx, const struc
     } else if (message->kind == MESSAGE_reap_hints_reply) {
         if (!reaper_expects(reaper, REAPER_HINTS, message))
             return;
-        if (message->reap_hints_reply.status != OK && !MUTATE(REAP_IGNORES_HINTS))
+        if (message->reap_hints_reply.status != OK)
             reaper_put_off(reaper, ctx);
         else if (reaper->asked_count == 0)
             reaper_ask_for_seals(reaper, ctx, actor);

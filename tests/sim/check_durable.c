@@ -153,6 +153,7 @@ static bool answer_is_true(struct host *host, const struct asked *asked, struct 
         all = check_explained(host->world, asked->keyspace_id, asked->key, &held.clock, &arena);
         good =
             clock_descends(&all, &said.clock) || counter_get(&hints->stale) > 0 ||
+            host_lost_lately(&host->world->hosts[asked->target - 1]) ||
             host_is_rotten(&host->world->hosts[asked->target - 1], asked->keyspace_id, asked->key);
     } else if (!good) {
         good = host_is_rotten(host, asked->keyspace_id, asked->key);
