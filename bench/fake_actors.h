@@ -438,7 +438,6 @@ static inline void fake_node_stop(struct fake_node *node, uint32_t grace_ms)
         while (node->coordinator->buckets[i] != NULL) {
             struct fake_entry *entry = node->coordinator->buckets[i];
             node->coordinator->buckets[i] = entry->next;
-            anti_entropy_free(node->compared);
             arena_deinit(&entry->arena);
             free(entry);
         }
