@@ -93,9 +93,15 @@ static void hint_send(struct hinted_handoff *hinted_handoff, struct actor_contex
     outbox_send(ctx, &hinted_handoff->actor, message);
 }
 
-/* Deletes the row unless another write has been joined to it since it was sent. False: it stays. */
-static bool row_end(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
-                    struct target *target, const struct flight *flight)
+enum row_fate {
+    ROW_GONE,
+    ROW_STAYS, /* it has grown since it was sent, or was gone before */
+    ROW_STUCK, /* the store takes nothing now */
+};
+
+/* Deletes the row unless another write has been joined to it since it was sent. */
+static enum row_fate row_end(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                             struct target *target, const struct flight *flight)
 {
     struct bytes row_key = bytes_of(flight->key, flight->key_size);
     struct bytes value;
@@ -104,13 +110,14 @@ static bool row_end(struct hinted_handoff *hinted_handoff, struct actor_context 
     if (MUTATE(HINT_FORGOTTEN_THOUGH_JOINED))
         same = err == OK;
     if (err == ERR_NOT_FOUND || (err == OK && !same))
-        return false;
+        return ROW_STAYS;
     if (err == OK)
         err =
             hint_row_change(hinted_handoff, ctx, target, row_key, row_key.size + value.size, NULL);
-    if (err != OK)
-        counter_add(&hinted_handoff->figures.store_errors, 1); /* sent again, which is harmless */
-    return err == OK;
+    if (err == OK)
+        return ROW_GONE;
+    counter_add(&hinted_handoff->figures.store_errors, 1); /* sent again, which is harmless */
+    return ROW_STUCK;
 }
 
 /* The target will never take it: anti-entropy has to see to the range. */
@@ -118,7 +125,7 @@ static void hint_was_rejected(struct hinted_handoff *hinted_handoff, struct acto
                               struct target *target, const struct flight *flight, enum err status)
 {
     uint32_t partition = 0;
-    if (!row_end(hinted_handoff, ctx, target, flight))
+    if (row_end(hinted_handoff, ctx, target, flight) != ROW_GONE)
         return;
     bool stale = status == ERR_STALE_FLOOR;
     counter_add(stale ? &hinted_handoff->figures.stale : &hinted_handoff->figures.rejected, 1);
@@ -160,6 +167,22 @@ static void target_goes_on(const struct actor_context *ctx, struct target *targe
         target->next_ns = ctx->now_ns + wait_ns;
 }
 
+/* While the store here is stalled a delivered row cannot go: sending it again at once would not
+ * end. */
+static void flight_delivered(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                             struct target *target, const struct flight *flight)
+{
+    enum row_fate fate = row_end(hinted_handoff, ctx, target, flight);
+    if (fate == ROW_GONE) {
+        counter_add(&hinted_handoff->figures.delivered, 1);
+        hint_gauge_delivered(ctx, target);
+    }
+    if (fate != ROW_STUCK)
+        target_goes_on(ctx, target, hinted_handoff->options.pace_ns);
+    else if (flight->sent_ns >= target->backed_off_ns)
+        target_back_off(ctx, target);
+}
+
 static void flight_answered(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
                             struct target *target, struct flight *flight,
                             const struct replica_write_reply *reply)
@@ -168,11 +191,7 @@ static void flight_answered(struct hinted_handoff *hinted_handoff, struct actor_
     switch (reply->status) {
     case ERR_OK:
         target_credit(ctx, target, flight, reply->credit);
-        if (row_end(hinted_handoff, ctx, target, flight)) {
-            counter_add(&hinted_handoff->figures.delivered, 1);
-            hint_gauge_delivered(ctx, target);
-        }
-        target_goes_on(ctx, target, pace_ns);
+        flight_delivered(hinted_handoff, ctx, target, flight);
         break;
     case ERR_STALE_FLOOR:
     case ERR_INVALID:

@@ -306,6 +306,43 @@ static void foreign_messages_are_counted(void **state)
     bench_deinit(&b);
 }
 
+/* A keeper whose own store takes nothing cannot forget what it has delivered: it slows down, and
+ * ends when the store is well again. */
+static void a_stalled_keeper_does_not_hammer(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    keep_hint(&b, "k", 3, "v");
+    fixture_set_liveness(&b.f, TARGET, LIVENESS_ALIVE);
+    engine_memory_set_faults(b.f.engine, &b.f.prng, 0, 1.0, false);
+    uint32_t sent = 0;
+    for (uint64_t passed_ns = 0; passed_ns < 10 * SECONDS; passed_ns += 5 * MS) {
+        fixture_pass(&b.f, 5 * MS);
+        while (b.f.outbox.first != NULL) {
+            struct message *message = outbox_take(&b.f.outbox);
+            assert_int_equal(message->kind, MESSAGE_replica_write);
+            answer_delivery(&b, message->id, TARGET, OK);
+            message_free(message);
+            sent++;
+        }
+    }
+    assert_true(sent > 1);
+    assert_true(sent < 12);
+    assert_int_equal(hints(&b), 1);
+    engine_memory_set_faults(b.f.engine, NULL, 0, 0, false);
+    for (int i = 0; i < 4000 && hints(&b) != 0; i++) {
+        fixture_pass(&b.f, 5 * MS);
+        while (b.f.outbox.first != NULL) {
+            struct message *message = outbox_take(&b.f.outbox);
+            answer_delivery(&b, message->id, TARGET, OK);
+            message_free(message);
+        }
+    }
+    assert_int_equal(hints(&b), 0);
+    bench_deinit(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +358,7 @@ int main(void)
         cmocka_unit_test(paced_in_windows),
         cmocka_unit_test(expiry_is_counted),
         cmocka_unit_test(foreign_messages_are_counted),
+        cmocka_unit_test(a_stalled_keeper_does_not_hammer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
