@@ -7,6 +7,7 @@ is a process in a network namespace, a process namespace and a root of its own; 
 server and kubelet. Needs root and iproute2 (else skipped).
 """
 
+import hashlib
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ from manifest import at, container, flags, only, pod_arguments, pod_environment,
 manifest.need_kubectl()
 sys.path.insert(0, os.path.join(manifest.ROOT, "tests/cluster"))
 from network import NetworkCluster, available, enter_hub, ip  # noqa: E402
-from cluster import COTERIED, Node, health_pb2, wait_for  # noqa: E402
+from cluster import COTERIED, Node, grpc, health_pb2, wait_for  # noqa: E402
 
 NAME_SERVER = "10.77.0.1"
 SEARCH = "%s.svc.cluster.local svc.cluster.local cluster.local"
@@ -197,11 +198,21 @@ def root_cannot_be_written(cluster):
     assert "ro" in options["/"] and "rw" in options[flags(cluster.objects)["data-dir"]], options
 
 
+def put_once(pod, key):
+    """A machine with much else to do may refuse a write for a while; under its id it can be tried again."""
+    try:
+        return pod.put(key, b"of " + key, request_id=hashlib.md5(key).digest())
+    except grpc.RpcError as error:
+        assert error.code() in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAVAILABLE,
+                                grpc.StatusCode.RESOURCE_EXHAUSTED), error
+        return None
+
+
 def put_through_each_is_read_through_the_next(cluster, what):
     pods = [pod for pod in cluster.nodes if pod.process is not None]
     for pod, other in zip(pods, pods[1:] + pods[:1]):
         key = ("%s through %s" % (what, pod.name)).encode()
-        pod.put(key, b"of " + key)
+        wait_for("a put through " + pod.name, lambda: put_once(pod, key), 30)
         assert [value.value for value in other.get(key).values] == [b"of " + key], key
 
 
