@@ -467,16 +467,33 @@ static void host_stop(struct host *host)
     host->view = NULL;
 }
 
+/* What runs is gone; what the engine has not made durable goes with it. */
+static void host_lose(struct host *host, enum crash_kind kind)
+{
+    host_stop(host);
+    engine_memory_crash(host->engine, kind, &host->disk_prng);
+    host->engine = NULL;
+    workload_host_down(host->world, host->index);
+}
+
 void host_crash(struct host *host, enum crash_kind kind)
 {
     CHECK(host->up);
     trace_line(&host->world->trace, host->world->now_ns, "n%u %s", host->member,
                kind == CRASH_POWER ? "loses power" : "is killed");
     check_trees(host->world, host);
-    host_stop(host);
-    engine_memory_crash(host->engine, kind, &host->disk_prng);
-    host->engine = NULL;
-    workload_host_down(host->world, host->index);
+    host_lose(host, kind);
+}
+
+/* As node_stop: nothing is marked clean behind what could not be kept. */
+static enum err host_keep(struct host *host)
+{
+    enum err err = OK;
+    for (uint32_t i = 0; i < host->world->options.shards && err == OK; i++)
+        err = replica_keep_trees(host->replicas[i], engine_store(host->engine, i));
+    if (err == OK)
+        err = boot_mark_clean(engine_store(host->engine, host->world->options.shards));
+    return err;
 }
 
 void host_close(struct host *host)
@@ -486,14 +503,20 @@ void host_close(struct host *host)
     trace_line(&world->trace, world->now_ns, "n%u stops", host->member);
     check_trees(world, host);
     engine_memory_set_faults(host->engine, NULL, 0, 0, false);
-    for (uint32_t i = 0; i < world->options.shards; i++) {
-        if (replica_keep_trees(host->replicas[i], engine_store(host->engine, i)) != OK)
-            world_fail(world, "boot", "n%u cannot keep its trees", host->member);
-    }
-    host_stop(host);
+    bool failed = host->engine_failed; /* a sync has failed before: no stop is clean after that */
     host->deaf = true;
-    if (boot_mark_clean(engine_store(host->engine, world->options.shards)) != OK)
-        world_fail(world, "boot", "n%u cannot mark a clean stop", host->member);
+    enum err err = host_keep(host);
+    if (failed) {
+        trace_line(&world->trace, world->now_ns, "n%u ends without a clean mark", host->member);
+        if (err == OK)
+            world_fail(world, "boot", "n%u marks a clean stop on a store that failed",
+                       host->member);
+        host_lose(host, CRASH_PROCESS);
+        return;
+    }
+    if (err != OK)
+        world_fail(world, "boot", "n%u cannot mark a clean stop: %s", host->member, err_text(err));
+    host_stop(host);
     engine_close(host->engine);
     host->engine = NULL;
     workload_host_down(world, host->index);
