@@ -60,7 +60,8 @@ static bool hint_may_count(const struct coordinator *coordinator, const struct r
 {
     if (MUTATE(OWN_HINT_COUNTS))
         return !request->strict;
-    return !request->strict && request->keepers[index] != coordinator->options.self;
+    return !request->strict && request->refused == 0 &&
+           request->keepers[index] != coordinator->options.self;
 }
 
 /* A keeper for the hint. Without a fallback, or in a strict write, a replica that is away cannot
@@ -90,6 +91,7 @@ static void hint_send(struct coordinator *coordinator, struct actor_context *ctx
         .write = coordinator_request_write(request, &message->arena, record, WRITE_HINT),
     };
     request->hinting |= bit(index);
+    request->hint_sent = true;
     counter_add(&coordinator->figures.hints_sent, 1);
     outbox_send(ctx, &coordinator->actor, message);
 }
@@ -101,7 +103,7 @@ void coordinator_hint_begin(struct coordinator *coordinator, struct actor_contex
         return;
     if (request->keepers[index] == MEMBER_NONE)
         hint_choose_keeper(coordinator, ctx, request, index);
-    if (request->mint != NULL)
+    if (request->mint != NULL && !request->floor_refused)
         hint_send(coordinator, ctx, request, index);
 }
 
@@ -209,16 +211,33 @@ void coordinator_hint_late(struct coordinator *coordinator, struct actor_context
     }
 }
 
-static void hint_done(struct coordinator *coordinator, struct request *request, uint32_t index)
+/* It is durable. */
+static void hint_count(struct coordinator *coordinator, struct request *request, uint32_t index)
 {
-    bool counts = hint_may_count(coordinator, request, index);
-    request->hinting &= ~bit(index);
-    request->hinted |= bit(index);
-    if (!counts || request->quorum.members[index].state != REPLICA_WAITING)
+    if (!hint_may_count(coordinator, request, index) ||
+        request->quorum.members[index].state != REPLICA_WAITING)
         return;
     request->stood_in |= bit(index);
     counter_add(&coordinator->figures.stood_in, 1);
     quorum_ack(&request->quorum, request->replicas.replicas[index].member);
+}
+
+void coordinator_hint_count_kept(struct coordinator *coordinator, struct request *request)
+{
+    for (uint32_t i = 0; i < request->replicas.count && request->refused == 0; i++) {
+        if ((request->hinted & bit(i)) != 0)
+            hint_count(coordinator, request, i);
+    }
+}
+
+void coordinator_hint_void(struct request *request)
+{
+    request->hinting = request->hinted = 0;
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        if ((request->stood_in & bit(i)) != 0)
+            quorum_take_back(&request->quorum, request->replicas.replicas[i].member);
+    }
+    request->stood_in = 0;
 }
 
 bool coordinator_hint_answered(struct coordinator *coordinator, struct actor_context *ctx,
@@ -229,7 +248,9 @@ bool coordinator_hint_answered(struct coordinator *coordinator, struct actor_con
         if (request->keepers[i] != keeper || (request->hinting & bit(i)) == 0)
             continue;
         if (status == OK && (request->stale & bit(i)) == 0) {
-            hint_done(coordinator, request, i);
+            request->hinting &= ~bit(i);
+            request->hinted |= bit(i);
+            hint_count(coordinator, request, i);
             return true;
         }
         request->hinting &= ~bit(i);

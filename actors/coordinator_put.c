@@ -328,9 +328,9 @@ void coordinator_put_on_written(struct coordinator *coordinator, struct actor_co
     if (status == OK) {
         quorum_ack(&request->quorum, member);
         request->stood_in &= ~((uint64_t)1 << index);
-        request->stale &= ~((uint64_t)1 << index);
+        coordinator_refresh_taken(coordinator, ctx, request, (uint32_t)index);
     } else if (status == ERR_STALE_FLOOR) {
-        coordinator_refresh_begin(coordinator, ctx, request, (uint32_t)index);
+        coordinator_refresh_refused(coordinator, ctx, request, (uint32_t)index);
     } else {
         coordinator_hint_refused(coordinator, ctx, request, (uint32_t)index, status);
     }

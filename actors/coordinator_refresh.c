@@ -6,7 +6,13 @@
  *
  * Our own floor may be the one that lags: a seal of the round has not come here yet, or was lost.
  * What is read under the same floor again would be refused again, so it is not sent before the next
- * late time, and anti-entropy is told, which raises the floor. */
+ * late time, and anti-entropy is told, which raises the floor.
+ *
+ * Hints of what was refused count for nothing either: the replica that is away was perhaps sealed
+ * in the same round, and would refuse them; then a write that was acknowledged with such a hint
+ * would be held by this node alone. They count again when who refused has taken a newer state, and
+ * are stored anew with that. What was sent before is given another id then, so that a late answer
+ * to an older hint is not taken for one to the new. */
 #include "actors/coordinator_request.h"
 
 #include "model/record.h"
@@ -69,7 +75,13 @@ static void refresh_give_up(struct request *request)
         request->away &= ~bit(i);
         quorum_fail(&request->quorum, request->replicas.replicas[i].member);
     }
+    /* What is away may have been sealed too: a hint for it is kept, but does not count. */
+    for (uint32_t i = 0; i < request->replicas.count && request->refused != 0; i++) {
+        if ((request->away & bit(i)) != 0)
+            quorum_fail(&request->quorum, request->replicas.replicas[i].member);
+    }
     request->stale = 0;
+    request->floor_refused = false;
     request->last_error = ERR_STALE_FLOOR;
 }
 
@@ -88,7 +100,7 @@ void coordinator_refresh_begin(struct coordinator *coordinator, struct actor_con
                                struct request *request, uint32_t index)
 {
     if (request->replicas.replicas[index].member == coordinator->options.self ||
-        coordinator_hint_has_write(request, index) || (request->stood_in & bit(index)) != 0)
+        coordinator_hint_has_write(request, index))
         return;
     request->hinted &= ~bit(index); /* of the same bytes: it will be refused as well */
     request->stale |= bit(index);
@@ -96,12 +108,64 @@ void coordinator_refresh_begin(struct coordinator *coordinator, struct actor_con
         coordinator_refresh_on_late(coordinator, ctx, request);
 }
 
-/* To those that refused what was sent before: the write itself, or a hint where they are away. */
-static void refresh_send(struct coordinator *coordinator, struct actor_context *ctx,
-                         struct request *request)
+void coordinator_refresh_refused(struct coordinator *coordinator, struct actor_context *ctx,
+                                 struct request *request, uint32_t index)
 {
+    if (coordinator_hint_has_write(request, index))
+        return; /* a copy of what was sent before */
+    request->refused |= bit(index);
+    if ((request->outdated & bit(index)) != 0) { /* another has refused before: we know by now */
+        request->outdated &= ~bit(index);
+        coordinator_request_send_write(coordinator, ctx, request,
+                                       request->replicas.replicas[index].member,
+                                       coordinator_refresh_record(request), WRITE_REPLICATE);
+        return;
+    }
+    request->floor_refused = true;
+    coordinator_hint_void(request);
+    coordinator_refresh_begin(coordinator, ctx, request, index);
+}
+
+void coordinator_refresh_taken(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct request *request, uint32_t index)
+{
+    request->stale &= ~bit(index);
+    if (request->refused == 0)
+        return;
+    request->refused &= ~bit(index);
+    if (request->refused != 0)
+        return;
+    request->floor_refused = false;
+    coordinator_hint_minted(coordinator, ctx, request);
+    coordinator_hint_count_kept(coordinator, request);
+}
+
+/* Answers to older bytes must meet nobody: then those that have not answered are asked anew. */
+static void refresh_renew(struct coordinator *coordinator, struct request *request)
+{
+    coordinator_request_renew(coordinator, request);
+    coordinator_request_wake(coordinator, request);
+    request->hint_sent = false;
+    request->hinting = 0;
+    for (uint32_t i = 0; i < request->replicas.count; i++) {
+        if (request->quorum.members[i].state == REPLICA_WAITING)
+            request->stale |= bit(i);
+    }
+}
+
+/* To those that refused what was sent before: the write itself, or a hint where they are away.
+ * `raised`: under a greater floor than before; then hints may be stored again. */
+static void refresh_send(struct coordinator *coordinator, struct actor_context *ctx,
+                         struct request *request, bool raised)
+{
+    if (raised) {
+        request->floor_refused = false;
+        if (request->hint_sent)
+            refresh_renew(coordinator, request);
+    }
     uint64_t stale = request->stale;
     request->stale = 0;
+    request->outdated &= ~stale;
     for (uint32_t i = 0; i < request->replicas.count; i++) {
         if ((stale & bit(i)) == 0)
             continue;
@@ -112,6 +176,8 @@ static void refresh_send(struct coordinator *coordinator, struct actor_context *
                                            request->replicas.replicas[i].member,
                                            coordinator_refresh_record(request), WRITE_REPLICATE);
     }
+    if (raised)
+        coordinator_hint_minted(coordinator, ctx, request);
 }
 
 void coordinator_refresh_on_reply(struct coordinator *coordinator, struct actor_context *ctx,
@@ -142,10 +208,13 @@ void coordinator_refresh_on_reply(struct coordinator *coordinator, struct actor_
         request->floor_lags = true;
     } else {
         request->floor_lags = false;
+        bool raised = reply->floor > request->floor;
+        if (raised || request->fresh == NULL) /* what our replica sent itself may say less */
+            request->outdated = UINT64_MAX;
         message_free(request->fresh);
         request->fresh = message;
         request->floor = reply->floor;
-        refresh_send(coordinator, ctx, request);
+        refresh_send(coordinator, ctx, request, raised);
     }
     coordinator_put_decide(coordinator, ctx, request);
 }

@@ -53,8 +53,12 @@ struct request {
     uint64_t floor;         /* of the state that is sent: where and when it was read */
     /* a write that was refused as older than the floor of its receiver: a bit per replica */
     uint64_t stale;
-    bool refreshing; /* our own replica was asked what it holds now */
-    bool floor_lags; /* our own is below that of the replicas that refused */
+    uint64_t refused;   /* they refused, and have taken nothing since: no hint counts meanwhile */
+    uint64_t outdated;  /* were sent nothing since our replica was asked, or its floor raised */
+    bool floor_refused; /* the floor of what is sent now was refused: no hint is sent with it */
+    bool hint_sent;     /* ever: answers to hints of older bytes may be on their way */
+    bool refreshing;    /* our own replica was asked what it holds now */
+    bool floor_lags;    /* our own is below that of the replicas that refused */
     uint8_t refreshes;
     struct message *fresh; /* its answer: sent from then on in the place of the mint's record */
     struct register_work *work; /* REGISTER; owned */
@@ -205,6 +209,12 @@ void coordinator_hint_late(struct coordinator *coordinator, struct actor_context
 /* False: it is about nothing that this request waits for. */
 bool coordinator_hint_answered(struct coordinator *coordinator, struct actor_context *ctx,
                                struct request *request, uint32_t keeper, enum err status);
+/* A live replica has refused the floor of what is sent: its hints would be refused as well, by the
+ * first replica that was sealed together with that one. None counts from now on, those that did are
+ * taken back, and all are to be stored anew. */
+void coordinator_hint_void(struct request *request);
+/* Hints that were durable while none counted. */
+void coordinator_hint_count_kept(struct coordinator *coordinator, struct request *request);
 /* Whether the replica itself has made the write durable. */
 bool coordinator_hint_has_write(const struct request *request, uint32_t index);
 /* The write ends: the local anti-entropy is told which replicas have neither it nor a hint. */
@@ -283,6 +293,12 @@ void coordinator_compare_on_deadline(struct coordinator *coordinator, struct req
 struct bytes coordinator_refresh_record(const struct request *request);
 /* This replica, or who was to keep its hint, refused the state as older than its floor. */
 void coordinator_refresh_begin(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct request *request, uint32_t index);
+/* It was the replica itself, which is there: no hint under this floor counts any more. */
+void coordinator_refresh_refused(struct coordinator *coordinator, struct actor_context *ctx,
+                                 struct request *request, uint32_t index);
+/* It has taken the write. */
+void coordinator_refresh_taken(struct coordinator *coordinator, struct actor_context *ctx,
                                struct request *request, uint32_t index);
 /* Asks again where that is needed. */
 void coordinator_refresh_on_late(struct coordinator *coordinator, struct actor_context *ctx,

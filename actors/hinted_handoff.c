@@ -16,6 +16,7 @@ struct hinted_handoff_options hinted_handoff_options_default(uint32_t self, uint
         .target_bytes_max = (uint64_t)1 << 30,
         .total_bytes_max = (uint64_t)4 << 30,
         .age_max_ms = (uint64_t)7 * 24 * 3600 * 1000,
+        .stale_age_max_ms = (uint64_t)24 * 3600 * 1000,
         .window = 32,
         .pace_ns = 10 * (uint64_t)MS_NS,
         .late_ns = 1000 * (uint64_t)MS_NS,

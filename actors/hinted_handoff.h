@@ -20,6 +20,14 @@
  * is given up -- no room, too old, damaged, refused for good -- is counted, logged, and told to
  * anti-entropy as a dirty range, except when the member itself has been removed.
  *
+ * A hint that is refused under its floor is kept, tried again every few seconds, and its range told
+ * to anti-entropy: a round of reaping that has sealed the target but not the replica that the hint
+ * was read from has removed nothing, and then the hint may be one of two copies of a write that was
+ * acknowledged. No round begins while it is kept. Anti-entropy raises the floor that lags and takes
+ * what that replica holds to the target, which then holds all of the hint and says so. What was
+ * reaped in truth (a hint that was long on its way, a row that came back after a crash) is refused
+ * for ever: it is given up after stale_age_max_ms.
+ *
  * Credits: the target says with each answer how many hints this node may have under way
  * (model/hint_gate.h); one that came back is sent HINT_CREDIT_FIRST, then the window grows by one
  * an answer up to what was granted. A grant of 0 ends in one hint as a probe, after a back-off.
@@ -45,6 +53,7 @@ struct hinted_handoff_options {
     uint64_t target_bytes_max; /* rows for one target; 1 GiB */
     uint64_t total_bytes_max;  /* 4 GiB */
     uint64_t age_max_ms;       /* older hints are dropped; 7 days */
+    uint64_t stale_age_max_ms; /* and those whose floor is refused; 1 day, many exchanges */
     uint32_t window;           /* whatever a target grants; 32; at most HINT_WINDOW_MAX */
     uint64_t pace_ns;          /* 10 ms */
     uint64_t late_ns;          /* a hint not answered by then is sent again; 1 s, doubling to 8 s */
@@ -66,7 +75,7 @@ struct hinted_handoff_figures {
     struct counter overflow; /* hint_store refused: over the bytes for its target or in total */
     struct counter expired;
     struct counter corrupt;
-    struct counter stale;    /* refused by the target: read before tombstones were reaped there */
+    struct counter stale;    /* refusals by targets whose floor is greater; kept */
     struct counter rejected; /* refused by the target for good */
     struct counter dirty;    /* range_dirty sent: partitions of a target */
     struct counter held;     /* now */

@@ -12,6 +12,7 @@
 #define START_SPREAD_NS   (500 * (uint64_t)MS_NS)
 #define BACKOFF_MIN_NS    (1000 * (uint64_t)MS_NS)
 #define BACKOFF_MAX_NS    (8000 * (uint64_t)MS_NS)
+#define STALE_WAIT_NS     (2000 * (uint64_t)MS_NS) /* after a round with hints that were stale */
 #define LATE_MAX_FACTOR   8u
 #define OVERLOADED_FACTOR 10u  /* of the pace, when the target has no room for one more */
 #define SCAN_ROWS_MAX     256u /* of a turn */
@@ -122,16 +123,34 @@ static enum row_fate row_end(struct hinted_handoff *hinted_handoff, struct actor
 
 /* The target will never take it: anti-entropy has to see to the range. */
 static void hint_was_rejected(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
-                              struct target *target, const struct flight *flight, enum err status)
+                              struct target *target, const struct flight *flight,
+                              struct counter *counter, const char *why)
 {
     uint32_t partition = 0;
     if (row_end(hinted_handoff, ctx, target, flight) != ROW_GONE)
         return;
-    bool stale = status == ERR_STALE_FLOOR;
-    counter_add(stale ? &hinted_handoff->figures.stale : &hinted_handoff->figures.rejected, 1);
+    counter_add(counter, 1);
+    if (hint_row_partition(ctx->view, bytes_of(flight->key, flight->key_size), &partition))
+        hint_dirty(hinted_handoff, ctx, target, partition, why);
+}
+
+/* The row stays: should the replica that it was read from lose its disk, it is the only copy. Once
+ * the target holds all of it, by anti-entropy, the target says OK to it. Not for ever: what was
+ * reaped in truth is refused always, and no round begins while it is kept. */
+static void hint_is_stale(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                          struct target *target, const struct flight *flight)
+{
+    uint32_t partition = 0;
+    if (flight->stored_at_ms + hinted_handoff->options.stale_age_max_ms < ctx->wall_ms) {
+        hint_was_rejected(hinted_handoff, ctx, target, flight, &hinted_handoff->figures.stale,
+                          "refused under their floors for too long");
+        return;
+    }
+    counter_add(&hinted_handoff->figures.stale, 1);
+    target->pass_stale = true;
     if (hint_row_partition(ctx->view, bytes_of(flight->key, flight->key_size), &partition))
         hint_dirty(hinted_handoff, ctx, target, partition,
-                   stale ? "tombstones were reaped meanwhile" : "the target refuses them");
+                   "refused under their floors, kept until the target holds what they say");
 }
 
 /* A whole window that fails is one failure. */
@@ -194,9 +213,13 @@ static void flight_answered(struct hinted_handoff *hinted_handoff, struct actor_
         flight_delivered(hinted_handoff, ctx, target, flight);
         break;
     case ERR_STALE_FLOOR:
+        target_credit(ctx, target, flight, reply->credit);
+        hint_is_stale(hinted_handoff, ctx, target, flight);
+        break;
     case ERR_INVALID:
         target_credit(ctx, target, flight, reply->credit);
-        hint_was_rejected(hinted_handoff, ctx, target, flight, reply->status);
+        hint_was_rejected(hinted_handoff, ctx, target, flight, &hinted_handoff->figures.rejected,
+                          "the target refuses them");
         target_goes_on(ctx, target, pace_ns);
         break;
     case ERR_OVERLOADED:
@@ -336,6 +359,7 @@ static void row_send(struct hinted_handoff *hinted_handoff, struct actor_context
 {
     struct flight *flight = flight_begin(hinted_handoff, ctx, target, row->key);
     flight->digest = hash_bytes(row->value, 0);
+    flight->stored_at_ms = hint->stored_at_ms;
     hint_send(hinted_handoff, ctx, flight, hint);
     if (MUTATE(HINT_FORGOTTEN_WHEN_SENT))
         (void)row_end(hinted_handoff, ctx, target, flight);
@@ -364,6 +388,7 @@ static void flight_again(struct hinted_handoff *hinted_handoff, struct actor_con
     if (flight->digest != digest) /* an answer to the older state is void */
         flight->id = flight_id(hinted_handoff);
     flight->digest = digest;
+    flight->stored_at_ms = hint.stored_at_ms;
     counter_add(&hinted_handoff->figures.resent, 1);
     hint_send(hinted_handoff, ctx, flight, &hint);
 }
@@ -458,6 +483,10 @@ void hint_deliver_turn(struct hinted_handoff *hinted_handoff, struct actor_conte
         flights_again(hinted_handoff, ctx, target);
     target_rows(hinted_handoff, ctx, target, send);
     uint64_t wait_ns = turn_wait_ns(hinted_handoff, target, send);
+    if (target->pass_stale && target->cursor_size == 0) {
+        target->pass_stale = false;
+        wait_ns = STALE_WAIT_NS;
+    }
     target->next_ns = ctx->now_ns + wait_ns + prng_below(ctx->prng, wait_ns / 4 + 1);
     hint_gauge(hinted_handoff, ctx, target);
 }

@@ -213,8 +213,8 @@ void hint_on_maintenance(struct hinted_handoff *hinted_handoff, struct actor_con
 /* -- questions ---------------------------------------------------------------------------------
  */
 
-/* A row that was deleted but may come back after a crash carries an old floor: it is refused by
- * its target then. */
+/* The answer waits until no row that was deleted can come back with a crash: it would be refused
+ * under its floor, and kept. */
 void hint_on_reap_hints(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
                         const struct message *message)
 {
@@ -222,9 +222,14 @@ void hint_on_reap_hints(struct hinted_handoff *hinted_handoff, struct actor_cont
     struct message *reply = message_new_reply(message, MESSAGE_reap_hints_reply, 0);
     if (!hinted_handoff->counted)
         reply->reap_hints_reply.status = ERR_UNAVAILABLE;
+    else if (held_is_full(hinted_handoff))
+        reply->reap_hints_reply.status = ERR_OVERLOADED;
     else if (hint_range_rows(hinted_handoff, request->partition, request->keyspace_id) != 0)
         reply->reap_hints_reply.status = ERR_PRECONDITION;
-    outbox_send(ctx, &hinted_handoff->actor, reply);
+    if (reply->reap_hints_reply.status == OK)
+        hint_answer(hinted_handoff, ctx, reply);
+    else
+        outbox_send(ctx, &hinted_handoff->actor, reply);
 }
 
 /* For whom the key is kept. All members are asked for, so that it needs no count. */

@@ -21,6 +21,7 @@ struct flight {
     uint64_t sent_ns;
     uint64_t late_ns;
     uint64_t digest; /* of the row's value as it was sent */
+    uint64_t stored_at_ms;
     size_t key_size;
     uint8_t *key; /* row key, owned */
 };
@@ -48,6 +49,7 @@ struct target {
     uint64_t backed_off_ns;  /* failures of what was sent before are known */
     uint64_t said_ns;        /* when what it lacks was logged last */
     uint64_t pass_oldest_ms; /* among the rows of this round so far */
+    bool pass_stale;         /* one of this round was refused under its floor */
     size_t cursor_size;
     uint8_t cursor[ROW_KEY_BYTES_MAX + 1]; /* rows below have had their turn in this round */
     uint32_t credit;                       /* that it has granted last */

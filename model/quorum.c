@@ -134,6 +134,16 @@ enum quorum_state quorum_fail(struct quorum *quorum, uint32_t member)
     return quorum_state(quorum);
 }
 
+void quorum_take_back(struct quorum *quorum, uint32_t member)
+{
+    for (uint8_t i = 0; i < quorum->replica_count; i++) {
+        if (quorum->members[i].member != member || quorum->members[i].state != REPLICA_ACKED)
+            continue;
+        quorum->members[i].state = REPLICA_WAITING;
+        quorum->acked[quorum->members[i].data_center]--;
+    }
+}
+
 static enum quorum_state state_of(uint32_t acked, uint32_t failed, uint32_t replicas,
                                   uint32_t needed)
 {

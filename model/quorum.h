@@ -69,6 +69,9 @@ enum quorum_state quorum_ack(struct quorum *quorum, uint32_t member);
 /* This member will not answer (refused, known dead, timed out). The first outcome of a member
  * stands: an answer after its failure changes nothing. */
 enum quorum_state quorum_fail(struct quorum *quorum, uint32_t member);
+/* Its answer does not count after all: it is waited for again. Changes nothing unless it counted.
+ */
+void quorum_take_back(struct quorum *quorum, uint32_t member);
 enum quorum_state quorum_state(const struct quorum *quorum);
 /* For errors: "k of n". With counts per data centre: sums over those that matter, answers beyond
  * what a data centre needs left out. */

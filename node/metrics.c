@@ -360,7 +360,7 @@ static void write_actors(FILE *out, struct node *node)
     HINTS(overflow, "Hints not taken for want of room: their replicas stay behind.");
     HINTS(expired, "Hints dropped because of their age: their replicas stay behind.");
     HINTS(corrupt, "Hints that failed their checksum: their replicas stay behind.");
-    HINTS(stale, "Hints refused because tombstones were reaped since: the range is looked at.");
+    HINTS(stale, "Refusals of hints under an older floor: kept, and the range is looked at.");
     HINTS(rejected, "Hints that their targets refused for good: their replicas stay behind.");
     HINTS(dirty, "Ranges handed to anti-entropy because hints for them were given up.");
     HINTS(probes, "Hints sent to a target that had granted no more, to ask again.");

@@ -39,6 +39,7 @@ void host_actors_new(struct host *host, const struct boot *boot)
         hinted_handoff_options_default(host->member, boot->generation);
     if (options->hint_bytes_max > 0)
         hints.target_bytes_max = options->hint_bytes_max;
+    hints.stale_age_max_ms = 20000; /* a phase settles within 120 s */
     host->hinted_handoff = hinted_handoff_new(&hints);
     add(host, hinted_handoff_actor(host->hinted_handoff),
         engine_store(host->engine, options->shards + 1));

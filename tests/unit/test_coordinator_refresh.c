@@ -179,8 +179,7 @@ static void old_bytes_are_never_sent_again(void **state)
     struct asked late = bench_asked(&b, MESSAGE_replica_write);
     assert_int_equal(late.count, 1);
     assert_int_equal(late.members[0], w.others[1]);
-    assert_int_equal(late.hints, 1); /* of a hint too */
-    assert_int_equal(late.targets[0], w.others[1]);
+    assert_int_equal(late.hints, 0); /* nor to who might keep a hint */
     /* The store refused the question: it is asked again at the next late time. */
     bench_read_reply_of(&b, w.id, SELF, ERR_OVERLOADED, (struct bytes){0}, 0);
     fixture_silent(&b.f);
@@ -228,13 +227,160 @@ static void a_hint_refused_then_sent_anew(void **state)
     asks_itself(&b, &w);
     assert_int_equal(counter_get(&b.figures->stood_in), 0);
     bench_read_reply_of(&b, w.id, SELF, OK, w.fresh, FLOOR + 1);
-    hint = bench_asked(&b, MESSAGE_hint_store);
+    hint = bench_asked(&b, MESSAGE_replica_write); /* to the third one anew */
     assert_int_equal(hint.hints, 1);
     assert_int_equal(hint.keepers[0], keeper);
     is_write(&hint.write, w.fresh, FLOOR + 1);
-    bench_hint_reply(&b, w.id, keeper, OK);
+    bench_hint_reply(&b, hint.id, keeper, OK);
     assert_int_equal(answered(&b, OK, OUTCOME_APPLIED).fallback_count, 1);
     bench_deinit(&b);
+}
+
+/* Minted here at FLOOR; others[1] cannot take it, so another node keeps a hint for it. */
+static struct asked minted_with_hint(struct bench *b, const struct writing *w)
+{
+    minted(b, w);
+    bench_write_reply(b, w->id, w->others[1], ERR_UNAVAILABLE);
+    struct asked hint = bench_asked(b, MESSAGE_hint_store);
+    assert_int_equal(hint.hints, 1);
+    assert_int_equal(hint.targets[0], w->others[1]);
+    assert_int_not_equal(hint.keepers[0], SELF);
+    return hint;
+}
+
+/* A round of reaping sealed the two others, not this node. The one that is there refuses: the one
+ * that is away would refuse its hint, so that does not count for W, or one lost disk would be
+ * enough to lose what was acknowledged. */
+static void no_hint_counts_under_a_refused_floor(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct writing w = begin(&b, 5, CONSISTENCY_QUORUM);
+    struct asked hint = minted_with_hint(&b, &w);
+    bench_write_reply(&b, w.id, w.others[0], ERR_STALE_FLOOR);
+    asks_itself(&b, &w);
+    bench_hint_reply(&b, w.id, hint.keepers[0], OK);
+    fixture_silent(&b.f);
+    /* Still under the same floor: to the one that is there, once. */
+    bench_read_reply_of(&b, w.id, SELF, OK, w.fresh, FLOOR);
+    struct asked again = bench_asked(&b, MESSAGE_replica_write);
+    assert_int_equal(again.count, 1);
+    assert_int_equal(again.hints, 0);
+    bench_write_reply(&b, w.id, w.others[0], ERR_STALE_FLOOR);
+    asks_itself(&b, &w);
+    bench_read_reply_of(&b, w.id, SELF, OK, w.fresh, FLOOR);
+    message_free(fixture_take(&b.f, MESSAGE_range_dirty));
+    fixture_pass(&b.f, WRITE_LATE_NS);
+    asks_itself(&b, &w);
+    bench_read_reply_of(&b, w.id, SELF, OK, w.fresh, FLOOR + 1);
+    again = bench_asked(&b, MESSAGE_replica_write);
+    assert_int_equal(again.count, 1);
+    assert_int_equal(again.members[0], w.others[0]);
+    assert_int_equal(again.hints, 1);
+    is_write(&again.write, w.fresh, FLOOR + 1);
+    bench_hint_reply(&b, w.id, hint.keepers[0], OK); /* of the old one: to nobody */
+    bench_hint_reply(&b, again.id, again.keepers[0], OK);
+    fixture_silent(&b.f); /* is it new enough? that the other one says */
+    assert_int_equal(counter_get(&b.figures->stood_in), 0);
+    bench_write_reply(&b, again.id, w.others[0], OK);
+    struct progress progress = answered(&b, OK, OUTCOME_APPLIED);
+    assert_int_equal(progress.acked_count, 2);
+    assert_int_equal(progress.fallback_count, 1);
+    bench_deinit(&b);
+}
+
+/* It counted before the refusal came: it is taken back, and stored and counted again. */
+static void a_hint_that_counted_is_taken_back(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct writing w = begin(&b, 5, CONSISTENCY_ALL);
+    struct asked hint = minted_with_hint(&b, &w);
+    bench_hint_reply(&b, w.id, hint.keepers[0], OK);
+    assert_int_equal(counter_get(&b.figures->stood_in), 1);
+    bench_write_reply(&b, w.id, w.others[0], ERR_STALE_FLOOR);
+    asks_itself(&b, &w);
+    bench_read_reply_of(&b, w.id, SELF, OK, w.fresh, FLOOR + 1);
+    struct asked again = bench_asked(&b, MESSAGE_replica_write);
+    assert_int_equal(again.hints, 1);
+    bench_write_reply(&b, again.id, w.others[0], OK);
+    fixture_silent(&b.f);
+    bench_hint_reply(&b, again.id, again.keepers[0], OK);
+    assert_int_equal(answered(&b, OK, OUTCOME_APPLIED).fallback_count, 1);
+    bench_deinit(&b);
+}
+
+/* The client was answered before: the hint is stored anew all the same. */
+static void a_hint_is_stored_anew_after_the_answer(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct writing w = begin(&b, 5, CONSISTENCY_QUORUM);
+    struct asked hint = minted_with_hint(&b, &w);
+    bench_hint_reply(&b, w.id, hint.keepers[0], OK);
+    answered(&b, OK, OUTCOME_APPLIED);
+    bench_write_reply(&b, w.id, w.others[0], ERR_STALE_FLOOR);
+    asks_itself(&b, &w);
+    bench_read_reply_of(&b, w.id, SELF, OK, w.fresh, FLOOR + 1);
+    struct asked again = bench_asked(&b, MESSAGE_replica_write);
+    assert_int_equal(again.hints, 1);
+    is_write(&again.write, w.fresh, FLOOR + 1);
+    bench_write_reply(&b, again.id, w.others[0], OK);
+    assert_int_equal(counter_get(&b.figures->settling), 1);
+    bench_hint_reply(&b, again.id, again.keepers[0], OK);
+    assert_int_equal(counter_get(&b.figures->settling), 0);
+    fixture_silent(&b.f);
+    bench_deinit(&b);
+}
+
+/* Bounded: with a floor that is refused again and again nothing is claimed. */
+static void no_hint_counts_when_rounds_end(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct writing w = begin(&b, 5, CONSISTENCY_QUORUM);
+    struct asked hint = minted_with_hint(&b, &w);
+    uint64_t id = w.id;
+    for (uint32_t round = 1; round <= 4; round++) {
+        bench_write_reply(&b, id, w.others[0], ERR_STALE_FLOOR);
+        message_free(fixture_take(&b.f, MESSAGE_replica_read));
+        bench_read_reply_of(&b, id, SELF, OK, w.fresh, FLOOR + round);
+        struct asked again = bench_asked(&b, MESSAGE_replica_write);
+        assert_int_equal(again.hints, 1);
+        id = again.id;
+        bench_hint_reply(&b, id, hint.keepers[0], OK);
+        fixture_silent(&b.f);
+    }
+    bench_write_reply(&b, id, w.others[0], ERR_STALE_FLOOR);
+    struct progress progress = answered(&b, ERR_UNAVAILABLE, OUTCOME_UNKNOWN);
+    assert_int_equal(progress.acked, 1);
+    assert_int_equal(progress.fallback_count, 0);
+    bench_deinit(&b);
+}
+
+/* Both refuse what was minted, which our replica sent before its own seal was durable; one says so
+ * late: it has not seen the new state yet, and is sent that at once. */
+static void two_refuse_the_same_bytes(void **state)
+{
+    (void)state;
+    for (uint64_t raise = 0; raise < 2; raise++) {
+        struct bench b;
+        struct writing w = begin(&b, 3, CONSISTENCY_ALL);
+        minted(&b, &w);
+        bench_write_reply(&b, w.id, w.others[0], ERR_STALE_FLOOR);
+        asks_itself(&b, &w);
+        bench_read_reply_of(&b, w.id, SELF, OK, w.fresh, FLOOR + raise);
+        assert_int_equal(bench_asked(&b, MESSAGE_replica_write).members[0], w.others[0]);
+        bench_write_reply(&b, w.id, w.others[1], ERR_STALE_FLOOR);
+        struct asked asked = bench_asked(&b, MESSAGE_replica_write);
+        assert_int_equal(asked.count, 1);
+        assert_int_equal(asked.members[0], w.others[1]);
+        is_write(&asked.write, w.fresh, FLOOR + raise);
+        bench_write_reply(&b, w.id, w.others[0], OK);
+        bench_write_reply(&b, w.id, w.others[1], OK);
+        assert_int_equal(answered(&b, OK, OUTCOME_APPLIED).acked, 3);
+        bench_deinit(&b);
+    }
 }
 
 /* A hint of the bytes that its target has refused is none: not sent again, and nothing when it is
@@ -261,7 +407,7 @@ static void a_hint_of_old_bytes_is_none(void **state)
     assert_int_equal(asked.count, 1);
     assert_int_equal(asked.members[0], w.others[1]);
     is_write(&asked.write, w.fresh, FLOOR + 1);
-    bench_write_reply(&b, w.id, w.others[1], OK);
+    bench_write_reply(&b, asked.id, w.others[1], OK);
     struct progress progress = answered(&b, OK, OUTCOME_APPLIED);
     assert_int_equal(progress.acked_count, 3);
     assert_int_equal(progress.fallback_count, 0);
@@ -284,8 +430,9 @@ static void a_durable_hint_of_old_bytes_is_none(void **state)
     answered(&b, OK, OUTCOME_APPLIED);
     assert_int_equal(counter_get(&b.figures->settling), 1);
     bench_read_reply_of(&b, w.id, SELF, OK, w.fresh, FLOOR + 1);
-    assert_int_equal(bench_asked(&b, MESSAGE_replica_write).members[0], w.others[0]);
-    bench_write_reply(&b, w.id, w.others[0], OK);
+    struct asked asked = bench_asked(&b, MESSAGE_replica_write);
+    assert_int_equal(asked.members[0], w.others[0]);
+    bench_write_reply(&b, asked.id, w.others[0], OK);
     assert_int_equal(counter_get(&b.figures->settling), 0);
     bench_deinit(&b);
 }
@@ -361,6 +508,11 @@ int main(void)
         cmocka_unit_test(old_bytes_are_never_sent_again),
         cmocka_unit_test(a_damaged_record_is_not_sent),
         cmocka_unit_test(a_hint_refused_then_sent_anew),
+        cmocka_unit_test(no_hint_counts_under_a_refused_floor),
+        cmocka_unit_test(a_hint_that_counted_is_taken_back),
+        cmocka_unit_test(a_hint_is_stored_anew_after_the_answer),
+        cmocka_unit_test(no_hint_counts_when_rounds_end),
+        cmocka_unit_test(two_refuse_the_same_bytes),
         cmocka_unit_test(a_hint_of_old_bytes_is_none),
         cmocka_unit_test(a_durable_hint_of_old_bytes_is_none),
         cmocka_unit_test(rounds_are_bounded),

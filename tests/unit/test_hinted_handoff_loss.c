@@ -156,8 +156,10 @@ static void format_1_is_read(void **state)
     bench_deinit(&b);
 }
 
-/* The target reaped since: the hint is of no use any more, and the range is looked at. */
-static void stale_hints_are_dropped(void **state)
+/* The target was sealed by a round that its source has missed, perhaps in vain: should the source
+ * be lost, the hint is all that is left. It is kept, also over a restart, and the range looked at;
+ * sent again, not all the time, until the target holds it. */
+static void stale_hints_are_kept(void **state)
 {
     (void)state;
     struct bench b;
@@ -165,11 +167,45 @@ static void stale_hints_are_dropped(void **state)
     keep_read_at(&b, "k", 3, 1);
     fixture_set_liveness(&b.f, TARGET, LIVENESS_ALIVE);
     deliver_one(&b, ERR_STALE_FLOOR);
-    assert_int_equal(hints(&b), 0);
+    assert_int_equal(hints(&b), 1);
     assert_int_equal(counter_get(&b.figures->stale), 1);
     assert_int_equal(counter_get(&b.figures->delivered), 0);
     expect_dirty(&b, "k");
     assert_int_equal(counter_get(&b.figures->dirty), 1);
+    bench_restart(&b, false);
+    assert_int_equal(hints(&b), 1);
+    for (uint32_t i = 0; i < 4; i++) {
+        uint64_t before_ns = b.f.ctx.now_ns;
+        while (b.f.outbox.first == NULL || b.f.outbox.first->kind != MESSAGE_replica_write) {
+            assert_true(wait_for_mail(&b, 10 * SECONDS));
+            if (b.f.outbox.first->kind == MESSAGE_range_dirty)
+                expect_dirty(&b, "k");
+        }
+        struct message *message = fixture_take(&b.f, MESSAGE_replica_write);
+        assert_true(i < 2 || b.f.ctx.now_ns - before_ns >= 1 * SECONDS);
+        assert_int_equal(message->replica_write.floor, 1);
+        answer_delivery(&b, message->id, TARGET, i < 3 ? ERR_STALE_FLOOR : OK);
+        message_free(message);
+    }
+    assert_int_equal(hints(&b), 0);
+    assert_int_equal(counter_get(&b.figures->delivered), 1);
+    bench_deinit(&b);
+}
+
+/* What was reaped in truth is refused for ever: given up in the end, or no round would begin again.
+ */
+static void stale_hints_end(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    keep_read_at(&b, "k", 3, 1);
+    b.f.ctx.wall_ms += b.options.stale_age_max_ms + 1;
+    fixture_set_liveness(&b.f, TARGET, LIVENESS_ALIVE);
+    deliver_one(&b, ERR_STALE_FLOOR);
+    assert_int_equal(hints(&b), 0);
+    assert_int_equal(counter_get(&b.figures->delivered), 0);
+    expect_dirty(&b, "k");
     bench_deinit(&b);
 }
 
@@ -185,8 +221,12 @@ static void stale_but_joined(void **state)
     answer_delivery(&b, message->id, TARGET, ERR_STALE_FLOOR);
     message_free(message);
     assert_int_equal(hints(&b), 1);
-    assert_int_equal(counter_get(&b.figures->stale), 0);
-    deliver_one(&b, OK);
+    expect_dirty(&b, "k");
+    struct message *joined = NULL;
+    assert_true(wait_for_mail(&b, 10 * SECONDS));
+    joined = fixture_take(&b.f, MESSAGE_replica_write);
+    answer_delivery(&b, joined->id, TARGET, OK);
+    message_free(joined);
     assert_int_equal(hints(&b), 0);
     bench_deinit(&b);
 }
@@ -434,7 +474,8 @@ int main(void)
         cmocka_unit_test(the_floor_of_what_covers),
         cmocka_unit_test(the_request_travels),
         cmocka_unit_test(format_1_is_read),
-        cmocka_unit_test(stale_hints_are_dropped),
+        cmocka_unit_test(stale_hints_are_kept),
+        cmocka_unit_test(stale_hints_end),
         cmocka_unit_test(stale_but_joined),
         cmocka_unit_test(refused_for_good),
         cmocka_unit_test(refused_for_now),
