@@ -62,7 +62,8 @@ struct coordinator_figures {
     struct counter refused;       /* table full */
     struct counter read_differed; /* quorum reads whose answers differed */
     struct counter read_repairs;  /* replicas repaired before the answer */
-    struct counter read_again;    /* reads begun anew: a repair met a newer floor */
+    struct counter read_again;    /* reads begun anew: a repair met a newer floor or was refused */
+    struct counter left_out;      /* of those: without the voter that refused */
     struct counter comparing;     /* answered reads that wait for replicas that did not vote, now */
     struct counter compared;      /* answers of such replicas */
     struct counter compare_skipped;     /* such reads that found no place to wait */

@@ -138,6 +138,13 @@ static void get_begin(struct coordinator *coordinator, struct actor_context *ctx
         coordinator_get_fail(coordinator, ctx, request, err, why);
         return;
     }
+    for (uint32_t i = 0; i < request->unrepaired_count; i++)
+        quorum_fail(&request->quorum, request->unrepaired[i]);
+    if (quorum_state(&request->quorum) == QUORUM_IMPOSSIBLE) { /* some went down meanwhile */
+        coordinator_get_fail(coordinator, ctx, request, coordinator_request_failure(request),
+                             "replicas differed and one could not be repaired");
+        return;
+    }
     get_ask_more(coordinator, ctx, request, false);
     coordinator_hedge_begin(coordinator, request);
     coordinator_request_set_late(coordinator, ctx, request, coordinator->options.read_late_ns);
@@ -177,7 +184,6 @@ void coordinator_get_again(struct coordinator *coordinator, struct actor_context
     coordinator_request_move(request, REQUEST_READING);
     request->asked = request->answered = request->repairing = request->hedged = 0;
     request->started_ns = ctx->now_ns;
-    request->read_again = true;
     get_begin(coordinator, ctx, request);
 }
 

@@ -1,7 +1,10 @@
 /* Read repair: the answer waits until every replica that voted holds what it says, so that no later
- * quorum read can see less (RELIABILITY rule 19; blocking read repair as in Cassandra 4.0). A
- * repair that is refused or does not come through fails the read: the newer value is never handed
- * out while a quorum may still answer without it. */
+ * quorum read can see less (RELIABILITY rule 19; blocking read repair as in Cassandra 4.0).
+ *
+ * A voter that cannot take its repair now, because its disk is full say, gives its vote to another
+ * replica: the read begins anew without it, while enough others are left. When none are, or a
+ * repair does not come through in time, the read fails: the newer value is never handed out while a
+ * quorum may still answer without it. */
 #include "actors/coordinator_request.h"
 
 #include "base/mutation.h"
@@ -135,6 +138,51 @@ void coordinator_repair_or_answer(struct coordinator *coordinator, struct actor_
     coordinator_request_set_late(coordinator, ctx, request, coordinator->options.read_late_ns);
 }
 
+/* It could not, now, as opposed to it would not: another may. */
+static bool repair_may_be_left_out(enum err status)
+{
+    switch (status) {
+    case ERR_OVERLOADED:
+    case ERR_IO:
+    case ERR_CORRUPT:
+    case ERR_INCOMPLETE:
+    case ERR_UNAVAILABLE:
+    case ERR_TIMEOUT:
+        return true;
+    case OK:
+    case ERR_NOT_FOUND:
+    case ERR_EXISTS:
+    case ERR_INVALID:
+    case ERR_LIMIT:
+    case ERR_CONFLICT:
+    case ERR_PRECONDITION:
+    case ERR_STALE_EPOCH:
+    case ERR_STALE_FLOOR:
+    case ERR_UNSUPPORTED:
+    case ERR_DENIED:
+    case ERR_CLOSED:
+    case ERR_COUNT:
+        break;
+    }
+    return false;
+}
+
+/* Reads anew without this voter. False: too few others are left. */
+static bool repair_leave_out(struct coordinator *coordinator, struct actor_context *ctx,
+                             struct request *request, uint32_t member, enum err status)
+{
+    struct quorum without = request->quorum;
+    if (!repair_may_be_left_out(status) || request->unrepaired_count == READ_UNREPAIRED_MAX)
+        return false;
+    quorum_take_back(&without, member);
+    if (quorum_fail(&without, member) == QUORUM_IMPOSSIBLE)
+        return false;
+    request->unrepaired[request->unrepaired_count++] = member;
+    counter_add(&coordinator->figures.left_out, 1);
+    coordinator_get_again(coordinator, ctx, request);
+    return true;
+}
+
 void coordinator_repair_on_written(struct coordinator *coordinator, struct actor_context *ctx,
                                    struct request *request, uint32_t member, enum err status)
 {
@@ -143,11 +191,14 @@ void coordinator_repair_on_written(struct coordinator *coordinator, struct actor
         return;
     if (status == ERR_STALE_FLOOR && !request->read_again) {
         /* Tombstones were reaped there since this was read: what was read may be what they hid. */
+        request->read_again = true;
         coordinator_get_again(coordinator, ctx, request);
         return;
     }
     if (status != OK && !MUTATE(FAILED_REPAIR_IS_IGNORED)) {
         request->last_error = status;
+        if (repair_leave_out(coordinator, ctx, request, member, status))
+            return;
         coordinator_get_fail(coordinator, ctx, request, coordinator_request_failure(request),
                              "replicas differed and one could not be repaired");
         return;

@@ -7,6 +7,8 @@
 #include "base/heap.h"
 #include "model/replay_window.h"
 
+#define READ_UNREPAIRED_MAX 3u /* of one read, others are tried in the place of so many */
+
 enum request_state {
     REQUEST_FREE,
     REQUEST_READING,
@@ -41,8 +43,11 @@ struct request {
     uint64_t timed;        /* reads: their answers will say how fast they are */
     uint64_t hedged;       /* reads: asked because another was late */
     uint64_t repairing;
-    uint64_t comparing;  /* COMPARING: their answers are still to come */
-    bool read_again;     /* reads: once, when a repair met a newer floor */
+    uint64_t comparing; /* COMPARING: their answers are still to come */
+    bool read_again;    /* reads: once, when a repair met a newer floor */
+    /* reads: members that refused a repair; they do not vote in this read any more */
+    uint32_t unrepaired_count;
+    uint32_t unrepaired[READ_UNREPAIRED_MAX];
     struct bytes repair; /* REPAIRING: the merged record, in the arena of `result` */
     enum err last_error; /* of a replica, for the reason of a failure */
     struct message
@@ -246,7 +251,7 @@ void coordinator_get_fail(struct coordinator *coordinator, struct actor_context 
 /* Whether its record is whole; counts those that are not. */
 enum err coordinator_get_verify(struct coordinator *coordinator, const struct request *request,
                                 const struct replica_read_reply *reply) MUST_USE;
-/* From the beginning, once. */
+/* From the beginning. */
 void coordinator_get_again(struct coordinator *coordinator, struct actor_context *ctx,
                            struct request *request);
 void coordinator_get_on_late(struct coordinator *coordinator, struct actor_context *ctx,

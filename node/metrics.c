@@ -300,7 +300,8 @@ static void write_actors(FILE *out, struct node *node)
     COORDINATOR(taken_over, "Writes taken over from a node without a replica.");
     COORDINATOR(read_differed, "Quorum reads whose replicas differed.");
     COORDINATOR(read_repairs, "Replicas repaired before an answer.");
-    COORDINATOR(read_again, "Reads begun anew because a repair met a newer floor.");
+    COORDINATOR(read_again, "Reads begun anew because a repair met a newer floor or was refused.");
+    COORDINATOR(left_out, "Reads begun anew without a replica that could not be repaired.");
     COORDINATOR(compared, "Late answers compared with what had been answered.");
     COORDINATOR(compare_skipped, "Answered reads that had no place to wait for late answers.");
     COORDINATOR(late_repairs, "Replicas repaired after an answer.");

@@ -83,22 +83,25 @@ static void repair_of_all_voters(void **state)
     bench_deinit(&b);
 }
 
-/* A repair that fails: no value may be shown that a later read could miss. */
+static const struct {
+    enum err replica;
+    enum err client;
+} refusals[] = {{ERR_IO, ERR_UNAVAILABLE},         {ERR_CORRUPT, ERR_UNAVAILABLE},
+                {ERR_TIMEOUT, ERR_UNAVAILABLE},    {ERR_UNAVAILABLE, ERR_UNAVAILABLE},
+                {ERR_INCOMPLETE, ERR_UNAVAILABLE}, {ERR_OVERLOADED, ERR_OVERLOADED}};
+
+/* A repair that fails, and no other replica to take its vote: no value may be shown that a later
+ * read could miss. */
 static void repair_fails(void **state)
 {
     (void)state;
-    static const struct {
-        enum err replica;
-        enum err client;
-    } cases[] = {{ERR_IO, ERR_UNAVAILABLE},         {ERR_CORRUPT, ERR_UNAVAILABLE},
-                 {ERR_TIMEOUT, ERR_UNAVAILABLE},    {ERR_UNAVAILABLE, ERR_UNAVAILABLE},
-                 {ERR_INCOMPLETE, ERR_UNAVAILABLE}, {ERR_OVERLOADED, ERR_OVERLOADED}};
-    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+    for (size_t i = 0; i < ARRAY_COUNT(refusals); i++) {
         struct bench b;
         bench_init(&b, 3, 1);
+        fixture_set_liveness(&b.f, 3, LIVENESS_DOWN);
         struct differing d = begin_differing(&b);
-        bench_write_reply(&b, d.asked.id, d.repair.members[0], cases[i].replica);
-        struct client_get_done done = bench_got(&b, cases[i].client);
+        bench_write_reply(&b, d.asked.id, d.repair.members[0], refusals[i].replica);
+        struct client_get_done done = bench_got(&b, refusals[i].client);
         assert_int_equal(done.set.count, 0);
         assert_int_equal(counter_get(&b.figures->in_flight), 0);
         /* Too late. */
@@ -106,6 +109,82 @@ static void repair_fails(void **state)
         fixture_silent(&b.f);
         bench_deinit(&b);
     }
+}
+
+/* The questions of the read that began anew: to all but the one that refused. */
+static struct asked asked_without(struct bench *b, const struct differing *d)
+{
+    struct asked anew = bench_asked(b, MESSAGE_replica_read);
+    assert_int_equal(anew.count, 2);
+    assert_false(asked_member(&anew, d->repair.members[0]));
+    assert_int_not_equal(anew.id, d->asked.id);
+    return anew;
+}
+
+/* While another replica is left it votes in the place of the one that cannot be repaired: with one
+ * full disk of three reads go on. */
+static void another_votes_in_its_place(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(refusals); i++) {
+        struct bench b;
+        bench_init(&b, 3, 1);
+        struct differing d = begin_differing(&b);
+        bench_write_reply(&b, d.asked.id, d.repair.members[0], refusals[i].replica);
+        struct asked anew = asked_without(&b, &d);
+        /* To what was asked before: to nobody. */
+        bench_write_reply(&b, d.asked.id, d.repair.members[0], OK);
+        bench_read_reply(&b, d.asked.id, 3, OK, record_of(&b, "k", 1, "v"));
+        bench_read_reply(&b, anew.id, d.repair.members[0], OK, record_of(&b, "k", 1, "v"));
+        bench_read_reply(&b, anew.id, anew.members[0], OK, record_of(&b, "k", 1, "v"));
+        fixture_silent(&b.f);
+        bench_read_reply(&b, anew.id, anew.members[1], OK, record_of(&b, "k", 1, "v"));
+        struct client_get_done done = bench_got(&b, OK);
+        assert_true(test_holds(&done.set, "v"));
+        assert_int_equal(done.progress.acked, 2);
+        assert_false(progress_acked(&done.progress, d.repair.members[0]));
+        assert_int_equal(counter_get(&b.figures->left_out), 1);
+        assert_int_equal(counter_get(&b.figures->in_flight), 0);
+        bench_deinit(&b);
+    }
+}
+
+/* The other one lacks it as well: repaired before the answer like any voter; should that one refuse
+ * too, too few are left. */
+static void the_other_is_repaired_too(void **state)
+{
+    (void)state;
+    for (uint32_t refuses = 0; refuses < 2; refuses++) {
+        struct bench b;
+        bench_init(&b, 3, 1);
+        struct differing d = begin_differing(&b);
+        bench_write_reply(&b, d.asked.id, d.repair.members[0], ERR_OVERLOADED);
+        struct asked anew = asked_without(&b, &d);
+        bench_read_reply(&b, anew.id, anew.members[0], OK, record_of(&b, "k", 1, "v"));
+        bench_read_reply(&b, anew.id, anew.members[1], OK, (struct bytes){0});
+        struct asked repair = bench_asked(&b, MESSAGE_replica_write);
+        assert_int_equal(repair.count, 1);
+        assert_int_equal(repair.members[0], anew.members[1]);
+        bench_write_reply(&b, anew.id, repair.members[0], refuses ? ERR_OVERLOADED : OK);
+        struct client_get_done done = bench_got(&b, refuses ? ERR_OVERLOADED : OK);
+        assert_int_equal(done.set.count, refuses ? 0 : 1);
+        assert_int_equal(counter_get(&b.figures->in_flight), 0);
+        bench_deinit(&b);
+    }
+}
+
+/* It went down between the refusal and the answers: no vote is left, the read ends. */
+static void the_other_cannot_be_read(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    struct differing d = begin_differing(&b);
+    bench_write_reply(&b, d.asked.id, d.repair.members[0], ERR_OVERLOADED);
+    struct asked anew = asked_without(&b, &d);
+    bench_read_reply(&b, anew.id, anew.members[0], ERR_IO, (struct bytes){0});
+    bench_got(&b, ERR_UNAVAILABLE);
+    bench_deinit(&b);
 }
 
 /* A repair that nobody acknowledges ends at the deadline, however early it began: a request always
@@ -477,6 +556,9 @@ int main(void)
         cmocka_unit_test(repair_before_the_answer),
         cmocka_unit_test(repair_of_all_voters),
         cmocka_unit_test(repair_fails),
+        cmocka_unit_test(another_votes_in_its_place),
+        cmocka_unit_test(the_other_is_repaired_too),
+        cmocka_unit_test(the_other_cannot_be_read),
         cmocka_unit_test(deadline_while_repairing),
         cmocka_unit_test(repaired_again_at_doubling_times),
         cmocka_unit_test(repair_in_lww),
