@@ -47,6 +47,11 @@ struct node {
     bool periodic; /* a sync that nobody waits for is planned */
     uint64_t tick_at_ns[SLOT_COUNT];
     uint32_t start; /* events of an earlier life are void */
+    struct identity_hello hello;
+    uint64_t epoch_bound;
+    struct incarnation met[NODES_MAX]; /* by index */
+    bool renewing;                     /* its next start is that of a new incarnation */
+    struct incarnation_answer told;
     struct memory_disk *disk;
     struct engine *engine;
     struct coordinator *coordinator;
@@ -84,6 +89,7 @@ struct request {
     char keep_as[16]; /* name for the context that comes back */
     enum err status;
     enum outcome outcome;
+    bool expires;
     bool periodic; /* acknowledged from memory: a power cut may take it back */
     bool quorum;   /* asked a quorum or more, of replicas alone */
     uint64_t ended_ns;
@@ -107,6 +113,14 @@ struct cluster {
     uint32_t node_count;
     struct node nodes[NODES_MAX];
     bool cut[NODES_MAX][NODES_MAX]; /* from, to */
+    struct {
+        uint32_t from; /* 0: none */
+        uint32_t to;
+        char kind[32];
+    } loss;                 /* messages of this kind do not arrive */
+    uint64_t reap_after_ms; /* 0: as the daemon */
+    uint64_t compare_ns;    /* 0: as the daemon */
+    uint32_t renewals;
     uint64_t now_ns;
     struct heap events;
     uint64_t serial;
@@ -134,6 +148,7 @@ struct cluster {
         char name[16]; /* empty: a free place */
         struct memory_disk *disk;
     } backups[BACKUPS_MAX];
+    bool asked;  /* the last command of a client became a request */
     bool reaped; /* tombstones have been removed */
     uint32_t never_count;
     char never[8][64]; /* values that a delete which was acknowledged has removed */
@@ -208,6 +223,9 @@ static const char *set_text(struct cluster *c, const struct version_set *set)
                   : (size_t)snprintf(text + at, sizeof text - at, "=%.*s",
                                      (int)(v->value.size < 32 ? v->value.size : 32),
                                      (const char *)v->value.data);
+        if (v->expires_at_ms != 0)
+            at += (size_t)snprintf(text + at, sizeof text - at, " (until %llu ms)",
+                                   (unsigned long long)(v->expires_at_ms - WALL_MS));
     }
     snprintf(text + at, sizeof text - at, "}");
     return text;
@@ -271,24 +289,26 @@ static void check_honest(struct cluster *c, struct bytes key, const struct versi
     }
 }
 
-/* What an acknowledged delete has removed is never read again (RELIABILITY rules 12 to 15). */
-static void check_never(struct cluster *c, const struct version_set *set)
+/* What an acknowledged delete has removed, or has expired, is never read again (RELIABILITY rules
+ * 12 to 15). */
+static void check_never(struct cluster *c, const struct version_set *set, uint64_t wall_ms)
 {
     for (uint32_t i = 0; i < c->never_count; i++) {
         for (uint32_t j = 0; j < set->count; j++) {
-            if ((set->versions[j].flags & VERSION_TOMBSTONE) == 0 &&
+            if (version_is_live(&set->versions[j], wall_ms) &&
                 bytes_equal(set->versions[j].value, bytes_of_string(c->never[i])))
-                cluster_fail(c, "%s was deleted, and is there", c->never[i]);
+                cluster_fail(c, "%s has gone, and is there", c->never[i]);
         }
     }
 }
 
-/* Of a key that was deleted and may have been reaped nothing is known any more. */
+/* Of a key that was deleted or has expired, and may have been reaped, nothing is known any more. */
 static bool is_forgotten(const struct cluster *c, const char *key)
 {
     for (uint32_t i = 0; i < c->request_count && c->reaped; i++) {
         const struct request *request = &c->requests[i];
-        if (request->is_put && request->value[0] == 0 && strcmp(request->key, key) == 0)
+        if (request->is_put && (request->value[0] == 0 || request->expires) &&
+            strcmp(request->key, key) == 0)
             return true;
     }
     return false;

@@ -2,9 +2,8 @@
 #ifndef TESTS_SCENARIO_CLUSTER_RUN_H
 #define TESTS_SCENARIO_CLUSTER_RUN_H
 
+#include "tests/scenario/cluster_hello.h"
 #include "tests/scenario/cluster_text.h"
-
-static void node_crash(struct node *node, bool keep);
 
 /* Counts a place where a run can be tampered with; true when this is the one. */
 static bool tamper_here(struct cluster *c)
@@ -75,11 +74,19 @@ static struct message *message_copy(const struct message *m)
     return copy;
 }
 
+/* What the story loses by name; of reap_remove only those that remove, not the question before. */
+static bool is_lost_by_name(const struct cluster *c, const struct message *message)
+{
+    return c->loss.from == message->from.node && c->loss.to == message->to.node &&
+           strcmp(c->loss.kind, message_kind_text(message->kind)) == 0 &&
+           (message->kind != MESSAGE_reap_remove || message->reap_remove.digests.size != 0);
+}
+
 /* Gives true when the sender is to crash now. */
 static bool network_send(struct cluster *c, struct node *from, struct message *message)
 {
     struct node *to = cluster_node(c, message->to.node);
-    bool lost = c->cut[from->number - 1][to->number - 1];
+    bool lost = c->cut[from->number - 1][to->number - 1] || is_lost_by_name(c, message);
     bool crash = false;
     CHECK(message_crosses_nodes(message->kind));
     c->reaped |= message->kind == MESSAGE_reap_remove;
@@ -130,7 +137,7 @@ static void got(struct cluster *c, struct request *request, const struct client_
     CHECK(err == OK);
     keep_context(c, request, writer_result(&writer));
     check_monotonic(c, request);
-    check_never(c, &done->set);
+    check_never(c, &done->set, done->wall_ms);
     check_honest(c, bytes_of_string(request->key), &done->set);
     cluster_say(c, "n%u answers: %s (%s)", request->node,
                 done->set.count == 0 ? "nothing" : set_text(c, &done->set),
@@ -165,6 +172,14 @@ static void client_answer(struct cluster *c, const struct message *message)
         cluster_say(c, "n%u answers: %s, known by %u of %u%s%s", message->from.node,
                     err_text(done->status), done->known_by, done->nodes,
                     done->why == NULL ? "" : ": ", done->why == NULL ? "" : done->why);
+        return;
+    }
+    if (message->kind == MESSAGE_client_maintenance_done) {
+        const struct client_maintenance_done *done = &message->client_maintenance_done;
+        cluster_say(c, "n%u answers: %s, %u of %u ranges, %u failed%s%s", message->from.node,
+                    err_text(done->status), done->ranges_done, done->ranges_total,
+                    done->ranges_failed, done->ended ? ", ended" : "",
+                    done->why == NULL ? "" : done->why);
         return;
     }
     bool get = message->kind == MESSAGE_client_get_done;
@@ -286,16 +301,20 @@ static void tell_links(struct node *node, bool up)
     }
 }
 
-/* Connections that were cut come up again. */
+/* Connections that were cut come up again; nothing is lost by name any more. */
 static void cluster_heal(struct cluster *c)
 {
+    bool cut[NODES_MAX][NODES_MAX];
+    memcpy(cut, c->cut, sizeof cut);
+    memset(c->cut, 0, sizeof c->cut);
+    memset(&c->loss, 0, sizeof c->loss);
     for (uint32_t i = 0; i < c->node_count; i++) {
         for (uint32_t j = 0; j < c->node_count; j++) {
-            if ((c->cut[i][j] || c->cut[j][i]) && c->nodes[i].up && c->nodes[j].up)
+            if ((cut[i][j] || cut[j][i]) && c->nodes[i].up && c->nodes[j].up &&
+                hello_judge(&c->nodes[j], &c->nodes[i]))
                 tell_link(c, &c->nodes[i], j + 1, true);
         }
     }
-    memset(c->cut, 0, sizeof c->cut);
 }
 
 /* -- life ------------------------------------------------------------------------------------ */
@@ -314,10 +333,13 @@ static void node_start(struct node *node)
         .topology = &c->topology,
         .self = node->number,
         .shards = 1,
-        .random_id = {(uint8_t)node->number},
+        .random_id = {(uint8_t)node->number, (uint8_t)node->start},
+        .start_nonce = node->start,
+        .log_short = engine_log_short(node->engine),
         .wall_ms = (uint64_t)((int64_t)(WALL_MS + c->now_ns / MS) + node->wall_skew_ms)};
     struct boot boot;
     char why[256];
+    hello_renew(node);
     enum err err = boot_node(engine_store(node->engine, HANDLE_GOSSIP), &c->arena, &boot_options,
                              &boot, why, sizeof why);
     CHECK(err == OK);
@@ -335,6 +357,12 @@ static void node_start(struct node *node)
     node->actors[SLOT_HINTS] = hinted_handoff_actor(node->hinted_handoff);
     struct anti_entropy_options anti_entropy =
         anti_entropy_options_default(node->number, boot.generation, c->topology.partitions);
+    if (c->reap_after_ms != 0) {
+        anti_entropy.reaper.reap_after_ms = c->reap_after_ms;
+        anti_entropy.reaper.interval_ns = c->reap_after_ms * MS;
+    }
+    if (c->compare_ns != 0)
+        anti_entropy.interval_ns = c->compare_ns;
     node->anti_entropy = anti_entropy_new(&anti_entropy);
     node->actors[SLOT_ANTI_ENTROPY] = anti_entropy_actor(node->anti_entropy);
     node->actors[SLOT_COORDINATOR] = coordinator_actor(node->coordinator);
@@ -347,6 +375,9 @@ static void node_start(struct node *node)
         node->tick_at_ns[slot] = NEVER_NS;
     node->syncing = node->periodic = node->slow = node->starting = false;
     node->up = true;
+    hello_load(node, &boot);
+    if (!hello_all(node))
+        return;
     tell_links(node, true);
     node_step(node, SLOT_GOSSIP, NULL);
     node_step(node, SLOT_HINTS, NULL);

@@ -87,6 +87,8 @@ static const char *message_text(struct cluster *c, const struct message *message
         snprintf(text, sizeof text, " %s, %s", err_text(message->forward_put_reply.result.status),
                  outcome_text(message->forward_put_reply.result.outcome));
         return text;
+    case MESSAGE_reap_remove:
+        return message->reap_remove.digests.size == 0 ? " asks: still sealed?" : "";
     default:
         return "";
     }

@@ -1,11 +1,15 @@
 /* script.h -- the commands of a story, one a line, and the checks at its end.
  *
- *   nodes 3 [centers 2]                      first of all
- *   put n1 KEY VALUE [LEVEL] [with CONTEXT] [in KEYSPACE] [as CONTEXT]
+ *   nodes 3 [centers 2] [reaping 5s] [comparing 10s]    first of all; the age of tombstones that
+ *                                            go, and how often replicas are compared
+ *   put n1 KEY VALUE [LEVEL] [with CONTEXT] [in KEYSPACE] [as CONTEXT] [until 3s]
  *   del n1 KEY ...   get n1 KEY ...          the same words
  *   begin put ...                            does not wait for the answer
  *   tick 100ms | 2s                          time passes
  *   cut n1-n2 | n1>n2     heal               both ways, one way
+ *   lose n1>n3 KIND                          its messages of that kind do not arrive, until heal
+ *   repair n1 7    repaired n1 7             begins that repair; asks how far it is
+ *   vnodes n2                                how many of its vnodes wait to be filled
  *   crash n2 losing|keeping                  what is not durable
  *   stop n2    start n2                      a clean stop; a start
  *   slow n2    fast n2                       its syncs do not end; do again
@@ -15,7 +19,7 @@
  *   backup n2 NAME    restore n2 NAME        a copy of its disk; puts it back, of one that is down
  *   create n1 NAME [lww] [periodic] [n=2]   drop n1 NAME   keyspaces n2
  *   show KEY [in KEYSPACE]                   what each node's disk holds, and who keeps hints
- *   never VALUE                              if the last write was applied: nobody reads it again
+ *   never VALUE                              if the last request was applied: nobody reads it again
  *
  * `with none` is the context of a writer that has seen nothing.
  */
@@ -97,6 +101,7 @@ struct asking {
     const char *keep_as;
     const char *context_name;
     struct bytes context;
+    uint64_t expires_at_ms;
     bool strict;
 };
 
@@ -115,6 +120,8 @@ static bool parse_asking(struct cluster *c, const struct words *words, int at,
             asking->keyspace = word_at(words, ++at);
         } else if (word_is(words, at, "as") && at + 1 < words->count) {
             asking->keep_as = word_at(words, ++at);
+        } else if (word_is(words, at, "until") && at + 1 < words->count) {
+            asking->expires_at_ms = WALL_MS + (c->now_ns + word_ns(c, word_at(words, ++at))) / MS;
         } else if (word_is(words, at, "strict")) {
             asking->strict = true;
         } else if (consistency_parse(word_at(words, at), &asking->level) != OK) {
@@ -132,6 +139,7 @@ static void command_request(struct cluster *c, const struct words *words, int at
     bool get = word_is(words, at, "get");
     struct node *node = word_node(c, word_at(words, at + 1));
     struct asking asking;
+    c->asked = false;
     if (!parse_asking(c, words, at + (put ? 4 : 3), &asking))
         return;
     const struct keyspace *keyspace =
@@ -146,6 +154,7 @@ static void command_request(struct cluster *c, const struct words *words, int at
         .is_put = !get,
         .node = node->number,
         .begun_ns = c->now_ns,
+        .expires = asking.expires_at_ms != 0,
         .periodic = keyspace->durability == KEYSPACE_PERIODIC,
         .quorum = asking.level == CONSISTENCY_DEFAULT || asking.level == CONSISTENCY_QUORUM ||
                   asking.level == CONSISTENCY_ALL,
@@ -170,12 +179,14 @@ static void command_request(struct cluster *c, const struct words *words, int at
                                  .key = bytes_of_string(request->key),
                                  .value = bytes_of_string(request->value),
                                  .flags = put ? 0 : VERSION_TOMBSTONE,
+                                 .expires_at_ms = asking.expires_at_ms,
                                  .has_context = asking.context_name != NULL,
                                  .context = asking.context,
                                  .level = asking.level,
                                  .strict = asking.strict};
     }
     c->request_count++;
+    c->asked = true;
     plan_message(c, node, 0, message);
 }
 
@@ -303,6 +314,36 @@ static void command_disk(struct cluster *c, const struct words *words)
     }
 }
 
+static void command_lose(struct cluster *c, const struct words *words)
+{
+    if (sscanf(word_at(words, 1), "n%u>n%u", &c->loss.from, &c->loss.to) != 2)
+        cluster_fail(c, "\"%s\" is no direction: n1>n2", word_at(words, 1));
+    snprintf(c->loss.kind, sizeof c->loss.kind, "%s", word_at(words, 2));
+}
+
+static void command_repair(struct cluster *c, const struct words *words, struct node *node)
+{
+    if (!node->up)
+        return;
+    struct message *message = message_new(MESSAGE_client_maintenance, 0);
+    message->from = (struct actor_id){.node = node->number, .kind = ACTOR_EDGE};
+    message->to = (struct actor_id){.node = node->number, .kind = ACTOR_ANTI_ENTROPY};
+    message->client_maintenance = (struct client_maintenance){
+        .operation =
+            word_is(words, 0, "repair") ? MAINTENANCE_REPAIR_START : MAINTENANCE_REPAIR_STATUS,
+        .task = strtoull(word_at(words, 2), NULL, 10)};
+    plan_message(c, node, 0, message);
+    cluster_run_until(c, c->now_ns + 10 * MS);
+}
+
+static void command_vnodes(struct cluster *c, const struct node *node)
+{
+    if (node->up)
+        cluster_say(
+            c, "n%u has %llu vnodes that are not complete", node->number,
+            (unsigned long long)counter_get(&replica_figures(node->replica)->vnodes_incomplete));
+}
+
 static void show_keepers(struct cluster *c)
 {
     for (uint32_t i = 0; i < c->node_count; i++) {
@@ -318,6 +359,7 @@ static void command_show(struct cluster *c, const struct words *words)
 {
     const char *keyspace_name = word_is(words, 2, "in") ? word_at(words, 3) : "default";
     struct bytes key = bytes_of_string(word_at(words, 1));
+    bool held = false;
     for (uint32_t i = 0; i < c->node_count; i++) {
         struct node *node = &c->nodes[i];
         const struct keyspace *keyspace =
@@ -334,17 +376,22 @@ static void command_show(struct cluster *c, const struct words *words)
             store_read(engine_store(node->engine, HANDLE_REPLICA),
                        hash_partition(hash, c->topology.partitions), row, &c->arena, &record);
         node_set_reads(node, node->unreadable);
-        if (err == OK && record_decode(&c->arena, keyspace->id, key, record, &set) == OK)
+        if (err == OK && record_decode(&c->arena, keyspace->id, key, record, &set) == OK) {
             cluster_say(c, "n%u holds %s", node->number, set_text(c, &set));
+            held = true;
+        }
     }
+    if (!held)
+        cluster_say(c, "no node holds anything");
     show_keepers(c);
 }
 
 static void command_never(struct cluster *c, const struct words *words)
 {
     const struct request *last = c->request_count == 0 ? NULL : &c->requests[c->request_count - 1];
-    if (last != NULL && last->ended && !last->cut_off && last->outcome == OUTCOME_APPLIED &&
-        last->status == OK && c->never_count < ARRAY_COUNT(c->never))
+    if (last != NULL && c->asked && last->ended && !last->cut_off &&
+        (!last->is_put || last->outcome == OUTCOME_APPLIED) && last->status == OK &&
+        c->never_count < ARRAY_COUNT(c->never))
         snprintf(c->never[c->never_count++], sizeof c->never[0], "%s", word_at(words, 1));
 }
 
@@ -367,6 +414,12 @@ static bool command_run(struct cluster *c, const struct words *words)
         command_cut(c, words);
     } else if (word_is(words, 0, "heal")) {
         cluster_heal(c);
+    } else if (word_is(words, 0, "lose")) {
+        command_lose(c, words);
+    } else if (word_is(words, 0, "repair") || word_is(words, 0, "repaired")) {
+        command_repair(c, words, node);
+    } else if (word_is(words, 0, "vnodes")) {
+        command_vnodes(c, node);
     } else if (word_is(words, 0, "crash") || word_is(words, 0, "stop") ||
                word_is(words, 0, "start")) {
         command_life(c, words);
@@ -399,85 +452,6 @@ static bool command_run(struct cluster *c, const struct words *words)
         return false;
     }
     return true;
-}
-
-/* -- the end of a story ---------------------------------------------------------------------- */
-
-/* Every hint has reached its target. */
-static void check_hints_gone(struct cluster *c)
-{
-    for (uint32_t i = 0; i < c->node_count; i++) {
-        uint64_t hints = counter_get(&hinted_handoff_figures(c->nodes[i].hinted_handoff)->hints);
-        if (hints != 0)
-            cluster_fail(c, "n%u still keeps %llu hints although all is well", i + 1,
-                         (unsigned long long)hints);
-    }
-}
-
-/* The set of the last request, a get at ALL through `node`, by its context. */
-static void read_all(struct cluster *c, uint32_t node, const struct request *asked,
-                     struct clock *ret_clock)
-{
-    char line[160];
-    struct words words;
-    struct bytes bytes;
-    c->context_count = 0;
-    snprintf(line, sizeof line, "get n%u %s ALL in %s as final", node, asked->key, asked->keyspace);
-    words_split(&words, line);
-    uint32_t number = c->request_count;
-    command_run(c, &words);
-    if (c->request_count == number || c->requests[number].status != OK ||
-        !find_context(c, "final", &bytes)) {
-        cluster_fail(c, "%s cannot be read at ALL although all is well", asked->key);
-        return;
-    }
-    struct reader reader = reader_of(bytes);
-    enum err err = clock_decode(&reader, &c->arena, ret_clock);
-    CHECK(err == OK);
-}
-
-/* RELIABILITY rules 17, 19: when all is well again every write that was acknowledged is covered by
- * what is read, and every node reads the same, with nothing left to repair. */
-static void story_ends(struct cluster *c)
-{
-    cluster_heal(c);
-    c->tamper = TAMPER_NONE;
-    for (uint32_t i = 0; i < c->node_count; i++) {
-        c->nodes[i].slow = c->nodes[i].syncing = c->nodes[i].unreadable = false;
-        node_set_reads(&c->nodes[i], false);
-        if (c->nodes[i].up)
-            plan_sync(&c->nodes[i]);
-    }
-    cluster_run_until(c, c->now_ns + 500 * MS);
-    for (uint32_t i = 0; i < c->node_count; i++) {
-        if (!c->nodes[i].up)
-            node_start(&c->nodes[i]);
-    }
-    cluster_run_until(c, c->now_ns + 10000 * MS);
-    check_hints_gone(c);
-    uint32_t asked = c->request_count;
-    for (uint32_t r = 0; r < asked && c->failure[0] == 0; r++) {
-        const struct request *request = &c->requests[r];
-        struct clock first = {0};
-        struct clock second = {0};
-        if (!request->is_put || (request->outcome != OUTCOME_APPLIED && !request->cut_off) ||
-            keyspace_map_find(&c->nodes[0].view->keyspaces, request->keyspace) == NULL)
-            continue; /* not written, or dropped with its keyspace */
-        /* Twice: a replica that meets its own lost writes in a repair adds an epoch of its own. */
-        read_all(c, 1, request, &first);
-        read_all(c, 1, request, &first);
-        uint64_t differed = counter_get(
-            &coordinator_figures(c->nodes[c->node_count - 1].coordinator)->read_differed);
-        read_all(c, c->node_count, request, &second);
-        if (!clock_equal(&first, &second) ||
-            counter_get(
-                &coordinator_figures(c->nodes[c->node_count - 1].coordinator)->read_differed) !=
-                differed)
-            cluster_fail(c, "the replicas of %s differ after a read at ALL", request->key);
-        if (!request->cut_off && !request->periodic && !is_forgotten(c, request->key) &&
-            !clock_descends(&first, &request->context))
-            cluster_fail(c, "%s=%s was acknowledged and is lost", request->key, request->value);
-    }
 }
 
 #endif

@@ -2,7 +2,8 @@
 /* Stories: commands and what comes of them, told in the text files of this folder. A line that
  * begins with
  * "> " is a command; the indented lines below it are what the cluster then did. COTERIE_REWRITE=1
- * (or --rewrite) writes them anew: read the difference before you commit it.
+ * (or --rewrite) writes them anew: read the difference before you commit it. COTERIE_STORY=23 plays
+ * those alone whose name begins so.
  *
  * Torture: every story again with each message between nodes dropped, doubled, the last one of
  * its sender before a power cut, or of all nodes: then nothing is compared, but every check holds
@@ -14,7 +15,7 @@
 
 #include <cmocka.h>
 
-#include "tests/scenario/script.h"
+#include "tests/scenario/story_end.h"
 
 #include <glob.h>
 
@@ -43,9 +44,19 @@ static void begin_cluster(struct cluster *c, const struct words *words, FILE *ou
 {
     unsigned nodes = 0;
     unsigned centers = 1;
-    if (sscanf(word_at(words, 1), "%u", &nodes) != 1 || nodes == 0 || nodes > NODES_MAX ||
-        (word_is(words, 2, "centers") && sscanf(word_at(words, 3), "%u", &centers) != 1))
-        fail_msg("nodes wants 1 to %u [centers N]", NODES_MAX);
+    bool understood = sscanf(word_at(words, 1), "%u", &nodes) == 1 && nodes != 0 &&
+                      nodes <= NODES_MAX && words->count % 2 == 0;
+    for (int i = 2; i < words->count; i += 2) {
+        const char *figure = word_at(words, i + 1);
+        if (word_is(words, i, "reaping"))
+            c->reap_after_ms = word_ns(c, figure) / MS;
+        else if (word_is(words, i, "comparing"))
+            c->compare_ns = word_ns(c, figure);
+        else
+            understood &= word_is(words, i, "centers") && sscanf(figure, "%u", &centers) == 1;
+    }
+    if (!understood)
+        fail_msg("nodes wants 1 to %u [centers N] [reaping TIME] [comparing TIME]", NODES_MAX);
     c->tamper = story->tamper;
     c->tamper_at = story->tamper_at;
     cluster_init(c, nodes, centers, out);
@@ -125,8 +136,12 @@ static void print_difference(const char *path, const char *expected, const char 
 static glob_t stories(void)
 {
     glob_t found;
-    assert_int_equal(glob(SOURCE_DIR "/tests/scenario/*.txt", 0, NULL, &found), 0);
-    assert_true(found.gl_pathc >= 8);
+    char pattern[512];
+    const char *only = getenv("COTERIE_STORY");
+    snprintf(pattern, sizeof pattern, SOURCE_DIR "/tests/scenario/%s*.txt",
+             only == NULL ? "" : only);
+    assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+    assert_true(found.gl_pathc >= (only == NULL ? 8 : 1));
     return found;
 }
 

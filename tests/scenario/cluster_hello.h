@@ -1,0 +1,85 @@
+/* cluster_hello.h -- who is on the other end: whenever two nodes of cluster.h meet, each judges the
+ * other as the daemon does at a hello (actors/incarnation.h). Rows are staged and the link is used
+ * at once: the order of the two is what the simulator is for.
+ */
+#ifndef TESTS_SCENARIO_CLUSTER_HELLO_H
+#define TESTS_SCENARIO_CLUSTER_HELLO_H
+
+#include "tests/scenario/cluster.h"
+
+static void node_start(struct node *node);
+static void node_crash(struct node *node, bool keep);
+static void plan_sync(struct node *node);
+
+/* After the boot: whom it remembers. */
+static void hello_load(struct node *node, const struct boot *boot)
+{
+    node->hello = boot->hello;
+    node->epoch_bound = boot->epoch_bound;
+    for (uint32_t i = 0; i < node->cluster->node_count; i++) {
+        enum err err =
+            incarnation_load(engine_store(node->engine, HANDLE_GOSSIP), i + 1, &node->met[i]);
+        CHECK(err == OK);
+    }
+}
+
+/* Before the boot: what was told to it before it ended. */
+static void hello_renew(struct node *node)
+{
+    char why[256];
+    struct cluster *c = node->cluster;
+    if (!node->renewing)
+        return;
+    struct boot_renewal renewal = {.answer = node->told,
+                                   .fresh = {{(uint8_t)node->number, (uint8_t)++c->renewals, 1}}};
+    enum err err =
+        boot_renew(engine_store(node->engine, HANDLE_GOSSIP), &c->arena, &renewal, why, sizeof why);
+    CHECK(err == OK);
+    node->renewing = false;
+}
+
+/* False: the node has begun again as a new incarnation. */
+static bool hello_judge(struct node *judge, struct node *node)
+{
+    struct cluster *c = node->cluster;
+    struct incarnation *row = &judge->met[node->number - 1];
+    struct incarnation next;
+    struct incarnation_answer answer =
+        incarnation_judge(row, &node->hello, node->epoch_bound, IDENTITY_GONE, &next);
+    if (answer.action == IDENTITY_RENEW) {
+        cluster_say(c, "n%u tells n%u: %s", judge->number, node->number,
+                    identity_text(answer.verdict));
+        node_crash(node, true);
+        node->renewing = true;
+        node->told = answer;
+        node_start(node);
+        return false;
+    }
+    CHECK_U64(answer.action, ==, IDENTITY_PROCEED);
+    if (!incarnation_equal(row, &next)) {
+        *row = next;
+        enum err err =
+            incarnation_stage(engine_store(judge->engine, HANDLE_GOSSIP), node->number, row);
+        CHECK(err == OK);
+        plan_sync(judge);
+    }
+    return true;
+}
+
+/* False: `node` has begun again, and has met all others as what it is now. */
+static bool hello_all(struct node *node)
+{
+    struct cluster *c = node->cluster;
+    for (uint32_t i = 0; i < c->node_count; i++) {
+        struct node *other = &c->nodes[i];
+        if (other == node || !other->up || c->cut[node->number - 1][i] ||
+            c->cut[i][node->number - 1])
+            continue;
+        if (!hello_judge(other, node))
+            return false;
+        hello_judge(node, other);
+    }
+    return true;
+}
+
+#endif
