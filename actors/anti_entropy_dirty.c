@@ -98,34 +98,56 @@ static uint64_t needed(const struct anti_entropy *ae, const struct ae_range *ran
     return range->pair ? self : others;
 }
 
+/* The next exchange that this dirty range needs. */
+static bool range_next(struct anti_entropy *ae, struct actor_context *ctx, struct ae_range *range,
+                       struct ae_exchange_plan *ret_plan, uint64_t *look_ns)
+{
+    bool filling = range->pair && ae->completions[range->partition].known;
+    if (!range->dirty || filling)
+        return false;
+    uint64_t left = needed(ae, range) & ~range->dirty_done;
+    if (left == 0) {
+        ae_dirty_clear(ae, ctx, range);
+        return false;
+    }
+    if (range->retry_ns > ctx->now_ns) {
+        *look_ns = range->retry_ns < *look_ns ? range->retry_ns : *look_ns;
+        return false;
+    }
+    for (uint32_t other = 1; other <= MEMBERS_MAX; other++) {
+        if ((left & ae_member_bit(other)) == 0 ||
+            !ae_schedule_can(ae, ctx, range->partition, other, range->member, look_ns))
+            continue;
+        *ret_plan = (struct ae_exchange_plan){
+            .partition = range->partition, .members = {other, range->member}, .reason = AE_DIRTY};
+        return true;
+    }
+    return false;
+}
+
+/* Whether this node goes through the ranges of that member from the last one down. The other
+ * replicas of a member that is back have marked the same ranges: every second begins at the other
+ * end, so that they meet in the middle and do not both hand over the same records. */
+static bool goes_down(const struct anti_entropy *ae, const struct ae_range *range)
+{
+    uint64_t below = ae_member_bit(ae->options.self) - 1;
+    uint64_t others = ae->replicas[range->partition] & ~ae_member_bit(range->member);
+    return __builtin_popcountll(others & below) % 2 == 1;
+}
+
 bool ae_dirty_next(struct anti_entropy *ae, struct actor_context *ctx,
                    struct ae_exchange_plan *ret_plan, uint64_t *look_ns)
 {
     if (counter_get(&ae->figures.dirty) == 0)
         return false;
     for (uint32_t i = 0; i < ae->range_count; i++) {
-        struct ae_range *range = &ae->ranges[i];
-        bool filling = range->pair && ae->completions[range->partition].known;
-        if (!range->dirty || filling)
-            continue;
-        uint64_t left = needed(ae, range) & ~range->dirty_done;
-        if (left == 0) {
-            ae_dirty_clear(ae, ctx, range);
-            continue;
-        }
-        if (range->retry_ns > ctx->now_ns) {
-            *look_ns = range->retry_ns < *look_ns ? range->retry_ns : *look_ns;
-            continue;
-        }
-        for (uint32_t other = 1; other <= MEMBERS_MAX; other++) {
-            if ((left & ae_member_bit(other)) == 0 ||
-                !ae_schedule_can(ae, ctx, range->partition, other, range->member, look_ns))
-                continue;
-            *ret_plan = (struct ae_exchange_plan){.partition = range->partition,
-                                                  .members = {other, range->member},
-                                                  .reason = AE_DIRTY};
+        if (!goes_down(ae, &ae->ranges[i]) &&
+            range_next(ae, ctx, &ae->ranges[i], ret_plan, look_ns))
             return true;
-        }
+    }
+    for (uint32_t i = ae->range_count; i-- > 0;) {
+        if (goes_down(ae, &ae->ranges[i]) && range_next(ae, ctx, &ae->ranges[i], ret_plan, look_ns))
+            return true;
     }
     return false;
 }
