@@ -18,7 +18,6 @@
 
 #include <stdlib.h>
 
-#define ACCEPTORS_MAX    32u /* a bit each in model/register.h */
 #define BACKOFF_FIRST_NS ((uint64_t)2 * 1000 * 1000)
 #define BACKOFF_DOUBLES  7u
 /* Of ballot counters: two coordinators of one node never draw the same. */
@@ -34,6 +33,7 @@ struct register_work {
     struct arena arena;              /* of this attempt */
     struct ballot seen;              /* the greatest of all attempts */
     uint32_t conflicts;
+    bool asked;             /* in this phase */
     bool waits;             /* until late_at_ns, to begin again */
     bool unknown;           /* an accept of the change was sent */
     uint64_t version_least; /* with `unknown`: that such an accept would have made */
@@ -63,7 +63,7 @@ static uint32_t keyspace_id_of(const struct request *request)
 /* -- the end
  * ------------------------------------------------------------------------------------------- */
 
-/* How far the phase under way has come. */
+/* How far the phase under way has come. Who was not asked, others being down, is not missing. */
 static void progress_of(const struct register_work *work, struct progress *ret_progress)
 {
     const struct register_acceptors *acceptors = &work->acceptors;
@@ -72,7 +72,7 @@ static void progress_of(const struct register_work *work, struct progress *ret_p
     for (uint32_t i = 0; i < acceptors->count; i++) {
         if ((work->round.agreed >> i & 1u) != 0)
             progress->acked_members[progress->acked_count++] = acceptors->list[i].member;
-        else
+        else if (work->asked || (work->round.answered >> i & 1u) != 0)
             progress->missing_members[progress->missing_count++] = acceptors->list[i].member;
     }
     progress->acked = progress->acked_count;
@@ -215,6 +215,7 @@ static void phase_begin(struct coordinator *coordinator, struct actor_context *c
 {
     struct register_work *work = request->work;
     enum register_verdict verdict = REGISTER_WAIT;
+    work->asked = false;
     for (uint32_t i = 0; i < work->acceptors.count && verdict == REGISTER_WAIT; i++) {
         struct register_answer down = {.member = work->acceptors.list[i].member, .failed = true};
         if (!view_alive(ctx->view, down.member))
@@ -224,6 +225,7 @@ static void phase_begin(struct coordinator *coordinator, struct actor_context *c
         register_fail(coordinator, ctx, request);
         return;
     }
+    work->asked = true;
     ask_all(coordinator, ctx, request);
     coordinator_request_set_late(coordinator, ctx, request, coordinator->options.read_late_ns);
 }
@@ -465,6 +467,7 @@ void coordinator_register_begin(struct coordinator *coordinator, struct actor_co
                                 struct message *origin)
 {
     const struct view *view = ctx->view;
+    counter_add(&coordinator->figures.registers, 1);
     struct request *request = coordinator_request_new(coordinator, ctx, origin, REQUEST_REGISTER);
     if (request == NULL) {
         struct request refused = {.origin = origin};
@@ -486,7 +489,7 @@ void coordinator_register_begin(struct coordinator *coordinator, struct actor_co
     arena_init(&work->arena, NULL, 0);
     request->work = work;
     const char *why = change_of(coordinator, origin, &work->change);
-    if (why != NULL || request->replicas.count > ACCEPTORS_MAX) {
+    if (why != NULL || request->replicas.count > REGISTER_REPLICAS_MAX) {
         register_end(coordinator, ctx, request, why != NULL ? ERR_INVALID : ERR_UNSUPPORTED,
                      why != NULL ? why : "keyspace: a register has at most 32 replicas");
         return;

@@ -74,6 +74,8 @@ enum err register_state_decode(struct bytes bytes, struct register_state *ret_st
  * ---------------------------------------------------------------------------------------- */
 
 #define REGISTER_ACCEPTORS_MAX (2u * REPLICAS_TOTAL_MAX)
+/* Of a key of a consistent keyspace: a bit each. */
+#define REGISTER_REPLICAS_MAX 32u
 /* With the ballots beside it, it fits where a record does. */
 #define REGISTER_VALUE_BYTES_MAX (RECORD_BYTES_MAX - 128u)
 

@@ -105,7 +105,17 @@ static void no_majority_no_answer(void **state)
     fixture_set_liveness(&b.f, 2, LIVENESS_DOWN);
     fixture_set_liveness(&b.f, 3, LIVENESS_DOWN);
     bench_put(&b, STRONG, "k", CONSISTENCY_ONE);
-    put_ends(&b, ERR_UNAVAILABLE, OUTCOME_NOT_APPLIED);
+    /* Those that are down are named, not those that were not even asked. */
+    struct message *refusal = fixture_take(&b.f, MESSAGE_client_put_done);
+    const struct put_result *result = &refusal->client_put_done.result;
+    assert_int_equal(result->status, ERR_UNAVAILABLE);
+    assert_int_equal(result->outcome, OUTCOME_NOT_APPLIED);
+    assert_int_equal(result->progress.needed, 2);
+    assert_int_equal(result->progress.missing_count, 2);
+    for (uint8_t i = 0; i < 2; i++)
+        assert_int_not_equal(result->progress.missing_members[i], 1);
+    message_free(refusal);
+    fixture_silent(&b.f);
     bench_get(&b, STRONG, "k", CONSISTENCY_ONE, 0);
     bench_got(&b, ERR_UNAVAILABLE);
     fixture_set_liveness(&b.f, 2, LIVENESS_ALIVE);
