@@ -5,7 +5,7 @@
  *   never:...      not at all
  *   twice:...      two times
  *   error:N:O:...  with enum err N, and for writes enum outcome O; "why" and progress 1 of 2, n2
- * missing else           from the table, at once
+ * missing else           from the table, at once; in "strict" with versions and conditions
  */
 #ifndef BENCH_FAKE_ACTORS_H
 #define BENCH_FAKE_ACTORS_H
@@ -30,6 +30,7 @@ struct fake_entry {
     struct bytes key;
     struct arena arena;
     struct version_set set;
+    uint64_t version; /* changes so far */
 };
 
 struct fake_coordinator {
@@ -120,6 +121,7 @@ static inline void fake_get(struct fake_coordinator *fake, struct actor_context 
         if (entry != NULL)
             /* An empty set merged in: a copy of the versions; their values are copied after it. */
             done->set = version_set_merge(&reply->arena, &entry->set, &(struct version_set){0});
+        done->version = entry == NULL ? 0 : entry->version;
         struct version *versions = ARENA_NEW(&reply->arena, struct version, done->set.count);
         for (uint32_t i = 0; i < done->set.count; i++) {
             versions[i] = done->set.versions[i];
@@ -171,7 +173,27 @@ static inline void fake_store(struct fake_coordinator *fake, const struct put_re
         arena_deinit(&old->arena);
         free(old);
     }
+    entry->version = result->version;
     *place = entry;
+}
+
+/* The version and the value that stand, and whether the request's condition is true of them. */
+static inline bool fake_condition(struct fake_coordinator *fake, const struct put_request *request,
+                                  struct put_result *result, struct arena *arena)
+{
+    const struct fake_entry *entry = *fake_place(fake, request->keyspace_id, request->key);
+    result->version = entry == NULL ? 0 : entry->version;
+    result->found = entry != NULL && entry->set.count != 0 &&
+                    (entry->set.versions[0].flags & VERSION_TOMBSTONE) == 0;
+    if (result->found)
+        result->value = arena_copy(arena, entry->set.versions[0].value);
+    struct register_value value = {
+        .version = result->version, .found = result->found, .value = result->value};
+    struct register_change change = {.condition = request->condition,
+                                     .expected = request->expected,
+                                     .expected_version = request->expected_version};
+    struct register_value after;
+    return !register_change_apply(&value, &change, 0, &after).refused;
 }
 
 static inline void fake_put(struct fake_coordinator *fake, struct actor_context *ctx,
@@ -190,7 +212,13 @@ static inline void fake_put(struct fake_coordinator *fake, struct actor_context 
         result->outcome = OUTCOME_APPLIED;
         result->progress =
             (struct progress){.acked = 1, .needed = 1, .acked_count = 1, .acked_members = {1}};
-        fake_store(fake, request, result, &reply->arena);
+        if (fake_condition(fake, request, result, &reply->arena)) {
+            result->version++;
+            fake_store(fake, request, result, &reply->arena);
+        } else {
+            result->status = ERR_CONFLICT;
+            result->outcome = OUTCOME_NOT_APPLIED;
+        }
     }
     outbox_send(ctx, &fake->actor, reply);
 }

@@ -11,6 +11,7 @@ static const char *const operation_texts[RPC_OPERATION_COUNT] = {
     [RPC_GET] = "get",
     [RPC_PUT] = "put",
     [RPC_DELETE] = "delete",
+    [RPC_COMPARE_AND_SET] = "compare_and_set",
     [RPC_BATCH_GET] = "batch_get",
     [RPC_BATCH_WRITE] = "batch_write",
     [RPC_CLUSTER] = "cluster",
@@ -315,6 +316,9 @@ static void write_actors(FILE *out, struct node *node)
     COORDINATOR(timeouts, "Requests that ran into their deadline.");
     COORDINATOR(unavailable, "Requests with too few live replicas.");
     COORDINATOR(answers_late, "Replica answers to requests that had ended.");
+    COORDINATOR(registers, "Requests on consistent keyspaces.");
+    COORDINATOR(register_fast_reads, "Of those: reads that one question decided.");
+    COORDINATOR(register_conflicts, "Of those: attempts that met another's and began again.");
     COORDINATOR(corrupt, "Records from replicas that failed their checksum.");
     COORDINATOR(hints_sent, "Hints sent for replicas that could not take a write.");
     COORDINATOR(stood_in, "Hints of fallbacks that counted for a write.");
@@ -337,6 +341,11 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA(requests_repeated, "Puts with a known request id, answered with their first outcome.");
     REPLICA(requests_forgotten,
             "Request ids given up before ten minutes: no room, or a stalled disk.");
+    REPLICA(register_queries, "Registers read for a coordinator.");
+    REPLICA(register_promises, "Ballots promised.");
+    REPLICA(register_accepts, "Values of registers accepted.");
+    REPLICA(register_conflicts, "Ballots refused: a greater one stood in the way.");
+    REPLICA(register_refused, "Votes not cast: what this copy had promised is lost.");
     REPLICA(incomplete_refused, "Requests to a vnode that is being filled after a loss.");
     REPLICA(stale_floor, "Writes refused because they were read before tombstones were reaped.");
     REPLICA(rows_repaired, "Rows that failed their checksum, replaced by what the others hold.");

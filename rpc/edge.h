@@ -95,6 +95,7 @@ struct call {
     uint64_t deadline_ns; /* when the coordinator must have answered; monotonic */
 
     bool lww;                   /* of the request's keyspace */
+    bool consistent;            /* the same */
     struct context_scope scope; /* of a single request: which context its answer gives */
     struct batch *batch;
     grpc_byte_buffer *response;

@@ -12,6 +12,7 @@ struct target {
     uint32_t count;
     bool strict; /* writes */
     bool lww;
+    bool consistent;
 };
 
 struct target_words {
@@ -20,6 +21,7 @@ struct target_words {
     uint32_t count;
     const char *count_field; /* "r" or "w" */
     bool strict;             /* writes */
+    bool compare;            /* for consistent keyspaces alone */
 };
 
 /* One write as a client asks for it. */
@@ -50,6 +52,13 @@ struct context_scope call_context_scope(const struct call *call, const struct ta
 void message_address(struct call *call, const struct view *view, struct message *message,
                      uint64_t client);
 
+/* The message goes to its coordinator, whose answer is of `done_kind`; or, when it is not valid,
+ * the status to the client. Consumes. */
+void message_start(struct call *call, struct message *message, enum message_kind done_kind,
+                   bool valid, const struct status *status);
+
+Coterie__V1__Acknowledgement *acknowledgement_new(struct arena *arena, const struct view *view,
+                                                  const struct progress *progress);
 /* Responses, in `arena`; names and values are borrowed from the view and the answer. */
 Coterie__V1__GetResponse *get_response_new(const struct call *call,
                                            const struct context_scope *scope, struct arena *arena,

@@ -18,6 +18,7 @@ enum rpc_operation {
     RPC_GET,
     RPC_PUT,
     RPC_DELETE,
+    RPC_COMPARE_AND_SET,
     RPC_BATCH_GET,
     RPC_BATCH_WRITE,
     RPC_CLUSTER,

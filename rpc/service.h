@@ -12,6 +12,8 @@ SERVICE_ANSWER(get);
 SERVICE_HANDLER(put);
 SERVICE_ANSWER(put);
 SERVICE_HANDLER(delete);
+SERVICE_HANDLER(compare_and_set);
+SERVICE_ANSWER(compare_and_set);
 SERVICE_HANDLER(batch_get);
 void batch_get_answer(struct call *call);
 SERVICE_HANDLER(batch_write);

@@ -102,6 +102,7 @@ static void batch_handle(struct call *call, struct bytes payload, const struct b
         valid = target_find(view, &words, &target, &status);
         if (valid) {
             call->lww = target.lww;
+            call->consistent = target.consistent;
             count = kind->messages(call, view, request, &target, batch, &list);
         }
         runtime_view_unlock(call->edge->options->runtime);

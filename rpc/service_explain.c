@@ -22,7 +22,15 @@ void explain_handle(struct call *call, struct bytes payload)
     struct status status;
     const char *name = words->keyspace[0] == '\0' ? "default" : words->keyspace;
     const struct keyspace *keyspace = keyspace_named(request.view, name, "keyspace", &status);
-    if (keyspace == NULL || !key_check(key, &status)) {
+    bool known = keyspace != NULL && key_check(key, &status);
+    bool explained = known && keyspace->mode == KEYSPACE_AVAILABLE;
+    if (known && !explained)
+        status_set(
+            &status, GRPC_STATUS_FAILED_PRECONDITION, "WRONG_MODE",
+            "keyspace: \"%s\" is of mode consistent; only keys of available keyspaces can be "
+            "explained",
+            keyspace->name);
+    if (!explained) {
         call_fail(call, &status);
         request_end(&request);
         return;

@@ -40,15 +40,37 @@ static const struct keyspace *keyspace_find(const struct view *view, const char 
     return keyspace;
 }
 
+/* A majority of the key's replicas decides, always. */
+static bool target_consistent(const struct keyspace *keyspace, const struct target_words *words,
+                              struct target *ret_target, struct status *ret_error)
+{
+    const char *field = words->consistency != 0 ? "consistency"
+                        : words->count != 0     ? words->count_field
+                        : words->strict         ? "strict"
+                                                : NULL;
+    if (field != NULL) {
+        status_invalid(ret_error, field,
+                       "keyspace \"%s\" is consistent: a majority of the key's replicas decides, "
+                       "leave it out",
+                       keyspace->name);
+        return false;
+    }
+    *ret_target = (struct target){.keyspace_id = keyspace->id, .consistent = true};
+    return true;
+}
+
 bool target_find(const struct view *view, const struct target_words *words,
                  struct target *ret_target, struct status *ret_error)
 {
     const struct keyspace *keyspace = keyspace_find(view, words->keyspace, ret_error);
     if (keyspace == NULL)
         return false;
-    if (keyspace->mode != KEYSPACE_AVAILABLE) {
+    if (keyspace->mode == KEYSPACE_CONSISTENT)
+        return target_consistent(keyspace, words, ret_target, ret_error);
+    if (words->compare) {
         status_set(ret_error, GRPC_STATUS_FAILED_PRECONDITION, "WRONG_MODE",
-                   "keyspace: \"%s\" is of mode consistent, which this version cannot serve",
+                   "keyspace: \"%s\" is of mode available; only consistent keyspaces have "
+                   "compare-and-set",
                    keyspace->name);
         return false;
     }
@@ -130,6 +152,12 @@ bool put_request_fill(struct call *call, const struct target *target,
                        words->request_id.size, REQUEST_ID_BYTES);
         return false;
     }
+    if (target->consistent && words->context.size != 0) {
+        status_invalid(ret_error, "context",
+                       "consistent keyspaces have none; use CompareAndSet with the version or the "
+                       "value that you have read");
+        return false;
+    }
     struct bytes clock = {0};
     struct context_scope scope = call_context_scope(call, target, words->key);
     if (words->context.size != 0 &&
@@ -165,8 +193,8 @@ void message_address(struct call *call, const struct view *view, struct message 
 
 /* -- responses --------------------------------------------------------------------------------- */
 
-static Coterie__V1__Acknowledgement *
-acknowledgement_new(struct arena *arena, const struct view *view, const struct progress *progress)
+Coterie__V1__Acknowledgement *acknowledgement_new(struct arena *arena, const struct view *view,
+                                                  const struct progress *progress)
 {
     Coterie__V1__Acknowledgement *acknowledgement = arena_alloc(arena, sizeof *acknowledgement);
     coterie__v1__acknowledgement__init(acknowledgement);
@@ -221,9 +249,12 @@ Coterie__V1__GetResponse *get_response_new(const struct call *call,
                 value_new(arena, &set.versions[i], done->wall_ms);
     }
     response->found = response->n_values != 0;
-    struct clock clock = version_set_context(&set);
-    response->context =
-        binary_of_bytes(context_of_clock(arena, &call->edge->options->context_keys, scope, &clock));
+    response->version = done->version;
+    if (!call->consistent) {
+        struct clock clock = version_set_context(&set);
+        response->context = binary_of_bytes(
+            context_of_clock(arena, &call->edge->options->context_keys, scope, &clock));
+    }
     response->acknowledgement = acknowledgement_new(arena, view, &done->progress);
     return response;
 }
@@ -234,18 +265,19 @@ Coterie__V1__PutResponse *put_response_new(const struct call *call,
 {
     Coterie__V1__PutResponse *response = arena_alloc(arena, sizeof *response);
     coterie__v1__put_response__init(response);
-    response->context = binary_of_bytes(
-        context_of_clock_bytes(arena, &call->edge->options->context_keys, scope, result->context));
-    response->siblings = result->sibling_count;
+    if (!call->consistent)
+        response->context = binary_of_bytes(context_of_clock_bytes(
+            arena, &call->edge->options->context_keys, scope, result->context));
+    response->siblings = call->consistent ? 1 : result->sibling_count;
+    response->version = result->version;
     response->acknowledgement = acknowledgement_new(arena, view, &result->progress);
     return response;
 }
 
 /* -- Get --------------------------------------------------------------------------------------- */
 
-/* The message goes to its coordinator, or the status to the client. */
-static void single_start(struct call *call, struct message *message, enum message_kind done_kind,
-                         bool valid, const struct status *status)
+void message_start(struct call *call, struct message *message, enum message_kind done_kind,
+                   bool valid, const struct status *status)
 {
     uint64_t client = message->id;
     if (!valid)
@@ -270,6 +302,7 @@ static bool get_prepare(struct call *call, const struct view *view,
         !key_check(bytes_of_binary(request->key), status))
         return false;
     call->lww = target.lww;
+    call->consistent = target.consistent;
     call->scope = call_context_scope(call, &target, bytes_of_binary(request->key));
     message->client_get = (struct client_get){.client = call_handle(call, 0),
                                               .keyspace_id = target.keyspace_id,
@@ -293,7 +326,7 @@ void get_handle(struct call *call, struct bytes payload)
         valid = get_prepare(call, view, request, message, &status);
         runtime_view_unlock(call->edge->options->runtime);
     }
-    single_start(call, message, MESSAGE_client_get_done, valid, &status);
+    message_start(call, message, MESSAGE_client_get_done, valid, &status);
 }
 
 void get_answer(struct call *call, struct message *answer)
@@ -328,6 +361,7 @@ static bool put_prepare(struct call *call, const struct view *view,
     if (!target_find(view, target_words, &target, status) ||
         !put_request_fill(call, &target, write_words, message, &call->scope, status))
         return false;
+    call->consistent = target.consistent;
     message->client_put.client = call_handle(call, 0);
     message_address(call, view, message, message->client_put.client);
     return true;
@@ -340,7 +374,7 @@ static void put_start(struct call *call, const struct target_words *target_words
     const struct view *view = runtime_view_lock(call->edge->options->runtime);
     bool valid = put_prepare(call, view, target_words, write_words, message, &status);
     runtime_view_unlock(call->edge->options->runtime);
-    single_start(call, message, MESSAGE_client_put_done, valid, &status);
+    message_start(call, message, MESSAGE_client_put_done, valid, &status);
 }
 
 void put_handle(struct call *call, struct bytes payload)
@@ -350,7 +384,7 @@ void put_handle(struct call *call, struct bytes payload)
     const Coterie__V1__PutRequest *request = (const Coterie__V1__PutRequest *)decode(
         &message->arena, payload, &coterie__v1__put_request__descriptor, &status);
     if (request == NULL) {
-        single_start(call, message, MESSAGE_client_put_done, false, &status);
+        message_start(call, message, MESSAGE_client_put_done, false, &status);
         return;
     }
     struct target_words target_words = {.keyspace = request->keyspace,
@@ -375,7 +409,7 @@ void delete_handle(struct call *call, struct bytes payload)
     const Coterie__V1__DeleteRequest *request = (const Coterie__V1__DeleteRequest *)decode(
         &message->arena, payload, &coterie__v1__delete_request__descriptor, &status);
     if (request == NULL) {
-        single_start(call, message, MESSAGE_client_put_done, false, &status);
+        message_start(call, message, MESSAGE_client_put_done, false, &status);
         return;
     }
     struct target_words target_words = {.keyspace = request->keyspace,

@@ -2,6 +2,7 @@
 #include "base/check.h"
 #include "model/hlc.h"
 #include "model/limits.h"
+#include "model/register.h"
 #include "rpc/cluster.h"
 
 #include <stdlib.h>
@@ -146,8 +147,59 @@ static bool data_centers_fill(const keyspace_words *words, struct keyspace *keys
     return true;
 }
 
-static bool keyspace_fill(const keyspace_words *words, struct keyspace *ret_keyspace,
-                          struct status *ret_error)
+/* In the data centres of today and those that the definition names, whether or not there are
+ * members enough. */
+static uint32_t replicas_asked(const struct view *view, const struct keyspace *keyspace)
+{
+    uint32_t total = 0;
+    for (uint32_t i = 0; i < view->topology.data_center_count; i++)
+        total += keyspace_n(keyspace, view->topology.data_centers[i]);
+    for (uint8_t i = 0; i < keyspace->data_center_count; i++) {
+        bool known = false;
+        for (uint32_t j = 0; j < view->topology.data_center_count; j++)
+            known = known ||
+                    strcmp(view->topology.data_centers[j], keyspace->data_centers[i].name) == 0;
+        total += known ? 0 : keyspace->data_centers[i].n;
+    }
+    return total;
+}
+
+/* What does not go with registers is refused rather than ignored. */
+static bool consistent_check(const struct view *view, const keyspace_words *words,
+                             const struct keyspace *keyspace, struct status *ret_error)
+{
+    const struct {
+        const char *field;
+        bool given;
+        const char *why;
+    } refused[] = {
+        {"keyspace.durability", keyspace->durability == KEYSPACE_PERIODIC,
+         "a consistent keyspace acknowledges what is on disk; leave periodic out"},
+        {"keyspace.conflict", keyspace->conflict == KEYSPACE_LWW,
+         "a consistent keyspace has no conflicts; leave lww out"},
+        {"keyspace.strict", keyspace->strict,
+         "in a consistent keyspace replicas alone vote; leave it out"},
+        {"keyspace.read_consistency", words->read_consistency != 0,
+         "in a consistent keyspace a majority decides; leave it out"},
+        {"keyspace.write_consistency", words->write_consistency != 0,
+         "in a consistent keyspace a majority decides; leave it out"},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(refused); i++) {
+        if (refused[i].given) {
+            status_invalid(ret_error, refused[i].field, "%s", refused[i].why);
+            return false;
+        }
+    }
+    uint32_t replicas = replicas_asked(view, keyspace);
+    if (replicas > REGISTER_REPLICAS_MAX)
+        status_invalid(ret_error, "keyspace.n",
+                       "%u replicas in all data centres, limit %u in a consistent keyspace",
+                       replicas, REGISTER_REPLICAS_MAX);
+    return replicas <= REGISTER_REPLICAS_MAX;
+}
+
+static bool keyspace_fill(const struct view *view, const keyspace_words *words,
+                          struct keyspace *ret_keyspace, struct status *ret_error)
 {
     if (!keyspace_name_valid(words->name)) {
         status_invalid(ret_error, "keyspace.name",
@@ -164,13 +216,9 @@ static bool keyspace_fill(const keyspace_words *words, struct keyspace *ret_keys
                       CONSISTENCY_EACH_QUORUM, ret_error) ||
         !n_check("keyspace.n", words->n, ret_error))
         return false;
-    if (words->mode == COTERIE__V1__KEYSPACE__MODE__MODE_CONSISTENT) {
-        status_set(ret_error, GRPC_STATUS_UNIMPLEMENTED, "UNIMPLEMENTED",
-                   "keyspace.mode: consistent keyspaces are not part of this version; create it "
-                   "with mode available");
-        return false;
-    }
     struct keyspace keyspace = keyspace_default(words->name);
+    if (words->mode == COTERIE__V1__KEYSPACE__MODE__MODE_CONSISTENT)
+        keyspace.mode = KEYSPACE_CONSISTENT;
     if (words->conflict == COTERIE__V1__KEYSPACE__CONFLICT__CONFLICT_LWW)
         keyspace.conflict = KEYSPACE_LWW;
     if (words->durability == COTERIE__V1__KEYSPACE__DURABILITY__DURABILITY_PERIODIC)
@@ -183,6 +231,9 @@ static bool keyspace_fill(const keyspace_words *words, struct keyspace *ret_keys
         keyspace.write_level = (enum consistency)words->write_consistency;
     keyspace.strict = words->strict != 0;
     if (!data_centers_fill(words, &keyspace, ret_error))
+        return false;
+    if (keyspace.mode == KEYSPACE_CONSISTENT &&
+        !consistent_check(view, words, &keyspace, ret_error))
         return false;
     *ret_keyspace = keyspace;
     return true;
@@ -222,7 +273,7 @@ void create_keyspace_handle(struct call *call, struct bytes payload)
     if (words == NULL) {
         status_invalid(&status, "keyspace", "missing");
         call_fail(call, &status);
-    } else if (keyspace_fill(words, &keyspace, &status)) {
+    } else if (keyspace_fill(request.view, words, &keyspace, &status)) {
         change_start(&request, KEYSPACE_CREATE, &keyspace);
     } else {
         call_fail(call, &status);

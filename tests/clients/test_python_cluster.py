@@ -182,7 +182,8 @@ def test_reflection(cluster):
             for file in ready:
                 pool.Add(waiting.pop(file.name))
         service = pool.FindServiceByName("coterie.v1.KeyValue")
-        assert [m.name for m in service.methods] == ["Get", "Put", "Delete", "BatchGet", "BatchWrite"]
+        assert [m.name for m in service.methods] == ["Get", "Put", "Delete", "CompareAndSet", "BatchGet",
+                                                     "BatchWrite"]
         put = service.methods_by_name["Put"].input_type
         assert [(f.name, f.number) for f in put.fields] == [
             (f.name, f.number) for f in kv.PutRequest.DESCRIPTOR.fields]

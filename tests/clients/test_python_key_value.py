@@ -6,7 +6,7 @@ import itertools
 import sys
 import time
 
-from harness import CODE, Cluster, expect, kv, run, tests_of, values, wait_for
+from harness import CODE, Cluster, expect, grpc, kv, run, tests_of, values, wait_for
 from cluster import cluster_pb2
 
 numbers = itertools.count()
@@ -101,6 +101,90 @@ def test_put_returns_the_next_context(cluster):
         assert reply.context != context
         context = reply.context
     assert everywhere(cluster, key) == [[b"5"]] * 3
+
+
+# -- consistent keyspaces
+
+
+def compare_and_set(node, key, keyspace="bank", **more):
+    return node.kv.CompareAndSet(kv.CompareAndSetRequest(keyspace=keyspace, key=key, **more), timeout=10)
+
+
+def test_compare_and_set(cluster):
+    create(cluster, "bank", mode=cluster_pb2.Keyspace.MODE_CONSISTENT)
+    n1, n2, n3 = cluster.nodes
+    wait_for("all to know the keyspace", lambda: all(knows(node, "bank") for node in cluster.nodes))
+    key = fresh()
+    made = compare_and_set(n1, key, absent=True, value=b"100")
+    assert made.applied and made.version == 1 and made.acknowledgement.needed == 2, made
+    for node in cluster.nodes:  # each sees at once what any other has done
+        got = node.get(key, keyspace="bank")
+        assert values(got) == [b"100"] and got.version == 1 and got.context == b"", got
+        again = compare_and_set(node, key, absent=True, value=b"other")
+        assert not again.applied and (again.version, again.found, again.value) == (1, True, b"100"), again
+    assert compare_and_set(n2, key, expected_value=b"100", value=b"80").version == 2
+    assert not compare_and_set(n3, key, expected_value=b"100", value=b"60").applied
+    assert compare_and_set(n3, key, expected_version=2, value=b"60", ttl_ms=600000).version == 3
+    assert 0 < n1.get(key, keyspace="bank").values[0].ttl_ms <= 600000
+    assert n1.put(key, b"50", keyspace="bank").version == 4
+    gone = delete(n2, key, keyspace="bank")
+    assert gone.version == 5 and gone.context == b"" and gone.siblings == 1, gone
+    assert not n3.get(key, keyspace="bank").found
+    assert compare_and_set(n1, key, absent=True, value=b"new").version == 6
+    assert compare_and_set(n1, key, expected_version=6, delete=True).version == 7
+    assert not compare_and_set(n1, key, expected_value=b"new", delete=True).applied
+
+
+def knows(node, keyspace):
+    try:
+        return node.get(b"k", keyspace=keyspace) is not None
+    except grpc.RpcError:
+        return False
+
+
+def test_a_change_is_made_once_for_its_request_id(cluster):
+    n1, n2, n3 = cluster.nodes
+    key, request_id = fresh(), b"once%012d" % next(numbers)
+    change = {"expected_version": 0, "value": b"1", "request_id": request_id}
+    assert compare_and_set(n1, key, **change).version == 1
+    for i in range(7):
+        assert n2.put(key, b"%d" % i, keyspace="bank").version == 2 + i
+        again = compare_and_set(n3, key, **change)
+        assert again.applied and again.version == 1, "the same answer as the first time: %s" % again
+    assert values(n1.get(key, keyspace="bank")) == [b"6"], "and nothing is written again"
+    n2.put(key, b"8", keyspace="bank")  # the eighth that came after it: the id is forgotten
+    assert not compare_and_set(n3, key, **change).applied
+    put_id = b"put%013d" % next(numbers)
+    first = n1.put(key, b"p", keyspace="bank", request_id=put_id)
+    assert n3.put(key, b"p", keyspace="bank", request_id=put_id).version == first.version
+
+
+def test_batches_of_a_consistent_keyspace(cluster):
+    keys = [fresh() for _ in range(5)]
+    Item = kv.BatchWriteRequest.Item
+    written = cluster.nodes[0].kv.BatchWrite(kv.BatchWriteRequest(
+        keyspace="bank", items=[Item(key=key, value=key) for key in keys] + [Item(key=keys[0], value=b"", context=b"c")]),
+        timeout=10)
+    assert [item.result.version for item in written.items[:5]] == [1] * 5, written
+    assert written.items[5].status.code == CODE.INVALID_ARGUMENT.value[0], written.items[5]
+    read = cluster.nodes[2].kv.BatchGet(kv.BatchGetRequest(keyspace="bank", keys=keys), timeout=10)
+    assert [values(item.result) for item in read.items] == [[key] for key in keys]
+    assert [item.result.version for item in read.items] == [1] * 5
+
+
+def test_each_mode_has_its_own_operations(cluster):
+    node, key = cluster.nodes[0], fresh()
+    expect(lambda: compare_and_set(node, key, keyspace="default", absent=True, value=b"v"), CODE.FAILED_PRECONDITION,
+           "WRONG_MODE", says="compare-and-set")
+    context = node.put(key, b"v").context
+    for field, call in (("context", lambda: node.put(key, b"v", keyspace="bank", context=context)),
+                        ("consistency", lambda: node.get(key, keyspace="bank", consistency=kv.CONSISTENCY_ONE)),
+                        ("r", lambda: node.get(key, keyspace="bank", r=1)),
+                        ("w", lambda: node.put(key, b"v", keyspace="bank", w=3)),
+                        ("strict", lambda: node.put(key, b"v", keyspace="bank", strict=True)),
+                        ("condition", lambda: compare_and_set(node, key, value=b"v")),
+                        ("change", lambda: compare_and_set(node, key, absent=True))):
+        expect(call, CODE.INVALID_ARGUMENT, "INVALID_ARGUMENT", field=field)
 
 
 # -- siblings

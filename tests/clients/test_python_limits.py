@@ -179,7 +179,12 @@ def test_keyspace_definitions(node):
     invalid(create(name="x", n_by_data_center={"eu": 0}), "n_by_data_center")
     invalid(create(name="x", n_by_data_center={"d%d" % i: 1 for i in range(9)}), "n_by_data_center")
     invalid(create(name="x", n_by_data_center={"e" * 32: 1}), "n_by_data_center")
-    expect(create(name="x", mode=Keyspace.MODE_CONSISTENT), CODE.UNIMPLEMENTED, "UNIMPLEMENTED")
+    for field, value in (("durability", Keyspace.DURABILITY_PERIODIC), ("conflict", Keyspace.CONFLICT_LWW),
+                         ("strict", True), ("read_consistency", kv.CONSISTENCY_ONE),
+                         ("write_consistency", kv.CONSISTENCY_QUORUM)):
+        invalid(create(name="x", mode=Keyspace.MODE_CONSISTENT, **{field: value}), "keyspace." + field, "consistent")
+    invalid(create(name="x", mode=Keyspace.MODE_CONSISTENT, n_by_data_center={d: 7 for d in "abcde"}), "keyspace.n",
+            "limit 32")
     for call in (node.admin.DescribeKeyspace, node.admin.DropKeyspace):
         request = call is node.admin.DescribeKeyspace and cluster_pb2.DescribeKeyspaceRequest \
             or cluster_pb2.DropKeyspaceRequest
@@ -201,7 +206,7 @@ def raw(node, method, request, **more):
 
 def test_not_protobuf(node):
     for method in ("KeyValue/Get", "KeyValue/Put", "KeyValue/Delete", "KeyValue/BatchGet",
-                   "KeyValue/BatchWrite", "Cluster/CreateKeyspace"):
+                   "KeyValue/BatchWrite", "KeyValue/CompareAndSet", "Cluster/CreateKeyspace"):
         for request in (b"\xff" * 20, b"\x12\x7fcut", b"\x0a"):
             error = failure(lambda: raw(node, "/coterie.v1." + method, request))
             assert error.code() == CODE.INVALID_ARGUMENT, (method, request, error)

@@ -81,11 +81,6 @@ static void test_get_limits(void **state)
          "KEYSPACE_NOT_FOUND",
          "",
          "keyspace: \"nowhere\" does not exist"},
-        {{.key = "a", .keyspace = "strict"},
-         9,
-         "WRONG_MODE",
-         "",
-         "keyspace: \"strict\" is of mode consistent, which this version cannot serve"},
         {{.key = "a", .consistency = 7},
          3,
          "INVALID_ARGUMENT",
@@ -275,7 +270,7 @@ static const char *const unary_methods[] = {
     "/coterie.v1.Cluster/ListNodes",      "/coterie.v1.Cluster/GetRing",
     "/coterie.v1.Cluster/ListKeyspaces",  "/coterie.v1.Cluster/DescribeKeyspace",
     "/coterie.v1.Cluster/CreateKeyspace", "/coterie.v1.Cluster/DropKeyspace",
-    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Check",       "/coterie.v1.KeyValue/CompareAndSet",
 };
 
 static void test_no_message_and_garbage(void **state)

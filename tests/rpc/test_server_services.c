@@ -201,9 +201,6 @@ static void test_create_keyspace(void **state)
         {"a", 0, 0, 8, 0, 0, 3, "keyspace.n: 8 replicas, limit 7"},
         {"a", 0, 0, 0, 2, 0, 3, "n_by_data_center: \"east\" given twice"},
         {"a", 0, 0, 0, 0, 7, 3, "keyspace.read_consistency: 7 is no known value, limit 6"},
-        {"a", 2, 0, 0, 0, 0, 12,
-         "keyspace.mode: consistent keyspaces are not part of this version; create it with mode "
-         "available"},
         {"taken", 0, 0, 0, 0, 0, 6, "exists already"},
         {"full", 0, 0, 0, 0, 0, 9, "over a limit"},
     };
