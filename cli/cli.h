@@ -52,6 +52,10 @@ enum cli_option_id {
     OPTION_TARGET,
     OPTION_WAIT,
     OPTION_NODE,
+    OPTION_EXPECT,
+    OPTION_EXPECT_VERSION,
+    OPTION_ABSENT,
+    OPTION_DELETE,
     OPTION_COUNT
 };
 
@@ -60,6 +64,8 @@ enum cli_option_id {
     (OPTION_BIT(ENDPOINTS) | OPTION_BIT(OUTPUT) | OPTION_BIT(DEADLINE_MS) | OPTION_BIT(VERBOSE) |  \
      OPTION_BIT(HELP) | OPTION_BIT(VERSION))
 
+/* Two may have one name: the one that the command takes is meant, and the first before a command.
+ */
 struct cli_option {
     const char *name;     /* without the dashes */
     char letter;          /* 0: none */
@@ -121,6 +127,9 @@ enum cli_exit cli_option_choice(const struct cli *cli, enum cli_option_id id,
 __attribute__((format(printf, 2, 3))) enum cli_exit cli_usage_error(const struct cli *cli,
                                                                     const char *format, ...);
 
+/* The global options of a command, without those whose name it has given to one of its own. */
+uint64_t cli_global_options(const struct cli_command *command);
+
 /* -- help.c, completion.c ----------------------------------------------------------------- */
 void cli_help(const struct cli_command *command); /* NULL: the overview */
 enum cli_exit cli_run_help(struct cli *cli);
@@ -146,6 +155,7 @@ __attribute__((format(printf, 1, 2))) void cli_note(const char *format, ...);
 enum cli_exit cli_run_get(struct cli *cli);
 enum cli_exit cli_run_put(struct cli *cli);
 enum cli_exit cli_run_delete(struct cli *cli);
+enum cli_exit cli_run_compare(struct cli *cli);
 enum cli_exit cli_run_import(struct cli *cli);
 enum cli_exit cli_run_export(struct cli *cli);
 enum cli_exit cli_run_status(struct cli *cli);

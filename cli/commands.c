@@ -54,6 +54,12 @@ const struct cli_option cli_options[OPTION_COUNT] = {
                        "only hints for this node, by its name (default: for all)"},
     [OPTION_WAIT] = {"wait", 0, NULL, NULL, "show how far it is, and end when it has ended"},
     [OPTION_NODE] = {"node", 0, "NODE", NULL, "only on this node, by its name (default: on all)"},
+    [OPTION_EXPECT] = {"expect", 0, "VALUE", NULL, "if the key has this value"},
+    [OPTION_EXPECT_VERSION] =
+        {"version", 0, "N", NULL,
+         "if the key has this version, as get -v shows it (0: never written)"},
+    [OPTION_ABSENT] = {"absent", 0, NULL, NULL, "if the key has no value"},
+    [OPTION_DELETE] = {"delete", 0, NULL, NULL, "delete the key instead of writing a value"},
 };
 
 #define KEY_OPTIONS (OPTION_BIT(KEYSPACE) | OPTION_BIT(KEY_BASE64) | OPTION_BIT(CONSISTENCY))
@@ -105,6 +111,29 @@ const struct cli_command cli_commands[] = {
      .details = "Exits 0 also when there was nothing. --context works as for put.",
      .examples = "coterie del greeting\ncoterie del greeting --context @ctx",
      .run = cli_run_delete},
+    {.name = "cas",
+     .arguments = "KEY VALUE CONDITION | KEY - CONDITION | KEY --file FILE CONDITION | "
+                  "KEY --delete CONDITION",
+     .words_min = 1,
+     .words_max = 2,
+     .options = OPTION_BIT(KEYSPACE) | OPTION_BIT(KEY_BASE64) | OPTION_BIT(EXPECT) |
+                OPTION_BIT(EXPECT_VERSION) | OPTION_BIT(ABSENT) | OPTION_BIT(DELETE) |
+                OPTION_BIT(FILE) | OPTION_BIT(TTL),
+     .summary = "compare and set: write only if a condition is true",
+     .details =
+         "For keys of consistent keyspaces. The condition is one of --expect VALUE, --version N "
+         "and\n"
+         "--absent. If it is true the value is written, or the key deleted, and nobody else's "
+         "write\n"
+         "comes between. If it is false nothing is changed: exit 6, and the version that the key "
+         "has\n"
+         "is told on stderr (with -o json its value too).",
+     .examples = "coterie keyspace create bank --mode consistent\n"
+                 "coterie cas -k bank alice 100 --absent\n"
+                 "coterie cas -k bank alice 80 --expect 100\n"
+                 "coterie get -k bank alice -v\n"
+                 "coterie cas -k bank alice --delete --version 2",
+     .run = cli_run_compare},
     {.name = "import",
      .arguments = "[FILE|-]",
      .words_max = 1,

@@ -63,7 +63,7 @@ static void print_second_case(const char *word, size_t size, const struct cli_co
     printf("        '%.*s') choices='", (int)size, word);
     print_second_words(word, size);
     if (alone != NULL)
-        print_option_words(alone->options | OPTIONS_GLOBAL);
+        print_option_words(alone->options | cli_global_options(alone));
     puts("' ;;");
 }
 
@@ -106,7 +106,7 @@ static void print_cases(const char *words_name, const char *end, const char *fir
     for (size_t i = 0; i < cli_command_count; i++) {
         const struct cli_command *command = &cli_commands[i];
         printf("        '%s'|'%s '*) choices='", command->name, command->name);
-        print_option_words(command->options | OPTIONS_GLOBAL);
+        print_option_words(command->options | cli_global_options(command));
         if (command->word_values != NULL && command->word_values[0] != '@')
             printf(" %s", command->word_values);
         printf("'%s ;;\n", command->word_values != NULL && command->word_values[0] == '@'

@@ -96,7 +96,7 @@ void cli_help(const struct cli_command *command)
     if (command->details != NULL)
         printf("\n%s\n", command->details);
     print_options("Options", command->options);
-    print_options("Options of every command", OPTIONS_GLOBAL);
+    print_options("Options of every command", cli_global_options(command));
     print_examples(command->examples);
 }
 

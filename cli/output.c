@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <time.h>
 
+#define VALUE_BYTES_CAP (3u * 1024 * 1024) /* what any node can be set to take */
+
 #define CONTEXT_FILE_BYTES_MAX (64u * 1024)
 
 void table_init(struct table *table, struct arena *arena, const char *const *titles)
@@ -218,4 +220,46 @@ char *input_keyspace(const struct cli *cli)
 {
     const char *name = cli->options[OPTION_KEYSPACE];
     return (char *)(uintptr_t)(name == NULL ? "" : name);
+}
+
+json_t *output_json_acknowledgement(const Coterie__V1__Acknowledgement *ack)
+{
+    json_t *object = json_object();
+    json_object_set_new(object, "acknowledged", json_integer(ack == NULL ? 0 : ack->acknowledged));
+    json_object_set_new(object, "needed", json_integer(ack == NULL ? 0 : ack->needed));
+    if (ack != NULL) {
+        json_object_set_new(object, "primaries",
+                            output_json_names(ack->primaries, ack->n_primaries));
+        json_object_set_new(object, "fallbacks",
+                            output_json_names(ack->fallbacks, ack->n_fallbacks));
+    }
+    return object;
+}
+
+void output_acknowledgement(struct cli *cli, const char *what,
+                            const Coterie__V1__Acknowledgement *ack)
+{
+    if (ack == NULL)
+        return;
+    cli_note("%s by %u of %u needed: %s%s%s", what, ack->acknowledged, ack->needed,
+             output_names(&cli->arena, ack->primaries, ack->n_primaries),
+             ack->n_fallbacks > 0 ? "; hints at " : "",
+             output_names(&cli->arena, ack->fallbacks, ack->n_fallbacks));
+}
+
+enum cli_exit input_value(struct cli *cli, struct bytes *ret_value)
+{
+    const char *file = cli->options[OPTION_FILE];
+    if ((file == NULL) == (cli->word_count < 2))
+        return cli_usage_error(cli, file == NULL
+                                        ? "which value? Give it as an argument, '-' for stdin, or "
+                                          "--file FILE"
+                                        : "a value and --file are both given");
+    if (file == NULL && strcmp(cli->words[1], "-") != 0) {
+        *ret_value = bytes_of_string(cli->words[1]);
+        return CLI_OK;
+    }
+    return input_read_all(file == NULL ? "-" : file, VALUE_BYTES_CAP, &cli->arena, ret_value)
+               ? CLI_OK
+               : CLI_FAILED;
 }

@@ -28,6 +28,10 @@ void output_json(json_t *value);
 /* Sets `name`, or name_base64 where the bytes are not UTF-8. */
 void output_json_bytes(json_t *object, const char *name, struct bytes bytes, struct arena *arena);
 json_t *output_json_names(char *const *names, size_t count);
+json_t *output_json_acknowledgement(const Coterie__V1__Acknowledgement *ack);
+/* On stderr: `what` ("written") by how many, and by whom. */
+void output_acknowledgement(struct cli *cli, const char *what,
+                            const Coterie__V1__Acknowledgement *ack);
 /* "n1, n2" */
 const char *output_names(struct arena *arena, char *const *names, size_t count);
 /* 2026-11-22 10:15:34.123 UTC */
@@ -42,6 +46,8 @@ const char *output_key(struct arena *arena, struct bytes key);
 bool input_read_all(const char *path, size_t max, struct arena *arena, struct bytes *ret_bytes);
 /* The key that the command names, by --key-base64 or as it stands. */
 enum cli_exit input_key(struct cli *cli, const char *text, struct bytes *ret_key) MUST_USE;
+/* The value: the second word, stdin ("-") or --file. */
+enum cli_exit input_value(struct cli *cli, struct bytes *ret_value) MUST_USE;
 /* --context: base64 or @FILE; empty when not given. */
 enum cli_exit input_context(struct cli *cli, struct bytes *ret_context) MUST_USE;
 /* --consistency, --r or --w; not both. */

@@ -118,11 +118,25 @@ static enum cli_exit unknown_option(const struct cli *cli, const char *text)
         cli, "there is no option '%s' (a word that starts with '-' goes after '--')", text);
 }
 
-/* The option that `text` names; ret_value: the argument glued to it, or NULL. */
-static int option_find(const char *text, const char **ret_value)
+uint64_t cli_global_options(const struct cli_command *command)
+{
+    uint64_t all = OPTIONS_GLOBAL;
+    for (int i = 0; command != NULL && i < OPTION_COUNT; i++) {
+        for (int j = 0; (command->options >> i & 1u) != 0 && j < OPTION_COUNT; j++) {
+            if (strcmp(cli_options[i].name, cli_options[j].name) == 0)
+                all &= ~(1ull << j);
+        }
+    }
+    return all;
+}
+
+/* The option of `mask` that `text` names; ret_value: the argument glued to it, or NULL. */
+static int option_find_among(const char *text, uint64_t mask, const char **ret_value)
 {
     *ret_value = NULL;
     for (int i = 0; i < OPTION_COUNT; i++) {
+        if ((mask >> i & 1u) == 0)
+            continue;
         const struct cli_option *option = &cli_options[i];
         size_t size = strlen(option->name);
         if (text[1] == '-' && strncmp(text + 2, option->name, size) == 0 &&
@@ -137,6 +151,16 @@ static int option_find(const char *text, const char **ret_value)
         }
     }
     return -1;
+}
+
+/* The words so far name the command, or not yet. */
+static int option_find(const char *const *words, size_t count, const char *text,
+                       const char **ret_value)
+{
+    uint32_t used;
+    const struct cli_command *command = cli_command_find(words, count, &used);
+    int id = command == NULL ? -1 : option_find_among(text, command->options, ret_value);
+    return id >= 0 ? id : option_find_among(text, UINT64_MAX, ret_value);
 }
 
 /* Takes all options out of argv, wherever they stand; the rest are words. */
@@ -158,7 +182,7 @@ static enum cli_exit scan(struct cli *cli, int argc, char *const *argv, const ch
             continue;
         }
         const char *value;
-        int id = option_find(text, &value);
+        int id = option_find(words, count, text, &value);
         if (id < 0)
             return unknown_option(cli, text);
         if (cli_options[id].argument == NULL && value != NULL)

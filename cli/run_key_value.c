@@ -6,38 +6,16 @@
 #include <errno.h>
 #include <unistd.h>
 
-#define VALUE_BYTES_CAP (3u * 1024 * 1024) /* what any node can be set to take */
-
-static json_t *json_of_acknowledgement(const Coterie__V1__Acknowledgement *ack)
-{
-    json_t *object = json_object();
-    json_object_set_new(object, "acknowledged", json_integer(ack == NULL ? 0 : ack->acknowledged));
-    json_object_set_new(object, "needed", json_integer(ack == NULL ? 0 : ack->needed));
-    if (ack != NULL) {
-        json_object_set_new(object, "primaries",
-                            output_json_names(ack->primaries, ack->n_primaries));
-        json_object_set_new(object, "fallbacks",
-                            output_json_names(ack->fallbacks, ack->n_fallbacks));
-    }
-    return object;
-}
-
-static void note_acknowledgement(struct cli *cli, const char *what,
-                                 const Coterie__V1__Acknowledgement *ack)
-{
-    if (ack == NULL)
-        return;
-    cli_note("%s by %u of %u needed: %s%s%s", what, ack->acknowledged, ack->needed,
-             output_names(&cli->arena, ack->primaries, ack->n_primaries),
-             ack->n_fallbacks > 0 ? "; hints at " : "",
-             output_names(&cli->arena, ack->fallbacks, ack->n_fallbacks));
-}
-
 static enum cli_exit write_context(struct cli *cli, struct bytes context)
 {
     const char *path = cli->options[OPTION_CONTEXT_OUT];
     if (path == NULL)
         return CLI_OK;
+    if (context.size == 0) {
+        cli_note("%s was not written: keys of consistent keyspaces have a version, no context",
+                 path);
+        return CLI_FAILED;
+    }
     FILE *file = fopen(path, "w");
     if (file == NULL) {
         cli_note("cannot write the context to %s: %s", path, strerror(errno));
@@ -99,7 +77,10 @@ static void print_get_json(struct cli *cli, struct bytes key,
     json_object_set_new(all, "values", values);
     json_object_set_new(all, "context",
                         json_string(base64_encode(&cli->arena, BYTES_OF_PROTO(response->context))));
-    json_object_set_new(all, "acknowledgement", json_of_acknowledgement(response->acknowledgement));
+    if (response->context.len == 0)
+        json_object_set_new(all, "version", json_integer((json_int_t)response->version));
+    json_object_set_new(all, "acknowledgement",
+                        output_json_acknowledgement(response->acknowledgement));
     output_json(all);
 }
 
@@ -124,11 +105,15 @@ enum cli_exit cli_run_get(struct cli *cli)
     else
         print_values(cli, response);
     if (cli->verbose)
-        note_acknowledgement(cli, "answered", response->acknowledgement);
+        output_acknowledgement(cli, "answered", response->acknowledgement);
     if (response->n_values > 1)
         cli_note("'%s' has %zu siblings; settle them: coterie put KEY VALUE --context CONTEXT",
                  output_key(&cli->arena, key), response->n_values);
-    if ((response->n_values > 1 || cli->verbose) && cli->options[OPTION_CONTEXT_OUT] == NULL)
+    bool consistent = response->context.len == 0; /* others have one, also for what is not there */
+    if (cli->verbose && consistent)
+        cli_note("version: %llu", (unsigned long long)response->version);
+    if ((response->n_values > 1 || cli->verbose) && !consistent &&
+        cli->options[OPTION_CONTEXT_OUT] == NULL)
         fprintf(stderr, "context: %s\n",
                 base64_encode(&cli->arena, BYTES_OF_PROTO(response->context)));
     exit = write_context(cli, BYTES_OF_PROTO(response->context));
@@ -141,7 +126,7 @@ enum cli_exit cli_run_get(struct cli *cli)
 
 /* What put and del say when it went well. */
 static enum cli_exit written(struct cli *cli, const char *what, struct bytes key,
-                             struct bytes context, uint32_t siblings,
+                             struct bytes context, uint32_t siblings, uint64_t version,
                              const Coterie__V1__Acknowledgement *ack)
 {
     if (cli->json) {
@@ -149,33 +134,20 @@ static enum cli_exit written(struct cli *cli, const char *what, struct bytes key
         output_json_bytes(all, "key", key, &cli->arena);
         json_object_set_new(all, "context", json_string(base64_encode(&cli->arena, context)));
         json_object_set_new(all, "siblings", json_integer(siblings));
-        json_object_set_new(all, "acknowledgement", json_of_acknowledgement(ack));
+        if (version != 0)
+            json_object_set_new(all, "version", json_integer((json_int_t)version));
+        json_object_set_new(all, "acknowledgement", output_json_acknowledgement(ack));
         output_json(all);
     }
     if (cli->verbose || (!cli->json && isatty(STDERR_FILENO)))
-        note_acknowledgement(cli, what, ack);
+        output_acknowledgement(cli, what, ack);
+    if (cli->verbose && version != 0)
+        cli_note("version: %llu", (unsigned long long)version);
     if (siblings > 1)
         cli_note("'%s' has %u siblings now; settle them: coterie get KEY --context-out ctx, then "
                  "coterie put KEY VALUE --context @ctx",
                  output_key(&cli->arena, key), siblings);
     return write_context(cli, context);
-}
-
-static enum cli_exit read_value(struct cli *cli, struct bytes *ret_value)
-{
-    const char *file = cli->options[OPTION_FILE];
-    if ((file == NULL) == (cli->word_count < 2))
-        return cli_usage_error(cli, file == NULL
-                                        ? "which value? Give it as an argument, '-' for stdin, or "
-                                          "--file FILE"
-                                        : "a value and --file are both given");
-    if (file == NULL && strcmp(cli->words[1], "-") != 0) {
-        *ret_value = bytes_of_string(cli->words[1]);
-        return CLI_OK;
-    }
-    return input_read_all(file == NULL ? "-" : file, VALUE_BYTES_CAP, &cli->arena, ret_value)
-               ? CLI_OK
-               : CLI_FAILED;
 }
 
 enum cli_exit cli_run_put(struct cli *cli)
@@ -191,7 +163,7 @@ enum cli_exit cli_run_put(struct cli *cli)
     if (exit == CLI_OK)
         exit = input_context(cli, &context);
     if (exit == CLI_OK)
-        exit = read_value(cli, &value);
+        exit = input_value(cli, &value);
     if (exit != CLI_OK)
         return exit;
     request.keyspace = input_keyspace(cli);
@@ -209,7 +181,7 @@ enum cli_exit cli_run_put(struct cli *cli)
     if (response == NULL)
         return exit;
     return written(cli, "written", key, BYTES_OF_PROTO(response->context), response->siblings,
-                   response->acknowledgement);
+                   response->version, response->acknowledgement);
 }
 
 enum cli_exit cli_run_delete(struct cli *cli)
@@ -233,5 +205,5 @@ enum cli_exit cli_run_delete(struct cli *cli)
     if (response == NULL)
         return exit;
     return written(cli, "deleted", key, BYTES_OF_PROTO(response->context), response->siblings,
-                   response->acknowledgement);
+                   response->version, response->acknowledgement);
 }

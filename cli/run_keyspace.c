@@ -95,18 +95,21 @@ static void print_keyspaces(struct cli *cli, Coterie__V1__Keyspace *const *keysp
                                      "QUORUM", "CREATED", NULL});
     for (size_t i = 0; i < count; i++) {
         const Coterie__V1__Keyspace *keyspace = keyspaces[i];
-        table_row(&table,
-                  (const char *const[]){keyspace->name, name_of(modes, (int)keyspace->mode),
-                                        name_of(conflicts, (int)keyspace->conflict),
-                                        name_of(durabilities, (int)keyspace->durability),
-                                        replicas_text(&cli->arena, keyspace),
-                                        output_level((int)keyspace->read_consistency),
-                                        output_level((int)keyspace->write_consistency),
-                                        keyspace->strict ? "strict" : "sloppy",
-                                        keyspace->created_at_ms == 0
-                                            ? "-"
-                                            : output_time(&cli->arena, keyspace->created_at_ms),
-                                        NULL});
+        bool consistent = keyspace->mode == COTERIE__V1__KEYSPACE__MODE__MODE_CONSISTENT;
+        table_row(&table, (const char *const[]){
+                              keyspace->name, name_of(modes, (int)keyspace->mode),
+                              consistent ? "none" : name_of(conflicts, (int)keyspace->conflict),
+                              name_of(durabilities, (int)keyspace->durability),
+                              replicas_text(&cli->arena, keyspace),
+                              consistent ? "-" : output_level((int)keyspace->read_consistency),
+                              consistent ? "-" : output_level((int)keyspace->write_consistency),
+                              consistent         ? "majority"
+                              : keyspace->strict ? "strict"
+                                                 : "sloppy",
+                              keyspace->created_at_ms == 0
+                                  ? "-"
+                                  : output_time(&cli->arena, keyspace->created_at_ms),
+                              NULL});
     }
     table_print(&table);
 }

@@ -108,7 +108,7 @@ def test_completion_scripts(cluster):
     offered = subprocess.run(
         ["bash", "-c", script.decode() + "\nCOMP_WORDS=(coterie ''); COMP_CWORD=1; compopt() { :; }; _coterie; "
          "printf '%s\\n' \"${COMPREPLY[@]}\""], check=True, capture_output=True).stdout.decode().split()
-    for command in ("get", "put", "del", "import", "export", "status", "nodes", "ring", "hints", "repair", "digest", "explain", "keyspace"):
+    for command in ("get", "put", "del", "cas", "import", "export", "status", "nodes", "ring", "hints", "repair", "digest", "explain", "keyspace"):
         assert command in offered, (command, offered)
 
 

@@ -79,7 +79,7 @@ expect 2 "completion for no shell" -- completion tcsh
 # -- help for everything, on stdout
 expect 0 "help" -- --help
 out_has 'Exits' "help"
-for command in get put del import export status nodes ring health hints 'hints pause' \
+for command in get put del cas import export status nodes ring health hints 'hints pause' \
     'hints resume' repair 'repair status' 'repair cancel' digest explain 'keyspace create' \
     'keyspace list' 'keyspace describe' 'keyspace drop' completion version help; do
     # shellcheck disable=SC2086
@@ -117,6 +117,9 @@ count=$((count + 1))
     COMP_WORDS=(coterie repair --wa) COMP_CWORD=2
     _coterie
     [ "${COMPREPLY[*]}" = --wait ] || exit 1
+    COMP_WORDS=(coterie cas --ver) COMP_CWORD=2
+    _coterie
+    [ "${COMPREPLY[*]}" = '--verbose --version' ] || exit 1
     COMP_WORDS=(coterie get --cons) COMP_CWORD=2
     _coterie
     [ "${COMPREPLY[*]}" = --consistency ]
@@ -218,6 +221,52 @@ expect 0 "get before it ends" -- get "$k-ttl"
 end=$((SECONDS + 10))
 while "$coterie" get "$k-ttl" >/dev/null 2>&1 && [ $SECONDS -lt $end ]; do sleep 0.1; done
 expect 3 "get after the ttl" -- get "$k-ttl"
+
+# -- compare and set, in a consistent keyspace
+bank=b$unique
+expect 2 "cas without a condition" -- cas "$k" v
+err_has '--expect VALUE, --version N and --absent' "cas without a condition"
+expect 2 "cas with two conditions" -- cas "$k" v --absent --version 1
+expect 2 "cas without a change" -- cas "$k" --absent
+expect 2 "cas with two changes" -- cas "$k" v --delete --absent
+expect 2 "cas of no version" -- cas "$k" v --version one
+expect 1 "cas in an available keyspace" -- cas "$k" v --absent
+err_has 'WRONG_MODE' "cas in an available keyspace"
+expect 1 "periodic consistent keyspace" -- keyspace create "$bank" --mode consistent --durability periodic
+err_has 'keyspace.durability: ' "periodic consistent keyspace"
+expect 0 "consistent keyspace" -- keyspace create "$bank" --mode consistent
+expect 0 "keyspace list of a consistent one" -- keyspace list
+out_has "^$bank +consistent +none +fsync +3 +- +- +majority" "keyspace list of a consistent one"
+expect 0 "cas --absent" -- cas -k "$bank" "$k" 100 --absent
+out_empty "cas --absent"
+expect 6 "cas --absent again" -- cas -k "$bank" "$k" 100 --absent
+out_empty "cas --absent again"
+err_has 'condition is false; it has version 1 and a value' "cas --absent again"
+expect 0 "cas --expect" -- cas "$k" 80 -k "$bank" --expect 100 -v
+err_has '^coterie: version: 2$' "cas --expect"
+expect 6 "cas --expect again" -- cas "$k" 80 -k "$bank" --expect 100 -o json
+json 'j["applied"] is False and j["version"] == 2 and j["found"] is True and j["value"] == "80"' "cas --expect again"
+expect 0 "get of a version" -- get -k "$bank" "$k" -v
+out_is 80 "get of a version"
+err_has '^coterie: version: 2$' "get of a version"
+expect 0 "get of a version, json" -- get -k "$bank" "$k" -o json
+json 'j["version"] == 2 and j["context"] == ""' "get of a version, json"
+expect 0 "cas --file" -- cas -k "$bank" "$k" --file "$scratch/blob" --version 2
+expect 0 "get what cas --file wrote" -- get -k "$bank" "$k"
+count=$((count + 1))
+cmp -s "$scratch/blob" "$scratch/out" || fail "cas --file writes the file's bytes"
+expect 6 "cas --delete of an old version" -- cas -k "$bank" "$k" --delete --version 2
+expect 0 "cas --delete" -- cas -k "$bank" "$k" --delete --version 3
+expect 3 "get what cas deleted" -- get -k "$bank" "$k" -v
+err_has '^coterie: version: 4$' "get what cas deleted"
+expect 0 "put with a version" -- put -k "$bank" "$k" v -o json
+json 'j["version"] == 5 and j["siblings"] == 1' "put with a version"
+expect 1 "level in a consistent keyspace" -- get -k "$bank" "$k" -c ONE
+err_has '^coterie: consistency: ' "level in a consistent keyspace"
+expect 1 "explain in a consistent keyspace" -- explain -k "$bank" "$k"
+err_has 'WRONG_MODE' "explain in a consistent keyspace"
+expect 0 "version of the program, still" -- --version
+out_has '^coterie [0-9]' "version of the program, still"
 
 head -c 1200000 /dev/zero >"$scratch/large"
 expect 1 "value over the limit" -- put "$k" --file "$scratch/large"
