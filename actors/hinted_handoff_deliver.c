@@ -141,7 +141,10 @@ static void hint_is_stale(struct hinted_handoff *hinted_handoff, struct actor_co
                           struct target *target, const struct flight *flight)
 {
     uint32_t partition = 0;
-    if (flight->stored_at_ms + hinted_handoff->options.stale_age_max_ms < ctx->wall_ms) {
+    /* Kept at a time that is still to come: the clock was set back, and would have it stay until
+     * then. */
+    if (flight->stored_at_ms > ctx->wall_ms ||
+        flight->stored_at_ms + hinted_handoff->options.stale_age_max_ms < ctx->wall_ms) {
         hint_was_rejected(hinted_handoff, ctx, target, flight, &hinted_handoff->figures.stale,
                           "refused under their floors for too long");
         return;

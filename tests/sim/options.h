@@ -55,7 +55,7 @@ enum fault_class {
 };
 
 /* Left out unless they are asked for (--with). */
-#define FAULTS_ASKED ((1u << FAULT_WIPED) | (1u << FAULT_RESTORED))
+#define FAULTS_ASKED (1u << FAULT_RESTORED)
 
 const char *fault_class_name(enum fault_class class);
 /* FAULT_CLASS_COUNT when there is none of that name. */
