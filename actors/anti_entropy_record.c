@@ -141,7 +141,6 @@ static enum err join(struct anti_entropy *ae, struct ae_record *record,
             copy_of(record_encode(scratch, record->keyspace_id, record->key, &joined));
         free((void *)record->joined.data);
         record->joined = bytes;
-        record->floor = reply->floor < record->floor ? reply->floor : record->floor;
     }
     return err;
 }
@@ -163,14 +162,19 @@ static void fetched(struct anti_entropy *ae, struct actor_context *ctx, struct a
         return;
     }
     record->waiting &= ~ae_member_bit(member);
+    record->floor = reply->floor < record->floor ? reply->floor : record->floor;
     if (record->waiting != 0)
         return;
-    if (record->joined.size > 0) {
-        write_here(ae, ctx, record, keyspace);
-        return;
+    if (record->joined.size == 0) {
+        /* All others hold nothing: it was reaped there, or nobody else ever had it. The bytes are
+         * kept aside; in their place comes a state without versions, which is reaped in its turn.
+         */
+        struct version_set nothing = {0};
+        counter_add(&ae->figures.records_missing, 1);
+        record->joined =
+            copy_of(record_encode(&ae->scratch, record->keyspace_id, record->key, &nothing));
     }
-    counter_add(&ae->figures.records_missing, 1);
-    ae_record_free(record);
+    write_here(ae, ctx, record, keyspace);
 }
 
 void ae_record_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t slot,
