@@ -60,6 +60,14 @@ static void print_examples(const char *examples)
     }
 }
 
+/* As much as fits in the list: all, or the first word, or that there are options. */
+static const char *arguments_in_short(const char *arguments)
+{
+    if (strlen(arguments) < 14)
+        return arguments;
+    return strncmp(arguments, "KEY", 3) == 0 ? "KEY ..." : "[...]";
+}
+
 static void help_overview(void)
 {
     puts("coterie -- the command line of the Coterie key-value store\n\n"
@@ -67,7 +75,7 @@ static void help_overview(void)
     for (size_t i = 0; i < cli_command_count; i++) {
         char left[128];
         snprintf(left, sizeof left, "  %s %s", cli_commands[i].name,
-                 strlen(cli_commands[i].arguments) < 14 ? cli_commands[i].arguments : "KEY ...");
+                 arguments_in_short(cli_commands[i].arguments));
         printf("%-*s%s\n", HELP_COLUMN, left, cli_commands[i].summary);
     }
     print_options("Options of every command", OPTIONS_GLOBAL);
