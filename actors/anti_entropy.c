@@ -80,12 +80,7 @@ uint32_t ae_policy(const struct keyspace *keyspace)
 bool ae_is_replica(const struct view *view, const struct keyspace *keyspace, uint32_t partition,
                    uint32_t member)
 {
-    const struct topology *topology = &view->topology;
-    const struct member *found = topology_member(topology, member);
-    if (found == NULL || found->status == MEMBER_REMOVED)
-        return false;
-    uint32_t n = keyspace_n(keyspace, topology->data_centers[found->data_center]);
-    return n != 0 && ring_is_replica(topology, member, partition, n);
+    return view_role(view, keyspace, partition, member) != ROLE_NONE;
 }
 
 struct message *ae_message(enum message_kind kind, uint32_t member, uint64_t id, size_t size)
@@ -277,6 +272,24 @@ static void anti_entropy_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_vnode_complete:
     case MESSAGE_client_maintenance_done:
     case MESSAGE_client_explain_done:
+    case MESSAGE_topology_document:
+    case MESSAGE_topology_document_reply:
+    case MESSAGE_topology_fetch:
+    case MESSAGE_topology_prepare:
+    case MESSAGE_topology_prepare_reply:
+    case MESSAGE_topology_accept:
+    case MESSAGE_topology_accept_reply:
+    case MESSAGE_topology_behind:
+    case MESSAGE_client_topology:
+    case MESSAGE_client_topology_done:
+    case MESSAGE_vnode_report:
+    case MESSAGE_vnode_report_reply:
+    case MESSAGE_client_reports:
+    case MESSAGE_client_reports_done:
+    case MESSAGE_register_list:
+    case MESSAGE_register_list_reply:
+    case MESSAGE_register_settle:
+    case MESSAGE_register_settle_done:
     case MESSAGE_KIND_COUNT:
         counter_add(&ae->figures.unexpected, 1);
         break;

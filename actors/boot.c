@@ -156,8 +156,11 @@ static bool topology_same_members(const struct topology *a, const struct topolog
     for (uint32_t i = 0; i < a->member_count; i++) {
         const struct member *m = &a->members[i];
         const struct member *n = &b->members[i];
-        if (m->number != n->number || m->data_center != n->data_center || m->weight != n->weight ||
-            strcmp(m->name, n->name) != 0 || strcmp(m->zone, n->zone) != 0)
+        const struct member_place *here = &m->places[TOPOLOGY_NOW];
+        const struct member_place *there = &n->places[TOPOLOGY_NOW];
+        if (m->number != n->number || here->data_center != there->data_center ||
+            here->weight != there->weight || strcmp(m->name, n->name) != 0 ||
+            strcmp(here->zone, there->zone) != 0)
             return false;
     }
     return true;

@@ -32,15 +32,13 @@ static uint32_t hint_find_fallback(struct actor_context *ctx, struct request *re
                                    uint32_t index)
 {
     const struct view *view = ctx->view;
-    const struct topology *topology = &view->topology;
     const struct keyspace *keyspace = keyspace_map_find_id(
         &view->keyspaces, coordinator_put_request(request->origin)->keyspace_id);
     uint32_t data_center = request->replicas.replicas[index].data_center;
-    uint32_t n = keyspace == NULL ? 0 : keyspace_n(keyspace, topology->data_centers[data_center]);
-    if (n == 0)
+    if (keyspace == NULL)
         return MEMBER_NONE;
     struct preference_list list;
-    ring_preference_list(topology, data_center, request->partition, n, &list);
+    view_preference_list(view, keyspace, data_center, request->partition, &list);
     for (uint32_t i = list.replicas; i < list.count; i++) {
         uint32_t member = list.members[i];
         if (request->tried_count == PROGRESS_FALLBACKS_MAX)

@@ -277,6 +277,24 @@ static void hinted_handoff_handle(struct actor *actor, struct actor_context *ctx
     case MESSAGE_client_maintenance_done:
     case MESSAGE_client_explain:
     case MESSAGE_client_explain_done:
+    case MESSAGE_topology_document:
+    case MESSAGE_topology_document_reply:
+    case MESSAGE_topology_fetch:
+    case MESSAGE_topology_prepare:
+    case MESSAGE_topology_prepare_reply:
+    case MESSAGE_topology_accept:
+    case MESSAGE_topology_accept_reply:
+    case MESSAGE_topology_behind:
+    case MESSAGE_client_topology:
+    case MESSAGE_client_topology_done:
+    case MESSAGE_vnode_report:
+    case MESSAGE_vnode_report_reply:
+    case MESSAGE_client_reports:
+    case MESSAGE_client_reports_done:
+    case MESSAGE_register_list:
+    case MESSAGE_register_list_reply:
+    case MESSAGE_register_settle:
+    case MESSAGE_register_settle_done:
     case MESSAGE_KIND_COUNT:
         counter_add(&hinted_handoff->figures.unexpected, 1);
         break;

@@ -113,6 +113,11 @@ struct message *message_new_undelivered(const struct message *request)
         {MESSAGE_reap_seal, MESSAGE_reap_seal_reply},
         {MESSAGE_reap_remove, MESSAGE_reap_remove_reply},
         {MESSAGE_key_explain, MESSAGE_key_explain_reply},
+        {MESSAGE_topology_document, MESSAGE_topology_document_reply},
+        {MESSAGE_topology_prepare, MESSAGE_topology_prepare_reply},
+        {MESSAGE_topology_accept, MESSAGE_topology_accept_reply},
+        {MESSAGE_vnode_report, MESSAGE_vnode_report_reply},
+        {MESSAGE_register_list, MESSAGE_register_list_reply},
     };
     struct message *reply = NULL;
     if (request->kind == MESSAGE_replica_read) {
@@ -186,6 +191,8 @@ uint32_t message_partition(const struct message *message)
         return message->register_prepare.partition;
     case MESSAGE_register_accept:
         return message->register_accept.partition;
+    case MESSAGE_register_list:
+        return message->register_list.partition;
     case MESSAGE_reap_seal:
         return message->reap_seal.partition;
     case MESSAGE_reap_remove:
@@ -242,6 +249,23 @@ uint32_t message_partition(const struct message *message)
     case MESSAGE_client_maintenance_done:
     case MESSAGE_client_explain:
     case MESSAGE_client_explain_done:
+    case MESSAGE_topology_document:
+    case MESSAGE_topology_document_reply:
+    case MESSAGE_topology_fetch:
+    case MESSAGE_topology_prepare:
+    case MESSAGE_topology_prepare_reply:
+    case MESSAGE_topology_accept:
+    case MESSAGE_topology_accept_reply:
+    case MESSAGE_topology_behind:
+    case MESSAGE_client_topology:
+    case MESSAGE_client_topology_done:
+    case MESSAGE_vnode_report:
+    case MESSAGE_vnode_report_reply:
+    case MESSAGE_client_reports:
+    case MESSAGE_client_reports_done:
+    case MESSAGE_register_list_reply:
+    case MESSAGE_register_settle:
+    case MESSAGE_register_settle_done:
     case MESSAGE_KIND_COUNT:
         break;
     }

@@ -15,6 +15,7 @@
 #include "model/quorum.h"
 #include "model/register.h"
 #include "model/register_value.h"
+#include "model/topology_change.h"
 #include "model/version.h"
 
 struct view;
@@ -96,7 +97,25 @@ struct actor_id {
     X(client_maintenance, 0)                                                                       \
     X(client_maintenance_done, 0)                                                                  \
     X(client_explain, 0)                                                                           \
-    X(client_explain_done, 0)
+    X(client_explain_done, 0)                                                                      \
+    X(topology_document, 1)                                                                        \
+    X(topology_document_reply, 1)                                                                  \
+    X(topology_fetch, 1)                                                                           \
+    X(topology_prepare, 1)                                                                         \
+    X(topology_prepare_reply, 1)                                                                   \
+    X(topology_accept, 1)                                                                          \
+    X(topology_accept_reply, 1)                                                                    \
+    X(topology_behind, 0)                                                                          \
+    X(client_topology, 0)                                                                          \
+    X(client_topology_done, 0)                                                                     \
+    X(vnode_report, 1)                                                                             \
+    X(vnode_report_reply, 1)                                                                       \
+    X(client_reports, 0)                                                                           \
+    X(client_reports_done, 0)                                                                      \
+    X(register_list, 1)                                                                            \
+    X(register_list_reply, 1)                                                                      \
+    X(register_settle, 0)                                                                          \
+    X(register_settle_done, 0)
 
 enum message_kind {
 #define X(name, crosses) MESSAGE_##name,
@@ -698,6 +717,141 @@ struct client_explain_done {
     uint32_t count;
     struct node_explain *nodes; /* in the arena */
     uint64_t wall_ms;
+};
+
+/* -- the topology log (gossip_log.h)
+ * -------------------------------------------------------------------------------
+ *
+ * Epoch e + 1 is one register: decided by a majority of the voters that the document of epoch e
+ * names. Whoever has a newer document than the one asked about answers STALE_EPOCH and sends it. */
+
+/* Answered when it is durable there and in force, or was known already. */
+struct topology_document {
+    struct bytes document; /* topology_encode */
+};
+
+struct topology_document_reply {
+    enum err status;
+    uint64_t epoch; /* in force at the receiver */
+};
+
+/* Answered with a topology_document. */
+struct topology_fetch {
+    uint64_t epoch; /* that the asker has */
+};
+
+struct topology_prepare {
+    uint64_t epoch; /* to be decided */
+    struct ballot ballot;
+};
+
+struct topology_prepare_reply {
+    enum err status; /* STALE_EPOCH; UNAVAILABLE: this member does not know the epoch before yet */
+    bool agreed;
+    struct ballot conflict;
+    struct ballot accepted;
+    struct bytes value; /* a document, of `accepted` */
+};
+
+struct topology_accept {
+    uint64_t epoch;
+    struct ballot ballot;
+    struct bytes value;
+};
+
+struct topology_accept_reply {
+    enum err status;
+    bool agreed;
+    struct ballot conflict;
+};
+
+/* Any actor to its gossip: `member` has a newer document than this node. */
+struct topology_behind {
+    uint32_t member;
+    uint64_t epoch;
+};
+
+struct client_topology {
+    uint64_t client;
+    struct topology_operation operation;
+};
+
+struct client_topology_done {
+    uint64_t client;
+    enum err
+        status; /* as topology_operate; UNAVAILABLE, TIMEOUT: it may still be decided (`unknown`) */
+    const char *why;
+    bool unknown;
+    uint64_t epoch;  /* of the document that says so */
+    uint32_t number; /* of a join: the new member */
+    struct bytes document;
+};
+
+/* To the anti-entropy actor of a member: what its vnodes hold, and how far a change has come there.
+ */
+struct vnode_report {
+    bool sizes; /* of partitions as well */
+};
+
+struct vnode_report_reply {
+    enum err status;
+    uint64_t epoch;      /* in force there */
+    uint64_t change;     /* began_epoch of the change that `filled` is about */
+    struct bytes filled; /* bit by partition: what the change gives this member is complete */
+    uint32_t gains;      /* vnodes that it gains by the change */
+    uint32_t gains_filled;
+    uint64_t bytes_copied;     /* by them so far */
+    uint64_t bytes_per_second; /* lately */
+    uint64_t free_bytes;       /* of the disk */
+    struct bytes sizes; /* bytes by partition, big-endian u64 each; empty when not asked for */
+};
+
+/* The rpc layer to its gossip: ask every member for its report. */
+struct client_reports {
+    uint64_t client;
+    bool sizes;
+};
+
+struct member_report {
+    uint32_t member;
+    struct vnode_report_reply report; /* status UNAVAILABLE: it did not answer */
+};
+
+struct client_reports_done {
+    uint64_t client;
+    enum err status;
+    uint32_t count;
+    struct member_report *reports; /* in the arena */
+};
+
+/* -- registers of a partition that goes over (actors/anti_entropy_registers.h)
+ * --------------------------------------------------------------------------------------------
+ *
+ * The member that gains a partition lists the keys of all old replicas and has each decided once
+ * more, with majorities of both sets: after that a majority of the new set holds all of them. */
+
+/* Keys of registers, of a promise alone too, in order of their storage keys. */
+struct register_list {
+    uint32_t partition;
+    uint32_t keyspace_id;
+    struct bytes after; /* storage key; empty: from the beginning */
+};
+
+struct register_list_reply {
+    enum err status;
+    bool more;
+    struct bytes last; /* storage key to go on after */
+    struct bytes keys; /* sized bytes, one after the other */
+};
+
+/* Anti-entropy to a coordinator of its node: end a round on this key, whatever it holds. */
+struct register_settle {
+    uint32_t keyspace_id;
+    struct bytes key;
+};
+
+struct register_settle_done {
+    enum err status;
 };
 
 /* -- the union

@@ -5,22 +5,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-static void topology_copy(struct arena *arena, const struct topology *from, struct topology *ret)
-{
-    *ret = *from;
-    ret->members = ARENA_NEW(arena, struct member, from->member_count);
-    if (from->member_count != 0)
-        memcpy(ret->members, from->members, sizeof *from->members * from->member_count);
-    size_t names_bytes = sizeof *from->data_centers * from->data_center_count;
-    ret->data_centers = arena_alloc(arena, names_bytes);
-    if (names_bytes != 0)
-        memcpy(ret->data_centers, from->data_centers, names_bytes);
-    size_t owner_count = (size_t)from->data_center_count * from->partitions;
-    ret->owners = ARENA_NEW(arena, uint32_t, owner_count);
-    if (owner_count != 0)
-        memcpy(ret->owners, from->owners, sizeof *from->owners * owner_count);
-}
-
 struct view *view_new(const struct topology *topology, const struct keyspace_map *keyspaces,
                       uint32_t self)
 {
@@ -34,7 +18,7 @@ struct view *view_new(const struct topology *topology, const struct keyspace_map
     topology_copy(&view->arena, topology, &view->topology);
     const struct member *member = topology_member(&view->topology, self);
     if (member != NULL)
-        view->local_data_center = member->data_center;
+        view->local_data_center = member_place(member)->data_center;
     if (keyspaces->count != 0) {
         struct keyspace *copies = ARENA_NEW(&view->arena, struct keyspace, keyspaces->count);
         memcpy(copies, keyspaces->keyspaces, sizeof *copies * keyspaces->count);
@@ -76,31 +60,90 @@ bool view_alive(const struct view *view, uint32_t member)
     return member == view->self || view_liveness(view, member) != LIVENESS_DOWN;
 }
 
-static void add_data_center(const struct view *view, const struct keyspace *keyspace,
-                            uint32_t partition, uint32_t data_center, struct replica_set *set)
+uint32_t view_replicas(const struct view *view, enum topology_side side,
+                       const struct keyspace *keyspace, uint32_t data_center)
 {
     const struct topology *topology = &view->topology;
-    uint32_t n = keyspace_n(keyspace, topology->data_centers[data_center]);
+    return topology_replicas(topology, side, keyspace->id, data_center,
+                             keyspace_n(keyspace, topology->data_centers[data_center]));
+}
+
+static void side_list(const struct view *view, enum topology_side side,
+                      const struct keyspace *keyspace, uint32_t data_center, uint32_t partition,
+                      struct preference_list *ret_list)
+{
+    uint32_t n = view_replicas(view, side, keyspace, data_center);
     if (n == 0)
-        return;
+        *ret_list = (struct preference_list){0};
+    else
+        ring_preference_list(&view->topology, side, data_center, partition, n, ret_list);
+}
+
+void view_preference_list(const struct view *view, const struct keyspace *keyspace,
+                          uint32_t data_center, uint32_t partition,
+                          struct preference_list *ret_list)
+{
+    side_list(view, topology_read_side(&view->topology, partition), keyspace, data_center,
+              partition, ret_list);
+}
+
+static void add_data_center(const struct view *view, enum topology_side side,
+                            const struct keyspace *keyspace, uint32_t partition,
+                            uint32_t data_center, struct replica_set *set)
+{
     struct preference_list list;
-    ring_preference_list(topology, data_center, partition, n, &list);
-    CHECK_U64(set->count + list.replicas, <=, REPLICAS_TOTAL_MAX);
+    side_list(view, side, keyspace, data_center, partition, &list);
     for (uint32_t i = 0; i < list.replicas; i++) {
-        set->replicas[set->count].member = list.members[i];
-        set->replicas[set->count].data_center = (uint8_t)data_center;
-        set->count++;
+        uint32_t at = 0;
+        while (at < set->count && set->replicas[at].member != list.members[i])
+            at++;
+        if (at == set->count) {
+            CHECK_U64(set->count, <, REPLICAS_TOTAL_MAX);
+            set->replicas[set->count].member = list.members[i];
+            set->replicas[set->count].data_center = (uint8_t)data_center;
+            set->replicas[set->count].reader = side == set->read_side;
+            set->replicas[set->count++].sides = 0;
+        }
+        set->replicas[at].sides |= (uint8_t)(1u << side);
+    }
+}
+
+static void add_side(const struct view *view, enum topology_side side,
+                     const struct keyspace *keyspace, uint32_t partition, struct replica_set *set)
+{
+    add_data_center(view, side, keyspace, partition, view->local_data_center, set);
+    for (uint32_t i = 0; i < view->topology.data_center_count; i++) {
+        if (i != view->local_data_center)
+            add_data_center(view, side, keyspace, partition, i, set);
     }
 }
 
 void view_replica_set(const struct view *view, const struct keyspace *keyspace, uint32_t partition,
                       struct replica_set *ret_set)
 {
-    CHECK_U64(partition, <, view->topology.partitions);
-    ret_set->count = 0;
-    add_data_center(view, keyspace, partition, view->local_data_center, ret_set);
-    for (uint32_t i = 0; i < view->topology.data_center_count; i++) {
-        if (i != view->local_data_center)
-            add_data_center(view, keyspace, partition, i, ret_set);
+    struct replica_set *set = ret_set;
+    enum topology_side side = topology_read_side(&view->topology, partition);
+    set->count = 0;
+    set->read_side = side;
+    set->joint = topology_is_joint(&view->topology, partition);
+    add_side(view, side, keyspace, partition, set);
+    if (set->joint) {
+        add_side(view, side == TOPOLOGY_NOW ? TOPOLOGY_NEXT : TOPOLOGY_NOW, keyspace, partition,
+                 set);
+        return;
     }
+    for (uint32_t i = 0; i < set->count; i++)
+        set->replicas[i].sides = 1u << TOPOLOGY_NOW | 1u << TOPOLOGY_NEXT;
+}
+
+enum replica_role view_role(const struct view *view, const struct keyspace *keyspace,
+                            uint32_t partition, uint32_t member)
+{
+    struct replica_set set;
+    view_replica_set(view, keyspace, partition, &set);
+    for (uint32_t i = 0; i < set.count; i++) {
+        if (set.replicas[i].member == member)
+            return set.replicas[i].reader ? ROLE_READER : ROLE_WRITER;
+    }
+    return ROLE_NONE;
 }

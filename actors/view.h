@@ -1,7 +1,7 @@
 /* view.h -- what a step may know of the cluster: an immutable picture, replaced as a whole.
  *
- * Built by the gossip actor, published by the host (RCU in production), read as ctx->view for one step
- * only. Counted: whoever keeps one holds a reference.
+ * Built by the gossip actor, published by the host (RCU in production), read as ctx->view for one
+ * step only. Counted: whoever keeps one holds a reference.
  */
 #ifndef ACTORS_VIEW_H
 #define ACTORS_VIEW_H
@@ -41,15 +41,39 @@ enum liveness view_liveness(const struct view *view, uint32_t member);
 /* Not known to be down; this node itself is always alive. */
 bool view_alive(const struct view *view, uint32_t member);
 
-/* The replicas of one key, all data centres, local one first, in preference order. */
+/* N of the keyspace in a data centre (index), on one side of the change under way. */
+uint32_t view_replicas(const struct view *view, enum topology_side side,
+                       const struct keyspace *keyspace, uint32_t data_center);
+/* The walk of the side that the partition is read from: replicas, then fallbacks. Empty where the
+ * keyspace has none. */
+void view_preference_list(const struct view *view, const struct keyspace *keyspace,
+                          uint32_t data_center, uint32_t partition,
+                          struct preference_list *ret_list);
+
+/* The replicas of one partition, all data centres: first those that are read, the local data centre
+ * before others, in preference order; then those that are only written, while it goes over from one
+ * set to another (model/topology.h). */
 struct replica_set {
+    bool joint; /* two sets: a write needs its quorum in each, a read in the one that is read */
+    enum topology_side read_side;
     uint32_t count;
     struct {
         uint32_t member;
-        uint8_t data_center;
+        uint8_t data_center; /* on the side that it was found on: the one that is read, else the
+                                other */
+        uint8_t sides; /* bit `1u << side`: it belongs to that set; without a change to both */
+        bool reader;   /* in the set that is read */
     } replicas[REPLICAS_TOTAL_MAX];
 };
 void view_replica_set(const struct view *view, const struct keyspace *keyspace, uint32_t partition,
                       struct replica_set *ret_set);
+
+enum replica_role {
+    ROLE_NONE,
+    ROLE_WRITER, /* is written, not read: gains the partition, or has just lost it */
+    ROLE_READER,
+};
+enum replica_role view_role(const struct view *view, const struct keyspace *keyspace,
+                            uint32_t partition, uint32_t member);
 
 #endif

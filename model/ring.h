@@ -2,7 +2,7 @@
  *
  * The walk goes clockwise from the partition and takes owners that are distinct nodes: first those
  * in a zone not yet taken while such zones exist, until N replicas stand; what the walk meets after
- * them are the fallbacks, in walk order. One list per data centre. Source: Dynamo (SOSP
+ * them are the fallbacks, in walk order. One list per data centre and side. Source: Dynamo (SOSP
  * 2007) 4.3, 4.6.
  */
 #ifndef MODEL_RING_H
@@ -17,10 +17,8 @@ struct preference_list {
 };
 
 /* Of one data centre (index). n >= 1. Every owner of the data centre is in the list. */
-void ring_preference_list(const struct topology *topology, uint32_t data_center, uint32_t partition,
-                          uint32_t n, struct preference_list *ret_list);
-/* Whether `member` is one of the N replicas of the partition in its own data centre. */
-bool ring_is_replica(const struct topology *topology, uint32_t member, uint32_t partition,
-                     uint32_t n);
+void ring_preference_list(const struct topology *topology, enum topology_side side,
+                          uint32_t data_center, uint32_t partition, uint32_t n,
+                          struct preference_list *ret_list);
 
 #endif

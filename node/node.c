@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LINKS_WAIT_NS    150000000u
+#define LINKS_WAIT_NS 150000000u
 /* A directory that is new asks who it is before it serves: it may be one that was lost. */
 #define FIRST_WAIT_NS 10000000000u
 
@@ -209,10 +209,13 @@ static enum err node_open_store(struct node *node, const struct incarnation_answ
     struct keyspace builtin = keyspace_builtin();
     uint32_t *partitions = ARENA_NEW(&node->arena, uint32_t, node->topology.partitions);
     size_t count = 0;
+    struct keyspace_map none = {0};
+    struct view *view = view_new(&node->topology, &none, node->self);
     for (uint32_t partition = 0; partition < node->topology.partitions; partition++) {
-        if (ring_is_replica(&node->topology, node->self, partition, builtin.n))
+        if (view_role(view, &builtin, partition, node->self) != ROLE_NONE)
             partitions[count++] = partition;
     }
+    view_unref(view);
     err = engine_create_partitions(node->engine, partitions, count);
     if (err != OK)
         snprintf(why, why_size, "the vnodes' column families cannot be created: %s", err_text(err));

@@ -17,7 +17,8 @@ static uint32_t partitions_owned(const struct topology *topology, const struct m
 {
     uint32_t owned = 0;
     for (uint32_t partition = 0; partition < topology->partitions; partition++) {
-        if (topology_owner(topology, member->data_center, partition) == member->number)
+        if (topology_owner(topology, TOPOLOGY_NOW, member_place(member)->data_center, partition) ==
+            member->number)
             owned++;
     }
     return owned;
@@ -28,15 +29,15 @@ static json_t *members_json(const struct view *view)
     json_t *members = json_array();
     for (uint32_t i = 0; i < view->topology.member_count; i++) {
         const struct member *member = &view->topology.members[i];
-        json_array_append_new(members,
-                              json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:f, s:I}", "name",
-                                        member->name, "address", member->address, "data_center",
-                                        view->topology.data_centers[member->data_center], "zone",
-                                        member->zone, "weight", (int)member->weight, "partitions",
-                                        (int)partitions_owned(&view->topology, member), "liveness",
-                                        liveness_text(view->members[i].liveness), "phi",
-                                        view->members[i].phi, "generation",
-                                        (json_int_t)view->members[i].generation));
+        json_array_append_new(
+            members,
+            json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:f, s:I}", "name", member->name,
+                      "address", member->address, "data_center",
+                      view->topology.data_centers[member_place(member)->data_center], "zone",
+                      member_place(member)->zone, "weight", (int)member_place(member)->weight,
+                      "partitions", (int)partitions_owned(&view->topology, member), "liveness",
+                      liveness_text(view->members[i].liveness), "phi", view->members[i].phi,
+                      "generation", (json_int_t)view->members[i].generation));
     }
     return members;
 }
@@ -118,11 +119,11 @@ static void page_members(FILE *out, const struct view *view)
         fputs("<td>", out);
         escape(out, member->address);
         fputs("<td>", out);
-        escape(out, view->topology.data_centers[member->data_center]);
+        escape(out, view->topology.data_centers[member_place(member)->data_center]);
         fputs("<td>", out);
-        escape(out, member->zone);
+        escape(out, member_place(member)->zone);
         fprintf(out, "<td>%u<td>%" PRIu32 "<td>%" PRIu64 "<td class=%s>%s<td>%.1f</tr>",
-                member->weight, partitions_owned(&view->topology, member),
+                member_place(member)->weight, partitions_owned(&view->topology, member),
                 view->members[i].generation, liveness_text(view->members[i].liveness),
                 liveness_text(view->members[i].liveness), view->members[i].phi);
     }

@@ -5,12 +5,14 @@
 #define RPC_PEER_LAYOUT_H
 
 #include "actors/message.h"
+#include "model/hash.h"
 #include "rpc/peer_codec.h"
 #include "rpc/peer_wire.h"
 
 #define RESULT_CONTEXT_MAX   (1024u * 1024)
 #define LIST_BYTES_MAX       (PEER_MESSAGE_BYTES_MAX - 256u)
 #define KEYSPACE_MAP_MAX     (1024u * 1024)
+#define TOPOLOGY_BYTES_MAX   (1024u * 1024)
 #define RETRY_AFTER_MS_MAX   86400000u
 #define VERSION_FLAGS_MAX    ((uint64_t)VERSION_TOMBSTONE)
 #define REPLICA_POLICIES_MAX ((uint64_t)(POLICY_LWW | POLICY_PERIODIC))
@@ -314,6 +316,86 @@ static const struct field register_accept_reply_fields[] = {
 };
 static const struct layout register_accept_reply_layout = FIELDS_OF(register_accept_reply_fields);
 
+static const struct field topology_document_fields[] = {
+    FIELD(FIELD_BYTES, struct topology_document, document, 1, TOPOLOGY_BYTES_MAX),
+};
+static const struct layout topology_document_layout = FIELDS_OF(topology_document_fields);
+
+static const struct field topology_document_reply_fields[] = {
+    STATUS_FIELD(struct topology_document_reply),
+    FIELD(FIELD_U64, struct topology_document_reply, epoch, 0, UINT64_MAX),
+};
+static const struct layout topology_document_reply_layout =
+    FIELDS_OF(topology_document_reply_fields);
+
+static const struct field topology_fetch_fields[] = {
+    FIELD(FIELD_U64, struct topology_fetch, epoch, 0, UINT64_MAX),
+};
+static const struct layout topology_fetch_layout = FIELDS_OF(topology_fetch_fields);
+
+static const struct field topology_prepare_fields[] = {
+    FIELD(FIELD_U64, struct topology_prepare, epoch, 0, UINT64_MAX),
+    FIELD_INNER(struct topology_prepare, ballot, &ballot_layout),
+};
+static const struct layout topology_prepare_layout = FIELDS_OF(topology_prepare_fields);
+
+static const struct field topology_prepare_reply_fields[] = {
+    STATUS_FIELD(struct topology_prepare_reply),
+    FIELD(FIELD_BOOL, struct topology_prepare_reply, agreed, 0, 1),
+    FIELD_INNER(struct topology_prepare_reply, conflict, &ballot_layout),
+    FIELD_INNER(struct topology_prepare_reply, accepted, &ballot_layout),
+    FIELD(FIELD_BYTES, struct topology_prepare_reply, value, 0, TOPOLOGY_BYTES_MAX),
+};
+static const struct layout topology_prepare_reply_layout = FIELDS_OF(topology_prepare_reply_fields);
+
+static const struct field topology_accept_fields[] = {
+    FIELD(FIELD_U64, struct topology_accept, epoch, 0, UINT64_MAX),
+    FIELD_INNER(struct topology_accept, ballot, &ballot_layout),
+    FIELD(FIELD_BYTES, struct topology_accept, value, 1, TOPOLOGY_BYTES_MAX),
+};
+static const struct layout topology_accept_layout = FIELDS_OF(topology_accept_fields);
+
+static const struct field topology_accept_reply_fields[] = {
+    STATUS_FIELD(struct topology_accept_reply),
+    FIELD(FIELD_BOOL, struct topology_accept_reply, agreed, 0, 1),
+    FIELD_INNER(struct topology_accept_reply, conflict, &ballot_layout),
+};
+static const struct layout topology_accept_reply_layout = FIELDS_OF(topology_accept_reply_fields);
+
+static const struct field vnode_report_fields[] = {
+    FIELD(FIELD_BOOL, struct vnode_report, sizes, 0, 1),
+};
+static const struct layout vnode_report_layout = FIELDS_OF(vnode_report_fields);
+
+static const struct field vnode_report_reply_fields[] = {
+    STATUS_FIELD(struct vnode_report_reply),
+    FIELD(FIELD_U64, struct vnode_report_reply, epoch, 0, UINT64_MAX),
+    FIELD(FIELD_U64, struct vnode_report_reply, change, 0, UINT64_MAX),
+    FIELD(FIELD_BYTES, struct vnode_report_reply, filled, 0, PARTITIONS_MAX / 8),
+    FIELD(FIELD_U32, struct vnode_report_reply, gains, 0, PARTITIONS_MAX),
+    FIELD(FIELD_U32, struct vnode_report_reply, gains_filled, 0, PARTITIONS_MAX),
+    FIELD(FIELD_U64, struct vnode_report_reply, bytes_copied, 0, UINT64_MAX),
+    FIELD(FIELD_U64, struct vnode_report_reply, bytes_per_second, 0, UINT64_MAX),
+    FIELD(FIELD_U64, struct vnode_report_reply, free_bytes, 0, UINT64_MAX),
+    FIELD(FIELD_BYTES, struct vnode_report_reply, sizes, 0, 8 * PARTITIONS_MAX),
+};
+static const struct layout vnode_report_reply_layout = FIELDS_OF(vnode_report_reply_fields);
+
+static const struct field register_list_fields[] = {
+    FIELD(FIELD_U32, struct register_list, partition, 0, PARTITIONS_MAX - 1),
+    FIELD(FIELD_U32, struct register_list, keyspace_id, 0, UINT32_MAX),
+    FIELD(FIELD_BYTES, struct register_list, after, 0, STORAGE_KEY_BYTES_MAX),
+};
+static const struct layout register_list_layout = FIELDS_OF(register_list_fields);
+
+static const struct field register_list_reply_fields[] = {
+    STATUS_FIELD(struct register_list_reply),
+    FIELD(FIELD_BOOL, struct register_list_reply, more, 0, 1),
+    FIELD(FIELD_BYTES, struct register_list_reply, last, 0, STORAGE_KEY_BYTES_MAX),
+    FIELD(FIELD_BYTES, struct register_list_reply, keys, 0, LIST_BYTES_MAX),
+};
+static const struct layout register_list_reply_layout = FIELDS_OF(register_list_reply_fields);
+
 #define TO(kind)         (1u << ACTOR_##kind)
 #define TO_REPLICA_ASKER (TO(COORDINATOR) | TO(HINTED_HANDOFF) | TO(ANTI_ENTROPY))
 
@@ -359,30 +441,69 @@ static const struct {
     [MESSAGE_register_prepare_reply] = {41, TO(COORDINATOR), &register_prepare_reply_layout},
     [MESSAGE_register_accept] = {42, TO(REPLICA), &register_accept_layout},
     [MESSAGE_register_accept_reply] = {43, TO(COORDINATOR), &register_accept_reply_layout},
+    [MESSAGE_topology_document] = {44, TO(GOSSIP), &topology_document_layout},
+    [MESSAGE_topology_document_reply] = {45, TO(GOSSIP), &topology_document_reply_layout},
+    [MESSAGE_topology_fetch] = {46, TO(GOSSIP), &topology_fetch_layout},
+    [MESSAGE_topology_prepare] = {47, TO(GOSSIP), &topology_prepare_layout},
+    [MESSAGE_topology_prepare_reply] = {48, TO(GOSSIP), &topology_prepare_reply_layout},
+    [MESSAGE_topology_accept] = {49, TO(GOSSIP), &topology_accept_layout},
+    [MESSAGE_topology_accept_reply] = {50, TO(GOSSIP), &topology_accept_reply_layout},
+    [MESSAGE_vnode_report] = {51, TO(ANTI_ENTROPY), &vnode_report_layout},
+    [MESSAGE_vnode_report_reply] = {52, TO(GOSSIP), &vnode_report_reply_layout},
+    [MESSAGE_register_list] = {53, TO(REPLICA), &register_list_layout},
+    [MESSAGE_register_list_reply] = {54, TO(ANTI_ENTROPY), &register_list_reply_layout},
 };
 
 #define BODY_NUMBER_FIRST 10u
-#define BODY_NUMBER_LAST  43u
+#define BODY_NUMBER_LAST  54u
 
 /* From the number to the kind. */
 static const uint8_t body_kinds[BODY_NUMBER_LAST - BODY_NUMBER_FIRST + 1] = {
-    MESSAGE_forward_put,      MESSAGE_forward_put_reply,
-    MESSAGE_replica_write,    MESSAGE_replica_write_reply,
-    MESSAGE_replica_read,     MESSAGE_replica_read_reply,
-    MESSAGE_gossip_digest,    MESSAGE_gossip_digest_reply,
-    MESSAGE_gossip_keyspaces, MESSAGE_gossip_keyspaces_reply,
-    MESSAGE_hint_store,       MESSAGE_hint_store_reply,
-    MESSAGE_tree_roots,       MESSAGE_tree_roots_reply,
-    MESSAGE_tree_read,        MESSAGE_tree_read_reply,
-    MESSAGE_digest_read,      MESSAGE_digest_read_reply,
-    MESSAGE_record_fetch,     MESSAGE_record_fetch_reply,
-    MESSAGE_reap_hints,       MESSAGE_reap_hints_reply,
-    MESSAGE_reap_seal,        MESSAGE_reap_seal_reply,
-    MESSAGE_reap_remove,      MESSAGE_reap_remove_reply,
-    MESSAGE_key_explain,      MESSAGE_key_explain_reply,
-    MESSAGE_register_query,   MESSAGE_register_query_reply,
-    MESSAGE_register_prepare, MESSAGE_register_prepare_reply,
-    MESSAGE_register_accept,  MESSAGE_register_accept_reply,
+    MESSAGE_forward_put,
+    MESSAGE_forward_put_reply,
+    MESSAGE_replica_write,
+    MESSAGE_replica_write_reply,
+    MESSAGE_replica_read,
+    MESSAGE_replica_read_reply,
+    MESSAGE_gossip_digest,
+    MESSAGE_gossip_digest_reply,
+    MESSAGE_gossip_keyspaces,
+    MESSAGE_gossip_keyspaces_reply,
+    MESSAGE_hint_store,
+    MESSAGE_hint_store_reply,
+    MESSAGE_tree_roots,
+    MESSAGE_tree_roots_reply,
+    MESSAGE_tree_read,
+    MESSAGE_tree_read_reply,
+    MESSAGE_digest_read,
+    MESSAGE_digest_read_reply,
+    MESSAGE_record_fetch,
+    MESSAGE_record_fetch_reply,
+    MESSAGE_reap_hints,
+    MESSAGE_reap_hints_reply,
+    MESSAGE_reap_seal,
+    MESSAGE_reap_seal_reply,
+    MESSAGE_reap_remove,
+    MESSAGE_reap_remove_reply,
+    MESSAGE_key_explain,
+    MESSAGE_key_explain_reply,
+    MESSAGE_register_query,
+    MESSAGE_register_query_reply,
+    MESSAGE_register_prepare,
+    MESSAGE_register_prepare_reply,
+    MESSAGE_register_accept,
+    MESSAGE_register_accept_reply,
+    MESSAGE_topology_document,
+    MESSAGE_topology_document_reply,
+    MESSAGE_topology_fetch,
+    MESSAGE_topology_prepare,
+    MESSAGE_topology_prepare_reply,
+    MESSAGE_topology_accept,
+    MESSAGE_topology_accept_reply,
+    MESSAGE_vnode_report,
+    MESSAGE_vnode_report_reply,
+    MESSAGE_register_list,
+    MESSAGE_register_list_reply,
 };
 
 static_assert(offsetof(struct forward_put, request) == 0, "a body starts with its layout's struct");

@@ -131,16 +131,18 @@ static Coterie__V1__Node *node_new(struct arena *arena, const struct view *view,
     node->number = member->number;
     node->name = text_of(member->name);
     node->peer_address = text_of(member->address);
-    node->data_center = text_of(topology->data_centers[member->data_center]);
-    node->zone = text_of(member->zone);
-    node->weight = member->weight;
+    enum topology_side side = member_is_on(member, TOPOLOGY_NOW) ? TOPOLOGY_NOW : TOPOLOGY_NEXT;
+    const struct member_place *place = member_place(member);
+    node->data_center = text_of(topology->data_centers[place->data_center]);
+    node->zone = text_of(place->zone);
+    node->weight = place->weight;
     node->state = state_of(member->status);
     node->liveness = liveness_of(view, member->number);
     node->phi = view->members[index].phi;
     node->generation = view->members[index].generation;
     for (uint32_t i = 0; i < topology->partitions; i++)
         node->partitions_owned +=
-            topology_owner(topology, member->data_center, i) == member->number;
+            topology_owner(topology, side, place->data_center, i) == member->number;
     node->share = (double)node->partitions_owned / (double)topology->partitions;
     return node;
 }
@@ -170,11 +172,10 @@ static Coterie__V1__Partition__Replicas *replicas_new(struct arena *arena, const
     Coterie__V1__Partition__Replicas *replicas = arena_alloc(arena, sizeof *replicas);
     coterie__v1__partition__replicas__init(replicas);
     replicas->data_center = text_of(topology->data_centers[data_center]);
-    uint32_t n = keyspace_n(keyspace, topology->data_centers[data_center]);
-    if (n == 0)
-        return replicas;
     struct preference_list list;
-    ring_preference_list(topology, data_center, partition, n, &list);
+    view_preference_list(view, keyspace, data_center, partition, &list);
+    if (list.count == 0)
+        return replicas;
     /* As many fallbacks as could ever stand in; 1,024 partitions of 64 names would not fit a reply.
      */
     uint32_t count = list.count < 2 * list.replicas ? list.count : 2 * list.replicas;

@@ -15,10 +15,7 @@ struct digest_item {
 
 static bool is_replica(const struct view *view, const struct keyspace *keyspace, uint32_t partition)
 {
-    const struct topology *topology = &view->topology;
-    const struct member *self = topology_member(topology, view->self);
-    uint32_t n = keyspace_n(keyspace, topology->data_centers[self->data_center]);
-    return n != 0 && ring_is_replica(topology, view->self, partition, n);
+    return view_role(view, keyspace, partition, view->self) != ROLE_NONE;
 }
 
 /* `keyspace` NULL: in any. */

@@ -16,8 +16,8 @@ static uint32_t replica_count(const struct view *view, const struct keyspace *ke
 {
     uint32_t total = 0;
     for (uint32_t i = 0; i < view->topology.data_center_count; i++) {
-        uint32_t n = keyspace_n(keyspace, view->topology.data_centers[i]);
-        uint32_t members = topology_member_count_in(&view->topology, i);
+        uint32_t n = view_replicas(view, TOPOLOGY_NOW, keyspace, i);
+        uint32_t members = topology_member_count_in(&view->topology, TOPOLOGY_NOW, i);
         total += n < members ? n : members;
     }
     return total;

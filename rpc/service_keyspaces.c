@@ -153,7 +153,7 @@ static uint32_t replicas_asked(const struct view *view, const struct keyspace *k
 {
     uint32_t total = 0;
     for (uint32_t i = 0; i < view->topology.data_center_count; i++)
-        total += keyspace_n(keyspace, view->topology.data_centers[i]);
+        total += view_replicas(view, TOPOLOGY_NOW, keyspace, i);
     for (uint8_t i = 0; i < keyspace->data_center_count; i++) {
         bool known = false;
         for (uint32_t j = 0; j < view->topology.data_center_count; j++)

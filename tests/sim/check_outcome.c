@@ -26,7 +26,7 @@ static uint32_t count_fallbacks(struct world *world, const struct operation *ope
     for (uint32_t i = 0; i < progress->acked_count; i++) {
         const struct member *member = topology_member(&world->topology, progress->acked_members[i]);
         if (member != NULL && is_replica(replicas, member->number))
-            away[member->data_center]--;
+            away[member_place(member)->data_center]--;
     }
     for (uint32_t i = 0; i < progress->fallback_count; i++) {
         uint32_t fallback = progress->fallback_members[i];
@@ -34,7 +34,7 @@ static uint32_t count_fallbacks(struct world *world, const struct operation *ope
         bool good = operation->kind != OPERATION_GET && member != NULL &&
                     !world->options.keyspaces[operation->keyspace].strict &&
                     !operation_is_strict(operation) && !is_replica(replicas, fallback) &&
-                    away[member->data_center] > 0;
+                    away[member_place(member)->data_center] > 0;
         for (uint32_t j = 0; j < i; j++)
             good &= progress->fallback_members[j] != fallback;
         if (!good) {
@@ -42,7 +42,7 @@ static uint32_t count_fallbacks(struct world *world, const struct operation *ope
                        fallback);
             return count;
         }
-        away[member->data_center]--;
+        away[member_place(member)->data_center]--;
         count++;
     }
     return count;

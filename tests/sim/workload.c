@@ -50,12 +50,14 @@ static uint32_t smaller(uint32_t a, uint32_t b)
 static void operation_counts(struct world *world, struct operation *operation)
 {
     const struct sim_keyspace *keyspace = &world->options.keyspaces[operation->keyspace];
-    uint32_t local = topology_member(&world->topology, operation->node + 1)->data_center;
+    uint32_t local =
+        member_place(topology_member(&world->topology, operation->node + 1))->data_center;
     uint32_t local_replicas = 0;
     uint32_t majorities = 0;
     operation->replicas = 0;
     for (uint32_t i = 0; i < world->topology.data_center_count; i++) {
-        uint32_t here = smaller(keyspace->n, topology_member_count_in(&world->topology, i));
+        uint32_t here =
+            smaller(keyspace->n, topology_member_count_in(&world->topology, TOPOLOGY_NOW, i));
         operation->replicas += here;
         majorities += here / 2 + 1;
         if (i == local)

@@ -230,7 +230,7 @@ static void damaged_rows_are_errors(void **state)
         boot(&f);
         struct store *store = engine_store(f.engine, HANDLE_BOOT);
         assert_int_equal(store_put(store, STORE_META, bytes_of_string(rows[i]),
-                                   bytes_of_string("\1junk"), STORE_SYNC_NOW),
+                                   bytes_of_string(i == 1 ? "\2junk" : "\1junk"), STORE_SYNC_NOW),
                          OK);
         struct boot_options options = options_of(&f);
         struct boot result;

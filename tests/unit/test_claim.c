@@ -585,12 +585,12 @@ static void test_three_data_centers(void **state)
         struct scene scene = {.partitions = 256, .spread = CLAIM_SPREAD_DEFAULT};
         for (uint32_t i = 0; i < 24; i++) {
             const struct member *member = &topology.members[i];
-            if (member->data_center == dc)
-                scene_add(&scene, member->number, member->weight,
-                          (uint16_t)(member->zone[5] - '0'));
+            if (member->places[0].data_center == dc)
+                scene_add(&scene, member->number, member->places[0].weight,
+                          (uint16_t)(member->places[0].zone[5] - '0'));
         }
         assert_int_equal(scene.count, 8);
-        const uint32_t *owners = topology.owners + 256 * dc;
+        const uint32_t *owners = topology.owners[0] + 256 * dc;
         check_balance(&scene, owners);
         if (dc == 2)
             continue; /* weights 1..8: a zone holds more than a quarter */

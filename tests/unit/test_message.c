@@ -32,7 +32,8 @@ static struct view *test_view(uint32_t centers, uint32_t self)
     struct view *view = view_new(&topology, &map, self);
     /* The view owns copies: scribble over what it was made of. */
     memset(topology.members, 0xee, sizeof *topology.members * topology.member_count);
-    memset(topology.owners, 0xee, sizeof *topology.owners * 16 * centers);
+    memset(topology.owners[TOPOLOGY_NOW], 0xee, sizeof(uint32_t) * 16 * centers);
+    memset(topology.phases, 0xee, sizeof *topology.phases * 16);
     memset(&keyspace, 0xee, sizeof keyspace);
     arena_deinit(&arena);
     return view;
@@ -133,6 +134,10 @@ static void message_undelivered_of_every_kind(void **state)
             bool request_of_kind = message_crosses_nodes(kind) && kind >= MESSAGE_tree_roots &&
                                    kind <= MESSAGE_key_explain &&
                                    (kind - MESSAGE_tree_roots) % 2 == 0;
+            request_of_kind |= kind == MESSAGE_topology_document ||
+                               kind == MESSAGE_topology_prepare ||
+                               kind == MESSAGE_topology_accept || kind == MESSAGE_vnode_report ||
+                               kind == MESSAGE_register_list;
             assert_int_equal(answer != NULL, request_of_kind);
             if (answer != NULL) {
                 assert_int_equal(answer->kind, kind + 1);
@@ -246,6 +251,8 @@ static void message_partition_of_replica_requests(void **state)
             message->register_query.partition = expected = 25;
         else if (kind == MESSAGE_register_prepare)
             message->register_prepare.partition = expected = 26;
+        else if (kind == MESSAGE_register_list)
+            message->register_list.partition = expected = 29;
         else if (kind == MESSAGE_register_accept)
             message->register_accept.partition = expected = 27;
         assert_int_equal(message_partition(message), expected);
@@ -363,7 +370,7 @@ static void view_replica_set_is_local_first(void **state)
         snprintf(keyspace.data_centers[0].name, sizeof keyspace.data_centers[0].name, "dc1");
         keyspace.data_centers[0].n = 2;
         keyspace.data_center_count = 1;
-        uint8_t local = topology_member(&view->topology, self)->data_center;
+        uint8_t local = member_place(topology_member(&view->topology, self))->data_center;
         assert_int_equal(view->local_data_center, local);
         for (uint32_t partition = 0; partition < view->topology.partitions; partition++) {
             struct replica_set set;
@@ -374,12 +381,15 @@ static void view_replica_set_is_local_first(void **state)
                 uint8_t center = set.replicas[i].data_center;
                 assert_int_equal(center, i < local_count ? local : 1 - local);
                 assert_int_equal(
-                    topology_member(&view->topology, set.replicas[i].member)->data_center, center);
+                    member_place(topology_member(&view->topology, set.replicas[i].member))
+                        ->data_center,
+                    center);
                 for (uint32_t j = 0; j < i; j++)
                     assert_int_not_equal(set.replicas[i].member, set.replicas[j].member);
             }
             struct preference_list list;
-            ring_preference_list(&view->topology, local, partition, local_count, &list);
+            ring_preference_list(&view->topology, TOPOLOGY_NOW, local, partition, local_count,
+                                 &list);
             assert_int_equal(set.replicas[0].member, list.members[0]);
         }
         view_unref(view);

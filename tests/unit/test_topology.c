@@ -71,18 +71,18 @@ static void test_initial_document(void **state)
         assert_int_equal(member->status, MEMBER_NORMAL);
         assert_ptr_equal(topology_member_by_name(&topology, names[i]), member);
     }
-    assert_string_equal(topology.members[1].zone, "default");
-    assert_int_equal(topology.members[1].weight, 1);
-    assert_int_equal(topology.members[0].weight, 3);
+    assert_string_equal(topology.members[1].places[0].zone, "default");
+    assert_int_equal(topology.members[1].places[0].weight, 1);
+    assert_int_equal(topology.members[0].places[1].weight, 3);
     assert_string_equal(topology.members[0].address, "10.0.0.1:7000");
     assert_null(topology_member(&topology, 0));
     assert_null(topology_member(&topology, 6));
     assert_null(topology_member_by_name(&topology, "foxtrot"));
-    assert_int_equal(topology_member_count_in(&topology, 0), 1);
-    assert_int_equal(topology_member_count_in(&topology, 1), 2);
+    assert_int_equal(topology_member_count_in(&topology, TOPOLOGY_NOW, 0), 1);
+    assert_int_equal(topology_member_count_in(&topology, TOPOLOGY_NOW, 1), 2);
     for (uint32_t p = 0; p < 64; p++) {
-        assert_int_equal(topology_owner(&topology, 0, p), 3);
-        uint32_t owner = topology_owner(&topology, 2, p);
+        assert_int_equal(topology_owner(&topology, TOPOLOGY_NOW, 0, p), 3);
+        uint32_t owner = topology_owner(&topology, TOPOLOGY_NOW, 2, p);
         assert_true(owner == 1 || owner == 4);
     }
     arena_deinit(&arena);
@@ -207,8 +207,30 @@ static void test_round_trip(void **state)
     topology.epoch = 1234567;
     topology.members[4].number = 4000000000u;
     topology.members[4].status = MEMBER_LEAVING;
-    for (uint32_t i = 0; i < 3 * 32; i++)
-        topology.owners[i] = topology.owners[i] == 5 ? 4000000000u : topology.owners[i];
+    topology.members[4].gone = true;
+    topology.members[2].places[TOPOLOGY_NEXT].weight = 17;
+    topology.number_next = 4000000001u;
+    topology.change = (struct topology_change){.state = CHANGE_RUNNING,
+                                               .paused = true,
+                                               .aborting = true,
+                                               .began_epoch = 1234000,
+                                               .began_ms = 99,
+                                               .bytes_per_second = 1u << 20};
+    uint32_t next[3 * 32];
+    for (uint32_t i = 0; i < 3 * 32; i++) {
+        bool echo = topology.owners[TOPOLOGY_NOW][i] == 5;
+        topology.owners[TOPOLOGY_NOW][i] = echo ? 4000000000u : topology.owners[TOPOLOGY_NOW][i];
+        next[i] = echo ? 2 : topology.owners[TOPOLOGY_NOW][i];
+    }
+    topology.owners[TOPOLOGY_NEXT] = next;
+    topology.phases[7] = PHASE_COPIED;
+    topology.phase_epochs[7] = 1234567;
+    topology.voter_count = 2;
+    topology.voters[0] = 3;
+    topology.voters[1] = 4000000000u;
+    struct topology_replication replication[1] = {{.keyspace_id = 77, .n = {{3, 1}, {5, 0}}}};
+    topology.replication = replication;
+    topology.replication_count = 1;
     assert_true(topology_valid(&topology));
     struct bytes bytes = topology_encode(&arena, &topology);
     struct topology decoded;
@@ -216,7 +238,16 @@ static void test_round_trip(void **state)
     assert_true(bytes_equal(topology_encode(&arena, &decoded), bytes));
     assert_int_equal(decoded.epoch, 1234567);
     assert_string_equal(topology_member(&decoded, 4000000000u)->name, "echo");
-    assert_memory_equal(decoded.owners, topology.owners, 3 * 32 * sizeof(uint32_t));
+    assert_memory_equal(decoded.owners[0], topology.owners[0], 3 * 32 * sizeof(uint32_t));
+    assert_memory_equal(decoded.owners[1], next, sizeof next);
+    assert_true(decoded.change.paused && decoded.change.aborting);
+    assert_int_equal(decoded.change.began_epoch, 1234000);
+    assert_int_equal(decoded.phases[7], PHASE_COPIED);
+    assert_int_equal(decoded.replication[0].n[1][0], 5);
+    assert_true(topology_member(&decoded, 4000000000u)->gone);
+    struct topology copy;
+    topology_copy(&arena, &decoded, &copy);
+    assert_true(bytes_equal(topology_encode(&arena, &copy), bytes));
     assert_memory_equal(decoded.cluster_id, topology.cluster_id, 16);
     arena_deinit(&arena);
 }
@@ -261,7 +292,7 @@ static void test_hostile_bytes(void **state)
     copy[bytes.size] = 0;
     assert_int_equal(topology_decode(&arena, bytes_of(copy, bytes.size + 1), &decoded),
                      ERR_CORRUPT);
-    copy[0] = 2;
+    copy[0] = 3;
     assert_int_equal(topology_decode(&arena, bytes_of(copy, bytes.size), &decoded),
                      ERR_UNSUPPORTED);
     copy[0] = bytes.data[0];
@@ -286,7 +317,7 @@ static void test_hostile_bytes(void **state)
 static void test_invalid_documents(void **state)
 {
     (void)state;
-    for (int broken = 0; broken < 20; broken++) {
+    for (int broken = 0; broken < 26; broken++) {
         struct arena arena;
         arena_init(&arena, NULL, 0);
         struct topology_seed seeds[8];
@@ -325,13 +356,13 @@ static void test_invalid_documents(void **state)
             members[1].number = 1;
             break;
         case 10:
-            members[2].data_center = 3;
+            members[2].places[0].data_center = 3;
             break;
         case 11:
-            members[2].weight = 0;
+            members[2].places[1].weight = 0;
             break;
         case 12:
-            members[2].weight = WEIGHT_MAX + 1;
+            members[2].places[0].weight = WEIGHT_MAX + 1;
             break;
         case 13:
             members[2].name[0] = '\0';
@@ -340,17 +371,35 @@ static void test_invalid_documents(void **state)
             members[2].address[0] = ' ';
             break;
         case 15:
-            members[2].zone[0] = '\0';
+            members[2].places[0].zone[0] = '\0';
             break;
         case 16:
             memcpy(members[3].name, members[2].name, sizeof members[3].name);
             break;
         case 17:
-            topology.owners[5] = 77;
+            topology.owners[0][5] = 77;
             break; /* nobody's number */
         case 18:
-            topology.owners[5] = 1;
+            topology.owners[0][5] = 1;
             break; /* of another data centre */
+        case 19:
+            members[2].slot = members[3].slot;
+            break;
+        case 20:
+            topology.number_next = 5;
+            break;
+        case 21:
+            members[1].places[TOPOLOGY_NEXT].weight = 9;
+            break; /* nothing is staged */
+        case 22:
+            topology.phases[3] = PHASE_ANNOUNCED;
+            break; /* nothing is under way */
+        case 23:
+            topology.voter_count = 0;
+            break;
+        case 24:
+            topology.voters[0] = 77;
+            break;
         default:
             members[0].status = MEMBER_REMOVED;
             break; /* a tombstone that owns */
@@ -371,19 +420,21 @@ static void test_tombstones(void **state)
     struct topology topology = initial(&arena, seeds, count, 16);
     /* alpha leaves west to delta; delta is then alpha's successor under alpha's name. */
     topology.members[0].status = MEMBER_REMOVED;
+    topology.voter_count = topology_choose_voters(&topology, topology.voters);
     for (uint32_t p = 0; p < 16; p++)
-        topology.owners[2 * 16 + p] = 4;
+        topology.owners[0][2 * 16 + p] = 4;
     memcpy(topology.members[3].name, "alpha", 6);
     assert_true(topology_valid(&topology));
     assert_ptr_equal(topology_member_by_name(&topology, "alpha"), &topology.members[3]);
     assert_int_equal(topology_member(&topology, 1)->status, MEMBER_REMOVED);
-    assert_int_equal(topology_member_count_in(&topology, 2), 1);
+    assert_int_equal(topology_member_count_in(&topology, TOPOLOGY_NOW, 2), 1);
     /* The last one goes too: then, and only then, partitions may have no owner. */
-    topology.owners[2 * 16] = MEMBER_NONE;
+    topology.owners[0][2 * 16] = MEMBER_NONE;
     assert_false(topology_valid(&topology));
     topology.members[3].status = MEMBER_REMOVED;
+    topology.voter_count = topology_choose_voters(&topology, topology.voters);
     for (uint32_t p = 0; p < 16; p++)
-        topology.owners[2 * 16 + p] = MEMBER_NONE;
+        topology.owners[0][2 * 16 + p] = MEMBER_NONE;
     assert_true(topology_valid(&topology));
     arena_deinit(&arena);
 }
