@@ -72,6 +72,7 @@ static void keyspace_add(struct ae_exchange *exchange, const struct exchange_roo
         nodes[side] = roots[side]->node;
         keyspace->empty[side] = nodes[side].count == 0;
         keyspace->floors[side] = roots[side]->floor;
+        keyspace->reaped[side] = roots[side]->reaped;
     }
     keyspace->differs = !merkle_node_equal(nodes[0], nodes[1]);
     for (uint32_t side = 0; side < 2; side++) {
@@ -85,7 +86,8 @@ static void keyspace_add(struct ae_exchange *exchange, const struct exchange_roo
 
 /* The floor that lags is raised by an empty seal, so that records go both ways again: a round of
  * reaping that did not reach all leaves floors apart. It takes part in no removal: that needs what
- * a replica held when it was sealed, and this seal asks for nothing. */
+ * a replica held when it was sealed, and this seal asks for nothing. A replica that lags behind
+ * what was removed refuses it, and is emptied (message.h). */
 static void align_begin(struct ae_exchange *exchange)
 {
     const struct ae_keyspace *keyspace = ae_exchange_keyspace(exchange);

@@ -107,23 +107,26 @@ static void ask_roots(struct anti_entropy *ae, struct actor_context *ctx, uint32
 
 struct floor_found {
     uint64_t floor;
+    uint64_t reaped;
     bool complete; /* one that said so is among them */
     bool all;
 };
 
-static uint64_t floor_in(struct anti_entropy *ae, const struct message *roots_message,
-                         uint32_t keyspace_id)
+/* False: it cannot be read. */
+static bool root_in(struct anti_entropy *ae, const struct message *roots_message,
+                    uint32_t keyspace_id, struct exchange_root *ret_root)
 {
     struct exchange_roots roots;
+    *ret_root = (struct exchange_root){.keyspace_id = keyspace_id};
     if (exchange_roots_decode(&ae->scratch, roots_message->tree_roots_reply.roots, &roots) != OK) {
         counter_add(&ae->figures.corrupt, 1);
-        return UINT64_MAX;
+        return false;
     }
     for (uint32_t i = 0; i < roots.count; i++) {
         if (roots.roots[i].keyspace_id == keyspace_id)
-            return roots.roots[i].floor;
+            *ret_root = roots.roots[i];
     }
-    return 0;
+    return true;
 }
 
 static struct floor_found find_floor(struct anti_entropy *ae, const struct actor_context *ctx,
@@ -136,13 +139,14 @@ static struct floor_found find_floor(struct anti_entropy *ae, const struct actor
             !ae_is_replica(ctx->view, keyspace, partition, member))
             continue;
         const struct message *answer = completion->roots[member - 1];
-        uint64_t floor = answer == NULL ? UINT64_MAX : floor_in(ae, answer, keyspace->id);
-        if (floor == UINT64_MAX) {
+        struct exchange_root root;
+        if (answer == NULL || !root_in(ae, answer, keyspace->id, &root)) {
             found.all = false;
             continue;
         }
         found.complete |= answer->tree_roots_reply.complete;
-        found.floor = floor > found.floor ? floor : found.floor;
+        found.floor = root.floor > found.floor ? root.floor : found.floor;
+        found.reaped = root.reaped > found.reaped ? root.reaped : found.reaped;
     }
     return found;
 }
@@ -164,8 +168,10 @@ static bool adopt_floors(struct anti_entropy *ae, struct actor_context *ctx, uin
         }
         struct message *message =
             ae_message(MESSAGE_vnode_adopt, ae->options.self, completion->id, 0);
-        message->vnode_adopt = (struct vnode_adopt){
-            .partition = partition, .keyspace_id = keyspace->id, .floor = found.floor};
+        message->vnode_adopt = (struct vnode_adopt){.partition = partition,
+                                                    .keyspace_id = keyspace->id,
+                                                    .floor = found.floor,
+                                                    .reaped = found.reaped};
         completion->adopts++;
         outbox_send(ctx, &ae->actor, message);
     }

@@ -43,7 +43,8 @@ static struct message *question(struct ae_exchange *exchange, uint32_t side)
         message = ae_message(MESSAGE_reap_seal, member, id, 0);
         message->reap_seal = (struct reap_seal){.partition = exchange->partition,
                                                 .keyspace_id = keyspace->id,
-                                                .floor = keyspace->floors[1 - side]};
+                                                .floor = keyspace->floors[1 - side],
+                                                .reaped = keyspace->reaped[1 - side]};
     } else if (exchange->phase == AE_TREE) {
         message = ae_message(MESSAGE_tree_read, member, id, 0);
         message->tree_read =

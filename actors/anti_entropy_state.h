@@ -54,6 +54,7 @@ struct ae_keyspace {
     bool differs;
     bool empty[2];
     uint64_t floors[2];
+    uint64_t reaped[2];
 };
 
 /* Records at these places go from one side to the other. */

@@ -509,7 +509,11 @@ struct record_fetch_reply {
  * for the range; every replica of this epoch raises its floor durably above all that it had and
  * says at once which of the listed records it holds just so; what all hold is removed by all. A
  * late message from before the round carries a lower floor: a replica refuses to take anything new
- * from it (STALE_FLOOR). */
+ * from it (STALE_FLOOR).
+ *
+ * Before anything goes, every replica has durably noted that floor as *reaped*. A seal is durable
+ * before it is answered, so who is below the reaped floor of another replica has lost its seal, and
+ * may hold what was removed: it is a copy from before (DOUBT_RESTORED). */
 
 /* What may be reaped, in hash order: records of tombstones and expired versions alone, old enough.
  */
@@ -525,7 +529,6 @@ struct reap_scan_done {
     enum err status;
     bool more; /* rows above through_hash have not been looked at */
     uint64_t through_hash;
-    uint64_t floor;
     struct bytes digests; /* {key hash, record checksum}, 64 bits each (model/reap.h) */
 };
 
@@ -539,24 +542,27 @@ struct reap_hints_reply {
     enum err status;
 };
 
-/* STALE_FLOOR: `floor` is not above the one here; begin again above `floor`. */
+/* STALE_FLOOR: `floor` is not above the one here; begin again above `floor`. 0 is never above: it
+ * asks for the floors. INCOMPLETE: also when the floor here is below `reaped`. */
 struct reap_seal {
     uint32_t partition;
     uint32_t keyspace_id;
     uint64_t floor;
+    uint64_t reaped; /* the greatest that the sender knows of */
     uint64_t older_than_ms;
     struct bytes digests;
 };
 
 struct reap_seal_reply {
     enum err status;
-    uint64_t floor; /* here, durable */
+    uint64_t floor;  /* here, durable */
+    uint64_t reaped; /* with STALE_FLOOR */
     struct bytes
         matched; /* one bit for each digest: held just so, and reapable by this node's clock too */
 };
 
 /* With an empty list nothing is removed: OK says that this is still the copy that sealed, neither
- * restarted nor emptied since (PRECONDITION). */
+ * restarted nor emptied since (PRECONDITION), and that the floor is noted as reaped, durably. */
 struct reap_remove {
     uint32_t partition;
     uint32_t keyspace_id;
@@ -596,11 +602,13 @@ struct vnode_incomplete {
     uint64_t incarnation;
 };
 
-/* Anti-entropy to its replica: the floor that the peers have. Done when durable. */
+/* Anti-entropy to its replica: the floors that the peers have. Done when durable; INCOMPLETE: what
+ * was here is from before the reaped one, and is emptied. */
 struct vnode_adopt {
     uint32_t partition;
     uint32_t keyspace_id;
     uint64_t floor;
+    uint64_t reaped;
 };
 
 struct vnode_adopt_done {

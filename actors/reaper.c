@@ -79,8 +79,9 @@ static void reaper_ask_for_hints(struct reaper *reaper, struct actor_context *ct
     }
 }
 
-static void reaper_ask_for_seals(struct reaper *reaper, struct actor_context *ctx,
-                                 const struct actor *actor)
+/* ASKING: by a seal that nobody takes. */
+static void reaper_send_seals(struct reaper *reaper, struct actor_context *ctx,
+                              const struct actor *actor, enum reaper_state state)
 {
     struct replica_set set;
     const struct keyspace *keyspace = reaper_keyspace(reaper, ctx->view);
@@ -89,23 +90,37 @@ static void reaper_ask_for_seals(struct reaper *reaper, struct actor_context *ct
         return;
     }
     view_replica_set(ctx->view, keyspace, reaper->partition, &set);
-    reaper_step(reaper, ctx, REAPER_SEALING);
-    reaper->floor++;
-    memset(&reaper->matched, 0xff, sizeof reaper->matched);
-    counter_add(&reaper->figures.rounds, 1);
+    reaper_step(reaper, ctx, state);
     for (uint32_t i = 0; i < set.count; i++) {
         uint32_t member = set.replicas[i].member;
         struct message *message = reaper_ask(reaper, MESSAGE_reap_seal, member, ACTOR_REPLICA);
-        message->reap_seal = (struct reap_seal){
-            .partition = reaper->partition,
-            .keyspace_id = reaper->keyspace_id,
-            .floor = reaper->floor,
-            .older_than_ms = reaper->older_than_ms,
-            .digests = reap_list_encode(&message->arena, &reaper->list),
-        };
+        message->reap_seal =
+            (struct reap_seal){.partition = reaper->partition, .keyspace_id = reaper->keyspace_id};
+        if (state == REAPER_SEALING) {
+            message->reap_seal.floor = reaper->floor;
+            message->reap_seal.reaped = reaper->reaped;
+            message->reap_seal.older_than_ms = reaper->older_than_ms;
+            message->reap_seal.digests = reap_list_encode(&message->arena, &reaper->list);
+        }
         reaper->asked[reaper->asked_count++] = member;
         outbox_send(ctx, actor, message);
     }
+}
+
+static void reaper_ask_for_floors(struct reaper *reaper, struct actor_context *ctx,
+                                  const struct actor *actor)
+{
+    reaper->floor = reaper->reaped = 0;
+    reaper_send_seals(reaper, ctx, actor, REAPER_ASKING);
+}
+
+static void reaper_ask_for_seals(struct reaper *reaper, struct actor_context *ctx,
+                                 const struct actor *actor)
+{
+    reaper->floor++;
+    memset(&reaper->matched, 0xff, sizeof reaper->matched);
+    counter_add(&reaper->figures.rounds, 1);
+    reaper_send_seals(reaper, ctx, actor, REAPER_SEALING);
 }
 
 static void reaper_send_removals(struct reaper *reaper, struct actor_context *ctx,
@@ -293,16 +308,27 @@ static void reaper_on_scan(struct reaper *reaper, struct actor_context *ctx,
         reaper_advance(reaper, ctx);
         return;
     }
-    if (done->floor > reaper->floor)
-        reaper->floor = done->floor;
     reaper_ask_for_hints(reaper, ctx, actor);
+}
+
+static void reaper_on_floor(struct reaper *reaper, struct actor_context *ctx,
+                            const struct actor *actor, const struct reap_seal_reply *reply)
+{
+    if (reply->status != ERR_STALE_FLOOR || reply->floor == UINT64_MAX) {
+        reaper_put_off(reaper, ctx);
+        return;
+    }
+    if (reply->floor > reaper->floor)
+        reaper->floor = reply->floor;
+    if (reply->reaped > reaper->reaped)
+        reaper->reaped = reply->reaped;
+    if (reaper->asked_count == 0)
+        reaper_ask_for_seals(reaper, ctx, actor);
 }
 
 static void reaper_on_seal(struct reaper *reaper, struct actor_context *ctx,
                            const struct actor *actor, const struct reap_seal_reply *reply)
 {
-    if (reply->floor > reaper->floor && reply->floor < UINT64_MAX)
-        reaper->floor = reply->floor;
     if (reply->status != OK ||
         reap_bits_and(&reaper->matched, reply->matched, reaper->list.count) != OK) {
         reaper_put_off(reaper, ctx);
@@ -349,7 +375,10 @@ void reaper_handle(struct reaper *reaper, struct actor_context *ctx, const struc
         if (message->reap_hints_reply.status != OK)
             reaper_put_off(reaper, ctx);
         else if (reaper->asked_count == 0)
-            reaper_ask_for_seals(reaper, ctx, actor);
+            reaper_ask_for_floors(reaper, ctx, actor);
+    } else if (message->kind == MESSAGE_reap_seal_reply && reaper->state == REAPER_ASKING) {
+        if (reaper_expects(reaper, REAPER_ASKING, message))
+            reaper_on_floor(reaper, ctx, actor, &message->reap_seal_reply);
     } else if (message->kind == MESSAGE_reap_seal_reply) {
         if (reaper_expects(reaper, REAPER_SEALING, message))
             reaper_on_seal(reaper, ctx, actor, &message->reap_seal_reply);

@@ -9,17 +9,20 @@
  * Memory:   one list of at most REAP_BATCH_MAX digests.
  * Source:   ARCHITECTURE.md, "Tombstones", says why it is safe; RELIABILITY rules 13, 14.
  *
- *     IDLE --turn--> SCANNING --something dead--> HINTS --none anywhere--> SEALING
- *       ^               |                           |                        |
- *       |               |                           |                  all the same
- *       +--- nothing ---+--------- put off ---------+---------------+        |
- *       |                                                           |        v
- *       +-------- all have ------- REMOVING <--all still sealed-- CONFIRMING
+ *     IDLE --turn--> SCANNING --something dead--> HINTS --none anywhere--> ASKING --all floors--+
+ *       ^               |                           |                        |                  v
+ *       +--- nothing ---+--------- put off ---------+------------------------+------------- SEALING
+ *       |                                                           |                           |
+ *       +-------- all have ------- REMOVING <--all still sealed-- CONFIRMING <---all the same---+
+ *
+ * ASKING hears the floors of all replicas, and below which of them something was removed, before
+ * any is raised: a replica that is an older copy of itself must not be sealed as if it had only
+ * been away, not even by its own node (message.h, reap_seal).
  *
  * CONFIRMING closes a gap: a replica that sealed, lost its data and took over the floor of others
  * that had not sealed yet may have let something old in. When all have sealed, whoever loses its
  * data takes over a floor that is no lower than the round's. So all are asked, after the last seal,
- * whether they are still the copy that sealed.
+ * whether they are still the copy that sealed; who answers yes has noted the floor as reaped.
  *
  * A round needs every member of the cluster: one that is away may keep a hint that is the second
  * copy of an acknowledged write. Until it is back, or out of the cluster, tombstones stay.
@@ -50,7 +53,15 @@ struct reaper_figures {
     struct counter unanswered; /* removals that some replica never confirmed */
 };
 
-enum reaper_state { REAPER_IDLE, REAPER_SCANNING, REAPER_HINTS, REAPER_SEALING, REAPER_CONFIRMING, REAPER_REMOVING };
+enum reaper_state {
+    REAPER_IDLE,
+    REAPER_SCANNING,
+    REAPER_HINTS,
+    REAPER_ASKING,
+    REAPER_SEALING,
+    REAPER_CONFIRMING,
+    REAPER_REMOVING
+};
 
 struct reaper {
     struct reaper_options options;
@@ -69,6 +80,7 @@ struct reaper {
     uint32_t failures; /* of rounds at this place */
     /* the round */
     uint64_t floor;
+    uint64_t reaped; /* the greatest that a replica has noted */
     uint64_t older_than_ms;
     uint32_t tries;
     uint32_t asked_count;

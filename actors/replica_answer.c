@@ -49,6 +49,7 @@ static struct bytes roots_of(struct actor_context *ctx, struct arena *arena,
             .keyspace_id = keyspace->id,
             .depth = keyspace->tree == NULL ? MERKLE_DEPTH_MIN : keyspace->tree->depth,
             .floor = vnode_floor_said(vnode, keyspace->id, ctx->store, store_staged(ctx->store)),
+            .reaped = keyspace->reaped,
         };
         if (keyspace->tree != NULL)
             root.node = merkle_root(keyspace->tree);

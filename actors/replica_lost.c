@@ -114,7 +114,7 @@ static const char *doubt_text(enum doubt_reason reason)
     case DOUBT_WIPED:
         return "the other members know this one under another node id";
     case DOUBT_RESTORED:
-        return "the data directory is an older copy";
+        return "it is an older copy of itself";
     case DOUBT_LOG_SHORT:
         return "recovery found less than was acknowledged";
     case DOUBT_CORRUPT:
@@ -204,11 +204,21 @@ static enum err vnode_adopt(struct replica *replica, struct actor_context *ctx,
     if (vnode->state == VNODE_EMPTYING)
         return ERR_UNAVAILABLE;
     struct vnode_keyspace *keyspace = vnode_keyspace_get(vnode, adopt->keyspace_id);
-    if (keyspace->has_row && keyspace->floor >= adopt->floor)
+    /* Nothing is reaped while a copy is being filled: what is here was filled in another time. */
+    if (keyspace->has_row && vnode_lost_its_seal(vnode, adopt->keyspace_id, adopt->reaped)) {
+        replica_vnode_doubt(replica, ctx, vnode, DOUBT_RESTORED);
+        return ERR_INCOMPLETE;
+    }
+    struct vnode_floors floors = {.floor = keyspace->floor, .reaped = keyspace->reaped};
+    if (adopt->floor > floors.floor)
+        floors.floor = adopt->floor;
+    if (adopt->reaped > floors.reaped)
+        floors.reaped = adopt->reaped;
+    if (keyspace->has_row && keyspace->floor == floors.floor && keyspace->reaped == floors.reaped)
         return OK;
     if (!keyspace->has_row)
         keyspace->adopted_at_ms = ctx->wall_ms;
-    return vnode_floor_set(vnode, ctx->store, adopt->keyspace_id, adopt->floor);
+    return vnode_floors_set(vnode, ctx->store, adopt->keyspace_id, floors);
 }
 
 void replica_on_vnode_adopt(struct replica *replica, struct actor_context *ctx,

@@ -137,7 +137,6 @@ void replica_on_reap_scan(struct replica *replica, struct actor_context *ctx,
             if (err == OK)
                 reap_scan_ended(vnode, &search);
         }
-        done->floor = vnode_floor(vnode, scan->keyspace_id);
     }
     done->status = err;
     done->more = search.more;
@@ -215,10 +214,20 @@ static enum err replica_reap_seal(struct replica *replica, struct actor_context 
         return ERR_INVALID;
     if (seal->floor > FLOOR_MAX)
         return ERR_INVALID;
+    if (seal->reaped > 0 && !vnode->trees_ready)
+        return ERR_UNAVAILABLE; /* what is held here is not known yet */
+    if (vnode_lost_its_seal(vnode, seal->keyspace_id, seal->reaped)) {
+        replica_vnode_doubt(replica, ctx, vnode, DOUBT_RESTORED);
+        return ERR_INCOMPLETE;
+    }
     reply->floor = vnode_floor(vnode, seal->keyspace_id);
+    reply->reaped = vnode_reaped(vnode, seal->keyspace_id);
     if (seal->floor <= reply->floor)
         return ERR_STALE_FLOOR;
-    enum err err = vnode_floor_set(vnode, ctx->store, seal->keyspace_id, seal->floor);
+    struct vnode_floors floors = {.floor = seal->floor, .reaped = reply->reaped};
+    if (seal->reaped > floors.reaped)
+        floors.reaped = seal->reaped;
+    enum err err = vnode_floors_set(vnode, ctx->store, seal->keyspace_id, floors);
     if (err != OK)
         return err;
     reply->floor = seal->floor;
@@ -250,6 +259,20 @@ void replica_on_reap_seal(struct replica *replica, struct actor_context *ctx,
 /* -- reap_remove
  * ----------------------------------------------------------------------------------------- */
 
+/* The question before the removal. Whoever asks has heard that all have sealed: a replica below
+ * this floor has lost its seal, from now on. */
+static enum err replica_reap_confirm(struct actor_context *ctx, const struct reap_remove *remove,
+                                     struct vnode *vnode)
+{
+    const struct vnode_keyspace *keyspace = vnode_keyspace_get(vnode, remove->keyspace_id);
+    struct vnode_floors floors = {.floor = remove->floor, .reaped = remove->floor};
+    if (keyspace->sealed_floor != remove->floor)
+        return ERR_PRECONDITION;
+    if (keyspace->reaped >= remove->floor)
+        return OK;
+    return vnode_floors_set(vnode, ctx->store, remove->keyspace_id, floors);
+}
+
 static enum err replica_reap_remove(struct replica *replica, struct actor_context *ctx,
                                     const struct reap_remove *remove, struct vnode *vnode,
                                     struct reap_remove_reply *reply)
@@ -260,8 +283,9 @@ static enum err replica_reap_remove(struct replica *replica, struct actor_contex
         return ERR_INVALID;
     if (vnode_floor(vnode, remove->keyspace_id) != remove->floor)
         return ERR_STALE_FLOOR;
-    if (list.count == 0 &&
-        vnode_keyspace_get(vnode, remove->keyspace_id)->sealed_floor != remove->floor)
+    if (list.count == 0)
+        return replica_reap_confirm(ctx, remove, vnode);
+    if (vnode_reaped(vnode, remove->keyspace_id) < remove->floor)
         return ERR_PRECONDITION;
     enum err err = OK;
     for (uint32_t i = 0; i < list.count && err == OK; i++) {

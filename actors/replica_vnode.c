@@ -2,6 +2,8 @@
 
 #include "actors/replica_state.h"
 
+#include "base/mutation.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -219,7 +221,8 @@ static bool load_floor(void *closure, struct bytes key, struct bytes value)
     bool known = reader_u8(&reader) == ROW_FORMAT;
     uint64_t floor = reader_u64(&reader);
     uint64_t adopted_at_ms = reader_left(&reader) == 0 ? 0 : reader_u64(&reader);
-    if (!reader_done(&reader) || !known) {
+    uint64_t reaped = reader_left(&reader) == 0 ? 0 : reader_u64(&reader);
+    if (!reader_done(&reader) || !known || reaped > floor) {
         load->unreadable++;
         return true;
     }
@@ -228,6 +231,7 @@ static bool load_floor(void *closure, struct bytes key, struct bytes value)
     keyspace->has_row = true;
     keyspace->floor = keyspace->floor_durable = floor;
     keyspace->adopted_at_ms = adopted_at_ms;
+    keyspace->reaped = reaped;
     return true;
 }
 
@@ -309,8 +313,25 @@ uint64_t vnode_floor_said(const struct vnode *vnode, uint32_t keyspace_id, struc
     return durable ? keyspace->floor : keyspace->floor_durable;
 }
 
-enum err vnode_floor_set(struct vnode *vnode, struct store *store, uint32_t keyspace_id,
-                         uint64_t floor)
+uint64_t vnode_reaped(const struct vnode *vnode, uint32_t keyspace_id)
+{
+    const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, keyspace_id);
+    return keyspace == NULL ? 0 : keyspace->reaped;
+}
+
+bool vnode_lost_its_seal(const struct vnode *vnode, uint32_t keyspace_id, uint64_t reaped)
+{
+    const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, keyspace_id);
+    if (MUTATE(LAGGING_FLOOR_IS_RAISED))
+        return false;
+    if (keyspace == NULL)
+        return false;
+    bool holds = keyspace->tree != NULL && merkle_root(keyspace->tree).count > 0;
+    return (keyspace->has_row || holds) && keyspace->floor < reaped;
+}
+
+enum err vnode_floors_set(struct vnode *vnode, struct store *store, uint32_t keyspace_id,
+                          struct vnode_floors floors)
 {
     uint8_t key[ROW_KEY_BYTES];
     uint8_t memory[64];
@@ -318,20 +339,23 @@ enum err vnode_floor_set(struct vnode *vnode, struct store *store, uint32_t keys
     struct writer writer;
     const struct vnode_keyspace *known = vnode_keyspace_find(vnode, keyspace_id);
     arena_init(&arena, memory, sizeof memory);
-    writer_init(&writer, &arena, 17);
+    writer_init(&writer, &arena, 25);
     writer_u8(&writer, ROW_FORMAT);
-    writer_u64(&writer, floor);
-    if (known != NULL && known->adopted_at_ms != 0)
-        writer_u64(&writer, known->adopted_at_ms);
+    writer_u64(&writer, floors.floor);
+    writer_u64(&writer, known == NULL ? 0 : known->adopted_at_ms);
+    writer_u64(&writer, floors.reaped);
     enum err err = store_put(store, STORE_META, floor_key(vnode->partition, keyspace_id, key),
                              writer_result(&writer), STORE_SYNC_NOW);
     arena_deinit(&arena);
     if (err != OK)
         return err;
     struct vnode_keyspace *keyspace = vnode_keyspace_get(vnode, keyspace_id);
-    CHECK_U64(floor, >=, keyspace->floor);
+    CHECK_U64(floors.floor, >=, keyspace->floor);
+    CHECK_U64(floors.reaped, >=, keyspace->reaped);
+    CHECK_U64(floors.reaped, <=, floors.floor);
     keyspace->floor_durable = vnode_floor_said(vnode, keyspace_id, store, 0);
-    keyspace->floor = floor;
+    keyspace->floor = floors.floor;
+    keyspace->reaped = floors.reaped;
     keyspace->floor_sequence = store_staged(store);
     keyspace->has_row = true;
     return OK;

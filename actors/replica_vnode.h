@@ -11,12 +11,14 @@
  *
  * The floor says which writes may bring something new: one that was read under a lower floor may
  * carry what has been reaped since (message.h, reap_seal). What leaves is tagged with a floor that
- * no crash can take back.
+ * no crash can take back. The *reaped* floor is the greatest that every replica is known to have
+ * sealed: nothing was removed under a greater one. A replica below it has lost what it had sealed.
  *
  * Rows in STORE_META, written through this shard's handle alone (big-endian numbers):
  *     "vnode-state/" u32 partition               -> u8 format | u8 state; none: complete
  *     "vnode-floor/" u32 partition, u32 keyspace -> u8 format | u64 floor [| u64 adopted at, wall
- *         clock, ms: what was here before had been lost]; none: 0, or not adopted
+ *         clock, ms: what was here before had been lost; 0: nothing was [| u64 reaped floor]];
+ *         none: 0, or not adopted
  *     "vnode-voter/" u32 partition               -> u8 format; none: it votes in registers
  *
  * Included by replica*.c only.
@@ -37,6 +39,7 @@ struct vnode_keyspace {
     uint64_t floor_durable;  /* the one before, until `floor_sequence` is durable */
     uint64_t floor_sequence; /* of the row */
     uint64_t sealed_floor;   /* that this life of these contents has sealed; 0: none */
+    uint64_t reaped;         /* at most `floor` */
     uint64_t adopted_at_ms;  /* wall clock; what was here before had been lost. 0: nothing was */
     bool reap_clean;         /* no tombstone and no time to live: nothing to reap */
     bool reap_looks_clean;   /* so far, in the scan that is under way */
@@ -97,10 +100,22 @@ uint64_t vnode_floor(const struct vnode *vnode, uint32_t keyspace_id);
 /* What may be said of a state that leaves when the log is durable up to `sequence`. */
 uint64_t vnode_floor_said(const struct vnode *vnode, uint32_t keyspace_id, struct store *store,
                           uint64_t sequence);
-/* Stages a floor; it counts at once for what comes in. The caller has seen that it is no step back.
- */
-enum err vnode_floor_set(struct vnode *vnode, struct store *store, uint32_t keyspace_id,
-                         uint64_t floor) MUST_USE;
+/* Under which something may have been removed. */
+uint64_t vnode_reaped(const struct vnode *vnode, uint32_t keyspace_id);
+/* Somebody has noted `reaped`, so all replicas had sealed it, and this one is below. One that holds
+ * nothing of the keyspace and was never asked to seal is new to it, and has nothing to bring back.
+ * The vnode's trees are ready. */
+bool vnode_lost_its_seal(const struct vnode *vnode, uint32_t keyspace_id, uint64_t reaped);
+
+struct vnode_floors {
+    uint64_t floor;
+    uint64_t reaped;
+};
+
+/* Stages them; they count at once for what comes in. The caller has seen that they are no step
+ * back. */
+enum err vnode_floors_set(struct vnode *vnode, struct store *store, uint32_t keyspace_id,
+                          struct vnode_floors floors) MUST_USE;
 
 /* Stages the removal of all its floors. */
 enum err vnode_floors_forget(const struct vnode *vnode, struct store *store) MUST_USE;

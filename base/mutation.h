@@ -52,6 +52,8 @@
     X(CONVICTS_AFTER_OWN_PAUSE, "the detector convicts its peers after its own pause", "2.10")     \
     X(READ_ASKS_ONE_TOO_FEW, "a read answers when one replica is still missing", "rule 18")        \
     X(RETRY_MAKES_SECOND_DOT, "a put with a known request id is made again", "rule 21")            \
+    X(LAGGING_FLOOR_IS_RAISED, "a copy from before a removal is sealed as if it had been away",    \
+      "rule 29")                                                                                   \
     X(OWN_HINT_COUNTS, "a hint that the coordinator keeps itself counts for W", "rule 18")         \
     X(STRICT_COUNTS_HINTS, "a fallback's hint counts for W in a strict write", "rule 18")          \
     X(TTL_DECIDED_LOCALLY, "a replica drops what has expired by its own clock", "rule 15")         \

@@ -1,10 +1,10 @@
 /* All lists but the hashes begin with their count, so that a cut one cannot pass for a shorter one.
  *
- *     roots   = varint count, count x {u32 keyspace id, u8 depth, varint floor, varint keys, u64
- * sum if keys > 0} indices = varint count, count x varint gap; gap = index - previous - 1, the
- * first from 0 hashes  = count x u32 digests = varint count, count x {varint key hash - previous,
- * varint dots, u32 state}; the first from the first hash of the range records = varint count, count
- * x {varint size, key, varint size, record}
+ *     roots   = varint count, count x {u32 keyspace id, u8 depth, varint floor, varint reaped,
+ * varint keys, u64 sum if keys > 0} indices = varint count, count x varint gap; gap = index -
+ * previous - 1, the first from 0 hashes  = count x u32 digests = varint count, count x {varint key
+ * hash - previous, varint dots, u32 state}; the first from the first hash of the range records =
+ * varint count, count x {varint size, key, varint size, record}
  */
 #include "model/exchange.h"
 
@@ -14,8 +14,8 @@
 
 #include <stdlib.h>
 
-#define ROOT_BYTES_MIN   7u
-#define ROOT_BYTES_MAX   33u
+#define ROOT_BYTES_MIN   8u
+#define ROOT_BYTES_MAX   43u
 #define DIGEST_BYTES_MIN 6u
 #define DIGEST_BYTES     8u /* about what one takes */
 #define RECORD_BYTES_MIN 3u /* a key of one byte, no record */
@@ -49,6 +49,7 @@ struct bytes exchange_roots_encode(struct arena *arena, const struct exchange_ro
         writer_u32(&writer, root->keyspace_id);
         writer_u8(&writer, (uint8_t)root->depth);
         writer_varint(&writer, root->floor);
+        writer_varint(&writer, root->reaped);
         writer_varint(&writer, root->node.count);
         if (root->node.count > 0)
             writer_u64(&writer, root->node.sum);
@@ -67,9 +68,11 @@ enum err exchange_roots_decode(struct arena *arena, struct bytes bytes,
         root->keyspace_id = reader_u32(&reader);
         root->depth = reader_u8(&reader);
         root->floor = reader_varint(&reader);
+        root->reaped = reader_varint(&reader);
         root->node.count = reader_varint(&reader);
         root->node.sum = root->node.count == 0 ? 0 : reader_u64(&reader);
-        if (reader.failed || root->depth < MERKLE_DEPTH_MIN || root->depth > MERKLE_DEPTH_MAX ||
+        if (reader.failed || root->reaped > root->floor || root->depth < MERKLE_DEPTH_MIN ||
+            root->depth > MERKLE_DEPTH_MAX ||
             (i > 0 && roots[i - 1].keyspace_id >= root->keyspace_id))
             return ERR_CORRUPT;
     }

@@ -3,16 +3,17 @@
  *     roots -> children of the nodes that differ, some levels at a time (merkle.h)
  *           -> digests of the keys in the leaves that differ -> the records that a side lacks
  *
- * Each list travels as one `bytes` field of a message. Lists are canonical; decoders refuse all else
- * as CORRUPT, take memory in proportion to their input, and give what a CHECK elsewhere may rely on:
- * order, bounds, counts. Source: Dynamo (SOSP 2007) 4.7; RELIABILITY rule 23.
+ * Each list travels as one `bytes` field of a message. Lists are canonical; decoders refuse all
+ * else as CORRUPT, take memory in proportion to their input, and give what a CHECK elsewhere may
+ * rely on: order, bounds, counts. Source: Dynamo (SOSP 2007) 4.7; RELIABILITY rule 23.
  *
- * Figures (tests/unit/test_exchange_bytes.c: a million keys, 64 partitions of 4096 leaves, records of
- * 180 bytes, 64 bytes added for each message). One key differs: 1.1 to 1.5 KB in the 6 messages of its
- * partition, and 80 bytes for each partition that is equal. A thousand differ: 1.84 to 1.87 times the
- * bytes where one side is newer (for each key 68 of descent, 36 of digests, 33 of envelopes, 15 of key
- * and framing), 1.89 times where both sides wrote. With leaves of 8 keys 1.98, of 2 keys 1.86 for twice
- * the memory; with the whole ring hash in a digest 1.96; with that and 8 children at each step 2.04.
+ * Figures (tests/unit/test_exchange_bytes.c: a million keys, 64 partitions of 4096 leaves, records
+ * of 180 bytes, 64 bytes added for each message). One key differs: 1.1 to 1.5 KB in the 6 messages
+ * of its partition, and 80 bytes for each partition that is equal. A thousand differ: 1.84 to 1.87
+ * times the bytes where one side is newer (for each key 68 of descent, 36 of digests, 33 of
+ * envelopes, 15 of key and framing), 1.89 times where both sides wrote. With leaves of 8 keys 1.98,
+ * of 2 keys 1.86 for twice the memory; with the whole ring hash in a digest 1.96; with that and 8
+ * children at each step 2.04.
  */
 #ifndef MODEL_EXCHANGE_H
 #define MODEL_EXCHANGE_H
@@ -27,8 +28,9 @@
 
 struct exchange_root {
     uint32_t keyspace_id;
-    unsigned depth; /* of the sender's tree; the descent ends at the lesser depth of both */
-    uint64_t floor; /* of the keyspace in the sender's vnode (actors/message.h, reap_seal) */
+    unsigned depth;  /* of the sender's tree; the descent ends at the lesser depth of both */
+    uint64_t floor;  /* of the keyspace in the sender's vnode (actors/message.h, reap_seal) */
+    uint64_t reaped; /* under which something may have been removed; at most `floor` */
     struct merkle_node node;
 };
 

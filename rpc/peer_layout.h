@@ -213,6 +213,7 @@ static const struct field reap_seal_fields[] = {
     FIELD(FIELD_U64, struct reap_seal, floor, 0, UINT64_MAX),
     FIELD(FIELD_U64, struct reap_seal, older_than_ms, 0, UINT64_MAX),
     FIELD(FIELD_BYTES, struct reap_seal, digests, 0, LIST_BYTES_MAX),
+    FIELD(FIELD_U64, struct reap_seal, reaped, 0, UINT64_MAX),
 };
 static const struct layout reap_seal_layout = FIELDS_OF(reap_seal_fields);
 
@@ -220,6 +221,7 @@ static const struct field reap_seal_reply_fields[] = {
     STATUS_FIELD(struct reap_seal_reply),
     FIELD(FIELD_U64, struct reap_seal_reply, floor, 0, UINT64_MAX),
     FIELD(FIELD_BYTES, struct reap_seal_reply, matched, 0, LIST_BYTES_MAX),
+    FIELD(FIELD_U64, struct reap_seal_reply, reaped, 0, UINT64_MAX),
 };
 static const struct layout reap_seal_reply_layout = FIELDS_OF(reap_seal_reply_fields);
 

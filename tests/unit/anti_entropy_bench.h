@@ -32,7 +32,9 @@ struct fake {
     bool complete;
     bool adopted;
     uint64_t floor;
+    uint64_t reaped;
     uint64_t adopted_floor;
+    uint64_t adopted_reaped;
     enum err write_status; /* what all writes are answered with */
     uint32_t writes;
     uint32_t seals;
@@ -212,8 +214,11 @@ static inline void answer_roots(struct bench *b, const struct fake *fake,
         fake_tree(b, fake, message->tree_roots.partition, id, &tree);
         struct merkle_node node = merkle_root(&tree);
         if (node.count > 0 || fake->floor > 0)
-            list[roots.count++] = (struct exchange_root){
-                .keyspace_id = id, .depth = b->depth, .floor = fake->floor, .node = node};
+            list[roots.count++] = (struct exchange_root){.keyspace_id = id,
+                                                         .depth = b->depth,
+                                                         .floor = fake->floor,
+                                                         .reaped = fake->reaped,
+                                                         .node = node};
         merkle_deinit(&tree);
     }
     qsort(list, roots.count, sizeof list[0], compare_roots);
@@ -352,7 +357,9 @@ static inline struct message *fake_answer(struct bench *b, const struct message 
     } else if (message->kind == MESSAGE_reap_seal) {
         reply = message_new_reply(message, MESSAGE_reap_seal_reply, 0);
         assert_int_equal(message->reap_seal.digests.size, 0);
-        if (message->reap_seal.floor <= fake->floor || !fake->complete)
+        if (message->reap_seal.reaped > fake->floor)
+            reply->reap_seal_reply.status = ERR_INCOMPLETE;
+        else if (message->reap_seal.floor <= fake->floor || !fake->complete)
             reply->reap_seal_reply.status = ERR_STALE_FLOOR;
         else
             fake->floor = message->reap_seal.floor;
@@ -363,6 +370,7 @@ static inline struct message *fake_answer(struct bench *b, const struct message 
         reply = message_new_reply(message, MESSAGE_vnode_adopt_done, 0);
         fake->adopted = true;
         fake->adopted_floor = message->vnode_adopt.floor;
+        fake->adopted_reaped = message->vnode_adopt.reaped;
         fake->floor = message->vnode_adopt.floor;
     } else if (message->kind == MESSAGE_vnode_complete) {
         assert_int_equal(message->to.node, SELF);

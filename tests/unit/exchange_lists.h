@@ -36,6 +36,7 @@ static inline struct exchange_roots list_random_roots(struct arena *arena, struc
         roots[i].keyspace_id = id;
         roots[i].depth = (unsigned)prng_between(prng, MERKLE_DEPTH_MIN, MERKLE_DEPTH_MAX);
         roots[i].floor = prng_below(prng, UINT64_C(1) << prng_below(prng, 63));
+        roots[i].reaped = prng_below(prng, roots[i].floor + 1);
         roots[i].node.count = prng_below(prng, UINT64_C(1) << prng_below(prng, 63));
         roots[i].node.sum = roots[i].node.count == 0 ? 0 : prng_u64(prng);
     }
@@ -171,7 +172,7 @@ static inline bool list_equal(const struct list *a, const struct list *b)
         const struct exchange_root *x = &a->roots.roots[i];
         const struct exchange_root *y = &b->roots.roots[i];
         equal &= x->keyspace_id == y->keyspace_id && x->depth == y->depth && x->floor == y->floor &&
-                 merkle_node_equal(x->node, y->node);
+                 x->reaped == y->reaped && merkle_node_equal(x->node, y->node);
     }
     for (uint32_t i = 0; i < a->indices.count; i++)
         equal &= a->indices.indices[i] == b->indices.indices[i];

@@ -190,6 +190,20 @@ static inline void put_raw(struct bench *b, enum test_keyspace keyspace, const c
     fixture_sync(&b->f);
 }
 
+/* What lies there; empty: nothing. */
+static inline struct bytes raw_record(struct bench *b, enum test_keyspace keyspace, const char *key)
+{
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    uint32_t id = b->f.keyspace_ids[keyspace];
+    struct bytes name = bytes_of_string(key);
+    struct bytes record = {0};
+    size_t size = hash_storage_key(id, name, hash_key(id, name), memory);
+    enum err err = store_read(b->f.ctx.store, test_partition(&b->f, keyspace, key),
+                              bytes_of(memory, size), &b->f.arena, &record);
+    assert_true(err == OK || err == ERR_NOT_FOUND);
+    return record;
+}
+
 static inline uint64_t own_epoch(const struct version_set *set)
 {
     return clock_last_epoch(&set->clock, SELF);

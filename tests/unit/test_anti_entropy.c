@@ -347,6 +347,32 @@ static void lagging_floors_are_raised(void **state)
     }
 }
 
+/* A replica below what was reaped is told so, whichever side it is on; it takes no seal, and what
+ * it holds goes nowhere. */
+static void copies_from_before_a_removal_spread_nothing(void **state)
+{
+    (void)state;
+    for (uint32_t ahead = SELF; ahead <= PEER; ahead++) {
+        struct bench b;
+        torture_data(&b);
+        uint32_t behind = SELF + PEER - ahead;
+        b.fakes[ahead].floor = 7;
+        b.fakes[ahead].reaped = 5;
+        b.fakes[behind].floor = 4;
+        mark_dirty(&b, P, PEER);
+        assert_false(bench_run(&b, clean, SECONDS / 2));
+        assert_true(b.fakes[behind].seals > 0);
+        assert_int_equal(b.fakes[behind].floor, 4);
+        assert_int_equal(b.fakes[ahead].writes + b.fakes[behind].writes, 0);
+        assert_true(figure(&b.figures->exchanges_failed) > 0);
+        b.fakes[behind].floor = 5; /* it had sealed that: it is only late */
+        assert_true(bench_run(&b, clean, 20 * SECONDS));
+        assert_int_equal(b.fakes[behind].floor, 7);
+        assert_true(fakes_equal(&b, SELF, PEER));
+        bench_deinit(&b);
+    }
+}
+
 /* A tree that gets another depth in the middle ends the exchange; the next one finds it. */
 static void changing_trees_are_met(void **state)
 {
@@ -430,6 +456,7 @@ int main(void)
         cmocka_unit_test(refused_records_prove_nothing),
         cmocka_unit_test(overload_is_waited_out),
         cmocka_unit_test(lagging_floors_are_raised),
+        cmocka_unit_test(copies_from_before_a_removal_spread_nothing),
         cmocka_unit_test(changing_trees_are_met),
         cmocka_unit_test(paced_by_bytes),
         cmocka_unit_test(foreign_messages_are_counted),

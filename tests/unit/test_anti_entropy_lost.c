@@ -56,13 +56,14 @@ static void filled_from_all_others(void **state)
     struct bench b;
     bench_init(&b);
     put_everywhere(&b);
-    b.fakes[2].floor = 3;
+    b.fakes[2].floor = b.fakes[2].reaped = 3;
     b.fakes[3].floor = 9;
     lose_vnode(&b, P, 1);
     assert_int_equal(figure(&b.figures->incomplete), 1);
     assert_true(bench_run(&b, all_complete, 20 * SECONDS));
     assert_int_equal(b.completed, 1);
     assert_int_equal(b.fakes[SELF].adopted_floor, 9);
+    assert_int_equal(b.fakes[SELF].adopted_reaped, 3);
     assert_int_equal(b.fakes[SELF].count, 32);
     assert_int_equal(b.fakes[2].floor, 9); /* or nothing could come from there */
     assert_int_equal(figure(&b.figures->completed), 1);

@@ -135,12 +135,13 @@ static void nonsense_is_refused(void **state)
 {
     (void)state;
     static const struct bad rows[] = {
-        {LIST_ROOTS, 0, 0, 8, {1, 9, 0, 0, 0, 3, 0, 0}, "depth 3"},
-        {LIST_ROOTS, 0, 0, 8, {1, 9, 0, 0, 0, 17, 0, 0}, "depth 17"},
-        {LIST_ROOTS, 0, 0, 15, {2, 9, 0, 0, 0, 4, 0, 0, 9, 0, 0, 0, 4, 0, 0}, "a keyspace twice"},
-        {LIST_ROOTS, 0, 0, 15, {2, 9, 0, 0, 0, 4, 0, 0, 8, 0, 0, 0, 4, 0, 0}, "not ascending"},
-        {LIST_ROOTS, 0, 0, 8, {1, 9, 0, 0, 0, 4, 0, 1}, "keys without a sum"},
-        {LIST_ROOTS, 0, 0, 8, {2, 9, 0, 0, 0, 4, 0, 0}, "more than there is"},
+        {LIST_ROOTS, 0, 0, 9, {1, 9, 0, 0, 0, 3, 0, 0, 0}, "depth 3"},
+        {LIST_ROOTS, 0, 0, 9, {1, 9, 0, 0, 0, 17, 0, 0, 0}, "depth 17"},
+        {LIST_ROOTS, 0, 0, 17, {2, 9, 0, 0, 0, 4, 0, 0, 0, 9, 0, 0, 0, 4, 0, 0, 0}, "twice"},
+        {LIST_ROOTS, 0, 0, 17, {2, 9, 0, 0, 0, 4, 0, 0, 0, 8, 0, 0, 0, 4, 0, 0, 0}, "descending"},
+        {LIST_ROOTS, 0, 0, 9, {1, 9, 0, 0, 0, 4, 0, 0, 1}, "keys without a sum"},
+        {LIST_ROOTS, 0, 0, 9, {1, 9, 0, 0, 0, 4, 2, 3, 0}, "reaped above the floor"},
+        {LIST_ROOTS, 0, 0, 9, {2, 9, 0, 0, 0, 4, 0, 0, 0}, "more than there is"},
         {LIST_INDICES, 16, 0, 2, {1, 16}, "at the limit"},
         {LIST_INDICES, 16, 0, 3, {2, 8, 7}, "a gap to the limit"},
         {LIST_INDICES, 0, 0, 2, {1, 0}, "nothing is below 0"},
@@ -193,6 +194,7 @@ static void roots_are_bounded(void **state)
         for (uint32_t i = 0; i < count; i++) {
             writer_u32(&writer, i);
             writer_u8(&writer, 4);
+            writer_varint(&writer, 0);
             writer_varint(&writer, 0);
             writer_varint(&writer, 0);
         }

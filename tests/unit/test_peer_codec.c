@@ -293,8 +293,10 @@ static struct message *random_message(enum message_kind kind)
         body->floor = random_u64();
         body->older_than_ms = random_u64();
         body->digests = random_bytes(arena, 0, 100000);
+        body->reaped = random_u64();
     } else if (kind == MESSAGE_reap_seal_reply) {
         struct reap_seal_reply *body = &message->reap_seal_reply;
+        body->reaped = random_u64();
         body->status = random_status();
         body->floor = random_u64();
         body->matched = random_bytes(arena, 0, 100000);
@@ -622,10 +624,12 @@ static void same_message(const struct message *a, const struct message *b)
         SAME(reap_seal.floor);
         SAME(reap_seal.older_than_ms);
         SAME_BYTES(reap_seal.digests);
+        SAME(reap_seal.reaped);
     } else if (a->kind == MESSAGE_reap_seal_reply) {
         SAME(reap_seal_reply.status);
         SAME(reap_seal_reply.floor);
         SAME_BYTES(reap_seal_reply.matched);
+        SAME(reap_seal_reply.reaped);
     } else if (a->kind == MESSAGE_reap_remove) {
         SAME(reap_remove.partition);
         SAME(reap_remove.keyspace_id);

@@ -133,7 +133,7 @@ static void answer_scan(struct bench *b, const struct reap_list *list, bool more
     struct message *done = message_new(MESSAGE_reap_scan_done, 0);
     done->id = scan->id;
     done->from = scan->to;
-    done->reap_scan_done = (struct reap_scan_done){.more = more, .through_hash = 102, .floor = 5};
+    done->reap_scan_done = (struct reap_scan_done){.more = more, .through_hash = 102};
     if (list != NULL)
         done->reap_scan_done.digests = reap_list_encode(&done->arena, list);
     message_free(scan);
@@ -159,6 +159,41 @@ static void answer_hints(struct bench *b, uint32_t refuser)
         message_free(asked[i]);
         answer(b, reply);
     }
+}
+
+/* The first question to the replicas is for their floors: a seal that none takes. The one at
+ * `refuser` (1..3) answers something else. */
+static void answer_floors(struct bench *b, const uint64_t floors[3], const uint64_t reaped[3],
+                          uint32_t refuser)
+{
+    struct message *asked[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        asked[i] = fixture_take(&b->f, MESSAGE_reap_seal);
+        assert_int_equal(asked[i]->to.node, b->set.replicas[i].member);
+        assert_int_equal(asked[i]->reap_seal.floor, 0);
+        assert_int_equal(asked[i]->reap_seal.reaped, 0);
+        assert_int_equal(asked[i]->reap_seal.digests.size, 0);
+    }
+    fixture_silent(&b->f);
+    for (uint32_t i = 0; i < 3; i++) {
+        struct message *reply = message_new(MESSAGE_reap_seal_reply, 0);
+        reply->id = asked[i]->id;
+        reply->from = asked[i]->to;
+        reply->reap_seal_reply =
+            (struct reap_seal_reply){.status = i + 1 == refuser ? ERR_INCOMPLETE : ERR_STALE_FLOOR,
+                                     .floor = floors[i],
+                                     .reaped = reaped[i]};
+        message_free(asked[i]);
+        answer(b, reply);
+    }
+}
+
+/* All at floor 5, nothing reaped. */
+static void answer_equal_floors(struct bench *b)
+{
+    static const uint64_t floors[3] = {5, 5, 5};
+    static const uint64_t reaped[3] = {0, 0, 0};
+    answer_floors(b, floors, reaped, 0);
 }
 
 /* Every replica is asked to seal; answers with `status`, `floor` and these bits from the i-th. */
@@ -222,6 +257,7 @@ static void what_all_hold_is_removed(void **state)
     tick(&b);
     answer_scan(&b, &b.dead, false);
     answer_hints(&b, 0);
+    answer_equal_floors(&b);
     assert_int_equal(b.f.outbox.count, 3);
     answer_seal(&b, 0, OK, 6, 0x7, 6);
     answer_seal(&b, 1, OK, 6, 0x5, 6);     /* the second record differs here */
@@ -279,7 +315,33 @@ static void hints_and_absence_put_it_off(void **state)
     bench_deinit(&b);
 }
 
-/* A replica that cannot seal ends the round without a removal; the next one begins above its floor.
+/* Seals say the greatest of all reaped floors, so that none is sealed that has lost what it had
+ * sealed; and not before all have been asked. */
+static void all_floors_are_heard_before_any_is_raised(void **state)
+{
+    (void)state;
+    static const uint64_t floors[3] = {3, 9, 7};
+    static const uint64_t reaped[3] = {1, 6, 7};
+    for (uint32_t refuser = 0; refuser <= 3; refuser++) {
+        struct bench b;
+        bench_init(&b);
+        tick(&b);
+        answer_scan(&b, &b.dead, false);
+        answer_hints(&b, 0);
+        answer_floors(&b, floors, reaped, refuser);
+        if (refuser != 0) {
+            fixture_silent(&b.f);
+            assert_int_equal(counter_get(&b.reaper.figures.put_off), 1);
+        }
+        for (uint32_t i = 0; refuser == 0 && i < 3; i++) {
+            assert_int_equal(b.f.outbox.first->reap_seal.reaped, 7);
+            answer_seal(&b, i, OK, 10, 0x7, 10);
+        }
+        bench_deinit(&b);
+    }
+}
+
+/* A replica that cannot seal ends the round without a removal; the next one asks for floors anew.
  */
 static void a_refused_seal_begins_again_above(void **state)
 {
@@ -291,6 +353,7 @@ static void a_refused_seal_begins_again_above(void **state)
         tick(&b);
         answer_scan(&b, &b.dead, false);
         answer_hints(&b, 0);
+        answer_equal_floors(&b);
         answer_seal(&b, 0, OK, 6, 0x7, 6);
         answer_seal(&b, 1, refusals[i], 40, 0x7, 6);
         answer_seal(&b, 2, OK, 6, 0x7, 6);
@@ -299,6 +362,9 @@ static void a_refused_seal_begins_again_above(void **state)
         pass(&b, 5 * SECONDS);
         answer_scan(&b, &b.dead, false);
         answer_hints(&b, 0);
+        static const uint64_t floors[3] = {6, 40, 6};
+        static const uint64_t reaped[3] = {0, 0, 0};
+        answer_floors(&b, floors, reaped, 0);
         answer_seal(&b, 0, OK, 41, 0x7, 41);
         bench_deinit(&b);
     }
@@ -315,6 +381,7 @@ static void a_copy_lost_since_its_seal_ends_a_round(void **state)
         tick(&b);
         answer_scan(&b, &b.dead, false);
         answer_hints(&b, 0);
+        answer_equal_floors(&b);
         for (uint32_t i = 0; i < 3; i++)
             answer_seal(&b, i, OK, 6, 0x7, 6);
         answer_confirmations(&b, refuser);
@@ -335,6 +402,7 @@ static void silence_ends_a_round(void **state)
     tick(&b);
     answer_scan(&b, &b.dead, false);
     answer_hints(&b, 0);
+    answer_equal_floors(&b);
     struct message *late = fixture_take(&b.f, MESSAGE_reap_seal);
     answer_seal(&b, 1, OK, 6, 0x7, 6);
     answer_seal(&b, 2, OK, 6, 0x7, 6);
@@ -345,6 +413,7 @@ static void silence_ends_a_round(void **state)
     pass(&b, 5 * SECONDS);
     answer_scan(&b, &b.dead, false);
     answer_hints(&b, 0);
+    answer_equal_floors(&b);
     assert_int_equal(b.f.outbox.count, 3);
     uint8_t all = 0x7;
     struct message *reply = message_new(MESSAGE_reap_seal_reply, 0);
@@ -367,6 +436,7 @@ static void a_replica_seals_once(void **state)
     tick(&b);
     answer_scan(&b, &b.dead, false);
     answer_hints(&b, 0);
+    answer_equal_floors(&b);
     uint8_t all = 0x7;
     for (int i = 0; i < 3; i++) {
         struct message *reply = message_new(MESSAGE_reap_seal_reply, 0);
@@ -388,6 +458,7 @@ static void removals_are_sent_again(void **state)
     tick(&b);
     answer_scan(&b, &b.dead, false);
     answer_hints(&b, 0);
+    answer_equal_floors(&b);
     for (uint32_t i = 0; i < 3; i++)
         answer_seal(&b, i, OK, 6, 0x7, 6);
     answer_confirmations(&b, 0);
@@ -469,6 +540,7 @@ int main(void)
         cmocka_unit_test(lists_come_back_as_they_went),
         cmocka_unit_test(what_all_hold_is_removed),
         cmocka_unit_test(hints_and_absence_put_it_off),
+        cmocka_unit_test(all_floors_are_heard_before_any_is_raised),
         cmocka_unit_test(a_refused_seal_begins_again_above),
         cmocka_unit_test(a_copy_lost_since_its_seal_ends_a_round),
         cmocka_unit_test(silence_ends_a_round),

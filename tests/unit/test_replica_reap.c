@@ -40,7 +40,6 @@ struct scanned {
     enum err status;
     bool more;
     uint64_t through_hash;
-    uint64_t floor;
     struct reap_list list;
 };
 
@@ -58,8 +57,7 @@ static struct scanned scan_from(struct bench *b, uint32_t partition, uint64_t fr
     struct message *done = fixture_take(&b->f, MESSAGE_reap_scan_done);
     struct scanned scanned = {.status = done->reap_scan_done.status,
                               .more = done->reap_scan_done.more,
-                              .through_hash = done->reap_scan_done.through_hash,
-                              .floor = done->reap_scan_done.floor};
+                              .through_hash = done->reap_scan_done.through_hash};
     assert_int_equal(reap_list_decode(done->reap_scan_done.digests, &scanned.list), OK);
     message_free(done);
     return scanned;
@@ -78,36 +76,52 @@ static void age(struct bench *b)
 struct sealed {
     enum err status;
     uint64_t floor;
+    uint64_t reaped;
     uint8_t matched;
 };
 
-static void send_seal(struct bench *b, const char *key, uint64_t floor,
-                      const struct reap_list *list)
+/* `reaped`: by the others, as far as the sender knows. */
+static void send_seal_above(struct bench *b, const char *key, uint64_t floor, uint64_t reaped,
+                            const struct reap_list *list)
 {
     struct message *message = message_new(MESSAGE_reap_seal, 0);
     message->from = actor_id_of(3, ACTOR_ANTI_ENTROPY);
     message->reap_seal = (struct reap_seal){.partition = partition_of(b, key),
                                             .keyspace_id = b->f.keyspace_ids[KEYSPACE],
                                             .floor = floor,
+                                            .reaped = reaped,
                                             .older_than_ms = b->f.ctx.wall_ms - AGE_MS,
                                             .digests = reap_list_encode(&message->arena, list)};
     fixture_handle(&b->f, message);
 }
 
-static struct sealed seal(struct bench *b, const char *key, uint64_t floor,
-                          const struct reap_list *list)
+static void send_seal(struct bench *b, const char *key, uint64_t floor,
+                      const struct reap_list *list)
 {
-    send_seal(b, key, floor, list);
+    send_seal_above(b, key, floor, 0, list);
+}
+
+static struct sealed seal_above(struct bench *b, const char *key, uint64_t floor, uint64_t reaped,
+                                const struct reap_list *list)
+{
+    send_seal_above(b, key, floor, reaped, list);
     fixture_sync(&b->f);
     struct message *reply = fixture_take(&b->f, MESSAGE_reap_seal_reply);
     struct sealed sealed = {.status = reply->reap_seal_reply.status,
-                            .floor = reply->reap_seal_reply.floor};
+                            .floor = reply->reap_seal_reply.floor,
+                            .reaped = reply->reap_seal_reply.reaped};
     if (sealed.status == OK) {
         assert_int_equal(reply->reap_seal_reply.matched.size, reap_bits_bytes(list->count));
         sealed.matched = list->count == 0 ? 0 : reply->reap_seal_reply.matched.data[0];
     }
     message_free(reply);
     return sealed;
+}
+
+static struct sealed seal(struct bench *b, const char *key, uint64_t floor,
+                          const struct reap_list *list)
+{
+    return seal_above(b, key, floor, 0, list);
 }
 
 static enum err remove_listed(struct bench *b, const char *key, uint64_t floor,
@@ -126,6 +140,14 @@ static enum err remove_listed(struct bench *b, const char *key, uint64_t floor,
     *ret_removed = reply->reap_remove_reply.removed;
     message_free(reply);
     return status;
+}
+
+/* What a round asks before it removes anything. */
+static enum err confirm(struct bench *b, const char *key, uint64_t floor)
+{
+    struct reap_list none = {.count = 0};
+    uint32_t removed;
+    return remove_listed(b, key, floor, &none, &removed);
 }
 
 static enum err write_under(struct bench *b, const char *key, struct bytes record, uint64_t floor)
@@ -310,6 +332,8 @@ static void a_removal_takes_what_was_shown(void **state)
     assert_int_equal(read_set(&b, KEYSPACE, "k", &before), OK);
     struct reap_list list = scan(&b, "k").list;
     assert_int_equal(seal(&b, "k", 1, &list).matched, 1);
+    assert_int_equal(remove_listed(&b, "k", 1, &list, &removed), ERR_PRECONDITION); /* not asked */
+    assert_int_equal(confirm(&b, "k", 1), OK);
     assert_int_equal(remove_listed(&b, "k", 2, &list, &removed), ERR_STALE_FLOOR);
     assert_int_equal(remove_listed(&b, "k", 1, &list, &removed), OK);
     assert_int_equal(removed, 1);
@@ -360,12 +384,104 @@ static void a_removal_spares_what_changed(void **state)
     age(&b);
     struct reap_list list = scan(&b, "k").list;
     assert_int_equal(seal(&b, "k", 1, &list).matched, 1);
+    assert_int_equal(confirm(&b, "k", 1), OK);
     write_here(&b, "k", "new", 0);
     assert_int_equal(remove_listed(&b, "k", 1, &list, &removed), OK);
     assert_int_equal(removed, 0);
     struct version_set set;
     assert_int_equal(read_set(&b, KEYSPACE, "k", &set), OK);
     assert_true(test_holds(&set, "new"));
+    bench_deinit(&b);
+}
+
+/* Whoever confirms has noted, durably and before the answer, that all had sealed; it says so to who
+ * comes with a lower floor, and no further seal takes it back. */
+static void a_confirmation_notes_the_reaped_floor(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    write_here(&b, "k", NULL, 0);
+    age(&b);
+    struct reap_list list = scan(&b, "k").list;
+    assert_int_equal(seal(&b, "k", 4, &list).matched, 1);
+    assert_int_equal(seal(&b, "k", 0, &list).reaped, 0); /* sealed, by whom else nobody has said */
+    struct message *message = message_new(MESSAGE_reap_remove, 0);
+    message->from = actor_id_of(3, ACTOR_ANTI_ENTROPY);
+    message->reap_remove = (struct reap_remove){
+        .partition = partition_of(&b, "k"), .keyspace_id = b.f.keyspace_ids[KEYSPACE], .floor = 4};
+    fixture_handle(&b.f, message);
+    fixture_silent(&b.f); /* not before it is durable */
+    fixture_sync(&b.f);
+    message_free(fixture_take(&b.f, MESSAGE_reap_remove_reply));
+    bench_restart(&b, false);
+    fixture_tick(&b.f);
+    struct sealed asked = seal(&b, "k", 0, &list);
+    assert_int_equal(asked.status, ERR_STALE_FLOOR);
+    assert_int_equal(asked.floor, 4);
+    assert_int_equal(asked.reaped, 4);
+    assert_int_equal(seal_above(&b, "k", 7, 4, &list).status, OK);
+    assert_int_equal(seal(&b, "k", 0, &list).reaped, 4);
+    assert_int_equal(seal_above(&b, "k", 9, 6, &list).status, OK); /* 7 is above 6 */
+    assert_int_equal(seal(&b, "k", 0, &list).reaped, 6);
+    bench_deinit(&b);
+}
+
+/* A seal that may find something lost waits for the trees. */
+static void know_what_is_held(struct bench *b, const char *key)
+{
+    struct reap_list none = {.count = 0};
+    assert_int_equal(seal_above(b, key, 8, 5, &none).status, ERR_UNAVAILABLE);
+    for (uint32_t i = 0; i < 100; i++)
+        fixture_pass(&b->f, 5 * MS);
+}
+
+static void expect_emptied(struct bench *b, const char *key)
+{
+    struct version_set set;
+    message_free(fixture_take(&b->f, MESSAGE_vnode_incomplete));
+    assert_int_equal(read_set(b, KEYSPACE, key, &set), ERR_INCOMPLETE);
+    fixture_sync(&b->f);
+    struct bytes record = raw_record(b, KEYSPACE, key);
+    assert_int_equal(record.size, 0);
+}
+
+/* kv679, restore-in-parts. A replica below what another one has noted as reaped is a copy from
+ * before its own seal: it is emptied, whatever it holds, and whoever asks. Just at that floor it
+ * has sealed, and is only late. */
+static void a_copy_from_before_a_removal_is_emptied(void **state)
+{
+    (void)state;
+    struct reap_list none = {.count = 0};
+    for (uint64_t floor = 0; floor <= 5; floor++) {
+        struct bench b;
+        bench_init(&b);
+        write_here(&b, "k", "deleted since", 0);
+        if (floor > 0)
+            assert_int_equal(seal(&b, "k", floor, &none).status, OK);
+        know_what_is_held(&b, "k");
+        struct sealed asked = seal_above(&b, "k", 8, 5, &none);
+        if (floor == 5) {
+            assert_int_equal(asked.status, OK);
+        } else {
+            assert_int_equal(asked.status, ERR_INCOMPLETE);
+            expect_emptied(&b, "k");
+        }
+        bench_deinit(&b);
+    }
+}
+
+/* A replica that holds nothing of a keyspace and was never asked to seal is new to it. */
+static void one_that_is_new_to_a_keyspace_takes_the_floor(void **state)
+{
+    (void)state;
+    struct reap_list none = {.count = 0};
+    struct bench b;
+    bench_init(&b);
+    know_what_is_held(&b, "k");
+    assert_int_equal(scan(&b, "k").list.count, 0); /* it has heard of it */
+    assert_int_equal(seal_above(&b, "k", 8, 5, &none).status, OK);
+    assert_int_equal(seal(&b, "k", 0, &none).reaped, 5);
     bench_deinit(&b);
 }
 
@@ -419,6 +535,9 @@ int main(void)
         cmocka_unit_test(a_removal_takes_what_was_shown),
         cmocka_unit_test(only_the_copy_that_sealed_confirms),
         cmocka_unit_test(a_removal_spares_what_changed),
+        cmocka_unit_test(a_confirmation_notes_the_reaped_floor),
+        cmocka_unit_test(a_copy_from_before_a_removal_is_emptied),
+        cmocka_unit_test(one_that_is_new_to_a_keyspace_takes_the_floor),
         cmocka_unit_test(an_incomplete_vnode_seals_nothing),
         cmocka_unit_test(damage_is_never_reaped),
     };
