@@ -27,6 +27,10 @@ void check_deinit(struct check *check)
 void check_sent(struct world *world, const struct host *from, const struct message *message)
 {
     (void)from;
+    bool report =
+        message->kind == MESSAGE_vnode_report || message->kind == MESSAGE_vnode_report_reply;
+    if (report)
+        return;
     if (message->from.kind == ACTOR_ANTI_ENTROPY || message->to.kind == ACTOR_ANTI_ENTROPY) {
         world->figures.anti_entropy_messages++;
         world->figures.anti_entropy_writes += message->kind == MESSAGE_replica_write;
@@ -38,6 +42,13 @@ void check_sent(struct world *world, const struct host *from, const struct messa
     case MESSAGE_gossip_digest_reply:
     case MESSAGE_gossip_keyspaces:
     case MESSAGE_gossip_keyspaces_reply:
+    case MESSAGE_topology_document:
+    case MESSAGE_topology_document_reply:
+    case MESSAGE_topology_fetch:
+    case MESSAGE_topology_prepare:
+    case MESSAGE_topology_prepare_reply:
+    case MESSAGE_topology_accept:
+    case MESSAGE_topology_accept_reply:
         break;
     default:
         world->figures.requests_messages++;

@@ -28,6 +28,8 @@ void check_bounds_messages(struct world *world)
 {
     uint64_t allowed =
         MESSAGES_SLACK + (uint64_t)world->history.count * MESSAGES_PER_REPLICA * REPLICAS_SIM_MAX;
+    if (world_has(world, FAULT_MEMBERSHIP)) /* retargeted hints, requests that plan again */
+        allowed *= 3;
     if (world->figures.requests_messages > allowed)
         world_fail(world, "bounds", "%llu messages for %u operations",
                    (unsigned long long)world->figures.requests_messages, world->history.count);
@@ -39,6 +41,10 @@ void check_bounds_messages(struct world *world)
     uint64_t turns = pairs * (1 + world->now_ns / (world->options.compare_every_ns / 4 * 3));
     allowed += turns * MESSAGES_PER_TURN +
                (uint64_t)world->history.count * MESSAGES_PER_REPLICA * REPLICAS_SIM_MAX;
+    /* Each copy that a change makes is compared with each old one, some times over. */
+    if (world_has(world, FAULT_MEMBERSHIP))
+        allowed = 4 * allowed +
+                  world->topology.epoch * world->options.partitions * replicas * MESSAGES_PER_TURN;
     if (world->figures.anti_entropy_messages > allowed)
         world_fail(world, "bounds", "%llu messages of anti-entropy in %llu s",
                    (unsigned long long)world->figures.anti_entropy_messages,

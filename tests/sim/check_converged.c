@@ -6,10 +6,8 @@
 bool check_is_replica(const struct world *world, uint32_t member, uint32_t keyspace,
                       struct bytes key)
 {
-    const struct host *host = world->hosts;
-    while (!host->up && host < &world->hosts[world->options.nodes - 1])
-        host++;
-    if (!host->up)
+    const struct host *host = operator_newest_host(world);
+    if (host == NULL)
         return false;
     const struct keyspace *found =
         keyspace_map_find_id(&host->view->keyspaces, world->workload.keyspace_ids[keyspace]);

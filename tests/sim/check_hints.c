@@ -89,6 +89,8 @@ void check_hints_after(struct host *host, struct hints_watch *watch)
 void check_hints_finally(struct world *world)
 {
     for (uint32_t i = 0; i < world->options.nodes; i++) {
+        if (!world->hosts[i].up)
+            continue;
         const struct hinted_handoff_figures *figures =
             hinted_handoff_figures(world->hosts[i].hinted_handoff);
         uint64_t given_up = counter_get(&figures->overflow) + counter_get(&figures->expired) +

@@ -5,10 +5,26 @@
  * fallbacks, so they may miss such a write until the hint is delivered. */
 #include "tests/sim/world.h"
 
+/* While sets change a number of nodes says nothing; a quorum says that each later quorum meets it
+ * (model/topology.h). Kept in the place of the greatest number. */
+static bool is_quorum(const struct world *world, const struct operation *operation)
+{
+    const struct sim_keyspace *keyspace = &world->options.keyspaces[operation->keyspace];
+    enum consistency level = operation->level;
+    if (level == CONSISTENCY_DEFAULT)
+        level = operation->kind == OPERATION_GET ? keyspace->read_level : keyspace->write_level;
+    return level == CONSISTENCY_QUORUM || level == CONSISTENCY_ALL;
+}
+
 void check_monotonic_began(struct world *world, struct operation *operation)
 {
     struct check *check = &world->check;
     struct clock *acknowledged = check->acknowledged[operation->keyspace][operation->key];
+    if (world_has(world, FAULT_MEMBERSHIP)) {
+        if (is_quorum(world, operation))
+            operation->required = clock_copy(&check->arena, &acknowledged[REPLICAS_SIM_MAX]);
+        return;
+    }
     for (uint32_t k = 1; k <= operation->replicas; k++) {
         if (k + operation->needed > operation->replicas)
             operation->required =
@@ -29,6 +45,11 @@ void check_monotonic_ended(struct world *world, struct operation *operation,
                    operation->id, world->options.keyspaces[operation->keyspace].name,
                    operation->key, operation->needed, operation->replicas);
     uint32_t k = operation->needed;
+    if (world_has(world, FAULT_MEMBERSHIP)) {
+        if (!is_quorum(world, operation) || operation->fallbacks > 0)
+            return;
+        k = operation->replicas = operation->primaries = REPLICAS_SIM_MAX;
+    }
     if (operation->primaries < k)
         k = operation->primaries;
     if (k > operation->replicas)

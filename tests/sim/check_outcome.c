@@ -51,6 +51,13 @@ static uint32_t count_fallbacks(struct world *world, const struct operation *ope
 static void check_progress(struct world *world, struct operation *operation,
                            const struct progress *progress)
 {
+    operation->fallbacks = progress->fallback_count;
+    if (world_has(world, FAULT_MEMBERSHIP)) {
+        if (progress->acked < progress->needed || progress->needed == 0)
+            world_fail(world, "outcome", "op %u is OK with %u of %u nodes", operation->id,
+                       progress->acked, progress->needed);
+        return; /* of which sets, nobody can say any more */
+    }
     const struct host *host = &world->hosts[operation->node];
     const struct keyspace *keyspace =
         keyspace_map_find_id(&host->view->keyspaces, operation->keyspace_id);

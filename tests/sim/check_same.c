@@ -7,6 +7,8 @@ static uint64_t dirty_ranges(const struct world *world)
 {
     uint64_t dirty = 0;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
+        if (!world->hosts[i].up)
+            continue;
         const struct anti_entropy_figures *figures =
             anti_entropy_figures(world->hosts[i].anti_entropy);
         dirty += counter_get(&figures->dirty) + counter_get(&figures->incomplete);
@@ -41,7 +43,7 @@ bool check_same(struct world *world, char *why, size_t why_size)
 {
     snprintf(why, why_size, "nodes are down");
     for (uint32_t i = 0; i < world->options.nodes; i++) {
-        if (!world->hosts[i].up)
+        if (!world->hosts[i].up && operator_is_member(world, i))
             return false;
     }
     uint64_t dirty = dirty_ranges(world);

@@ -168,7 +168,7 @@ void faults_plan(struct world *world)
     struct faults *faults = &world->faults;
     for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++) {
         if (!world_has(world, (enum fault_class) class) || class == FAULT_SKEW ||
-            class == FAULT_DRIFT)
+            class == FAULT_DRIFT || class == FAULT_MEMBERSHIP)
             continue;
         struct prng prng;
         prng_init(&prng, world->options.seed, RANDOM_FAULTS + class);
@@ -206,6 +206,14 @@ void faults_set_clocks(struct world *world)
             world->figures.fired[FAULT_DRIFT]++;
         }
     }
+}
+
+void faults_set_clock(struct world *world, uint32_t node)
+{
+    struct prng prng;
+    prng_init(&prng, world->options.seed, RANDOM_CLOCK + 100 * (uint64_t)(node + 1));
+    world->hosts[node].monotonic_offset_ns =
+        prng_below(&prng, 1000 * (uint64_t)SECOND_NS) + SECOND_NS;
 }
 
 /* -- beginning and ending
@@ -402,7 +410,7 @@ void faults_heal(struct world *world)
         struct host *host = &world->hosts[i];
         host->wall_skew_ms = 0;
         host->drift_ppm = 0;
-        if (!host->up)
+        if (!host->up && operator_is_member(world, i))
             host_start(host);
     }
 }

@@ -52,6 +52,8 @@ void faults_heal(struct world *world);
 /* What incidents hold. */
 void faults_deinit(struct world *world);
 /* Skewed or drifting clocks exist from the first start on. */
+/* Of a node that joins. */
+void faults_set_clock(struct world *world, uint32_t node);
 void faults_set_clocks(struct world *world);
 /* The fsync latency of a node, with what is wrong with it now. */
 uint64_t faults_fsync_ns(struct world *world, uint32_t node);

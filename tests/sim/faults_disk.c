@@ -36,13 +36,15 @@ static void join_copy(const struct memory_disk *copy, uint32_t partition, uint32
 
 /* What all nodes but one have on their disks of a key. Hints do not count: they are forgotten when
  * their target has said that it has the write, and it may be the target that is struck. */
-static struct version_set held_elsewhere(struct world *world, uint32_t node, uint32_t keyspace_id,
+static struct version_set held_elsewhere(struct world *world, uint32_t node, uint32_t keyspace,
                                          struct bytes key, struct arena *arena)
 {
+    uint32_t keyspace_id = world->workload.keyspace_ids[keyspace];
     struct version_set all = {0};
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         struct version_set held = {0};
-        if (i != node && host_peek_durable(&world->hosts[i], keyspace_id, key, arena, &held))
+        if (i != node && check_is_replica(world, i + 1, keyspace, key) &&
+            host_peek_durable(&world->hosts[i], keyspace_id, key, arena, &held))
             all = version_set_merge(arena, &all, &held);
     }
     return all;
@@ -60,7 +62,7 @@ static bool key_is_spare(struct world *world, uint32_t node, const struct memory
     arena_init(&arena, NULL, 0);
     host_peek_durable(&world->hosts[node], id, text, &arena, &mine);
     host_join_hints(&world->hosts[node], id, text, &arena, &mine);
-    struct version_set others = held_elsewhere(world, node, id, text, &arena);
+    struct version_set others = held_elsewhere(world, node, keyspace, text, &arena);
     if (copy != NULL)
         join_copy(copy, hash_partition(hash_key(id, text), world->options.partitions), id, text,
                   &arena, &others);
@@ -89,6 +91,8 @@ static bool others_are_whole(const struct world *world, uint32_t node)
 {
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         const struct host *host = &world->hosts[i];
+        if (!operator_is_member(world, i))
+            continue;
         for (uint32_t j = 0; j < world->options.shards; j++) {
             if (!host->up ||
                 (i != node &&

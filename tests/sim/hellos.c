@@ -86,11 +86,25 @@ static bool judge(struct host *judge_host, struct host *host)
     return store_committed(meta_store(judge_host)) >= hellos->sequences[host->index];
 }
 
+/* Who was removed is told so and ends; who is not known yet comes again. */
+static bool is_known(struct host *judge_host, struct host *host)
+{
+    const struct topology *topology = &judge_host->view->topology;
+    const struct member *member = topology_member(topology, host->member);
+    if (topology_was_removed(topology, host->member)) {
+        struct event *event = world_plan(host->world, host->world->now_ns, EVENT_LEFT);
+        event->node = host->index;
+        event->start = host->start;
+        return false;
+    }
+    return member != NULL;
+}
+
 bool hellos_admit(struct world *world, uint32_t one, uint32_t other)
 {
     struct host *a = &world->hosts[one];
     struct host *b = &world->hosts[other];
-    return judge(a, b) && judge(b, a);
+    return is_known(a, b) && is_known(b, a) && judge(a, b) && judge(b, a);
 }
 
 bool hellos_known_everywhere(const struct world *world, uint32_t node)
@@ -98,7 +112,7 @@ bool hellos_known_everywhere(const struct world *world, uint32_t node)
     const struct identity *mine = &world->hosts[node].hellos.mine.self;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         const struct hellos *other = &world->hosts[i].hellos;
-        if (i == node)
+        if (i == node || !operator_is_member(world, i))
             continue;
         if (!world->hosts[i].up || !other->rows[node].known ||
             other->rows[node].identity.start_nonce != mine->start_nonce ||

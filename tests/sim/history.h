@@ -56,6 +56,7 @@ struct operation {
     enum err status;
     enum outcome outcome;
     uint32_t primaries;        /* replicas that acknowledged; fallbacks are left out */
+    uint32_t fallbacks;        /* that stood in for others */
     struct version_set set;    /* of a get */
     struct clock result_clock; /* of a put: its context */
     struct bytes result_context;

@@ -227,11 +227,24 @@ static void on_failed(void *closure, const char *why)
 /* -- steps
  * -------------------------------------------------------------------------------------------- */
 
+/* Who is no member any more ends. */
+static void see_topology(struct host *host)
+{
+    struct world *world = host->world;
+    operator_saw(world, host, &host->view->topology);
+    if (!topology_was_removed(&host->view->topology, host->member))
+        return;
+    struct event *event = world_plan(world, world->now_ns + MS_NS, EVENT_LEFT);
+    event->node = host->index;
+    event->start = host->start;
+}
+
 static void publish_view(struct host *host, struct message *message)
 {
     check_detector_view(host, host->view, message->view_publish.view);
     view_unref(host->view);
     host->view = view_ref(message->view_publish.view);
+    see_topology(host);
     trace_line(&host->world->trace, host->world->now_ns, "n%u view %llu", host->member,
                (unsigned long long)host->view->version);
     message_free(message);
@@ -365,7 +378,7 @@ static enum err boot(struct host *host, struct engine *engine, struct arena *are
 {
     struct world *world = host->world;
     struct boot_options options = {
-        .topology = &world->topology,
+        .topology = &world->first,
         .self = host->member,
         .shards = world->options.shards,
         .wall_ms = host_wall_ms(host),

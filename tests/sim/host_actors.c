@@ -32,7 +32,7 @@ void host_actors_new(struct host *host, const struct boot *boot)
         add(host, replica_actor(host->replicas[i]), engine_store(host->engine, i));
     }
     struct gossip_options gossip = gossip_options_default(host->member, boot->generation);
-    host->gossip = gossip_new(&gossip, &host->world->topology, &boot->keyspaces);
+    host->gossip = gossip_new(&gossip, &boot->topology, &boot->keyspaces);
     host->view = gossip_first_view(host->gossip);
     add(host, gossip_actor(host->gossip), engine_store(host->engine, options->shards));
     struct hinted_handoff_options hints =

@@ -84,9 +84,14 @@ bool keyspaces_settled(const struct world *world)
         if (world->keyspaces.asks[i].state == KEYSPACE_ASKED)
             return false;
     }
-    uint64_t digest = keyspace_map_digest(&world->hosts[0].view->keyspaces);
-    for (uint32_t i = 1; i < world->options.nodes; i++) {
-        if (keyspace_map_digest(&world->hosts[i].view->keyspaces) != digest)
+    const struct keyspace_map *first = NULL;
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        if (!world->hosts[i].up)
+            continue;
+        const struct keyspace_map *map = &world->hosts[i].view->keyspaces;
+        if (first == NULL)
+            first = map;
+        if (keyspace_map_digest(map) != keyspace_map_digest(first))
             return false;
     }
     return true;
@@ -97,7 +102,7 @@ void keyspaces_check(struct world *world)
     for (uint32_t i = 0; i < world->keyspaces.count; i++) {
         const struct keyspace_ask *ask = &world->keyspaces.asks[i];
         for (uint32_t node = 0; node < world->options.nodes; node++) {
-            if (ask->state == KEYSPACE_MADE &&
+            if (ask->state == KEYSPACE_MADE && world->hosts[node].up &&
                 host_keyspace(&world->hosts[node], ask->name) == NULL)
                 world_fail(world, "lost", "keyspace %s was acknowledged; n%u does not know it",
                            ask->name, node + 1);

@@ -35,7 +35,8 @@ static void plan_arrival(struct world *world, uint32_t from, uint32_t to, struct
         world->network.faulty_until_ns = at_ns;
 }
 
-/* How the incidents of the moment change one message's way. */
+/* How the incidents of the moment change one message's way. Who has joined since they were drawn
+ * shares the fate of one that was there. */
 struct passage {
     bool lost;
     bool doubled;
@@ -46,6 +47,8 @@ struct passage {
 
 static struct passage passage_of(struct world *world, uint32_t from, uint32_t to)
 {
+    from %= world->options.nodes_first;
+    to %= world->options.nodes_first;
     struct passage passage = {0};
     struct prng *prng = &world->network.prng;
     for (uint32_t i = 0; i < world->faults.count; i++) {
@@ -119,7 +122,10 @@ void network_send(struct world *world, struct host *from, struct message *messag
     struct network *network = &world->network;
     CHECK(message_crosses_nodes(message->kind));
     uint32_t to = message->to.node - 1; /* members are numbered from 1 without gaps */
-    CHECK_U64(to, <, world->options.nodes);
+    if (to >= world->options.nodes) {   /* it has not started yet */
+        undelivered(from, message, leaves_at_ns);
+        return;
+    }
     struct bytes bytes = peer_message_encode(&network->scratch, message, host_monotonic_ns(from));
     check_sent(world, from, message);
     if (bytes.size == 0)
@@ -178,6 +184,8 @@ void network_on_remote(struct world *world, struct event *event)
 
 static bool cut_off(const struct world *world, uint32_t from, uint32_t to)
 {
+    from %= world->options.nodes_first;
+    to %= world->options.nodes_first;
     for (uint32_t i = 0; i < world->faults.count; i++) {
         const struct incident *incident = &world->faults.incidents[i];
         if (incident->active && incident->cuts_connections &&

@@ -77,13 +77,29 @@ static void draw_workload(struct prng *prng, struct sim_options *options)
     options->quorum_share = 0.3 + 0.7 * prng_unit(prng);
 }
 
+/* Its own stream: what changes the cluster leaves the rest of a seed as it was. A disk that is lost
+ * while others drop their copies could take the last one. */
+static void draw_membership(struct sim_options *options, uint32_t without)
+{
+    struct prng prng;
+    prng_init(&prng, options->seed, RANDOM_OPERATOR);
+    options->nodes_first = options->nodes;
+    bool moves = prng_chance(&prng, 0.3);
+    options->changes = (uint32_t)prng_between(&prng, 1, 6);
+    if (!moves || (without & 1u << FAULT_MEMBERSHIP) != 0)
+        return;
+    options->faults |= 1u << FAULT_MEMBERSHIP;
+    options->faults &=
+        ~(1u << FAULT_WIPED | 1u << FAULT_RESTORED | 1u << FAULT_CLONED | 1u << FAULT_CORRUPT);
+}
+
 struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
 {
     struct prng random;
     struct prng *prng = &random;
     prng_init(prng, seed, RANDOM_OPTIONS);
     struct sim_options options = {.seed = seed};
-    options.nodes = prng_chance(prng, 0.5) ? 3 : (uint32_t)prng_between(prng, 3, NODES_MAX);
+    options.nodes = prng_chance(prng, 0.5) ? 3 : (uint32_t)prng_between(prng, 3, NODES_FIRST_MAX);
     options.data_centers = options.nodes >= 4 && prng_chance(prng, 0.25) ? 2 : 1;
     options.partitions = 8u << prng_below(prng, 3);
     options.coordinators = (uint32_t)prng_between(prng, 1, 2);
@@ -107,11 +123,12 @@ struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
         prng_chance(prng, 0.4) ? (uint64_t)365 * 24 * 3600 * 1000 : random_log(prng, 20, 5000);
     options.compare_every_ns = random_log(prng, SECOND_NS, 8 * (uint64_t)SECOND_NS);
     options.hint_bytes_max = prng_chance(prng, 0.7) ? 0 : random_log(prng, 200, 20000);
-    for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++) {
+    for (uint32_t class = 0; class < FAULT_MEMBERSHIP; class ++) {
         if (prng_chance(prng, 0.5))
             options.faults |= 1u << class;
     }
     options.faults &= ~without;
+    draw_membership(&options, without);
     /* Drawn last: seeds from before it mean what they meant. */
     for (uint32_t i = 0; i < options.keyspace_count; i++)
         options.keyspaces[i].strict = prng_chance(prng, 0.3);

@@ -8,7 +8,8 @@
 
 #include <stdio.h>
 
-#define NODES_MAX         9u
+#define NODES_FIRST_MAX   9u  /* that a run begins with */
+#define NODES_MAX         12u /* with those that join */
 #define CLIENTS_MAX       16u
 #define KEYS_MAX          64u
 #define SIM_KEYSPACES_MAX 3u
@@ -45,7 +46,8 @@
     X(CLONED, "cloned")                                                                            \
     X(CORRUPT, "corrupt")                                                                          \
     X(OVERLOADED, "overloaded")                                                                    \
-    X(READ_ERROR, "read-error")
+    X(READ_ERROR, "read-error")                                                                    \
+    X(MEMBERSHIP, "membership")
 
 enum fault_class {
 #define X(class, name) FAULT_##class,
@@ -55,7 +57,7 @@ enum fault_class {
 };
 
 /* Left out unless they are asked for (--with). */
-#define FAULTS_ASKED (1u << FAULT_RESTORED)
+#define FAULTS_ASKED (1u << FAULT_RESTORED | 1u << FAULT_MEMBERSHIP)
 
 const char *fault_class_name(enum fault_class class);
 /* FAULT_CLASS_COUNT when there is none of that name. */
@@ -76,7 +78,9 @@ struct sim_keyspace {
 
 struct sim_options {
     uint64_t seed;
-    uint32_t nodes; /* 3..NODES_MAX */
+    uint32_t nodes_first; /* 3..NODES_FIRST_MAX */
+    uint32_t nodes;       /* and those that have joined meanwhile */
+    uint32_t changes;     /* of the topology, that are begun */
     uint32_t data_centers;
     uint32_t partitions;
     uint32_t coordinators; /* on each node */

@@ -15,7 +15,8 @@ enum random_stream {
     RANDOM_CLOCK,
     RANDOM_FAULTS, /* when and where; + class: one stream each */
     RANDOM_WORKLOAD = RANDOM_FAULTS + 64,
-    RANDOM_NODES,         /* delays inside a node */
+    RANDOM_NODES, /* delays inside a node */
+    RANDOM_OPERATOR = 900,
     RANDOM_ACTORS = 1000, /* + node, start and actor */
 };
 

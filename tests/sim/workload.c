@@ -286,6 +286,19 @@ static void client_operation(struct world *world, uint32_t client, uint32_t node
 
 static void quiet_operation(struct world *world, uint32_t client);
 
+/* The member that stands there when the others are left out. */
+static uint32_t nth_member(const struct world *world, uint32_t place)
+{
+    uint32_t node = 0;
+    for (uint32_t i = 0;; i = (i + 1) % world->options.nodes) {
+        if (!operator_is_member(world, i))
+            continue;
+        node = i;
+        if (place-- == 0)
+            return node;
+    }
+}
+
 void workload_on_client(struct world *world, uint32_t client, enum phase planned_in)
 {
     if (planned_in != world->phase)
@@ -332,7 +345,7 @@ static void draw_probe(struct world *world, struct operation *operation, uint32_
 {
     struct prng *prng = &world->workload.prng;
     operation->kind = step % 2 == 0 ? OPERATION_PUT : OPERATION_GET;
-    operation->node = step / 2 % world->options.nodes;
+    operation->node = nth_member(world, step / 2 % world->options.nodes);
     operation->keyspace = (uint32_t)prng_below(prng, world->options.keyspace_count);
     operation->key = (uint32_t)prng_below(prng, world->options.keys);
     operation->level = prng_chance(prng, 0.5) ? CONSISTENCY_QUORUM : CONSISTENCY_ALL;
@@ -350,6 +363,7 @@ static bool draw_final(struct world *world, struct operation *operation, uint32_
     operation->final = step < finals;
     operation->level = operation->final ? CONSISTENCY_ALL : CONSISTENCY_ONE;
     operation->node = (uint32_t)prng_below(&workload->prng, world->options.nodes);
+    operation->node = nth_member(world, operation->node);
     return workload->touched[operation->keyspace][operation->key];
 }
 
@@ -504,6 +518,10 @@ void workload_on_answer(struct world *world, struct host *host, struct message *
 {
     if (message->kind == MESSAGE_keyspace_change_done) {
         keyspaces_on_done(world, &message->keyspace_change_done);
+        return;
+    }
+    if (message->kind == MESSAGE_client_topology_done) {
+        operator_on_done(world, &message->client_topology_done);
         return;
     }
     bool get = message->kind == MESSAGE_client_get_done;

@@ -74,7 +74,7 @@ static bool event_is_void(const struct world *world, const struct event *event)
 static void on_restart(struct world *world, const struct event *event)
 {
     struct host *host = &world->hosts[event->node];
-    if (!host->up && host->start == event->start)
+    if (!host->up && host->start == event->start && operator_is_member(world, event->node))
         host_start(host);
 }
 
@@ -128,6 +128,15 @@ static void event_run(struct world *world, struct event *event)
     case EVENT_PHASE:
         on_phase(world);
         break;
+    case EVENT_OPERATOR:
+        operator_on_turn(world);
+        break;
+    case EVENT_LEFT:
+        if (host->up && host->start == event->start) {
+            host_close(host);
+            network_links_changed(world);
+        }
+        break;
     }
 }
 
@@ -173,12 +182,15 @@ static bool settled(struct world *world)
     if (world->workload.running > 0 || world->now_ns < world->phase_since_ns + SETTLE_MIN_NS ||
         world->now_ns < world->network.faulty_until_ns + SECOND_NS)
         return false;
-    if (!keyspaces_settled(world))
+    if (!operator_settled(world, world->differs, sizeof world->differs) ||
+        !keyspaces_settled(world))
         return false;
     if (hints_kept(world) > 0 || copies_bad(world) > 0)
         return false;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         for (uint32_t j = 0; j < world->options.nodes; j++) {
+            if (!operator_is_member(world, i) || !operator_is_member(world, j))
+                continue;
             if (!view_alive(world->hosts[i].view, world->hosts[j].member))
                 return false;
         }
@@ -213,6 +225,7 @@ static void on_phase(struct world *world)
             enter(world, PHASE_SAFETY);
             faults_plan(world);
             workload_start_clients(world);
+            operator_start(world);
         } else {
             too_long(world, SETUP_MAX_NS);
         }
@@ -275,8 +288,9 @@ static void make_topology(struct world *world)
     }
     const char *why = "";
     if (topology_initial(&world->arena, seeds, world->options.nodes, world->options.partitions,
-                         &world->topology, &why) != OK)
+                         &world->first, &why) != OK)
         world_fail(world, "setup", "no topology: %s", why);
+    topology_copy(&world->arena, &world->first, &world->topology);
 }
 
 static struct world *world_new(const struct sim_options *options, bool text, FILE *stream)
@@ -293,6 +307,7 @@ static struct world *world_new(const struct sim_options *options, bool text, FIL
     network_init(&world->network, options->seed);
     history_init(&world->history);
     workload_init(&world->workload, options->seed);
+    operator_init(&world->operator, options->seed, options->changes);
     mints_init(&world->mints);
     check_init(&world->check);
     make_topology(world);
@@ -355,7 +370,7 @@ struct world_result world_run(const struct sim_options *options, bool text, FILE
     trace_now = &world->trace;
     if (!world->failure.failed)
         world_loop(world);
-    for (uint32_t i = 0; i < options->nodes; i++)
+    for (uint32_t i = 0; i < world->options.nodes; i++)
         host_deinit(&world->hosts[i]);
     struct world_result result = {
         .failure = world->failure,

@@ -17,6 +17,7 @@
 #include "tests/sim/keyspaces.h"
 #include "tests/sim/mints.h"
 #include "tests/sim/network.h"
+#include "tests/sim/operator.h"
 #include "tests/sim/options.h"
 #include "tests/sim/paths.h"
 #include "tests/sim/random.h"
@@ -38,6 +39,8 @@ enum event_kind {
     EVENT_INCIDENT_END, /* number */
     EVENT_CRASH,        /* number: incident whose moment has come */
     EVENT_PHASE,        /* looks whether the phase is over */
+    EVENT_OPERATOR,     /* the operator's next look */
+    EVENT_LEFT,         /* node: it has learnt that it is no member any more */
 };
 
 struct event {
@@ -87,10 +90,12 @@ struct world {
     struct trace trace;
     struct log log; /* of the actors, into the trace */
     struct arena arena;
-    struct topology topology;
+    struct topology first;    /* what the nodes are started with */
+    struct topology topology; /* the newest that is in force anywhere */
     struct host hosts[NODES_MAX];
     struct network network;
     struct faults faults;
+    struct operator operator;
     struct history history;
     struct workload workload;
     struct keyspaces keyspaces;
