@@ -50,6 +50,8 @@ struct coordinator_options {
     /* A write that takes longer is sent again to those that have not answered; 500 ms. */
     uint64_t write_late_ns;
     uint64_t deadline_default_ns; /* for requests without one */
+    bool remote_direct; /* each replica of another data centre is sent a write from here, not by one
+                           of its own that passes it on */
 };
 
 struct coordinator_figures {
@@ -75,6 +77,8 @@ struct coordinator_figures {
     struct counter hedges_won;          /* of those: its answer was one of the quorum */
     struct counter hedges_capped;       /* late, but hedges were 5 % of the questions already */
     struct counter asked_again;         /* reads, repairs and writes sent again to a replica */
+    struct counter remote_onward;   /* copies of writes left to a replica of their data centre */
+    struct counter remote_stranded; /* of those: sent from here, that replica being unreachable */
     struct counter timeouts;
     struct counter unavailable;
     struct counter answers_late;        /* for requests that have ended */

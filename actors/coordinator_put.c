@@ -96,8 +96,17 @@ static void put_mint(struct coordinator *coordinator, struct actor_context *ctx,
         if (member != coordinator->options.self && view_alive(ctx->view, member))
             mint->targets[mint->target_count++] = member;
     }
+    coordinator_remote_route(coordinator, ctx->view, request, mint);
     coordinator_request_set_late(coordinator, ctx, request, coordinator->options.write_late_ns);
     outbox_send(ctx, &coordinator->actor, message);
+}
+
+/* Levels that speak of the local data centre mean this node's: a coordinator in another one would
+ * count there. */
+static bool put_stays_local(const struct request *request)
+{
+    return request->quorum.level == CONSISTENCY_LOCAL_ONE ||
+           request->quorum.level == CONSISTENCY_LOCAL_QUORUM;
 }
 
 /* Pass it on to the first live replica that has not been tried, which coordinates it; local data
@@ -108,7 +117,9 @@ static bool put_forward(struct coordinator *coordinator, struct actor_context *c
     const struct put_request *put = coordinator_put_request(request->origin);
     for (uint32_t i = 0; i < request->replicas.count; i++) {
         uint32_t member = request->replicas.replicas[i].member;
-        if ((request->asked >> i & 1) != 0 || !view_alive(ctx->view, member))
+        bool remote = request->replicas.replicas[i].data_center != ctx->view->local_data_center;
+        if ((request->asked >> i & 1) != 0 || !view_alive(ctx->view, member) ||
+            (remote && put_stays_local(request)))
             continue;
         struct message *message =
             message_new(MESSAGE_forward_put, put->key.size + put->value.size + put->context.size);
@@ -315,6 +326,7 @@ void coordinator_on_replica_mint_done(struct coordinator *coordinator, struct ac
     for (uint32_t i = 0; i < request->replicas.count && done->record.size == 0; i++)
         quorum_ack(&request->quorum, request->replicas.replicas[i].member);
     coordinator_refresh_on_late(coordinator, ctx, request);
+    coordinator_remote_resend(coordinator, ctx, request);
     coordinator_hint_minted(coordinator, ctx, request);
     coordinator_put_decide(coordinator, ctx, request);
 }
@@ -332,6 +344,8 @@ void coordinator_put_on_written(struct coordinator *coordinator, struct actor_co
     } else if (status == ERR_STALE_FLOOR) {
         coordinator_refresh_refused(coordinator, ctx, request, (uint32_t)index);
     } else {
+        if (status == ERR_UNAVAILABLE)
+            coordinator_remote_lost(coordinator, ctx, request, (uint32_t)index);
         coordinator_hint_refused(coordinator, ctx, request, (uint32_t)index, status);
     }
     coordinator_put_decide(coordinator, ctx, request);

@@ -37,6 +37,9 @@ struct request {
     uint64_t hash;
     struct replica_set replicas;
     struct quorum quorum;
+    /* writes: of another data centre, left to a replica there to be sent it; a bit per replica */
+    uint64_t onward;
+    uint64_t stranded;     /* of those: that replica could not be reached */
     uint64_t asked;        /* bit per index into replicas */
     uint32_t forwarded_to; /* FORWARDED: the member whose answer counts */
     uint64_t answered;     /* reads: the records are in `answers` */
@@ -290,6 +293,20 @@ void coordinator_compare_on_reply(struct coordinator *coordinator, struct actor_
 void coordinator_compare_on_written(struct coordinator *coordinator, struct request *request,
                                     uint32_t member, enum err status);
 void coordinator_compare_on_deadline(struct coordinator *coordinator, struct request *request);
+
+/* -- other data centres (coordinator_remote.c) ----------------------------------------------------
+ */
+
+/* mint->via, its targets being set: which of them pass the write on to which. */
+void coordinator_remote_route(struct coordinator *coordinator, const struct view *view,
+                              struct request *request, struct replica_mint *mint);
+/* This replica could not be reached: those that it was to pass the write on to are sent it from
+ * here, now or when there is something to send. */
+void coordinator_remote_lost(struct coordinator *coordinator, struct actor_context *ctx,
+                             struct request *request, uint32_t index);
+/* Minted. */
+void coordinator_remote_resend(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct request *request);
 
 /* -- writes that met a newer floor (coordinator_refresh.c) ----------------------------------------
  */

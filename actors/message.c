@@ -124,6 +124,8 @@ struct message *message_new_undelivered(const struct message *request)
         reply = message_new_reply(request, MESSAGE_replica_read_reply, 0);
         reply->replica_read_reply.status = ERR_UNAVAILABLE;
     } else if (request->kind == MESSAGE_replica_write) {
+        if (request->replica_write.answer_to != MEMBER_NONE)
+            return NULL;
         reply = message_new_reply(request, MESSAGE_replica_write_reply, 0);
         reply->replica_write_reply.status = ERR_UNAVAILABLE;
     } else if (request->kind == MESSAGE_hint_store) {

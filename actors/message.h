@@ -239,7 +239,7 @@ struct forward_put_reply {
 
 /* Mint the dot for a write, stage it here, send the merged state to `targets` at once as
  * replica_write whose replies go to the coordinator; replica_mint_done follows when it is durable
- * here. */
+ * here. Of another data centre one target is sent it, and passes it on to the others. */
 struct replica_mint {
     struct put_request request;
     uint32_t policy; /* enum replica_policy */
@@ -247,6 +247,7 @@ struct replica_mint {
     uint64_t hash;
     uint8_t target_count;
     uint32_t targets[REPLICAS_TOTAL_MAX];
+    uint8_t via[REPLICAS_TOTAL_MAX]; /* 1 + index of the target that passes it on; 0: nobody */
 };
 
 struct replica_mint_done {
@@ -271,6 +272,9 @@ enum write_reason {
     WRITE_REPAIR,
 };
 
+/* Of one data centre, while a partition goes over from one set to another. */
+#define ONWARD_MAX (2 * REPLICAS_MAX)
+
 /* Merge this state into yours; the reply leaves when the result is durable. */
 struct replica_write {
     uint32_t keyspace_id;
@@ -286,6 +290,13 @@ struct replica_write {
     /* Of the put that made this state, so that a retry through another replica finds it. */
     struct bytes request_id;
     struct bytes request_context;
+    /* From another data centre: pass it on to these of your own, once, whether you can take it or
+     * not. Nobody hears of one that cannot be reached; the coordinator sends it again when it is
+     * late. */
+    uint8_t onward_count;
+    uint32_t onward[ONWARD_MAX];
+    uint32_t answer_to; /* it was passed on for this member's coordinator of from.index, which gets
+                           the reply; MEMBER_NONE: for the sender */
 };
 
 struct replica_write_reply {
@@ -895,7 +906,8 @@ bool message_crosses_nodes(enum message_kind kind);
 struct message *message_new_reply(const struct message *request, enum message_kind kind,
                                   size_t size_hint);
 /* What a request that was never sent (no link to its node) is answered with, as if from there:
- * UNAVAILABLE, and for a write NOT_APPLIED. NULL for messages that nobody waits for. */
+ * UNAVAILABLE, and for a write NOT_APPLIED. NULL for messages that nobody waits for, and for a
+ * write that was passed on: whoever waits is on another node. */
 struct message *message_new_undelivered(const struct message *request);
 /* Deep copies of the parts that requests are passed on with. */
 void put_request_copy(struct arena *arena, const struct put_request *from, struct put_request *ret);

@@ -40,6 +40,7 @@ struct replica_figures {
     struct counter minted;
     struct counter merged;      /* replica_write that changed something */
     struct counter merged_same; /* that brought nothing new */
+    struct counter passed_on;   /* copies of writes from other data centres, to replicas of ours */
     struct counter read;
     struct counter epochs_drawn;
     struct counter amnesia; /* own actor met ahead of memory */

@@ -127,6 +127,9 @@ void replica_on_write(struct replica *replica, struct actor_context *ctx,
     const struct replica_write *write = &message->replica_write;
     struct message *answer = message_new_reply(message, MESSAGE_replica_write_reply, 0);
     struct local_state state;
+    if (write->answer_to != MEMBER_NONE)
+        answer->to.node = write->answer_to;
+    replica_pass_on(replica, ctx, message);
     enum err err = replica_admit(replica, ctx, message);
     if (err == OK)
         err = replica_admit_mode(ctx, write->keyspace_id, KEYSPACE_AVAILABLE);

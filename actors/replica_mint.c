@@ -164,6 +164,8 @@ static void replica_fan_out(struct replica *replica, struct actor_context *ctx,
     uint64_t floor = vnode_floor_said(vnode_of(&replica->vnodes, mint->partition),
                                       mint->request.keyspace_id, ctx->store, 0);
     for (uint32_t i = 0; i < mint->target_count && done->record.size != 0; i++) {
+        if (mint->via[i] != 0)
+            continue;
         struct message *message =
             message_new(MESSAGE_replica_write, mint->request.key.size + done->record.size);
         message->id = request->id;
@@ -179,6 +181,11 @@ static void replica_fan_out(struct replica *replica, struct actor_context *ctx,
             .reason = WRITE_REPLICATE,
             .floor = floor,
         };
+        for (uint32_t k = 0; k < mint->target_count; k++) {
+            if (mint->via[k] == 1 + i)
+                message->replica_write.onward[message->replica_write.onward_count++] =
+                    mint->targets[k];
+        }
         if (mint->request.request_id.size != 0) {
             message->replica_write.request_id =
                 arena_copy(&message->arena, mint->request.request_id);

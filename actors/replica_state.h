@@ -5,6 +5,7 @@
  *     replica_epoch.c   key epochs: which one a write gets, and amnesia
  *     replica_mint.c    coordinated writes
  *     replica_merge.c   states from other nodes
+ *     replica_onward.c  of other data centres, passed on to the replicas of this one
  *     replica_vnode.c   the vnodes: what is known of them, and their floors
  *     replica_lost.c    vnodes that were lost and are filled again
  *     replica_reap.c    tombstones that may go
@@ -164,6 +165,13 @@ void replica_on_write(struct replica *replica, struct actor_context *ctx,
 /* As the answer to a hint leaves: what its sender may have under way from now on. */
 void replica_grant(struct replica *replica, const struct actor_context *ctx,
                    struct replica_write_reply *reply);
+
+/* -- replica_onward.c -----------------------------------------------------------------------------
+ */
+
+/* A write from another data centre goes on to the replicas of this one that it names. */
+void replica_pass_on(struct replica *replica, struct actor_context *ctx,
+                     const struct message *message);
 
 /* -- replica_register.c ---------------------------------------------------------------------------
  */

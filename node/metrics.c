@@ -321,6 +321,10 @@ static void write_actors(FILE *out, struct node *node)
     COORDINATOR(register_conflicts, "Of those: attempts that met another's and began again.");
     COORDINATOR(corrupt, "Records from replicas that failed their checksum.");
     COORDINATOR(hints_sent, "Hints sent for replicas that could not take a write.");
+    COORDINATOR(remote_onward,
+                "Copies of writes left to a replica of another data centre to be passed on there.");
+    COORDINATOR(remote_stranded,
+                "Of those, copies sent from here because that replica could not be reached.");
     COORDINATOR(stood_in, "Hints of fallbacks that counted for a write.");
     COORDINATOR(hints_failed, "Hints refused or not delivered; somebody else was asked.");
     COORDINATOR(unsettled,
@@ -328,6 +332,7 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA(minted, "Writes coordinated here.");
     REPLICA(merged, "States merged that changed something.");
     REPLICA(merged_same, "States merged that brought nothing new.");
+    REPLICA(passed_on, "Writes from other data centres passed on to replicas of this one.");
     REPLICA(read, "Replica reads.");
     REPLICA(epochs_drawn, "Fresh key epochs.");
     REPLICA(amnesia, "Own writes met that this replica had forgotten.");

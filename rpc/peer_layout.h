@@ -72,6 +72,8 @@ static const struct field replica_write_fields[] = {
     FIELD(FIELD_U64, struct replica_write, floor, 0, UINT64_MAX),
     FIELD(FIELD_BYTES, struct replica_write, request_id, 0, REQUEST_ID_BYTES),
     FIELD(FIELD_BYTES, struct replica_write, request_context, 0, RESULT_CONTEXT_MAX),
+    FIELD_COUNTED(FIELD_MEMBERS, struct replica_write, onward, onward_count, ONWARD_MAX, NULL),
+    FIELD(FIELD_U32, struct replica_write, answer_to, 0, UINT32_MAX),
 };
 static const struct layout replica_write_layout = FIELDS_OF(replica_write_fields);
 

@@ -60,6 +60,12 @@ static const char *message_text(struct cluster *c, const struct message *message
         snprintf(
             text, sizeof text, " %.*s %s%s", (int)write->key.size, (const char *)write->key.data,
             record_text(c, write->keyspace_id, write->key, write->record), reasons[write->reason]);
+        if (write->onward_count != 0)
+            snprintf(text + strlen(text), sizeof text - strlen(text), " (and on to %s)",
+                     members_text(write->onward, write->onward_count));
+        if (write->answer_to != MEMBER_NONE)
+            snprintf(text + strlen(text), sizeof text - strlen(text), " (for n%u)",
+                     write->answer_to);
         return text;
     case MESSAGE_hint_store:
         snprintf(text, sizeof text, " for n%u %.*s %s", hint->target, (int)hint->write.key.size,

@@ -36,6 +36,8 @@ static void remember(struct host *host, const struct message *message, enum mess
     asked->answer = answer;
     asked->id = message->id;
     asked->by = message->from;
+    if (message->kind == MESSAGE_replica_write && message->replica_write.answer_to != MEMBER_NONE)
+        asked->by.node = message->replica_write.answer_to;
     asked->next = host->asked;
     host->asked = asked;
 }

@@ -103,6 +103,10 @@ static void random_write(struct arena *arena, struct replica_write *write)
     write->floor = random_u64();
     write->request_id = random_bytes(arena, 0, REQUEST_ID_BYTES);
     write->request_context = random_bytes(arena, 0, 1000);
+    write->onward_count = (uint8_t)prng_below(&prng, ONWARD_MAX + 1);
+    for (uint8_t i = 0; i < write->onward_count; i++)
+        write->onward[i] = random_u32() | 1;
+    write->answer_to = random_u32();
 }
 
 static void random_digest(struct arena *arena, struct gossip_digest *digest)
@@ -446,6 +450,9 @@ static void same_write(const struct replica_write *a, const struct replica_write
     SAME(floor);
     SAME_BYTES(request_id);
     SAME_BYTES(request_context);
+    SAME(onward_count);
+    assert_memory_equal(a->onward, b->onward, a->onward_count * sizeof(uint32_t));
+    SAME(answer_to);
 }
 
 static void same_digest(const struct gossip_digest *a, const struct gossip_digest *b)
@@ -776,6 +783,8 @@ static void test_fields_are_those_of_the_schema(void **state)
     assert_int_equal(wire->hint_store->write->policy, write->policy);
     assert_int_equal(wire->hint_store->write->partition, write->partition);
     assert_int_equal(wire->hint_store->write->reason, write->reason);
+    assert_int_equal(wire->hint_store->write->n_onward, write->onward_count);
+    assert_int_equal(wire->hint_store->write->answer_to, write->answer_to);
     coterie__internal__v1__peer_message__free_unpacked(wire, NULL);
     message_free(message);
 
@@ -998,6 +1007,14 @@ static void test_limits_when_receiving(void **state)
     bad = good;
     bad.body_case = COTERIE__INTERNAL__V1__PEER_MESSAGE__BODY__NOT_SET;
     assert_false(decodes(&bad));
+
+    uint32_t onward[ONWARD_MAX + 1] = {1};
+    write.onward = onward;
+    write.n_onward = ONWARD_MAX;
+    assert_true(decodes(&good));
+    write.n_onward = ONWARD_MAX + 1;
+    assert_false(decodes(&good));
+    write.n_onward = 0;
 
     write.key.len = KEY_BYTES_MAX;
     assert_true(decodes(&good));
