@@ -46,6 +46,15 @@ struct batch {
     uint64_t fired[FAULT_CLASS_COUNT];
     uint64_t fired_in[FAULT_CLASS_COUNT];
     uint64_t paths[PATH_COUNT];
+    struct {
+        uint64_t seeds;
+        uint64_t operations;
+        uint64_t retried;
+        uint64_t ends[REGISTERS_UNKNOWN + 1];
+        uint64_t without_majority;
+        uint64_t judged;
+        uint64_t counters;
+    } registers;
     uint64_t failures;
     struct {
         uint64_t seed;
@@ -127,6 +136,14 @@ static void take_report(struct batch *batch, const struct report *report)
     }
     for (uint32_t path = 0; path < PATH_COUNT; path++)
         batch->paths[path] += result->figures.paths[path];
+    batch->registers.seeds += result->figures.registers.operations > 0;
+    batch->registers.operations += result->figures.registers.operations;
+    batch->registers.retried += result->figures.registers.retried;
+    for (uint32_t end = 0; end <= REGISTERS_UNKNOWN; end++)
+        batch->registers.ends[end] += result->figures.registers.ends[end];
+    batch->registers.without_majority += result->figures.registers.without_majority;
+    batch->registers.judged += result->figures.registers.judged;
+    batch->registers.counters += result->figures.registers.counters;
     if (result->failure.failed)
         take_failure(batch, report->seed, result->failure.checker);
 }
@@ -283,6 +300,19 @@ static bool print_paths(const struct batch *batch)
     return all || batch->done < PATHS_SEEDS_MIN || (batch->options->without & ~FAULTS_ASKED) != 0;
 }
 
+static void print_registers(const struct batch *batch)
+{
+    const uint64_t *ends = batch->registers.ends;
+    printf("registers: %" PRIu64 " operations in %" PRIu64 " seeds (%" PRIu64 " read, %" PRIu64
+           " applied, %" PRIu64 " refused, %" PRIu64 " not applied, %" PRIu64 " unknown; %" PRIu64
+           " tried again), %" PRIu64 " without a majority in healed clusters; %" PRIu64
+           " keys judged, %" PRIu64 " counters\n",
+           batch->registers.operations, batch->registers.seeds, ends[REGISTERS_READ],
+           ends[REGISTERS_APPLIED], ends[REGISTERS_REFUSED], ends[REGISTERS_NOT_APPLIED],
+           ends[REGISTERS_UNKNOWN], batch->registers.retried, batch->registers.without_majority,
+           batch->registers.judged, batch->registers.counters);
+}
+
 bool batch_run(const struct batch_options *options)
 {
     static struct batch batch;
@@ -305,6 +335,7 @@ bool batch_run(const struct batch_options *options)
     double seconds = seconds_since(&batch.began);
     bool covered = print_faults(&batch);
     covered &= print_paths(&batch);
+    print_registers(&batch);
     printf("%" PRIu64 " seeds from %" PRIu64 " in %.1f s: %.0f seeds a minute on %" PRIu32
            " processes; %" PRIu64 " operations (%.1f %% ok), %.1f M steps and messages, %.2f "
            "simulated hours\n",

@@ -50,6 +50,15 @@ void check_sent(struct world *world, const struct host *from, const struct messa
     case MESSAGE_topology_accept:
     case MESSAGE_topology_accept_reply:
         break;
+    case MESSAGE_register_query:
+    case MESSAGE_register_query_reply:
+    case MESSAGE_register_prepare:
+    case MESSAGE_register_prepare_reply:
+    case MESSAGE_register_accept:
+    case MESSAGE_register_accept_reply:
+        world->figures.registers.messages++;
+        check_bounds_messages(world);
+        break;
     default:
         world->figures.requests_messages++;
         check_bounds_messages(world);
@@ -143,6 +152,7 @@ static void check_key_finally(struct world *world, uint32_t keyspace, uint32_t k
 void check_finally(struct world *world)
 {
     keyspaces_check(world);
+    check_registers_finally(world);
     check_hints_finally(world);
     for (uint32_t i = 0; i < world->options.nodes; i++)
         check_trees(world, &world->hosts[i]);

@@ -15,6 +15,7 @@
  *   check_converged.c  what was read at ALL is what every replica holds
  *   check_same.c       without any read all replicas get equal, and then all is silent
  *   check_held.c       with all hints delivered W replicas hold each acknowledged write
+ *   check_registers.c  keys of consistent keyspaces are linearizable
  *   check_trees.c      a hash tree says what its rows say
  *   keyspaces.c        no acknowledged keyspace is lost
  * and mints.c: a write removes what it is entitled to, no more.
@@ -28,6 +29,7 @@
 struct world;
 struct host;
 struct operation;
+struct register_attempt;
 
 #define REPLICAS_SIM_MAX 10u /* two data centres of five */
 
@@ -49,6 +51,7 @@ struct check {
     /* check_same.c: as the silence began */
     struct {
         uint64_t requests_messages;
+        uint64_t register_messages;
         uint64_t anti_entropy_writes;
         uint64_t reaped;
     } idle;
@@ -110,6 +113,13 @@ struct clock check_explained(struct world *world, uint32_t keyspace_id, struct b
 /* The node, or its gossip, is paused; its view changes. */
 void check_detector_paused(struct host *host, uint64_t until_ns);
 void check_detector_view(struct host *host, const struct view *before, const struct view *view);
+/* A message leaves an actor of the node, for wherever. */
+void check_registers_leaves(struct host *host, const struct message *message);
+/* What an eventual write to a consistent keyspace was told. */
+void check_registers_refused(struct host *host, enum err status);
+void check_register_ended(struct world *world, const struct register_attempt *attempt,
+                          enum err status);
+void check_registers_finally(struct world *world);
 /* All has healed, hints are delivered, nothing has been read yet. */
 void check_held(struct world *world);
 /* Whether all replicas are equal and nobody knows of anything to do; else `why` says what differs.
@@ -126,6 +136,8 @@ void check_trees(struct world *world, struct host *host);
 /* -- the checkers -------------------------------------------------------------------------------
  */
 
+/* False: `identity` stands for something else than `content` already. */
+bool check_named_once(struct world *world, uint64_t identity, uint64_t content);
 void check_dots_see(struct world *world, uint32_t keyspace_id, struct bytes key,
                     const struct version_set *set);
 /* A write at `host` got the first dot of a key epoch. */

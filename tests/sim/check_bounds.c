@@ -5,6 +5,8 @@
  * forward on top. Doubled messages are sent once. */
 #define MESSAGES_PER_REPLICA 8u
 #define MESSAGES_SLACK       1000u
+/* Two phases and their answers, asked again, and again above another proposer. */
+#define MESSAGES_PER_REGISTER 24u
 /* Two replicas that are equal: a question, an answer, and both again when one was lost. */
 #define MESSAGES_PER_TURN 4u
 
@@ -33,6 +35,12 @@ void check_bounds_messages(struct world *world)
     if (world->figures.requests_messages > allowed)
         world_fail(world, "bounds", "%llu messages for %u operations",
                    (unsigned long long)world->figures.requests_messages, world->history.count);
+    uint64_t rounds = MESSAGES_SLACK + world->figures.registers.operations * MESSAGES_PER_REGISTER *
+                                           REPLICAS_SIM_MAX;
+    if (world->figures.registers.messages > rounds)
+        world_fail(world, "bounds", "%llu messages for %llu operations on registers",
+                   (unsigned long long)world->figures.registers.messages,
+                   (unsigned long long)world->figures.registers.operations);
     /* Each pair of replicas has its turn once in three quarters of the interval at most; what
      * differs is handed over once by each of them. */
     uint64_t replicas =

@@ -49,9 +49,9 @@ static void grow(struct check *check)
     free(old);
 }
 
-/* False: `identity` stands for something else already. */
-static bool name_once(struct check *check, uint64_t identity, uint64_t content)
+bool check_named_once(struct world *world, uint64_t identity, uint64_t content)
 {
+    struct check *check = &world->check;
     struct dot_shadow *shadow = find(check, identity);
     if (shadow->identity != 0)
         return shadow->content == content;
@@ -68,7 +68,7 @@ static void see_epochs(struct world *world, uint32_t keyspace_id, struct bytes k
     uint64_t content = hash_key(keyspace_id, key);
     for (uint32_t i = 0; i < clock->count; i++) {
         const struct clock_entry *entry = &clock->entries[i];
-        if (!name_once(&world->check, identity_of_epoch(entry), content))
+        if (!check_named_once(world, identity_of_epoch(entry), content))
             world_fail(world, "dots", "key epoch %llu of n%u is used by %.*s and another key",
                        (unsigned long long)entry->key_epoch, entry->member, (int)key.size,
                        (const char *)key.data);
@@ -86,7 +86,7 @@ void check_dots_see(struct world *world, uint32_t keyspace_id, struct bytes key,
         if (!clock_covers(&set->clock, version->dot))
             world_fail(world, "dots", "a version of %.*s is not covered by its own clock",
                        (int)key.size, (const char *)key.data);
-        if (!name_once(&world->check, identity, content))
+        if (!check_named_once(world, identity, content))
             world_fail(world, "dots",
                        "dot (n%u, %llu, %llu) of %.*s names two contents; one is of op %u",
                        version->dot.member, (unsigned long long)version->dot.key_epoch,

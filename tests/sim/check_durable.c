@@ -15,8 +15,9 @@ struct asked {
     uint32_t target; /* of a hint; MEMBER_NONE */
     uint32_t keyspace_id;
     uint32_t partition;
-    struct bytes key;    /* in `memory` */
-    struct bytes record; /* to be written; empty for a read or a mint */
+    struct bytes key;     /* in `memory` */
+    struct bytes record;  /* to be written; empty for a read or a mint */
+    struct ballot ballot; /* to be promised or accepted */
     uint8_t *memory;
     struct asked *next;
 };
@@ -40,6 +41,18 @@ static void remember(struct host *host, const struct message *message, enum mess
         asked->by.node = message->replica_write.answer_to;
     asked->next = host->asked;
     host->asked = asked;
+}
+
+static void remember_vote(struct host *host, const struct message *message,
+                          enum message_kind answer, uint32_t keyspace_id, struct bytes key,
+                          struct ballot ballot)
+{
+    remember(host, message, answer,
+             &(struct asked){.target = MEMBER_NONE,
+                             .keyspace_id = keyspace_id,
+                             .partition = message_partition(message),
+                             .key = key,
+                             .ballot = ballot});
 }
 
 static void remember_write(struct host *host, const struct message *message,
@@ -79,6 +92,18 @@ void check_durable_asked(struct host *host, const struct message *message)
                                      .keyspace_id = mint->request.keyspace_id,
                                      .partition = mint->partition,
                                      .key = mint->request.key});
+    } else if (message->kind == MESSAGE_register_query) {
+        remember_vote(host, message, MESSAGE_register_query_reply,
+                      message->register_query.keyspace_id, message->register_query.key,
+                      (struct ballot){0});
+    } else if (message->kind == MESSAGE_register_prepare) {
+        remember_vote(host, message, MESSAGE_register_prepare_reply,
+                      message->register_prepare.keyspace_id, message->register_prepare.key,
+                      message->register_prepare.ballot);
+    } else if (message->kind == MESSAGE_register_accept) {
+        remember_vote(host, message, MESSAGE_register_accept_reply,
+                      message->register_accept.keyspace_id, message->register_accept.key,
+                      message->register_accept.ballot);
     }
 }
 
@@ -164,9 +189,47 @@ static bool answer_is_true(struct host *host, const struct asked *asked, struct 
     return good;
 }
 
+/* The same of a vote: what is durable has promised and accepted at least what is said. */
+static bool vote_is_true(struct host *host, const struct asked *asked, const struct message *answer)
+{
+    struct ballot promised = {0};
+    struct ballot accepted = {0};
+    if (answer->kind == MESSAGE_register_query_reply) {
+        promised = answer->register_query_reply.promised;
+        accepted = answer->register_query_reply.accepted;
+    } else if (answer->kind == MESSAGE_register_prepare_reply) {
+        promised = answer->register_prepare_reply.agreed ? asked->ballot : promised;
+        accepted = answer->register_prepare_reply.accepted;
+    } else if (answer->register_accept_reply.agreed) {
+        accepted = asked->ballot;
+    }
+    struct arena arena;
+    struct register_state held;
+    arena_init(&arena, NULL, 0);
+    bool rotten = !host_peek_register(host, asked->keyspace_id, asked->key, &arena, &held);
+    arena_deinit(&arena);
+    return rotten || (ballot_compare(held.accepted, accepted) >= 0 &&
+                      ballot_compare(ballot_max(held.promised, held.accepted), promised) >= 0);
+}
+
+static bool is_vote(const struct message *message)
+{
+    return message->kind == MESSAGE_register_query_reply ||
+           message->kind == MESSAGE_register_prepare_reply ||
+           message->kind == MESSAGE_register_accept_reply;
+}
+
+static bool answer_lies(struct host *host, const struct asked *asked, const struct message *answer)
+{
+    if (is_vote(answer))
+        return !vote_is_true(host, asked, answer);
+    struct bytes spoken = spoken_of(answer, asked);
+    return spoken.size != 0 && !answer_is_true(host, asked, spoken);
+}
+
 static bool is_answer(const struct message *message)
 {
-    return message->kind == MESSAGE_replica_write_reply ||
+    return is_vote(message) || message->kind == MESSAGE_replica_write_reply ||
            message->kind == MESSAGE_replica_read_reply ||
            message->kind == MESSAGE_replica_mint_done || message->kind == MESSAGE_hint_store_reply;
 }
@@ -184,9 +247,8 @@ void check_durable_answered(struct host *host, const struct message *answer)
         if (asked->answer != answer->kind || asked->id != answer->id ||
             !actor_id_equal(asked->by, answer->to))
             continue;
-        struct bytes spoken = spoken_of(answer, asked);
         fitting = place;
-        lies = spoken.size != 0 && !answer_is_true(host, asked, spoken);
+        lies = answer_lies(host, asked, answer);
         if (!lies)
             break;
     }
@@ -200,6 +262,9 @@ void check_durable_answered(struct host *host, const struct message *answer)
                    "n%u: a %s leaves; a crash could still take back what it says of %.*s",
                    host->member, message_kind_text(answer->kind), (int)asked->key.size,
                    (const char *)asked->key.data);
+    if (answer->kind == MESSAGE_replica_write_reply && asked->keyspace_id != 0 &&
+        asked->keyspace_id == host->world->registers.keyspace_id)
+        check_registers_refused(host, answer->replica_write_reply.status);
     *fitting = asked->next;
     free(asked);
 }

@@ -66,6 +66,7 @@ bool check_same(struct world *world, char *why, size_t why_size)
 void check_idle_began(struct world *world)
 {
     world->check.idle.requests_messages = world->figures.requests_messages;
+    world->check.idle.register_messages = world->figures.registers.messages;
     world->check.idle.anti_entropy_writes = world->figures.anti_entropy_writes;
     world->check.idle.reaped = world->figures.reaped;
 }
@@ -74,6 +75,7 @@ void check_idle_ended(struct world *world)
 {
     const struct world_figures *now = &world->figures;
     uint64_t moved = now->requests_messages - world->check.idle.requests_messages;
+    moved += now->registers.messages - world->check.idle.register_messages;
     if (now->reaped == world->check.idle.reaped)
         moved += now->anti_entropy_writes - world->check.idle.anti_entropy_writes;
     if (moved > 0)

@@ -174,6 +174,7 @@ void faults_disk_rot(struct world *world, struct incident *incident)
         uint64_t hash = hash_key(id, bytes_of_string(name));
         size_t size = hash_storage_key(id, bytes_of_string(name), hash, memory);
         if (!world->workload.touched[keyspace][key] ||
+            host_is_rotten(host, id, bytes_of_string(name)) || /* the bit could turn back */
             !key_is_spare(world, incident->node, NULL, keyspace, key) ||
             !engine_memory_damage(host->engine, hash_partition(hash, world->options.partitions),
                                   bytes_of(memory, size), bit))

@@ -256,6 +256,7 @@ static void deliver(struct host *host, struct message *message, uint64_t at_ns)
     trace_mix(&world->trace, at_ns, message->kind, message->id,
               (uint64_t)message->to.node << 16 | message->to.kind);
     check_durable_answered(host, message);
+    check_registers_leaves(host, message);
     if (message->to.node != host->member) {
         network_send(world, host, message, at_ns);
     } else if (message->to.kind == ACTOR_RUNTIME) {

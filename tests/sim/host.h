@@ -14,6 +14,7 @@
 #include "actors/gossip.h"
 #include "actors/hinted_handoff.h"
 #include "actors/replica.h"
+#include "model/register.h"
 #include "store/engine.h"
 
 #include "tests/sim/hellos.h"
@@ -118,6 +119,9 @@ bool host_is_rotten(struct host *host, uint32_t keyspace_id, struct bytes key);
 /* What a power cut now would leave of a key; of a node that is down, what it left. */
 bool host_peek_durable(struct host *host, uint32_t keyspace_id, struct bytes key,
                        struct arena *arena, struct version_set *ret_set);
+/* What a power cut now would leave of a register; all zero: nothing. False: that has rotted. */
+bool host_peek_register(struct host *host, uint32_t keyspace_id, struct bytes key,
+                        struct arena *arena, struct register_state *ret_register);
 /* The rows that an up node keeps as hints. */
 void host_visit_hints(struct host *host, store_visit visit, void *closure);
 /* Joins what the hints that an up node keeps say of a key. */

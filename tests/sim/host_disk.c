@@ -89,6 +89,31 @@ bool host_peek_durable(struct host *host, uint32_t keyspace_id, struct bytes key
     return peek(host, true, keyspace_id, key, arena, ret_set);
 }
 
+bool host_peek_register(struct host *host, uint32_t keyspace_id, struct bytes key,
+                        struct arena *arena, struct register_state *ret_register)
+{
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    uint64_t hash = hash_key(keyspace_id, key);
+    struct bytes name = bytes_of(memory, hash_storage_key(keyspace_id, key, hash, memory));
+    uint32_t partition = hash_partition(hash, host->world->options.partitions);
+    struct bytes row = {0};
+    *ret_register = (struct register_state){0};
+    enum err err = host->up ? engine_memory_read_durable(host->engine, partition, name, arena, &row)
+                            : memory_disk_read(host->disk, partition, name, arena, &row);
+    if (err == ERR_NOT_FOUND)
+        return true;
+    /* A letter, the state, a checksum (actors/replica_state.h). */
+    if (err == OK && row.size > 9 && row.data[0] == 'R')
+        err = record_verify(keyspace_id, key, row) == ERR_CORRUPT
+                  ? ERR_CORRUPT
+                  : register_state_decode(bytes_of(row.data + 1, row.size - 9), ret_register);
+    else
+        err = ERR_CORRUPT;
+    if (err != OK && !world_has(host->world, FAULT_CORRUPT))
+        world_fail(host->world, "disk", "n%u: a register is %s", host->member, err_text(err));
+    return err == OK;
+}
+
 void host_visit_hints(struct host *host, store_visit visit, void *closure)
 {
     engine_memory_set_faults(host->engine, NULL, 0, 0, false);

@@ -27,8 +27,17 @@ static void ask(struct world *world, uint32_t node, const struct keyspace *keysp
 
 bool keyspaces_ask_wanted(struct world *world)
 {
-    if (world->keyspaces.count == world->options.keyspace_count)
+    if (world->keyspaces.count == world->options.keyspace_count + 1)
         return false;
+    if (world->keyspaces.count == world->options.keyspace_count) {
+        struct keyspace strong = keyspace_default(REGISTERS_KEYSPACE);
+        strong.mode = KEYSPACE_CONSISTENT;
+        strong.n = world->options.registers.n;
+        if (world->options.registers.keys == 0)
+            return false;
+        ask(world, 0, &strong);
+        return true;
+    }
     const struct sim_keyspace *wanted = &world->options.keyspaces[world->keyspaces.count];
     struct keyspace keyspace = keyspace_default(wanted->name);
     keyspace.n = wanted->n;

@@ -93,6 +93,27 @@ static void draw_membership(struct sim_options *options, uint32_t without)
         ~(1u << FAULT_WIPED | 1u << FAULT_RESTORED | 1u << FAULT_CLONED | 1u << FAULT_CORRUPT);
 }
 
+/* In a stream of its own, too. Moves of registers come later. */
+static void draw_registers(struct sim_options *options)
+{
+    struct prng random;
+    struct prng *prng = &random;
+    prng_init(prng, options->seed, RANDOM_REGISTERS_OPTIONS);
+    struct sim_registers *registers = &options->registers;
+    registers->n = prng_chance(prng, 0.7) ? 3 : (uint8_t)prng_between(prng, 1, 5);
+    registers->keys = (uint32_t)prng_between(prng, 1, REGISTER_KEYS_MAX);
+    registers->counters = (uint32_t)prng_below(prng, registers->keys + 1);
+    registers->clients = (uint32_t)prng_between(prng, 1, REGISTER_CLIENTS_MAX);
+    registers->operations_max = (uint32_t)random_log(prng, 20, 400);
+    registers->write_share = 0.3 + 0.6 * prng_unit(prng);
+    registers->request_share = prng_chance(prng, 0.3) ? 1 : prng_unit(prng);
+    registers->ttl_share = prng_chance(prng, 0.6) ? 0 : 0.3 * prng_unit(prng);
+    uint64_t pace_ns = options->safety_ns / registers->operations_max * registers->clients;
+    registers->think_mean_ns = prng_chance(prng, 0.6) ? pace_ns : random_log(prng, 200000, pace_ns);
+    if (prng_chance(prng, 0.25) || sim_options_has(options, FAULT_MEMBERSHIP))
+        *registers = (struct sim_registers){0};
+}
+
 struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
 {
     struct prng random;
@@ -129,6 +150,7 @@ struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
     }
     options.faults &= ~without;
     draw_membership(&options, without);
+    draw_registers(&options);
     /* Drawn last: seeds from before it mean what they meant. */
     for (uint32_t i = 0; i < options.keyspace_count; i++)
         options.keyspaces[i].strict = prng_chance(prng, 0.3);
@@ -164,6 +186,13 @@ void sim_options_print(const struct sim_options *options, FILE *file)
             options->clients, options->keys, options->operations_max,
             (double)options->think_mean_ns / MS_NS, options->write_share, options->context_share,
             options->quorum_share, (double)options->safety_ns / SECOND_NS);
+    if (options->registers.keys > 0)
+        fprintf(file,
+                "  registers: n %u, %" PRIu32 " clients, %" PRIu32 " keys, %" PRIu32
+                " of them counters, at most %" PRIu32 " operations, think %.2f ms\n",
+                options->registers.n, options->registers.clients, options->registers.keys,
+                options->registers.counters, options->registers.operations_max,
+                (double)options->registers.think_mean_ns / MS_NS);
     fprintf(file,
             "  batch %" PRIu32 ", step %.3f ms, delay %.2f + %.2f ms, fsync %.2f ms\n  faults:",
             options->batch_max, (double)options->step_cost_ns / MS_NS,

@@ -14,6 +14,9 @@
 #define KEYS_MAX          64u
 #define SIM_KEYSPACES_MAX 3u
 
+#define REGISTER_KEYS_MAX    6u
+#define REGISTER_CLIENTS_MAX 8u
+
 #define MS_NS     1000000u
 #define SECOND_NS 1000000000u
 
@@ -76,6 +79,19 @@ struct sim_keyspace {
     bool strict; /* hints never count for a write */
 };
 
+/* Keys of a consistent keyspace, beside those above (registers.h). */
+struct sim_registers {
+    uint32_t keys;     /* 0: there is no such keyspace in this run */
+    uint32_t counters; /* the first ones of these */
+    uint8_t n;
+    uint32_t clients;
+    uint32_t operations_max; /* of all clients in the safety phase */
+    uint64_t think_mean_ns;
+    double write_share;
+    double request_share; /* of changes, with an id under which they are tried again */
+    double ttl_share;     /* of puts */
+};
+
 struct sim_options {
     uint64_t seed;
     uint32_t nodes_first; /* 3..NODES_FIRST_MAX */
@@ -110,6 +126,7 @@ struct sim_options {
     uint64_t delay_mean_ns; /* exponential on top */
     uint64_t fsync_mean_ns;
     uint32_t faults; /* bit set of enum fault_class */
+    struct sim_registers registers;
 };
 
 /* The same seed, the same options. `without` are fault classes to leave out whatever the seed says.
@@ -117,10 +134,11 @@ struct sim_options {
 struct sim_options sim_options_draw(uint64_t seed, uint32_t without);
 void sim_options_print(const struct sim_options *options, FILE *file);
 
-/* Key epochs may be used up for the time of a sync: who is refused asks again. */
+/* Key epochs may be used up for the time of a sync, or of a disk that took nothing when they were
+ * asked for last: who is refused asks again. */
 static inline bool sim_options_starved(const struct sim_options *options)
 {
-    return options->epoch_lease > 0 && options->epoch_lease < 64;
+    return options->epoch_lease > 0;
 }
 
 static inline bool sim_options_has(const struct sim_options *options, enum fault_class class)

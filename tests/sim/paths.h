@@ -66,6 +66,14 @@ struct host;
     X(reaper, put_off)                                                                             \
     X(reaper, differed)                                                                            \
     X(reaper, reaped)                                                                              \
+    X(replica, register_queries)                                                                   \
+    X(replica, register_promises)                                                                  \
+    X(replica, register_accepts)                                                                   \
+    X(replica, register_conflicts)                                                                 \
+    X(replica, register_refused)                                                                   \
+    X(coordinator, registers)                                                                      \
+    X(coordinator, register_fast_reads)                                                            \
+    X(coordinator, register_conflicts)                                                             \
     X(gossip, maps_merged)                                                                         \
     X(gossip, convictions)                                                                         \
     X(gossip, revivals)                                                                            \

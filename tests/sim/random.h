@@ -13,10 +13,12 @@ enum random_stream {
     RANDOM_LINKS,
     RANDOM_DISK,
     RANDOM_CLOCK,
-    RANDOM_FAULTS, /* when and where; + class: one stream each */
+    RANDOM_FAULTS,                         /* when and where; + class: one stream each */
+    RANDOM_REGISTERS = RANDOM_FAULTS + 63, /* clients of consistent keyspaces */
     RANDOM_WORKLOAD = RANDOM_FAULTS + 64,
     RANDOM_NODES, /* delays inside a node */
     RANDOM_OPERATOR = 900,
+    RANDOM_REGISTERS_OPTIONS,
     RANDOM_ACTORS = 1000, /* + node, start and actor */
 };
 

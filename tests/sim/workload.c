@@ -525,6 +525,12 @@ void workload_on_answer(struct world *world, struct host *host, struct message *
         return;
     }
     bool get = message->kind == MESSAGE_client_get_done;
+    if ((get && registers_takes(message->client_get_done.client)) ||
+        (message->kind == MESSAGE_client_put_done &&
+         registers_takes(message->client_put_done.client))) {
+        registers_on_answer(world, host, message);
+        return;
+    }
     if (!get && message->kind != MESSAGE_client_put_done) {
         world_fail(world, "ends", "n%u: a client got a %s", host->member,
                    message_kind_text(message->kind));
@@ -568,6 +574,7 @@ void workload_on_deadline(struct world *world, uint32_t id)
 void workload_host_down(struct world *world, uint32_t node)
 {
     keyspaces_host_down(world, node);
+    registers_host_down(world, node);
     for (uint32_t i = 0; i < world->history.count; i++) {
         struct operation *operation = &world->history.operations[i];
         if (operation->node != node || operation->state != OPERATION_RUNNING)

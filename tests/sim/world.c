@@ -116,6 +116,12 @@ static void event_run(struct world *world, struct event *event)
     case EVENT_DEADLINE:
         workload_on_deadline(world, (uint32_t)event->number);
         break;
+    case EVENT_REGISTER_CLIENT:
+        registers_on_client(world, event->slot, (enum phase)event->number);
+        break;
+    case EVENT_REGISTER_DEADLINE:
+        registers_on_deadline(world, (uint32_t)event->number);
+        break;
     case EVENT_INCIDENT:
         faults_on_begin(world, &world->faults.incidents[event->number]);
         break;
@@ -179,7 +185,8 @@ static uint64_t copies_bad(const struct world *world)
  * become a write. */
 static bool settled(struct world *world)
 {
-    if (world->workload.running > 0 || world->now_ns < world->phase_since_ns + SETTLE_MIN_NS ||
+    if (world->workload.running + world->registers.running > 0 ||
+        world->now_ns < world->phase_since_ns + SETTLE_MIN_NS ||
         world->now_ns < world->network.faulty_until_ns + SECOND_NS)
         return false;
     if (!operator_settled(world, world->differs, sizeof world->differs) ||
@@ -212,8 +219,9 @@ static void too_long(struct world *world, uint64_t limit_ns)
         world_fail(world, "same",
                    "phase %s: after %" PRIu64 " s healed, %u requests run, %" PRIu64
                    " hints are kept, keyspaces are %s, %s",
-                   phase_names[world->phase], limit_ns / SECOND_NS, world->workload.running,
-                   hints_kept(world), keyspaces_settled(world) ? "known" : "not known everywhere",
+                   phase_names[world->phase], limit_ns / SECOND_NS,
+                   world->workload.running + world->registers.running, hints_kept(world),
+                   keyspaces_settled(world) ? "known" : "not known everywhere",
                    world->differs[0] == 0 ? "nodes do not see each other" : world->differs);
 }
 
@@ -221,11 +229,12 @@ static void on_phase(struct world *world)
 {
     switch (world->phase) {
     case PHASE_SETUP:
-        if (workload_set_up(world)) {
+        if (workload_set_up(world) && registers_set_up(world)) {
             enter(world, PHASE_SAFETY);
             faults_plan(world);
             workload_start_clients(world);
             operator_start(world);
+            registers_start_clients(world);
         } else {
             too_long(world, SETUP_MAX_NS);
         }
@@ -254,7 +263,7 @@ static void on_phase(struct world *world)
         }
         break;
     case PHASE_QUIET:
-        if (workload_quiet_done(world) && hints_kept(world) == 0)
+        if (workload_quiet_done(world) && hints_kept(world) == 0 && registers_quiet(world))
             enter(world, PHASE_END);
         else
             too_long(world, QUIET_MAX_NS);
@@ -308,6 +317,7 @@ static struct world *world_new(const struct sim_options *options, bool text, FIL
     history_init(&world->history);
     workload_init(&world->workload, options->seed);
     operator_init(&world->operator, options->seed, options->changes);
+    registers_init(&world->registers, options->seed);
     mints_init(&world->mints);
     check_init(&world->check);
     make_topology(world);
@@ -328,6 +338,7 @@ static void world_free(struct world *world)
     faults_deinit(world);
     check_deinit(&world->check);
     mints_deinit(&world->mints);
+    registers_deinit(&world->registers);
     history_deinit(&world->history);
     network_deinit(&world->network);
     heap_deinit(&world->events);

@@ -21,6 +21,7 @@
 #include "tests/sim/options.h"
 #include "tests/sim/paths.h"
 #include "tests/sim/random.h"
+#include "tests/sim/registers.h"
 #include "tests/sim/trace.h"
 #include "tests/sim/workload.h"
 
@@ -31,16 +32,18 @@ enum event_kind {
     EVENT_REMOTE,    /* node, from, bytes: an encoded message arrives; slot: it was doubled */
     EVENT_SYNC_DONE, /* node, number: the mark */
     EVENT_SYNC_PERIODIC,
-    EVENT_LINK,         /* node, from, number: serial of the link's state */
-    EVENT_RESTART,      /* node */
-    EVENT_CLIENT,       /* slot: a client's next operation */
-    EVENT_DEADLINE,     /* number: operation that must have ended */
-    EVENT_INCIDENT,     /* number: incident that begins */
-    EVENT_INCIDENT_END, /* number */
-    EVENT_CRASH,        /* number: incident whose moment has come */
-    EVENT_PHASE,        /* looks whether the phase is over */
-    EVENT_OPERATOR,     /* the operator's next look */
-    EVENT_LEFT,         /* node: it has learnt that it is no member any more */
+    EVENT_LINK,              /* node, from, number: serial of the link's state */
+    EVENT_RESTART,           /* node */
+    EVENT_CLIENT,            /* slot: a client's next operation */
+    EVENT_DEADLINE,          /* number: operation that must have ended */
+    EVENT_REGISTER_CLIENT,   /* the same for consistent keyspaces */
+    EVENT_REGISTER_DEADLINE, /* number: attempt */
+    EVENT_INCIDENT,          /* number: incident that begins */
+    EVENT_INCIDENT_END,      /* number */
+    EVENT_CRASH,             /* number: incident whose moment has come */
+    EVENT_PHASE,             /* looks whether the phase is over */
+    EVENT_OPERATOR,          /* the operator's next look */
+    EVENT_LEFT,              /* node: it has learnt that it is no member any more */
 };
 
 struct event {
@@ -75,6 +78,15 @@ struct world_figures {
     uint64_t renewals;         /* nodes that began as new incarnations */
     uint64_t reaped;           /* records that a replica removed */
     uint64_t crashes_unsynced; /* crashes with writes that were not durable */
+    struct {
+        uint64_t messages;
+        uint64_t operations; /* attempts */
+        uint64_t retried;
+        uint64_t ends[REGISTERS_UNKNOWN + 1]; /* by enum registers_end */
+        uint64_t without_majority;            /* refused in a healed cluster, rightly */
+        uint64_t judged;                      /* keys */
+        uint64_t counters;
+    } registers;
 };
 
 struct world {
@@ -98,6 +110,7 @@ struct world {
     struct operator operator;
     struct history history;
     struct workload workload;
+    struct registers registers;
     struct keyspaces keyspaces;
     struct mints mints;
     struct check check;
