@@ -40,7 +40,8 @@ static void put_settle(struct coordinator *coordinator, struct actor_context *ct
     }
     coordinator_request_settle(coordinator, request);
     request->deadline_ns = ctx->now_ns + 6 * coordinator->options.write_late_ns;
-    if (request->late_at_ns == NEVER_NS)
+    /* After a long pause the deadline has come before what was late, and took its wake-up. */
+    if (request->late_at_ns == NEVER_NS || request->late_at_ns <= ctx->now_ns)
         coordinator_request_set_late(coordinator, ctx, request, coordinator->options.write_late_ns);
 }
 

@@ -180,6 +180,18 @@ static uint64_t copies_bad(const struct world *world)
     return bad;
 }
 
+/* Writes that were answered, and may still become hints. */
+static uint64_t writes_settling(const struct world *world)
+{
+    uint64_t settling = 0;
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        for (uint32_t j = 0; world->hosts[i].up && j < world->options.coordinators; j++)
+            settling +=
+                counter_get(&coordinator_figures(world->hosts[i].coordinators[j])->settling);
+    }
+    return settling;
+}
+
 /* Gossip has found everyone again after rounds of its own (the verdicts of the first one may still
  * be about the time before), every request has ended, and nothing old is under way that could still
  * become a write. */
@@ -192,7 +204,7 @@ static bool settled(struct world *world)
     if (!operator_settled(world, world->differs, sizeof world->differs) ||
         !keyspaces_settled(world))
         return false;
-    if (hints_kept(world) > 0 || copies_bad(world) > 0)
+    if (hints_kept(world) > 0 || writes_settling(world) > 0 || copies_bad(world) > 0)
         return false;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         for (uint32_t j = 0; j < world->options.nodes; j++) {
@@ -218,10 +230,10 @@ static void too_long(struct world *world, uint64_t limit_ns)
     else
         world_fail(world, "same",
                    "phase %s: after %" PRIu64 " s healed, %u requests run, %" PRIu64
-                   " hints are kept, keyspaces are %s, %s",
+                   " writes settle, %" PRIu64 " hints are kept, keyspaces are %s, %s",
                    phase_names[world->phase], limit_ns / SECOND_NS,
-                   world->workload.running + world->registers.running, hints_kept(world),
-                   keyspaces_settled(world) ? "known" : "not known everywhere",
+                   world->workload.running + world->registers.running, writes_settling(world),
+                   hints_kept(world), keyspaces_settled(world) ? "known" : "not known everywhere",
                    world->differs[0] == 0 ? "nodes do not see each other" : world->differs);
 }
 
