@@ -13,8 +13,9 @@
  *     writes NOW    writes both       writes both       writes NEXT
  *
  * Seen from the other side the same table reads backwards: an abort exchanges the sides and turns
- * every phase round, and the change goes on to where it came from. Neighbouring phases always have
- * a set in common that both write, so a reader one step behind or ahead misses nothing.
+ * every phase round (what was copied is read from the old side again at once), and the change goes
+ * on to where it came from. Neighbouring phases always have a set in common that both write, so a
+ * reader one step behind or ahead misses nothing.
  * model/topology_change.h has the operations, actors/gossip_moves.h who takes the steps, and when.
  */
 #ifndef MODEL_TOPOLOGY_H
@@ -54,8 +55,10 @@ struct member {
      * have the same at a time, and it goes to another one only after its member was removed. */
     uint8_t slot;
     enum member_status status;
-    bool gone; /* is LEAVING, and will not come back: nothing waits for it, nothing is read from it
-                */
+    /* Dead for good, as an operator says: nothing waits for it, nothing is read from it, and it
+     * must not run again (it ends when it reads this, as a removed one). LEAVING or REMOVED, or any
+     * status while a change is RUNNING. Its name and address may be given to another member. */
+    bool gone;
     uint8_t
         join_id[16]; /* random, of whoever asked to join: asking twice joins once. Zero: initial */
     char name[NODE_NAME_MAX + 1];
@@ -80,7 +83,8 @@ struct topology_change {
     enum change_state state;
     bool paused;               /* no further partition is announced, nothing is copied */
     bool aborting;             /* the sides were exchanged: it goes back to what was */
-    uint64_t began_epoch;      /* RUNNING: the commit's; names the change. An abort leaves it */
+    uint64_t began_epoch;      /* RUNNING: the commit's. An abort leaves it */
+    uint64_t abort_epoch;      /* aborting: the abort's; 0 otherwise */
     uint64_t began_ms;         /* wall clock of who committed it, for people */
     uint64_t bytes_per_second; /* what each receiver may copy; 0: as configured there */
 };
@@ -128,12 +132,13 @@ enum err topology_initial(struct arena *arena, const struct topology_seed *seeds
                           const char **ret_why) MUST_USE;
 
 const struct member *topology_member(const struct topology *topology, uint32_t number);
-/* NULL when absent or removed: a name may be used again after its member has gone. */
+/* NULL when absent or removed; one that is gone only when nobody else has the name. */
 const struct member *topology_member_by_name(const struct topology *topology, const char *name);
 /* It was a member once and is none any more. */
 bool topology_was_removed(const struct topology *topology, uint32_t number);
 /* Where it is; of a joining one, where it is to be. */
 const struct member_place *member_place(const struct member *member);
+bool member_place_equal(const struct member_place *a, const struct member_place *b);
 /* Has a place on that side. */
 bool member_is_on(const struct member *member, enum topology_side side);
 uint32_t topology_owner(const struct topology *topology, enum topology_side side,
@@ -148,8 +153,9 @@ bool topology_is_joint(const struct topology *topology, uint32_t partition);
 /* N of the keyspace with that id in the data centre; `otherwise` where no change has set it. */
 uint32_t topology_replicas(const struct topology *topology, enum topology_side side,
                            uint32_t keyspace_id, uint32_t data_center, uint32_t otherwise);
-/* One to VOTERS_MAX members, ascending: over as many data centres and zones as there are, the
- * present voters rather than others, and none that comes or goes while there are enough. */
+/* One, two, three or VOTERS_MAX members, ascending: over as many data centres and zones as there
+ * are, the present voters rather than others; members that come or go only while there are not
+ * three others, and none that is gone. */
 uint32_t topology_choose_voters(const struct topology *topology, uint32_t ret_voters[VOTERS_MAX]);
 /* A deep copy. */
 void topology_copy(struct arena *arena, const struct topology *from, struct topology *ret);

@@ -214,6 +214,7 @@ static void test_round_trip(void **state)
                                                .paused = true,
                                                .aborting = true,
                                                .began_epoch = 1234000,
+                                               .abort_epoch = 1234100,
                                                .began_ms = 99,
                                                .bytes_per_second = 1u << 20};
     uint32_t next[3 * 32];
@@ -242,6 +243,7 @@ static void test_round_trip(void **state)
     assert_memory_equal(decoded.owners[1], next, sizeof next);
     assert_true(decoded.change.paused && decoded.change.aborting);
     assert_int_equal(decoded.change.began_epoch, 1234000);
+    assert_int_equal(decoded.change.abort_epoch, 1234100);
     assert_int_equal(decoded.phases[7], PHASE_COPIED);
     assert_int_equal(decoded.replication[0].n[1][0], 5);
     assert_true(topology_member(&decoded, 4000000000u)->gone);

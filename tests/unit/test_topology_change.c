@@ -1,0 +1,323 @@
+// link: coterie_model
+/* Operations and steps of model/topology_change.h, one by one: what each does to a document, and
+ * what it refuses with which sentence (DESIGN.md section 4). */
+#include "tests/unit/topology_bench.h"
+
+static void test_join_is_staged_once(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 3, 16);
+    struct topology_operation join = join_of("n4", 4);
+    uint32_t number = bench_operate(&bench, &join);
+    assert_int_equal(number, 4);
+    assert_int_equal(bench.topology.epoch, 2);
+    assert_int_equal(bench.topology.change.state, CHANGE_STAGED);
+    const struct member *member = topology_member(&bench.topology, 4);
+    assert_int_equal(member->status, MEMBER_JOINING);
+    assert_string_equal(member->name, "n4");
+    assert_string_equal(member->places[TOPOLOGY_NEXT].zone, "default");
+    assert_int_equal(member->places[TOPOLOGY_NEXT].weight, 1);
+    assert_int_equal(bench.topology.number_next, 5);
+    /* Not yet in the ring, and not among the voters. */
+    assert_true(bench.topology.owners[0] == bench.topology.owners[1]);
+    assert_int_equal(bench.topology.voter_count, 3);
+    /* The same node asks again: the same number, no new epoch. */
+    assert_int_equal(bench_operate(&bench, &join), 4);
+    assert_int_equal(bench.topology.epoch, 2);
+    struct topology_operation other = join_of("n4", 5);
+    bench_refused(&bench, &other, ERR_EXISTS, "name n4");
+    snprintf(other.name, sizeof other.name, "n5");
+    snprintf(other.address, sizeof other.address, "n2:1");
+    bench_refused(&bench, &other, ERR_EXISTS, "address n2:1");
+    memset(other.join_id, 0, sizeof other.join_id);
+    bench_refused(&bench, &other, ERR_INVALID, "join_id");
+    bench_deinit(&bench);
+}
+
+static void test_words_are_checked(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 3, 16);
+    struct topology_operation join = join_of("", 4);
+    bench_refused(&bench, &join, ERR_INVALID, "a name must");
+    join = join_of("a b", 4);
+    bench_refused(&bench, &join, ERR_INVALID, "a name must");
+    join = join_of("n4", 4);
+    join.address[0] = '\0';
+    bench_refused(&bench, &join, ERR_INVALID, "an address must");
+    join = join_of("n4", 4);
+    memset(join.zone, 'z', sizeof join.zone);
+    bench_refused(&bench, &join, ERR_INVALID, "a zone must");
+    join = join_of("n4", 4);
+    join.data_center[0] = '\n';
+    bench_refused(&bench, &join, ERR_INVALID, "a data centre must");
+    join = join_of("n4", 4);
+    join.weight = WEIGHT_MAX + 1;
+    bench_refused(&bench, &join, ERR_INVALID, "a weight must");
+    bench_deinit(&bench);
+}
+
+/* A join from its staging to its end, partition by partition. */
+static void test_join_goes_over(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 4, 64);
+    bench_join(&bench, "n5", 5);
+    bench_refused(&bench, &(struct topology_operation){.kind = TOPOLOGY_PAUSE}, ERR_PRECONDITION,
+                  "no change is under way");
+    struct topology_operation commit = {
+        .kind = TOPOLOGY_COMMIT, .expected_epoch = 1, .wall_ms = 1234};
+    bench_refused(&bench, &commit, ERR_CONFLICT, "epoch 1");
+    commit.expected_epoch = bench.topology.epoch;
+    bench_operate(&bench, &commit);
+    assert_int_equal(bench.topology.change.state, CHANGE_RUNNING);
+    assert_int_equal(bench.topology.change.began_epoch, bench.topology.epoch);
+    assert_int_equal(bench.topology.change.began_ms, 1234);
+    assert_int_equal(topology_change_name(&bench.topology), bench.topology.epoch);
+    commit.expected_epoch = 0;
+    bench_refused(&bench, &commit, ERR_PRECONDITION, "under way already");
+    struct topology_operation join = join_of("n6", 6);
+    bench_refused(&bench, &join, ERR_PRECONDITION, "under way");
+    assert_int_equal(owned(&bench.topology, TOPOLOGY_NOW, 5), 0);
+    assert_in_range(owned(&bench.topology, TOPOLOGY_NEXT, 5), 12, 13);
+
+    /* Nobody has been heard of: nothing is announced. */
+    bench_forget(&bench);
+    bench.progress.announced_max = 3;
+    bench_steps(&bench);
+    assert_int_equal(bench_phases(&bench, PHASE_ANNOUNCED), 0);
+    bench_all_know(&bench);
+    assert_true(bench_step(&bench));
+    assert_int_equal(moving(&bench, PHASE_ANNOUNCED), 3);
+    uint32_t p = first_moving(&bench, PHASE_ANNOUNCED);
+    assert_int_equal(bench.topology.phase_epochs[p], bench.topology.epoch);
+    assert_true(topology_is_joint(&bench.topology, p));
+    assert_int_equal(topology_read_side(&bench.topology, p), TOPOLOGY_NOW);
+
+    /* All know of it, but it is not filled: nothing moves. */
+    bench_all_know(&bench);
+    bench_steps(&bench);
+    assert_int_equal(bench.topology.phases[p], PHASE_ANNOUNCED);
+    /* Filled, but one has not heard of the announcement. */
+    bench_fill(&bench, 5, p);
+    uint8_t slot = slot_of_set(&bench, TOPOLOGY_NOW, p);
+    bench.progress.epochs[slot] = bench.topology.phase_epochs[p] - 1;
+    bench_steps(&bench);
+    assert_int_equal(bench.topology.phases[p], PHASE_ANNOUNCED);
+    bench_all_know(&bench);
+    assert_true(bench_step(&bench));
+    assert_int_equal(bench.topology.phases[p], PHASE_COPIED);
+    assert_int_equal(topology_read_side(&bench.topology, p), TOPOLOGY_NEXT);
+    /* One reader does not know: nothing is taken from the old set. */
+    bench_all_know(&bench);
+    bench.progress.epochs[slot] = bench.topology.phase_epochs[p] - 1;
+    bench_steps(&bench);
+    assert_int_equal(bench.topology.phases[p], PHASE_COPIED);
+    bench_all_know(&bench);
+    assert_true(bench_step(&bench));
+    assert_int_equal(bench.topology.phases[p], PHASE_DONE);
+
+    bench_run(&bench);
+    assert_int_equal(bench.topology.change.state, CHANGE_NONE);
+    assert_int_equal(topology_member(&bench.topology, 5)->status, MEMBER_NORMAL);
+    assert_in_range(owned(&bench.topology, TOPOLOGY_NOW, 5), 12, 13);
+    assert_int_equal(bench_phases(&bench, PHASE_WAITING), 64);
+    assert_int_equal(bench.topology.voter_count, 5);
+    bench_deinit(&bench);
+}
+
+static void test_leave(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 4, 32);
+    struct topology_operation leave = {.kind = TOPOLOGY_LEAVE, .member = 9};
+    bench_refused(&bench, &leave, ERR_NOT_FOUND, "no member has the number 9");
+    leave.member = 2;
+    bench_operate(&bench, &leave);
+    assert_int_equal(topology_member(&bench.topology, 2)->status, MEMBER_LEAVING);
+    uint64_t epoch = bench.topology.epoch;
+    bench_operate(&bench, &leave);
+    assert_int_equal(bench.topology.epoch, epoch);
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_COMMIT});
+    /* It is removed when it keeps nothing for others any more. */
+    uint8_t slot = topology_member(&bench.topology, 2)->slot;
+    bench.progress.keeps_hints[slot] = true;
+    bench_run(&bench);
+    assert_int_equal(bench_phases(&bench, PHASE_DONE), 32);
+    assert_int_equal(topology_member(&bench.topology, 2)->status, MEMBER_LEAVING);
+    bench.progress.keeps_hints[slot] = false;
+    bench_run(&bench);
+    assert_int_equal(bench.topology.change.state, CHANGE_NONE);
+    assert_int_equal(topology_member(&bench.topology, 2)->status, MEMBER_REMOVED);
+    assert_true(topology_was_removed(&bench.topology, 2));
+    assert_int_equal(owned(&bench.topology, TOPOLOGY_NOW, 2), 0);
+    bench_refused(&bench, &leave, ERR_NOT_FOUND, "has left");
+    /* Three replicas, and two would be left. */
+    leave.member = 1;
+    bench_operate(&bench, &leave);
+    struct topology_operation commit = {.kind = TOPOLOGY_COMMIT};
+    bench_refused(&bench, &commit, ERR_PRECONDITION, "would have 2 members");
+    commit.force = true;
+    bench_operate(&bench, &commit);
+    bench_run(&bench);
+    assert_int_equal(topology_member(&bench.topology, 1)->status, MEMBER_REMOVED);
+    for (uint32_t member = 3; member <= 4; member++)
+        bench_operate(&bench,
+                      &(struct topology_operation){.kind = TOPOLOGY_LEAVE, .member = member});
+    bench_refused(&bench, &commit, ERR_PRECONDITION, "no replica at all");
+    bench_deinit(&bench);
+}
+
+/* A dead one is replaced by another with the same name at the same address. */
+static void test_replace_a_dead_one(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 3, 16);
+    struct topology_operation join = join_of("n2", 77);
+    bench_refused(&bench, &join, ERR_EXISTS, "name n2");
+    bench_operate(&bench,
+                  &(struct topology_operation){.kind = TOPOLOGY_LEAVE, .member = 2, .gone = true});
+    assert_int_equal(bench_operate(&bench, &join), 4);
+    assert_int_equal(topology_member_by_name(&bench.topology, "n2")->number, 4);
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_COMMIT});
+    bench_all_know(&bench);
+    bench.dead = 2;
+    bench_run(&bench);
+    assert_int_equal(bench.topology.change.state, CHANGE_NONE);
+    assert_int_equal(topology_member(&bench.topology, 2)->status, MEMBER_REMOVED);
+    assert_int_equal(owned(&bench.topology, TOPOLOGY_NOW, 4),
+                     16 - owned(&bench.topology, TOPOLOGY_NOW, 1) -
+                         owned(&bench.topology, TOPOLOGY_NOW, 3));
+    bench_deinit(&bench);
+}
+
+/* It dies in the middle of a change of others: that one ends, and it is staged to leave. */
+static void test_dies_during_a_change(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 4, 32);
+    bench_join(&bench, "n5", 5);
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_COMMIT});
+    bench.dead = 3;
+    bench_run(&bench);
+    assert_int_equal(bench.topology.change.state, CHANGE_RUNNING);
+    bench_operate(&bench,
+                  &(struct topology_operation){.kind = TOPOLOGY_LEAVE, .member = 3, .gone = true});
+    assert_int_equal(topology_member(&bench.topology, 3)->status, MEMBER_NORMAL);
+    for (uint32_t i = 0; i < bench.topology.voter_count; i++)
+        assert_int_not_equal(bench.topology.voters[i], 3);
+    bench_run(&bench);
+    assert_int_equal(bench.topology.change.state, CHANGE_STAGED);
+    assert_int_equal(topology_member(&bench.topology, 5)->status, MEMBER_NORMAL);
+    assert_int_equal(topology_member(&bench.topology, 3)->status, MEMBER_LEAVING);
+    bench_deinit(&bench);
+}
+
+static void test_abort_what_is_staged(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 4, 16);
+    struct topology_operation abort = {.kind = TOPOLOGY_ABORT};
+    bench_refused(&bench, &abort, ERR_PRECONDITION, "nothing is staged");
+    bench_join(&bench, "n5", 5);
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_LEAVE, .member = 1});
+    struct topology_operation place = {.kind = TOPOLOGY_PLACE, .member = 2, .weight = 3};
+    snprintf(place.zone, sizeof place.zone, "r2");
+    bench_operate(&bench, &place);
+    assert_int_equal(topology_member(&bench.topology, 2)->places[TOPOLOGY_NEXT].weight, 3);
+    assert_int_equal(topology_member(&bench.topology, 2)->places[TOPOLOGY_NOW].weight, 1);
+    bench_operate(&bench, &abort);
+    assert_int_equal(bench.topology.change.state, CHANGE_NONE);
+    assert_int_equal(topology_member(&bench.topology, 1)->status, MEMBER_NORMAL);
+    assert_int_equal(topology_member(&bench.topology, 2)->places[TOPOLOGY_NEXT].weight, 1);
+    /* The number is not given again, and who has been turned away does not come back as it was. */
+    struct topology_operation join = join_of("n5", 5);
+    bench_refused(&bench, &join, ERR_PRECONDITION, "has been removed");
+    assert_int_equal(bench_join(&bench, "n5", 6), 6);
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_LEAVE, .member = 6});
+    assert_int_equal(bench.topology.change.state, CHANGE_NONE);
+    bench_deinit(&bench);
+}
+
+static void test_flow(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 4, 32);
+    bench_join(&bench, "n5", 5);
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_COMMIT});
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_PAUSE});
+    assert_true(bench.topology.change.paused);
+    uint64_t epoch = bench.topology.epoch;
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_PAUSE});
+    assert_int_equal(bench.topology.epoch, epoch);
+    bench_run(&bench);
+    assert_int_equal(bench_phases(&bench, PHASE_ANNOUNCED), 0);
+    bench_operate(&bench,
+                  &(struct topology_operation){.kind = TOPOLOGY_PACE, .bytes_per_second = 5000});
+    assert_int_equal(bench.topology.change.bytes_per_second, 5000);
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_RESUME});
+    bench_run(&bench);
+    assert_int_equal(bench.topology.change.state, CHANGE_NONE);
+    assert_int_equal(bench.topology.change.bytes_per_second, 0);
+    struct topology_operation address = {.kind = TOPOLOGY_ADDRESS, .member = 5};
+    snprintf(address.address, sizeof address.address, "n1:1");
+    bench_refused(&bench, &address, ERR_EXISTS, "address n1:1");
+    snprintf(address.address, sizeof address.address, "other:1");
+    bench_operate(&bench, &address);
+    assert_string_equal(topology_member(&bench.topology, 5)->address, "other:1");
+    assert_int_equal(bench.topology.change.state, CHANGE_NONE);
+    bench_deinit(&bench);
+}
+
+static void test_replicate(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 5, 16);
+    uint32_t id = bench.keyspaces.keyspaces[0].id;
+    struct topology_operation replicate = {
+        .kind = TOPOLOGY_REPLICATE, .keyspace_id = id + 1, .n = {5}};
+    bench_refused(&bench, &replicate, ERR_NOT_FOUND, "no keyspace");
+    replicate.keyspace_id = id;
+    replicate.n[1] = 1;
+    bench_refused(&bench, &replicate, ERR_INVALID, "in each data centre that there is");
+    replicate.n[0] = replicate.n[1] = 0;
+    bench_refused(&bench, &replicate, ERR_INVALID, "must have replicas");
+    replicate.n[0] = 6;
+    bench_operate(&bench, &replicate);
+    struct topology_operation commit = {.kind = TOPOLOGY_COMMIT};
+    bench_refused(&bench, &commit, ERR_PRECONDITION, "would have 5 members");
+    replicate.n[0] = 5;
+    bench_operate(&bench, &replicate);
+    assert_int_equal(topology_replicas(&bench.topology, TOPOLOGY_NOW, id, 0, 99), 3);
+    assert_int_equal(topology_replicas(&bench.topology, TOPOLOGY_NEXT, id, 0, 99), 5);
+    bench_operate(&bench, &commit);
+    bench_run(&bench);
+    assert_int_equal(bench.topology.change.state, CHANGE_NONE);
+    assert_int_equal(topology_replicas(&bench.topology, TOPOLOGY_NOW, id, 0, 99), 5);
+    bench_deinit(&bench);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_join_is_staged_once),
+        cmocka_unit_test(test_words_are_checked),
+        cmocka_unit_test(test_join_goes_over),
+        cmocka_unit_test(test_leave),
+        cmocka_unit_test(test_replace_a_dead_one),
+        cmocka_unit_test(test_dies_during_a_change),
+        cmocka_unit_test(test_abort_what_is_staged),
+        cmocka_unit_test(test_flow),
+        cmocka_unit_test(test_replicate),
+    };
+    return cmocka_run_group_tests_name("topology_change", tests, NULL, NULL);
+}
