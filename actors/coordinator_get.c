@@ -4,6 +4,14 @@
 #include "base/mutation.h"
 #include "model/record.h"
 
+/* A cost: another data centre, hardly answers, leaves the set, distance, latency. */
+#define COST_REMOTE_SHIFT   63
+#define COST_SILENT_SHIFT   62
+#define COST_LEAVES_SHIFT   61
+#define COST_DISTANCE_SHIFT 59
+#define COST_LATENCY_MAX    (((uint64_t)1 << COST_DISTANCE_SHIFT) - 1)
+static_assert(DISTANCE_REMOTE < 4, "two bits");
+
 struct message *coordinator_get_answer(const struct request *request, struct actor_context *ctx,
                                        enum err status, size_t size_hint)
 {
@@ -47,7 +55,7 @@ void coordinator_get_ask(struct coordinator *coordinator, struct actor_context *
         .partition = request->partition,
     };
     request->asked |= (uint64_t)1 << index;
-    outbox_send(ctx, &coordinator->actor, message);
+    coordinator_request_send(coordinator, ctx, request, message);
 }
 
 /* The first word of a replica stands: after it, or when it was down at the beginning, its answer
@@ -57,22 +65,36 @@ static bool get_waits_for(const struct request *request, uint32_t index)
     return request->quorum.members[index].state == REPLICA_WAITING;
 }
 
+/* Less is asked first. While the next step of a change will read the other set, an answer has to be
+ * held there too before it is given: one of both sets says so by its answer. */
+static uint64_t get_cost(const struct coordinator *coordinator, const struct view *view,
+                         const struct request *request, uint32_t index)
+{
+    uint32_t member = request->replicas.replicas[index].member;
+    uint64_t distance = view_distance(view, member);
+    bool leaves =
+        coordinator_repair_copies(request) && request->replicas.replicas[index].sides != 3;
+    uint64_t cost = distance << COST_DISTANCE_SHIFT | (uint64_t)leaves << COST_LEAVES_SHIFT |
+                    (uint64_t)(distance == DISTANCE_REMOTE) << COST_REMOTE_SHIFT;
+    if (distance == DISTANCE_SELF)
+        return cost;
+    uint64_t latency_ns = coordinator_latency_ns(coordinator, member);
+    bool silent = latency_ns >= coordinator->options.read_late_ns / 2;
+    return cost | (uint64_t)silent << COST_SILENT_SHIFT |
+           (latency_ns < COST_LATENCY_MAX ? latency_ns : COST_LATENCY_MAX);
+}
+
 uint32_t coordinator_get_order(const struct coordinator *coordinator, const struct view *view,
                                const struct request *request,
                                uint32_t ret_indices[REPLICAS_TOTAL_MAX])
 {
     uint64_t cost[REPLICAS_TOTAL_MAX];
     uint32_t count = 0;
-    for (uint32_t i = 0; i < request->replicas.count; i++) {
-        uint32_t member = request->replicas.replicas[i].member;
+    for (uint32_t i = 0; i < request->quorum.replica_count; i++) {
         if ((request->asked >> i & 1) != 0 || !get_waits_for(request, i) ||
-            !view_alive(view, member))
+            !view_alive(view, request->replicas.replicas[i].member))
             continue;
-        uint64_t own = member == coordinator->options.self
-                           ? 0
-                           : 1 + coordinator_latency_ns(coordinator, member);
-        if (request->replicas.replicas[i].data_center != view->local_data_center)
-            own += UINT32_MAX;
+        uint64_t own = get_cost(coordinator, view, request, i);
         uint32_t at = count++;
         for (; at > 0 && cost[at - 1] > own; at--) {
             cost[at] = cost[at - 1];
@@ -82,12 +104,6 @@ uint32_t coordinator_get_order(const struct coordinator *coordinator, const stru
         ret_indices[at] = i;
     }
     return count;
-}
-
-/* Whether answers of this data centre can count: LOCAL_* levels never wait for another one. */
-static bool get_counts_there(const struct quorum *quorum, uint8_t data_center)
-{
-    return quorum->needed_total > 0 || quorum->needed[data_center] > 0;
 }
 
 bool coordinator_get_helps(const struct quorum *quorum, uint32_t member)
@@ -110,7 +126,7 @@ static void get_ask_more(struct coordinator *coordinator, struct actor_context *
     uint32_t order[REPLICAS_TOTAL_MAX];
     uint32_t count = coordinator_get_order(coordinator, ctx->view, request, order);
     struct quorum hoped = request->quorum;
-    for (uint32_t i = 0; i < request->replicas.count; i++) {
+    for (uint32_t i = 0; i < request->quorum.replica_count; i++) {
         if ((request->asked >> i & 1) != 0)
             quorum_ack(&hoped, request->replicas.replicas[i].member);
     }
@@ -119,7 +135,7 @@ static void get_ask_more(struct coordinator *coordinator, struct actor_context *
         if (!all && quorum_state(&hoped) == QUORUM_MET)
             return;
         uint8_t data_center = request->replicas.replicas[order[i]].data_center;
-        bool asks = all ? get_counts_there(&request->quorum, data_center)
+        bool asks = all ? quorum_counts_in(&request->quorum, data_center)
                         : coordinator_get_helps(&hoped, member);
         quorum_ack(&hoped, member);
         if (asks)

@@ -91,7 +91,7 @@ static void hint_send(struct coordinator *coordinator, struct actor_context *ctx
     request->hinting |= bit(index);
     request->hint_sent = true;
     counter_add(&coordinator->figures.hints_sent, 1);
-    outbox_send(ctx, &coordinator->actor, message);
+    coordinator_request_send(coordinator, ctx, request, message);
 }
 
 void coordinator_hint_begin(struct coordinator *coordinator, struct actor_context *ctx,

@@ -13,6 +13,20 @@ static void plan_level(const struct keyspace *keyspace, bool write, enum consist
     *count = write ? keyspace->write_count : keyspace->read_count;
 }
 
+/* A write needs its level in each of two sets, a read in the one that is read. */
+static void plan_quorum(struct request *request, bool write)
+{
+    const struct replica_set *set = &request->replicas;
+    for (uint32_t i = 0; i < set->count; i++) {
+        if (write && set->joint)
+            quorum_add_joint_replica(&request->quorum, set->replicas[i].member,
+                                     set->replicas[i].sides, set->replicas[i].side_data_centers);
+        else if (set->replicas[i].reader)
+            quorum_add_replica(&request->quorum, set->replicas[i].member,
+                               set->replicas[i].data_center);
+    }
+}
+
 enum err coordinator_request_plan(struct coordinator *coordinator, struct actor_context *ctx,
                                   struct request *request, uint32_t keyspace_id, struct bytes key,
                                   enum consistency level, uint32_t count,
@@ -32,22 +46,21 @@ enum err coordinator_request_plan(struct coordinator *coordinator, struct actor_
                       (keyspace->durability == KEYSPACE_PERIODIC ? POLICY_PERIODIC : 0u);
     request->hash = hash_key(keyspace_id, key);
     request->partition = hash_partition(request->hash, view->topology.partitions);
+    request->epoch = view->topology.epoch;
     view_replica_set(view, keyspace, request->partition, &request->replicas);
     request->strict = put != NULL && (put->strict || keyspace->strict);
     if (MUTATE(STRICT_COUNTS_HINTS))
         request->strict = false;
     plan_level(keyspace, put != NULL, &level, &count);
     quorum_init(&request->quorum, level, count, view->local_data_center);
-    for (uint32_t i = 0; i < request->replicas.count; i++)
-        quorum_add_replica(&request->quorum, request->replicas.replicas[i].member,
-                           request->replicas.replicas[i].data_center);
+    plan_quorum(request, put != NULL);
     enum err err = quorum_seal(&request->quorum);
     if (err != OK) {
         *ret_why = err == ERR_INVALID ? "r or w: 0, or more than the key has replicas"
                                       : "consistency: a data centre it needs holds no replica";
         return err;
     }
-    for (uint32_t i = 0; i < request->replicas.count; i++) {
+    for (uint32_t i = 0; i < request->quorum.replica_count; i++) {
         if (view_alive(view, request->replicas.replicas[i].member))
             continue;
         if (put != NULL)

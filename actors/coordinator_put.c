@@ -99,7 +99,7 @@ static void put_mint(struct coordinator *coordinator, struct actor_context *ctx,
     }
     coordinator_remote_route(coordinator, ctx->view, request, mint);
     coordinator_request_set_late(coordinator, ctx, request, coordinator->options.write_late_ns);
-    outbox_send(ctx, &coordinator->actor, message);
+    coordinator_request_send(coordinator, ctx, request, message);
 }
 
 /* Levels that speak of the local data centre mean this node's: a coordinator in another one would
@@ -110,8 +110,8 @@ static bool put_stays_local(const struct request *request)
            request->quorum.level == CONSISTENCY_LOCAL_QUORUM;
 }
 
-/* Pass it on to the first live replica that has not been tried, which coordinates it; local data
- * centre first. False: there is none. */
+/* Pass it on to the first live replica that is read and has not been tried, which coordinates it;
+ * local data centre first. False: there is none. */
 static bool put_forward(struct coordinator *coordinator, struct actor_context *ctx,
                         struct request *request)
 {
@@ -119,8 +119,8 @@ static bool put_forward(struct coordinator *coordinator, struct actor_context *c
     for (uint32_t i = 0; i < request->replicas.count; i++) {
         uint32_t member = request->replicas.replicas[i].member;
         bool remote = request->replicas.replicas[i].data_center != ctx->view->local_data_center;
-        if ((request->asked >> i & 1) != 0 || !view_alive(ctx->view, member) ||
-            (remote && put_stays_local(request)))
+        if ((request->asked >> i & 1) != 0 || !request->replicas.replicas[i].reader ||
+            !view_alive(ctx->view, member) || (remote && put_stays_local(request)))
             continue;
         struct message *message =
             message_new(MESSAGE_forward_put, put->key.size + put->value.size + put->context.size);
@@ -131,7 +131,7 @@ static bool put_forward(struct coordinator *coordinator, struct actor_context *c
         request->asked |= (uint64_t)1 << i;
         request->forwarded_to = member;
         counter_add(&coordinator->figures.forwarded, 1);
-        outbox_send(ctx, &coordinator->actor, message);
+        coordinator_request_send(coordinator, ctx, request, message);
         return true;
     }
     return false;
@@ -184,6 +184,13 @@ static void put_refuse(struct coordinator *coordinator, struct actor_context *ct
     message_free(origin);
 }
 
+/* A replica that is only written has not got all that a dot must be above. */
+static bool put_mints_here(const struct coordinator *coordinator, const struct request *request)
+{
+    int own = coordinator_request_replica_index(request, coordinator->options.self);
+    return own >= 0 && request->replicas.replicas[own].reader;
+}
+
 static void put_begin(struct coordinator *coordinator, struct actor_context *ctx,
                       struct message *origin)
 {
@@ -205,13 +212,13 @@ static void put_begin(struct coordinator *coordinator, struct actor_context *ctx
         put_end(coordinator, ctx, request, err, OUTCOME_NOT_APPLIED, why);
         return;
     }
-    if (coordinator_request_replica_index(request, coordinator->options.self) >= 0)
+    if (put_mints_here(coordinator, request))
         put_mint(coordinator, ctx, request);
     else if (origin->kind == MESSAGE_client_put)
         put_forward_first(coordinator, ctx, request);
     else
         put_end(coordinator, ctx, request, ERR_STALE_EPOCH, OUTCOME_NOT_APPLIED,
-                "passed on to a node that holds no replica of the key");
+                "passed on to a node that holds no replica of the key that is read");
 }
 
 void coordinator_on_client_put(struct coordinator *coordinator, struct actor_context *ctx,

@@ -47,7 +47,7 @@ static void refresh_ask(struct coordinator *coordinator, struct actor_context *c
     request->refreshing = true;
     request->refreshes++;
     counter_add(&coordinator->figures.refreshed, 1);
-    outbox_send(ctx, &coordinator->actor, message);
+    coordinator_request_send(coordinator, ctx, request, message);
 }
 
 /* Anti-entropy compares those that refused with this node at once, and their floors first. */

@@ -10,6 +10,12 @@
 #include "base/mutation.h"
 #include "model/record.h"
 
+bool coordinator_repair_copies(const struct request *request)
+{
+    return request->replicas.joint && request->replicas.read_side == TOPOLOGY_NOW &&
+           quorum_overlaps(&request->quorum);
+}
+
 /* The answer of a replica, by its index. */
 static struct bytes repair_record(const struct request *request, uint32_t index)
 {

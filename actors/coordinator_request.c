@@ -232,6 +232,13 @@ void coordinator_request_send_write(struct coordinator *coordinator, struct acto
     message->to = (struct actor_id){.node = member, .kind = ACTOR_REPLICA};
     message->deadline_ns = request->deadline_ns;
     message->replica_write = coordinator_request_write(request, &message->arena, record, reason);
+    coordinator_request_send(coordinator, ctx, request, message);
+}
+
+void coordinator_request_send(struct coordinator *coordinator, struct actor_context *ctx,
+                              const struct request *request, struct message *message)
+{
+    message->epoch = request->epoch;
     outbox_send(ctx, &coordinator->actor, message);
 }
 

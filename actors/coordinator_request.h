@@ -31,12 +31,13 @@ struct request {
     uint64_t
         hedge_at_ns; /* reads: when the first answer is late for its replica; NEVER_NS: no more */
     uint64_t started_ns;
+    uint64_t epoch;  /* of the view that it was planned with; in all that it sends */
     uint32_t policy; /* enum replica_policy */
     bool strict; /* writes: a fallback's hint never counts, asked by the client or the keyspace */
     uint32_t partition;
     uint64_t hash;
-    struct replica_set replicas;
-    struct quorum quorum;
+    struct replica_set replicas; /* those that are read, then those that are only written */
+    struct quorum quorum;        /* by the same index; of a read: over those that are read */
     /* writes: of another data centre, left to a replica there to be sent it; a bit per replica */
     uint64_t onward;
     uint64_t stranded;     /* of those: that replica could not be reached */
@@ -153,6 +154,9 @@ struct replica_write coordinator_request_write(const struct request *request, st
 void coordinator_request_send_write(struct coordinator *coordinator, struct actor_context *ctx,
                                     const struct request *request, uint32_t member,
                                     struct bytes record, enum write_reason reason);
+/* Sends a message of this request, with its epoch. */
+void coordinator_request_send(struct coordinator *coordinator, struct actor_context *ctx,
+                              const struct request *request, struct message *message);
 /* Index of a member in the replica set, or -1. */
 int coordinator_request_replica_index(const struct request *request, uint32_t member);
 
@@ -240,8 +244,10 @@ void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct a
                                        struct message *message);
 void coordinator_get_ask(struct coordinator *coordinator, struct actor_context *ctx,
                          struct request *request, uint32_t index);
-/* Replicas that have not been asked, may still answer and are not known to be down, the fastest
- * first; this node is the fastest of all, another data centre the slowest. */
+/* Replicas that have not been asked, may still answer and are not known to be down, the nearest
+ * first: this node, its zone, its data centre, others; among those as near the fastest. Of a data
+ * centre the last are those that hardly answer, and before them, while the next step of a change
+ * will read another set, those that are not in it. */
 uint32_t coordinator_get_order(const struct coordinator *coordinator, const struct view *view,
                                const struct request *request,
                                uint32_t ret_indices[REPLICAS_TOTAL_MAX]);
@@ -265,6 +271,9 @@ void coordinator_get_on_deadline(struct coordinator *coordinator, struct actor_c
 /* -- read repair before the answer (coordinator_repair.c) -----------------------------------------
  */
 
+/* The next step of a change will read the other set: what a read answers has to be there too, if it
+ * is of the kind that never goes back in time. */
+bool coordinator_repair_copies(const struct request *request);
 /* Enough replicas have answered. */
 void coordinator_repair_or_answer(struct coordinator *coordinator, struct actor_context *ctx,
                                   struct request *request);

@@ -172,6 +172,7 @@ static void replica_fan_out(struct replica *replica, struct actor_context *ctx,
         message->from = request->from; /* the coordinator counts the answers */
         message->to = (struct actor_id){.node = mint->targets[i], .kind = ACTOR_REPLICA};
         message->deadline_ns = request->deadline_ns;
+        message->epoch = request->epoch; /* that the targets were chosen by */
         message->replica_write = (struct replica_write){
             .keyspace_id = mint->request.keyspace_id,
             .key = arena_copy(&message->arena, mint->request.key),

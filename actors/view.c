@@ -5,6 +5,17 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+static enum distance distance_between(const struct member *self, const struct member *other)
+{
+    if (other == self)
+        return DISTANCE_SELF;
+    const struct member_place *from = member_place(self);
+    const struct member_place *to = member_place(other);
+    if (from->data_center != to->data_center)
+        return DISTANCE_REMOTE;
+    return strcmp(from->zone, to->zone) == 0 ? DISTANCE_ZONE : DISTANCE_DATA_CENTER;
+}
+
 struct view *view_new(const struct topology *topology, const struct keyspace_map *keyspaces,
                       uint32_t self)
 {
@@ -19,6 +30,9 @@ struct view *view_new(const struct topology *topology, const struct keyspace_map
     const struct member *member = topology_member(&view->topology, self);
     if (member != NULL)
         view->local_data_center = member_place(member)->data_center;
+    for (uint32_t i = 0; i < view->topology.member_count; i++)
+        view->members[i].distance =
+            member == NULL ? DISTANCE_REMOTE : distance_between(member, &view->topology.members[i]);
     if (keyspaces->count != 0) {
         struct keyspace *copies = ARENA_NEW(&view->arena, struct keyspace, keyspaces->count);
         memcpy(copies, keyspaces->keyspaces, sizeof *copies * keyspaces->count);
@@ -57,7 +71,18 @@ enum liveness view_liveness(const struct view *view, uint32_t member)
 
 bool view_alive(const struct view *view, uint32_t member)
 {
-    return member == view->self || view_liveness(view, member) != LIVENESS_DOWN;
+    if (member == view->self)
+        return true;
+    const struct member *found = topology_member(&view->topology, member);
+    return found == NULL ||
+           (!found->gone &&
+            view->members[found - view->topology.members].liveness != LIVENESS_DOWN);
+}
+
+enum distance view_distance(const struct view *view, uint32_t member)
+{
+    const struct member *found = topology_member(&view->topology, member);
+    return found == NULL ? DISTANCE_REMOTE : view->members[found - view->topology.members].distance;
 }
 
 uint32_t view_replicas(const struct view *view, enum topology_side side,
@@ -105,6 +130,7 @@ static void add_data_center(const struct view *view, enum topology_side side,
             set->replicas[set->count++].sides = 0;
         }
         set->replicas[at].sides |= (uint8_t)(1u << side);
+        set->replicas[at].side_data_centers[side] = (uint8_t)data_center;
     }
 }
 
@@ -132,8 +158,11 @@ void view_replica_set(const struct view *view, const struct keyspace *keyspace, 
                  set);
         return;
     }
-    for (uint32_t i = 0; i < set->count; i++)
+    for (uint32_t i = 0; i < set->count; i++) {
         set->replicas[i].sides = 1u << TOPOLOGY_NOW | 1u << TOPOLOGY_NEXT;
+        set->replicas[i].side_data_centers[TOPOLOGY_NOW] =
+            set->replicas[i].side_data_centers[TOPOLOGY_NEXT] = set->replicas[i].data_center;
+    }
 }
 
 enum replica_role view_role(const struct view *view, const struct keyspace *keyspace,

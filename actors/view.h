@@ -16,6 +16,14 @@ enum liveness {
     LIVENESS_DOWN,
 };
 
+/* From this node, by where members are now. */
+enum distance {
+    DISTANCE_SELF,
+    DISTANCE_ZONE, /* the same zone of the same data centre */
+    DISTANCE_DATA_CENTER,
+    DISTANCE_REMOTE,
+};
+
 struct view {
     struct arena arena; /* holds all of it */
     _Atomic uint32_t references;
@@ -26,6 +34,7 @@ struct view {
     struct keyspace_map keyspaces;
     struct {
         enum liveness liveness;
+        enum distance distance;
         uint64_t generation;
         double phi;
     } members[MEMBERS_MAX]; /* as topology.members */
@@ -38,8 +47,9 @@ struct view *view_ref(struct view *view);
 void view_unref(struct view *view);
 
 enum liveness view_liveness(const struct view *view, uint32_t member);
-/* Not known to be down; this node itself is always alive. */
+/* Neither known to be down nor given up (member.gone); this node itself is always alive. */
 bool view_alive(const struct view *view, uint32_t member);
+enum distance view_distance(const struct view *view, uint32_t member);
 
 /* N of the keyspace in a data centre (index), on one side of the change under way. */
 uint32_t view_replicas(const struct view *view, enum topology_side side,
@@ -62,7 +72,8 @@ struct replica_set {
         uint8_t data_center; /* on the side that it was found on: the one that is read, else the
                                 other */
         uint8_t sides; /* bit `1u << side`: it belongs to that set; without a change to both */
-        bool reader;   /* in the set that is read */
+        uint8_t side_data_centers[2]; /* on each side that it belongs to */
+        bool reader;                  /* in the set that is read */
     } replicas[REPLICAS_TOTAL_MAX];
 };
 void view_replica_set(const struct view *view, const struct keyspace *keyspace, uint32_t partition,

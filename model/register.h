@@ -73,7 +73,7 @@ enum err register_state_decode(struct bytes bytes, struct register_state *ret_st
 /* -- proposer
  * ---------------------------------------------------------------------------------------- */
 
-#define REGISTER_ACCEPTORS_MAX (2u * REPLICAS_TOTAL_MAX)
+#define REGISTER_ACCEPTORS_MAX REPLICAS_TOTAL_MAX
 /* Of a key of a consistent keyspace: a bit each. */
 #define REGISTER_REPLICAS_MAX 32u
 /* With the ballots beside it, it fits where a record does. */
