@@ -815,13 +815,14 @@ struct vnode_report {
 struct vnode_report_reply {
     enum err status;
     uint64_t epoch;      /* in force there */
-    uint64_t change;     /* began_epoch of the change that `filled` is about */
-    struct bytes filled; /* bit by partition: what the change gives this member is complete */
+    uint64_t change;     /* topology_change_name of what `filled` is about */
+    struct bytes filled; /* bit by partition: what topology_need asks of this member is done */
     uint32_t gains;      /* vnodes that it gains by the change */
     uint32_t gains_filled;
     uint64_t bytes_copied;     /* by them so far */
     uint64_t bytes_per_second; /* lately */
     uint64_t free_bytes;       /* of the disk */
+    uint64_t hints;            /* kept for others: a leaving member stays while there are any */
     struct bytes sizes; /* bytes by partition, big-endian u64 each; empty when not asked for */
 };
 
