@@ -70,8 +70,10 @@ enum identity_action identity_action_of(enum identity_verdict verdict)
     case IDENTITY_REPLACED:
         return IDENTITY_PROCEED;
     case IDENTITY_PROBE:
+    case IDENTITY_UNKNOWN:
         return IDENTITY_RETRY;
     case IDENTITY_DUPLICATE:
+    case IDENTITY_REMOVED:
         return IDENTITY_STOP;
     case IDENTITY_RESTORED:
     case IDENTITY_WIPED:

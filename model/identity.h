@@ -1,9 +1,9 @@
-/* identity.h -- who is on the other end of a peer link: the same life of a member as before, a later
- * one, or a copy.
+/* identity.h -- who is on the other end of a peer link: the same life of a member as before, a
+ * later one, or a copy.
  *
  * A member's data directory holds a random node id and a counter of its starts (generation); each
- * process draws a nonce when it starts. Every node keeps a durable row {node id, generation, nonce} of
- * each other member, the incarnation that it last accepted, and judges each hello against it:
+ * process draws a nonce when it starts. Every node keeps a durable row {node id, generation, nonce}
+ * of each other member, the incarnation that it last accepted, and judges each hello against it:
  *
  *     no row                                                     FIRST      recorded
  *     same id, generation, nonce                                 SAME
@@ -14,17 +14,22 @@
  *           other id that supersedes the recorded one            REPLACED   recorded
  *           other id                                             WIPED
  *
- * So a member is one process at a time, as far as each peer can see; a copy of a directory is refused
- * while the first runs; and a directory that has forgotten what peers have seen of it (an empty one
- * under a known name, an older copy) goes on only as a new incarnation: a fresh id that names those
- * it supersedes, and no vote until anti-entropy has proven its data complete. The row of an old
- * incarnation is never taken up again, so a hello that comes late changes nothing.
+ * So a member is one process at a time, as far as each peer can see; a copy of a directory is
+ * refused while the first runs; and a directory that has forgotten what peers have seen of it (an
+ * empty one under a known name, an older copy) goes on only as a new incarnation: a fresh id that
+ * names those it supersedes, and no vote until anti-entropy has proven its data complete. The row
+ * of an old incarnation is never taken up again, so a hello that comes late changes nothing.
+ *
+ * Who speaks to a member that does not list it (model/topology.h) is not judged by a row: UNKNOWN
+ * if its number is still to be given as far as that document goes, REMOVED if it was given and
+ * taken.
  *
  * What generations cannot show: a copy that was taken and started within one generation of the
  * first, after the first's end, is RESTARTED although it may lack that generation's last writes.
  * Each key's own clock shows it (amnesia, version.h), and key epochs that begin at the start's time
- * (boot.h) keep its dots unique. A key whose tombstone was reaped since the copy has no clock left to
- * show it; there the floor does that its peers have noted as reaped (actors/message.h, reap_seal).
+ * (boot.h) keep its dots unique. A key whose tombstone was reaped since the copy has no clock left
+ * to show it; there the floor does that its peers have noted as reaped (actors/message.h,
+ * reap_seal).
  *
  * Source: DESIGN.md 4; RELIABILITY rules 2, 29, 30.
  */
@@ -71,7 +76,9 @@ enum identity_liveness {
     X(PROBE, "another incarnation may still run, ask again")                                       \
     X(DUPLICATE, "another process of this member is running")                                      \
     X(RESTORED, "the data directory is an older copy of itself")                                   \
-    X(WIPED, "the member was known under another node id")
+    X(WIPED, "the member was known under another node id")                                         \
+    X(UNKNOWN, "not known as a member yet, ask again")                                             \
+    X(REMOVED, "removed from the cluster")
 
 enum identity_verdict {
 #define X(name, text) IDENTITY_##name,
@@ -84,9 +91,10 @@ enum identity_verdict {
 enum identity_action {
     IDENTITY_PROCEED,
     IDENTITY_RETRY, /* the hello, later: the judge is finding out */
-    IDENTITY_RENEW, /* end all links (that incarnation is over), identity_renew(), make it durable, vote
-                     * no more, say hello again */
-    IDENTITY_STOP,  /* end the process with a message: two of one member must not run */
+    IDENTITY_RENEW, /* end all links (that incarnation is over), identity_renew(), make it durable,
+                     * vote no more, say hello again */
+    IDENTITY_STOP,  /* end the process with a message: two of one member must not run, and none of
+                     * one that was removed */
 };
 
 /* `known` NULL: no row. */
@@ -99,10 +107,11 @@ enum identity_action identity_action_of(enum identity_verdict verdict);
 const char *identity_text(enum identity_verdict verdict);
 
 /* The hello of a new incarnation after RESTORED or WIPED. `known` is the id that the judge has on
- * record (part of its answer), `fresh` a random id, `votes` whether the directory counts as complete
- * now. Takes the fresh id, generation 1, and supersedes its old id and `known`; but a directory that
- * does not vote yet has no claims to give up: it keeps its id and adds `known`, so that it settles
- * with peers of different memories. Beyond IDENTITY_SUPERSEDED_MAX the oldest are forgotten. */
+ * record (part of its answer), `fresh` a random id, `votes` whether the directory counts as
+ * complete now. Takes the fresh id, generation 1, and supersedes its old id and `known`; but a
+ * directory that does not vote yet has no claims to give up: it keeps its id and adds `known`, so
+ * that it settles with peers of different memories. Beyond IDENTITY_SUPERSEDED_MAX the oldest are
+ * forgotten. */
 struct identity_hello identity_renew(const struct identity_hello *mine,
                                      enum identity_verdict verdict, struct node_id known,
                                      struct node_id fresh, bool votes);
@@ -110,7 +119,8 @@ struct identity_hello identity_renew(const struct identity_hello *mine,
 bool node_id_equal(struct node_id a, struct node_id b);
 bool node_id_is_none(struct node_id id);
 
-/* -- as bytes: CORRUPT for what is malformed, UNSUPPORTED for another version of it ------------- */
+/* -- as bytes: CORRUPT for what is malformed, UNSUPPORTED for another version of it -------------
+ */
 
 struct bytes identity_encode(struct arena *arena, const struct identity *identity);
 enum err identity_decode(struct bytes bytes, struct identity *ret_identity) MUST_USE;

@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 #define EXIT_BAD_SETTINGS 2
-#define EXIT_DUPLICATE    78 /* as sysexits.h calls it: a mistake in the set-up, not worth a retry */
+#define EXIT_NOT_WANTED   78 /* as sysexits.h calls it: a mistake in the set-up, not worth a retry \
+                              */
 
 /* Threads inherit the mask: only this thread takes the signals, by sigwait. */
 static sigset_t block_signals(void)
@@ -107,7 +108,18 @@ static int complain_duplicate(const struct node *node)
             "processes of one node must not run: end one of them. If %s is a copy of a directory "
             "that is in use, do not start it; if the node has moved, end the old one first.\n",
             node->config->text[CONFIG_name], node->judge, node->config->text[CONFIG_data_dir]);
-    return EXIT_DUPLICATE;
+    return EXIT_NOT_WANTED;
+}
+
+static int complain_removed(const struct node *node)
+{
+    fprintf(stderr,
+            "coteried: node %s is no member of its cluster any more%s%s: it has left, or was taken "
+            "out as gone. It does not come back. Its copies are elsewhere by now, so %s may be "
+            "deleted; to run a node here again, start it with an empty directory and --join.\n",
+            node->config->text[CONFIG_name], node->judge[0] == '\0' ? "" : ", says node ",
+            node->judge, node->config->text[CONFIG_data_dir]);
+    return EXIT_NOT_WANTED;
 }
 
 static int run(struct config *config)
@@ -132,6 +144,8 @@ static int run(struct config *config)
     }
     if (status == EXIT_SUCCESS && node.end == NODE_IS_DUPLICATE)
         status = complain_duplicate(&node);
+    if (status == EXIT_SUCCESS && node.end == NODE_WAS_REMOVED)
+        status = complain_removed(&node);
     runtime_thread_unregister();
     rpc_library_shutdown();
     return status;

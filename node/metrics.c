@@ -99,8 +99,8 @@ struct column {
 /* `label` writes what stands between the braces for a row. */
 static void write_columns(FILE *out, const struct column *columns, size_t column_count,
                           const void *rows, size_t row_bytes, size_t row_count,
-                          void (*label)(FILE *out, const struct node *node, const void *row),
-                          const struct node *node)
+                          void (*label)(FILE *out, struct node *node, const void *row),
+                          struct node *node)
 {
     for (size_t column = 0; column < column_count; column++) {
         header(out, columns[column].name, columns[column].type, columns[column].help);
@@ -115,17 +115,19 @@ static void write_columns(FILE *out, const struct column *columns, size_t column
     }
 }
 
-static void label_mailbox(FILE *out, const struct node *node, const void *row)
+static void label_mailbox(FILE *out, struct node *node, const void *row)
 {
     (void)node;
     const struct mailbox_figures *figures = row;
     fprintf(out, "actor=\"%s\",index=\"%u\"", figures->actor_name, figures->id.index);
 }
 
-static void label_peer(FILE *out, const struct node *node, const void *row)
+static void label_peer(FILE *out, struct node *node, const void *row)
 {
     const struct rpc_peer_figures *figures = row;
-    fprintf(out, "peer=\"%s\"", topology_member(&node->topology, figures->member)->name);
+    char name[NODE_NAME_MAX + 1];
+    node_member_name(node, figures->member, name);
+    fprintf(out, "peer=\"%s\"", name);
 }
 
 static void write_mailboxes(FILE *out, struct node *node)
@@ -209,10 +211,12 @@ static void write_peers(FILE *out, struct node *node)
          offsetof(struct rpc_peer_figures, reconnects)},
     };
     header(out, "coterie_peer_connected", "gauge", "1 while the link to the peer is up.");
-    for (size_t i = 0; i < count; i++)
-        fprintf(out, "coterie_peer_connected{peer=\"%s\"} %d\n",
-                topology_member(&node->topology, figures[i].member)->name,
+    for (size_t i = 0; i < count; i++) {
+        char name[NODE_NAME_MAX + 1];
+        node_member_name(node, figures[i].member, name);
+        fprintf(out, "coterie_peer_connected{peer=\"%s\"} %d\n", name,
                 figures[i].connected ? 1 : 0);
+    }
     write_columns(out, columns, ARRAY_COUNT(columns), figures, sizeof figures[0], count, label_peer,
                   node);
     static const char *const verdicts[] = {
@@ -232,14 +236,12 @@ static void write_peers(FILE *out, struct node *node)
     }
 }
 
-static void label_target(FILE *out, const struct node *node, const void *row)
+static void label_target(FILE *out, struct node *node, const void *row)
 {
     const struct hint_target_figures *figures = row;
-    const struct member *member = topology_member(&node->topology, figures->member);
-    if (member == NULL)
-        fprintf(out, "target=\"#%" PRIu32 "\"", figures->member);
-    else
-        fprintf(out, "target=\"%s\"", member->name);
+    char name[NODE_NAME_MAX + 1];
+    node_member_name(node, figures->member, name);
+    fprintf(out, "target=\"%s\"", name);
 }
 
 static void write_hint_targets(FILE *out, struct node *node)
@@ -445,8 +447,9 @@ char *metrics_text(struct node *node)
     struct view *view = runtime_view_ref(node->runtime);
     header(out, "coterie_member_alive", "gauge", "1 while this node believes the member is alive.");
     for (uint32_t i = 0; i < view->topology.member_count; i++)
-        fprintf(out, "coterie_member_alive{member=\"%s\"} %d\n", view->topology.members[i].name,
-                view_alive(view, view->topology.members[i].number) ? 1 : 0);
+        if (view->topology.members[i].status != MEMBER_REMOVED)
+            fprintf(out, "coterie_member_alive{member=\"%s\"} %d\n", view->topology.members[i].name,
+                    view_alive(view, view->topology.members[i].number) ? 1 : 0);
     metric(out, "coterie_topology_epoch", "gauge", "Epoch of the topology document.",
            view->topology.epoch);
     convergence_metrics(node, view, out);

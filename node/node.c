@@ -76,17 +76,59 @@ static void deliver_remote(void *host, struct message *list)
     rpc_peers_deliver(node->peers, list);
 }
 
+void node_member_name(struct node *node, uint32_t number, char ret_name[NODE_NAME_MAX + 1])
+{
+    const struct view *view = runtime_view_lock(node->runtime);
+    const struct member *member = topology_member(&view->topology, number);
+    if (member == NULL)
+        snprintf(ret_name, NODE_NAME_MAX + 1, "#%" PRIu32, number);
+    else
+        snprintf(ret_name, NODE_NAME_MAX + 1, "%s", member->name);
+    runtime_view_unlock(node->runtime);
+}
+
+/* The first cause stands. */
+static void end_life(struct node *node, enum node_end end, const char *judge,
+                     const struct incarnation_answer *answer)
+{
+    pthread_mutex_lock(&node->post_lock);
+    bool first = node->end == NODE_GOES_ON;
+    if (first) {
+        node->end = end;
+        snprintf(node->judge, sizeof node->judge, "%s", judge);
+        if (answer != NULL)
+            node->renewal = *answer;
+    }
+    pthread_mutex_unlock(&node->post_lock);
+    if (first)
+        kill(getpid(), NODE_END_SIGNAL);
+}
+
 /* A peer has judged this process: main ends it. */
 static void on_told(void *host, uint32_t member, const struct incarnation_answer *answer)
 {
     struct node *node = host;
-    pthread_mutex_lock(&node->post_lock);
-    node->end = answer->action == IDENTITY_RENEW ? NODE_RENEWS : NODE_IS_DUPLICATE;
-    const struct member *judge = topology_member(&node->topology, member);
-    snprintf(node->judge, sizeof node->judge, "%s", judge == NULL ? "?" : judge->name);
-    node->renewal = *answer;
-    pthread_mutex_unlock(&node->post_lock);
-    kill(getpid(), NODE_END_SIGNAL);
+    char judge[NODE_NAME_MAX + 1];
+    node_member_name(node, member, judge);
+    enum node_end end = NODE_IS_DUPLICATE;
+    if (answer->action == IDENTITY_RENEW)
+        end = NODE_RENEWS;
+    else if (answer->verdict == IDENTITY_REMOVED)
+        end = NODE_WAS_REMOVED;
+    end_life(node, end, judge, answer);
+}
+
+/* The links follow the topology before anything is sent by it. */
+static void on_view(void *host, const struct view *view)
+{
+    struct node *node = host;
+    if (view->topology.epoch == node->epoch_seen)
+        return;
+    node->epoch_seen = view->topology.epoch;
+    if (topology_was_removed(&view->topology, node->self))
+        end_life(node, NODE_WAS_REMOVED, "", NULL);
+    else
+        rpc_peers_connect(node->peers, &view->topology);
 }
 
 enum node_end node_end(struct node *node)
@@ -234,8 +276,10 @@ static void node_make_actors(struct node *node)
         .log = &node->log,
         .deliver_remote = deliver_remote,
         .deliver_edge = deliver_edge,
+        .view_comes = on_view,
         .host = node,
     };
+    node->epoch_seen = node->topology.epoch;
     node->runtime = runtime_new(&options, gossip_first_view(node->gossip));
     for (uint32_t i = 0; i < node->coordinator_count; i++) {
         struct coordinator_options coordinator = coordinator_options_default(

@@ -27,6 +27,7 @@ enum node_end {
     NODE_GOES_ON,
     NODE_RENEWS, /* a peer knows better who this member is: stop, start again with `renewal` */
     NODE_IS_DUPLICATE, /* another process of this member runs: stop for good */
+    NODE_WAS_REMOVED,  /* it has left the cluster, or was taken out: stop for good */
 };
 
 struct http;
@@ -34,12 +35,13 @@ struct http;
 struct node {
     const struct config *config;
     struct log log;
-    struct arena arena; /* topology and keyspaces of the start */
-    struct topology topology;
+    struct arena arena;       /* topology and keyspaces of the start */
+    struct topology topology; /* of the start; that of now is in the view */
     uint32_t self;
     struct bytes cluster_key; /* of its file, in the arena; wiped when the ports are open */
     struct boot boot;
     uint64_t started_ns;
+    uint64_t epoch_seen; /* of the view before; the thread that publishes views alone */
 
     struct engine *engine;
     struct runtime *runtime;
@@ -60,8 +62,8 @@ struct node {
     /* The syncer posts to actors; stopping ends that before the runtime stops. */
     pthread_mutex_t post_lock;
     bool posting;
-    enum node_end end;                            /* under post_lock */
-    char judge[sizeof((struct member *)0)->name]; /* the member that says so */
+    enum node_end end;             /* under post_lock */
+    char judge[NODE_NAME_MAX + 1]; /* the member that says so; empty: this node's own document */
     struct incarnation_answer renewal;
 };
 
@@ -73,6 +75,8 @@ struct node {
 enum err node_start(struct node *node, const struct config *config, const struct log *log,
                     const struct incarnation_answer *renewal, char *why, size_t why_size) MUST_USE;
 enum node_end node_end(struct node *node);
+/* As the view has it now; "#7" when it does not list the member. Any registered thread. */
+void node_member_name(struct node *node, uint32_t member, char ret_name[NODE_NAME_MAX + 1]);
 /* Drains, makes durable, marks the stop as clean, frees. False: the stop could not be marked clean
  * (the next start takes fresh key epochs, nothing is lost). */
 bool node_stop(struct node *node);

@@ -183,18 +183,50 @@ static void link_judge(struct rpc_peers *peers, struct link *link, const struct 
     link->streams_up++;
 }
 
-/* Whom the topology knows, with the row. */
+/* A member by the document of this node; if not, what it is. Under peers->lock. */
+static bool is_listed(const struct rpc_peers *peers, uint32_t member,
+                      enum identity_verdict *ret_otherwise)
+{
+    for (uint32_t i = 0; i < peers->listed_count; i++)
+        if (peers->listed[i] == member)
+            return true;
+    *ret_otherwise = member < peers->number_next ? IDENTITY_REMOVED : IDENTITY_UNKNOWN;
+    return false;
+}
+
+/* Whom the topology knows, with the row. Under peers->lock. */
 static struct link *link_of(struct rpc_peers *peers, const struct peer_hello *mine,
                             const struct peer_hello *theirs, struct admission *admission)
 {
+    enum identity_verdict verdict = IDENTITY_UNKNOWN; /* also of one whose link is being made */
     struct link *link = peers_link(peers, theirs->member);
-    if (link == NULL || atomic_load(&link->closing)) {
-        snprintf(admission->why, sizeof admission->why,
-                 "member %u is not in the topology of member %u (epoch %llu)", theirs->member,
-                 mine->member, (unsigned long long)mine->epoch);
-        return NULL;
-    }
-    return link;
+    if (is_listed(peers, theirs->member, &verdict) && link != NULL && !atomic_load(&link->closing))
+        return link;
+    atomic_fetch_add(&peers->verdicts[verdict], 1);
+    admission->answer =
+        (struct incarnation_answer){.verdict = verdict, .action = identity_action_of(verdict)};
+    snprintf(admission->why, sizeof admission->why,
+             verdict == IDENTITY_REMOVED
+                 ? "member %u was removed from the cluster (member %u knows epoch %llu): it cannot "
+                   "come back, a new one joins under a new number"
+                 : "member %u is not known to member %u yet (epoch %llu)",
+             theirs->member, mine->member, (unsigned long long)mine->epoch);
+    return NULL;
+}
+
+/* It has a newer document than this node: gossip fetches it. */
+static void epoch_note(struct rpc_peers *peers, const struct peer_hello *mine,
+                       const struct peer_hello *theirs)
+{
+    if (theirs->epoch <= mine->epoch)
+        return;
+    uint32_t self = mine->member;
+    struct message *message = message_new(MESSAGE_topology_behind, 0);
+    message->from = (struct actor_id){self, ACTOR_RUNTIME, 0};
+    message->to = (struct actor_id){self, ACTOR_GOSSIP, 0};
+    message->topology_behind =
+        (struct topology_behind){.member = theirs->member, .epoch = theirs->epoch};
+    rpc_loop_post(peers->options.loop, message); /* refused: digests say it as well */
 }
 
 void peers_admit(struct rpc_peers *peers, const struct peer_hello *theirs, uint32_t expected,
@@ -205,10 +237,12 @@ void peers_admit(struct rpc_peers *peers, const struct peer_hello *theirs, uint3
     *admission = (struct admission){.answer = {.verdict = IDENTITY_SAME}};
     if (peer_hello_refusal(&mine, theirs, admission->why, sizeof admission->why) != NULL)
         return;
-    struct link *link = link_of(peers, &mine, theirs, admission);
-    if (link == NULL)
-        return;
     pthread_mutex_lock(&peers->lock);
+    struct link *link = link_of(peers, &mine, theirs, admission);
+    if (link == NULL) {
+        pthread_mutex_unlock(&peers->lock);
+        return;
+    }
     enum err err = row_load(peers, link);
     if (err == OK)
         link_judge(peers, link, theirs, admission);
@@ -225,6 +259,8 @@ void peers_admit(struct rpc_peers *peers, const struct peer_hello *theirs, uint3
         peers->waits = wait;
     }
     pthread_mutex_unlock(&peers->lock);
+    if (admission->link != NULL)
+        epoch_note(peers, &mine, theirs);
 }
 
 bool peers_recorded(struct rpc_peers *peers, const struct link *link)

@@ -44,7 +44,7 @@ struct attempt {
     grpc_slice details;
     bool retry_now;
     bool retry_soon;
-    bool refused;             /* by us or by the peer */
+    bool refused;                   /* by us or by the peer */
     struct incarnation_answer told; /* what the other side makes of us, when it is not PROCEED */
     char why[PEER_WHY_BYTES];       /* ours for ending it; empty: the other side's */
 };
@@ -118,7 +118,7 @@ bool peer_link_append(struct link *link, const struct message *message, uint64_t
 {
     pthread_mutex_lock(&link->lock);
     bool fits = false;
-    if (link_takes(link, now_ns)) {
+    if (link_takes(link, now_ns) && link->member == message->to.node) {
         size_t size = peer_frame_message_size(message, now_ns);
         fits = size != 0 && link->queue_bytes + size <= link->peers->options.queue_bytes_max;
         if (fits) {
@@ -626,8 +626,7 @@ void peer_link_set_address(struct link *link, const char *address)
     struct client_endpoint endpoint;
     char why[512];
     pthread_mutex_lock(&link->lock);
-    bool reopened = link->state == LINK_CLOSED; /* gone and back: only removed members go */
-    if (reopened || strcmp(link->address, address) == 0) {
+    if (link->closing || strcmp(link->address, address) == 0) {
         pthread_mutex_unlock(&link->lock);
         return;
     }
@@ -693,6 +692,33 @@ void peer_link_close(struct link *link)
     else if (link->attempt != NULL)
         attempt_cancel(link->attempt, GRPC_STATUS_CANCELLED, "this node closes the link");
     pthread_mutex_unlock(&link->lock);
+}
+
+bool peer_link_reuse(struct link *link, uint32_t member)
+{
+    struct rpc_peers *peers = link->peers;
+    pthread_mutex_lock(&link->lock);
+    pthread_mutex_lock(&peers->lock);
+    bool free = link->state == LINK_CLOSED && link->streams_up == 0 && !peers->closing;
+    if (free) {
+        CHECK(link->queued.first == NULL && link->attempt == NULL);
+        link->member = member;
+        link->row = (struct incarnation){0};
+        link->row_loaded = false;
+        link->row_sequence = 0;
+        link->rival_nonce = link->rival_since_ns = link->answered_ns = 0;
+        link->state = LINK_IDLE;
+        link->closing = false;
+        link->announced = link->told = false;
+        link->address[0] = link->target[0] = '\0';
+        link->target_changed = true;
+        link->retry_at_ns = link->probed_ns = 0;
+        link->failures = 0;
+        memset((void *)&link->figures, 0, sizeof link->figures);
+    }
+    pthread_mutex_unlock(&peers->lock);
+    pthread_mutex_unlock(&link->lock);
+    return free;
 }
 
 void peer_link_free(struct link *link)

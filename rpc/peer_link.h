@@ -55,7 +55,8 @@ enum link_state { LINK_IDLE, LINK_OPENING, LINK_UP, LINK_ENDING, LINK_CLOSED, LI
 
 struct link {
     struct rpc_peers *peers;
-    uint32_t member;
+    /* Another one only when its link is closed and nobody is left of it: under both locks. */
+    _Atomic uint32_t member;
 
     /* Who this member is. All streams that are up are of this incarnation. Under peers->lock. */
     struct incarnation row;
@@ -110,13 +111,20 @@ struct rpc_peers {
     struct rpc_tick tick;
     struct rpc_event on_shutdown;
 
-    /* Links are only added, never taken away before rpc_peers_free. */
+    /* Links are only added, never taken away before rpc_peers_free; that of a member that was
+     * removed becomes another one's. */
     struct link *links[MEMBERS_MAX];
     _Atomic uint32_t link_count;
+    pthread_mutex_t connecting; /* taken before all others */
 
     pthread_mutex_t lock;
     pthread_cond_t idle; /* live has become 0 */
     struct peer_hello hello;
+    /* Of the topology: numbers from here on are not known yet, those below that are not listed were
+     * removed. */
+    uint32_t number_next;
+    uint32_t listed_count;
+    uint32_t listed[MEMBERS_MAX];
     struct row_wait *waits;
     struct prng prng;
     struct incoming *incoming; /* those with a call */
@@ -195,6 +203,8 @@ void peer_link_poke(struct link *link);
 void peer_link_probe(struct link *link);
 /* Up, or an attempt has failed. */
 bool peer_link_settled(struct link *link);
+/* The link of a removed member becomes that of another one. False: something is left of it. */
+bool peer_link_reuse(struct link *link, uint32_t member);
 /* Closed, all tags back. */
 void peer_link_free(struct link *link);
 
@@ -205,8 +215,9 @@ void peer_link_free(struct link *link);
 void peer_serve_arm(struct rpc_peers *peers);
 /* Ends streams whose hello does not come. */
 void peer_serve_tick(struct rpc_peers *peers, uint64_t now_ns);
-/* Cancels the other streams of a member: the newest is the one that lives. Under peers->lock. */
-void peer_serve_replace(struct rpc_peers *peers, const struct link *link,
-                        const struct incoming *newest);
+/* Cancels the streams of a member but for one (the newest is the one that lives) or, NULL, all.
+ * Under peers->lock. */
+void peer_serve_end(struct rpc_peers *peers, const struct link *link, const struct incoming *except,
+                    const char *why);
 
 #endif

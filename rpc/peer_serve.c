@@ -232,7 +232,7 @@ static void incoming_open(struct incoming *incoming)
     struct link *link = incoming->link;
     atomic_fetch_add(&peers->accepted, 1);
     pthread_mutex_lock(&peers->lock);
-    peer_serve_replace(peers, link, incoming);
+    peer_serve_end(peers, link, incoming, "a newer stream took over");
     pthread_mutex_unlock(&peers->lock);
     incoming->state = INCOMING_OPEN;
     peer_link_poke(link);
@@ -516,11 +516,10 @@ void peer_serve_tick(struct rpc_peers *peers, uint64_t now_ns)
     pthread_mutex_unlock(&peers->lock);
 }
 
-void peer_serve_replace(struct rpc_peers *peers, const struct link *link,
-                        const struct incoming *newest)
+void peer_serve_end(struct rpc_peers *peers, const struct link *link, const struct incoming *except,
+                    const char *why)
 {
     for (struct incoming *at = peers->incoming; at != NULL; at = at->next)
-        if (at != newest && at->link == link)
-            grpc_call_cancel_with_status(at->call, GRPC_STATUS_ABORTED, "a newer stream took over",
-                                         NULL);
+        if (at != except && at->link == link)
+            grpc_call_cancel_with_status(at->call, GRPC_STATUS_ABORTED, why, NULL);
 }

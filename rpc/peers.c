@@ -80,6 +80,7 @@ static void peers_destroy(struct rpc_peers *peers)
         peer_link_free(peers->links[i]);
     CHECK(peers->incoming == NULL);
     pthread_mutex_destroy(&peers->lock);
+    pthread_mutex_destroy(&peers->connecting);
     pthread_cond_destroy(&peers->idle);
     free(peers);
 }
@@ -106,6 +107,7 @@ enum err rpc_peers_start(const struct rpc_peers_options *options, struct rpc_pee
     peers->on_shutdown.done = on_shutdown;
     prng_init(&peers->prng, runtime_now_ns(), options->hello.member);
     CHECK(pthread_mutex_init(&peers->lock, NULL) == 0);
+    CHECK(pthread_mutex_init(&peers->connecting, NULL) == 0);
     CHECK(pthread_cond_init(&peers->idle, NULL) == 0);
     peers->server = server_new();
     for (uint32_t i = 0; i < rpc_loop_count(options->loop); i++)
@@ -142,48 +144,84 @@ struct link *peers_link(struct rpc_peers *peers, uint32_t member)
     return NULL;
 }
 
+/* What is said to who calls goes by this. Under peers->lock. */
+static void members_note(struct rpc_peers *peers, const struct topology *topology)
+{
+    peers->number_next = topology->number_next;
+    peers->listed_count = 0;
+    for (uint32_t i = 0; i < topology->member_count; i++) {
+        if (topology->members[i].status != MEMBER_REMOVED)
+            peers->listed[peers->listed_count++] = topology->members[i].number;
+    }
+}
+
 static bool wants_link(const struct topology *topology, uint32_t member, uint32_t self)
 {
     const struct member *found = topology_member(topology, member);
     return found != NULL && member != self && found->status != MEMBER_REMOVED;
 }
 
-void rpc_peers_connect(struct rpc_peers *peers, const struct topology *topology)
+/* NULL: the links of members that have gone are not closed yet. */
+static struct link *link_for(struct rpc_peers *peers, uint32_t member)
+{
+    struct link *link = peers_link(peers, member);
+    if (link != NULL)
+        return link;
+    uint32_t count = atomic_load(&peers->link_count);
+    for (uint32_t i = 0; i < count; i++)
+        if (peer_link_reuse(peers->links[i], member))
+            return peers->links[i];
+    if (count == MEMBERS_MAX)
+        return NULL;
+    uint32_t queue = count % rpc_loop_count(peers->options.loop);
+    link = peer_link_new(peers, member, rpc_loop_queue(peers->options.loop, queue));
+    peers->links[count] = link;
+    atomic_store_explicit(&peers->link_count, count + 1, memory_order_release);
+    return link;
+}
+
+static void links_follow(struct rpc_peers *peers, const struct topology *topology)
 {
     uint32_t self = peers->options.hello.member;
-    pthread_mutex_lock(&peers->lock);
-    bool closing = peers->closing;
-    bool arm = !peers->armed && !closing;
-    peers->armed = peers->armed || arm;
-    if (topology->epoch > peers->hello.epoch)
-        peers->hello.epoch = topology->epoch;
-    pthread_mutex_unlock(&peers->lock);
-    if (closing)
-        return;
-    for (uint32_t i = 0; i < atomic_load(&peers->link_count); i++)
-        if (!wants_link(topology, peers->links[i]->member, self))
-            peer_link_close(peers->links[i]);
+    for (uint32_t i = 0; i < atomic_load(&peers->link_count); i++) {
+        if (wants_link(topology, peers->links[i]->member, self))
+            continue;
+        peer_link_close(peers->links[i]);
+        pthread_mutex_lock(&peers->lock);
+        peer_serve_end(peers, peers->links[i], NULL, "the member was removed");
+        pthread_mutex_unlock(&peers->lock);
+    }
     for (uint32_t i = 0; i < topology->member_count; i++) {
         const struct member *member = &topology->members[i];
         if (!wants_link(topology, member->number, self))
             continue;
-        struct link *link = peers_link(peers, member->number);
-        if (link == NULL) {
-            uint32_t count = atomic_load(&peers->link_count);
-            if (count == MEMBERS_MAX) {
-                log_write(peers->options.log, LOG_ERROR, "peer_table_full", "member=%u",
-                          member->number);
-                continue;
-            }
-            uint32_t queue = count % rpc_loop_count(peers->options.loop);
-            link = peer_link_new(peers, member->number, rpc_loop_queue(peers->options.loop, queue));
-            peers->links[count] = link;
-            atomic_store_explicit(&peers->link_count, count + 1, memory_order_release);
-        }
-        peer_link_set_address(link, member->address);
+        struct link *link = link_for(peers, member->number);
+        if (link != NULL)
+            peer_link_set_address(link, member->address);
+        else
+            log_write(peers->options.log, LOG_WARNING, "peer_table_full", "member=%u",
+                      member->number);
     }
+}
+
+void rpc_peers_connect(struct rpc_peers *peers, const struct topology *topology)
+{
+    pthread_mutex_lock(&peers->connecting);
+    pthread_mutex_lock(&peers->lock);
+    bool closing = peers->closing;
+    bool older = topology->epoch < peers->hello.epoch && peers->armed;
+    bool arm = !peers->armed && !closing;
+    peers->armed = peers->armed || arm;
+    if (!older) {
+        peers->hello.epoch = topology->epoch;
+        members_note(peers, topology);
+    }
+    pthread_mutex_unlock(&peers->lock);
+    if (!closing && !older)
+        links_follow(peers, topology);
     if (arm)
         peer_serve_arm(peers);
+    pthread_mutex_unlock(&peers->connecting);
 }
 
 struct peer_hello peers_hello(struct rpc_peers *peers, uint32_t to_member)

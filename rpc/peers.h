@@ -5,6 +5,10 @@
  * given (counted; the protocols above live with loss) and reconnects with jittered back-off; the
  * gossip actor and the coordinators are told by peer_link messages. Queues are bounded in bytes.
  *
+ * Who calls and is no member by the newest document of this node is told so: a number that was
+ * never given may be one that this node has not heard of yet (UNKNOWN: it comes again), any other
+ * one has been removed (REMOVED: its process ends, model/identity.h).
+ *
  * Owns:     per peer one channel, one queue of frames (queue_bytes_max), one call; at most
  *           PEER_STREAMS_MAX calls from peers.
  * Receives: any message for another node (rpc_peers_deliver); hostile bytes on its port.
@@ -51,9 +55,9 @@ struct rpc_peers;
 enum err rpc_peers_start(const struct rpc_peers_options *options, struct rpc_peers **ret_peers,
                          char *why, size_t why_size) MUST_USE;
 int rpc_peers_port(const struct rpc_peers *peers);
-/* Opens links to every other member of the topology and closes those to members that are gone;
- * again after a change of topology. Peers that call before the first time wait. Never at once with
- * itself. */
+/* Opens links to every other member of the topology and closes those to members that were removed;
+ * again after each change of it, before anything is sent to the new members. A document older than
+ * the one before is ignored. Peers that call before the first time wait. Any thread. */
 void rpc_peers_connect(struct rpc_peers *peers, const struct topology *topology);
 /* The log is durable up to here for the handle `meta`. Any thread, until rpc_peers_free. */
 void rpc_peers_committed(struct rpc_peers *peers, uint64_t sequence);
@@ -87,10 +91,10 @@ struct rpc_peer_figures {
 size_t rpc_peers_figures(struct rpc_peers *peers, struct rpc_peer_figures *ret, size_t max);
 
 struct rpc_peers_totals {
-    uint64_t streams;   /* from peers, now */
-    uint64_t accepted;  /* from peers, ever */
-    uint64_t refused;   /* handshakes that said no, either direction */
-    uint64_t malformed; /* streams ended for what was in them */
+    uint64_t streams;                     /* from peers, now */
+    uint64_t accepted;                    /* from peers, ever */
+    uint64_t refused;                     /* handshakes that said no, either direction */
+    uint64_t malformed;                   /* streams ended for what was in them */
     uint64_t verdicts[IDENTITY_VERDICTS]; /* of hellos, either direction */
 };
 void rpc_peers_totals(struct rpc_peers *peers, struct rpc_peers_totals *ret);

@@ -421,6 +421,8 @@ void runtime_publish(struct runtime *runtime, struct view *view)
 {
     CHECK_U64(registrations, >, 0);
     CHECK(view != NULL);
+    if (runtime->options.view_comes != NULL)
+        runtime->options.view_comes(runtime->options.host, view);
     struct retired_view *retired = malloc(sizeof *retired);
     CHECK(retired != NULL);
     retired->view = atomic_exchange_explicit(&runtime->view, view, memory_order_acq_rel);

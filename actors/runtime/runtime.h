@@ -33,6 +33,9 @@ struct runtime_options {
     void (*deliver_remote)(void *host, struct message *list);
     /* Messages to ACTOR_EDGE (answers to clients), as above. */
     void (*deliver_edge)(void *host, struct message *list);
+    /* A view is about to be in force: on the thread that publishes it, one at a time; must not
+     * block. NULL: nobody asks. */
+    void (*view_comes)(void *host, const struct view *view);
     void *host;
 };
 

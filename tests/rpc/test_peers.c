@@ -103,7 +103,7 @@ static void gossip_handle(struct actor *actor, struct actor_context *ctx, struct
 {
     (void)ctx;
     struct node *node = CONTAINER_OF(actor, struct node, gossip);
-    if (message->kind == MESSAGE_peer_link) {
+    if (message->kind == MESSAGE_peer_link && message->peer_link.member < MEMBER_SLOTS) {
         uint32_t member = message->peer_link.member;
         atomic_fetch_add(message->peer_link.up ? &node->ups[member] : &node->downs[member], 1);
         atomic_store(&node->up[member], message->peer_link.up);
@@ -640,16 +640,104 @@ static void test_wrong_member_behind_an_address(void **state)
     node_stop(c, 0);
 }
 
-static void test_unknown_member_and_own_number(void **state)
+/* A document of these members; all numbers below `number_next` that are not listed were removed. */
+static void node_connect_members(struct node *node, uint64_t epoch, uint32_t number_next,
+                                 const uint32_t *numbers, const int *ports, uint32_t count)
+{
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    struct topology topology = topology_at(&arena, "127.0.0.1", (const int[]){1, 2, 3});
+    struct member *members = ARENA_NEW(&arena, struct member, count);
+    for (uint32_t i = 0; i < count; i++) {
+        members[i] = topology.members[0];
+        members[i].number = numbers[i];
+        members[i].slot = (uint8_t)i;
+        snprintf(members[i].name, sizeof members[i].name, "m%u", numbers[i]);
+        snprintf(members[i].address, sizeof members[i].address, "127.0.0.1:%d", ports[i]);
+    }
+    topology.epoch = epoch;
+    topology.number_next = number_next;
+    topology.members = members;
+    topology.member_count = count;
+    rpc_peers_connect(node->peers, &topology);
+    arena_deinit(&arena);
+}
+
+/* One that a node has not heard of yet comes again, and is linked when its document has come. */
+static void test_a_member_that_is_not_known_yet(void **state)
 {
     (void)state;
     struct node *a = node_start_plain(1);
     struct node *d = node_start_plain(7);
-    node_connect(a, a->port, NOWHERE, NOWHERE);
-    node_connect(d, a->port, NOWHERE, NOWHERE);
-    WAIT_FOR(refused_with(a, "member 7 is not in the topology"));
-    WAIT_FOR(refused_with(d, "member 7 is not in the topology"));
+    node_connect_members(a, 3, 7, (const uint32_t[]){1}, (const int[]){a->port}, 1);
+    node_connect_members(d, 4, 8, (const uint32_t[]){1, 7}, (const int[]){a->port, d->port}, 2);
+    WAIT_FOR(totals_of(a).verdicts[IDENTITY_UNKNOWN] > 1);
+    assert_false(figures_of(d, 1).connected);
+    assert_int_equal(told_of(d).action, IDENTITY_PROCEED); /* its life goes on */
+    assert_int_equal(totals_of(a).refused + totals_of(d).refused, 0);
+    node_connect_members(a, 4, 8, (const uint32_t[]){1, 7}, (const int[]){a->port, d->port}, 2);
+    WAIT_FOR(linked(a, d));
     node_stop(d, 0);
+    node_stop(a, 0);
+}
+
+/* RELIABILITY rule 31: who was removed does not come back; it is told so, and its links end. */
+static void test_a_member_that_was_removed(void **state)
+{
+    (void)state;
+    struct node *a = node_start_plain(1);
+    struct node *b = node_start_plain(2);
+    const uint32_t both[] = {1, 2};
+    const int ports[] = {a->port, b->port};
+    node_connect_members(a, 1, 3, both, ports, 2);
+    node_connect_members(b, 1, 3, both, ports, 2);
+    WAIT_FOR(linked(a, b));
+    node_connect_members(a, 5, 3, both, ports, 1);
+    WAIT_FOR(told_of(b).action == IDENTITY_STOP);
+    assert_int_equal(told_of(b).verdict, IDENTITY_REMOVED);
+    assert_false(figures_of(a, 2).connected);
+    WAIT_FOR(!figures_of(a, 2).serving);
+    WAIT_FOR(refused_with(a, "member 2 was removed from the cluster"));
+    /* An older document than the one in force changes nothing. */
+    node_connect_members(a, 4, 3, both, ports, 2);
+    assert_false(figures_of(a, 2).connected);
+    node_stop(b, 0);
+    /* Nor is another process of it let in, under whatever id. */
+    b = node_start(&(struct node_options){.member = 2, .identity = 9});
+    node_connect_members(b, 1, 3, both, (const int[]){a->port, b->port}, 2);
+    WAIT_FOR(told_of(b).verdict == IDENTITY_REMOVED);
+    node_stop(b, 0);
+    node_stop(a, 0);
+}
+
+/* Numbers are never used again: over time there are more of them than a cluster has members. */
+static void test_more_members_over_time_than_at_once(void **state)
+{
+    (void)state;
+    struct node *a = node_start_plain(1);
+    struct node *z = node_start_plain(6);
+    for (uint32_t round = 0; round < 3 * MEMBERS_MAX; round++) {
+        const uint32_t numbers[] = {1, 100 + round, 1000 + round};
+        const int ports[] = {a->port, NOWHERE, NOWHERE};
+        node_connect_members(a, 10 + round, 2000, numbers, ports, 3);
+        if (round % 32 == 0)
+            WAIT_FOR(rpc_peers_settled(a->peers));
+    }
+    const uint32_t last[] = {1, 6};
+    const int ports[] = {a->port, z->port};
+    node_connect_members(z, 5000, 2000, last, ports, 2);
+    WAIT_FOR((node_connect_members(a, 5000, 2000, last, ports, 2), linked(a, z)));
+    ask(a, 6, 0, 1, 8);
+    WAIT_FOR(atomic_load(&a->answers) == 1);
+    node_stop(z, 0);
+    node_stop(a, 0);
+}
+
+static void test_own_number(void **state)
+{
+    (void)state;
+    struct node *a = node_start_plain(1);
+    node_connect(a, a->port, NOWHERE, NOWHERE);
     /* A second member 1: it looks for b at a's port. */
     struct node *twin = node_start(&(struct node_options){.member = 1, .identity = 9});
     node_connect(twin, twin->port, a->port, NOWHERE);
@@ -1267,7 +1355,10 @@ int main(void)
         cmocka_unit_test(test_a_queue_does_not_wait_for_who_only_calls),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_wrong_member_behind_an_address),
-        cmocka_unit_test(test_unknown_member_and_own_number),
+        cmocka_unit_test(test_a_member_that_is_not_known_yet),
+        cmocka_unit_test(test_a_member_that_was_removed),
+        cmocka_unit_test(test_more_members_over_time_than_at_once),
+        cmocka_unit_test(test_own_number),
         cmocka_unit_test(test_duplicate_identity),
         cmocka_unit_test(test_restarted_and_restored),
         cmocka_unit_test(test_rows_are_durable_before_use),

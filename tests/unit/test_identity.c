@@ -86,6 +86,7 @@ static void what_follows_from_verdicts(void **state)
         {IDENTITY_RESTARTED, IDENTITY_PROCEED, true}, {IDENTITY_REPLACED, IDENTITY_PROCEED, true},
         {IDENTITY_PROBE, IDENTITY_RETRY, false},      {IDENTITY_DUPLICATE, IDENTITY_STOP, false},
         {IDENTITY_RESTORED, IDENTITY_RENEW, false},   {IDENTITY_WIPED, IDENTITY_RENEW, false},
+        {IDENTITY_UNKNOWN, IDENTITY_RETRY, false},    {IDENTITY_REMOVED, IDENTITY_STOP, false},
     };
     assert_int_equal(sizeof rows / sizeof rows[0], IDENTITY_VERDICTS);
     for (size_t i = 0; i < IDENTITY_VERDICTS; i++) {
