@@ -13,6 +13,7 @@
  */
 #include "actors/coordinator_request.h"
 
+#include "base/mutation.h"
 #include "model/hash.h"
 #include "model/register_value.h"
 
@@ -132,6 +133,8 @@ static void register_end(struct coordinator *coordinator, struct actor_context *
                          struct request *request, enum err status, const char *why)
 {
     bool unknown = request->work != NULL && request->work->unknown;
+    if (MUTATE(REGISTER_UNKNOWN_IS_NOT_APPLIED))
+        unknown = false;
     if (status == ERR_UNAVAILABLE)
         counter_add(&coordinator->figures.unavailable, 1);
     if (request->origin->kind == MESSAGE_client_get)
@@ -239,9 +242,10 @@ static struct ballot ballot_draw(struct coordinator *coordinator, struct ballot 
         least = coordinator->ballot_counter;
     coordinator->ballot_counter =
         (least / COUNTER_STEP + 1) * COUNTER_STEP + coordinator->options.index;
-    return (struct ballot){.counter = coordinator->ballot_counter,
-                           .member = coordinator->options.self,
-                           .incarnation = coordinator->options.incarnation};
+    return (struct ballot){
+        .counter = coordinator->ballot_counter,
+        .member = coordinator->options.self,
+        .incarnation = MUTATE(REGISTER_BALLOT_REUSED) ? 1 : coordinator->options.incarnation};
 }
 
 /* Nothing of an earlier attempt is waited for: its answers meet nobody. */
@@ -249,7 +253,8 @@ static void attempt_begin(struct coordinator *coordinator, struct actor_context 
                           struct request *request, bool query)
 {
     struct register_work *work = request->work;
-    coordinator_request_renew(coordinator, request);
+    if (!MUTATE(REGISTER_LATE_ANSWER_COUNTS))
+        coordinator_request_renew(coordinator, request);
     work->waits = false;
     work->outcome = (struct register_outcome){0};
     work->value = (struct register_value){0};
@@ -270,7 +275,8 @@ static void attempt_again(struct coordinator *coordinator, struct actor_context 
     counter_add(&coordinator->figures.register_conflicts, 1);
     uint32_t doubles = work->conflicts < BACKOFF_DOUBLES ? work->conflicts : BACKOFF_DOUBLES;
     uint64_t most_ns = work->conflicts++ == 0 ? 0 : BACKOFF_FIRST_NS << doubles;
-    coordinator_request_renew(coordinator, request);
+    if (!MUTATE(REGISTER_LATE_ANSWER_COUNTS))
+        coordinator_request_renew(coordinator, request);
     work->waits = true;
     /* The first conflict tells mostly that others were here before, not that they are now. */
     coordinator_request_set_late(coordinator, ctx, request,
@@ -296,6 +302,10 @@ static void propose(struct coordinator *coordinator, struct actor_context *ctx,
                      "too many other changes came between to tell whether this one was made");
         return;
     }
+    if (MUTATE(REGISTER_FALSE_UNDECIDED) && work->outcome.refused) {
+        register_decided(coordinator, ctx, request);
+        return;
+    }
     work->encoded = register_value_encode(&work->arena, &work->value);
     if (work->outcome.applied) {
         if (!work->unknown || work->outcome.version < work->version_least)
@@ -313,6 +323,11 @@ static void query_decided(struct coordinator *coordinator, struct actor_context 
     if (register_value_decode(work->round.value, &work->value) != OK) {
         counter_add(&coordinator->figures.corrupt, 1);
         register_end(coordinator, ctx, request, ERR_CORRUPT, "the register cannot be read");
+    } else if (MUTATE(REGISTER_EXPIRY_UNDECIDED) &&
+               register_value_expired(&work->value, ctx->wall_ms)) {
+        work->value.found = false;
+        work->outcome.version = ++work->value.version;
+        register_decided(coordinator, ctx, request);
     } else if (register_value_expired(&work->value, ctx->wall_ms)) {
         attempt_begin(coordinator, ctx, request, false); /* that is to be decided */
     } else {

@@ -131,7 +131,7 @@ void replica_on_write(struct replica *replica, struct actor_context *ctx,
         answer->to.node = write->answer_to;
     replica_pass_on(replica, ctx, message);
     enum err err = replica_admit(replica, ctx, message);
-    if (err == OK)
+    if (err == OK && !MUTATE(REGISTER_TAKES_EVENTUAL))
         err = replica_admit_mode(ctx, write->keyspace_id, KEYSPACE_AVAILABLE);
     if (err == OK && write->reason == WRITE_HINT)
         err = replica_take_hint(replica, ctx, message, &answer->replica_write_reply.credit);

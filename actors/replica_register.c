@@ -70,7 +70,7 @@ static enum err vote_begin(struct replica *replica, struct actor_context *ctx,
         return err;
     const struct vnode *vnode = vnode_of(&replica->vnodes, vote->partition);
     err = vnode_serves(vnode);
-    if (err == OK && vnode->registers_lost)
+    if (err == OK && vnode->registers_lost && !MUTATE(REGISTER_LOST_COPY_VOTES))
         err = ERR_INCOMPLETE;
     if (err == OK)
         err = replica_load_register(replica, ctx, vote->partition, vote->keyspace_id, vote->key,
@@ -91,6 +91,9 @@ static void vote_answer(struct replica *replica, struct actor_context *ctx, stru
                         const struct vote *vote, enum err status)
 {
     uint64_t sequence = status == OK ? replica_sequence(replica, vote->state.hash, 0) : 0;
+    if ((MUTATE(REGISTER_PROMISE_NOT_SYNCED) && answer->kind == MESSAGE_register_prepare_reply) ||
+        (MUTATE(REGISTER_ACCEPT_NOT_SYNCED) && answer->kind == MESSAGE_register_accept_reply))
+        sequence = 0;
     replica_answer(replica, ctx, answer, sequence);
 }
 

@@ -65,7 +65,24 @@
     X(HINT_OVERFLOW_SILENT, "hints that find no room are given up, and nobody is told", "rule 22") \
     X(VOTES_WHEN_INCOMPLETE, "a copy that was lost votes before it is filled again", "rule 38")    \
     X(EXCHANGE_ALWAYS_PROVES, "an exchange that failed half way counts as a proof", "2.2.4")       \
-    X(WIPED_IS_REPLACED, "a node whose disk is empty goes on as the member that it was", "rule 29")
+    X(WIPED_IS_REPLACED, "a node whose disk is empty goes on as the member that it was",           \
+      "rule 29")                                                                                   \
+    X(REGISTER_READ_UNDECIDED, "a strong read answers from a majority that differs", "rule 34")    \
+    X(REGISTER_FALSE_UNDECIDED, "a compare-and-set that is refused ends no round", "rule 34")      \
+    X(REGISTER_BALLOT_REUSED, "a proposer counts its ballots from one in each life", "rule 35")    \
+    X(REGISTER_PROMISE_NOT_SYNCED, "a promise is told before it is durable", "rule 35")            \
+    X(REGISTER_ACCEPT_NOT_SYNCED, "an accept is told before it is durable", "rule 35")             \
+    X(REGISTER_PROMISE_BROKEN, "an acceptor takes values below its promise", "3")                  \
+    X(REGISTER_MINORITY_DECIDES, "half of the acceptors is a majority", "3")                       \
+    X(REGISTER_ANY_VALUE, "a proposer goes on from the promise that came last", "3")               \
+    X(REGISTER_LATE_ANSWER_COUNTS, "an answer to an earlier round counts in the next", "3")        \
+    X(REGISTER_ID_FORGOTTEN, "after a conflict a change is made once more", "rule 21")             \
+    X(REGISTER_UNKNOWN_IS_NOT_APPLIED, "a change without an answer is told as not applied",        \
+      "rule 20")                                                                                   \
+    X(REGISTER_EXPIRY_UNDECIDED, "each reader finds a value expired by its own clock", "rule 15")  \
+    X(REGISTER_LOST_COPY_VOTES, "an acceptor votes that has lost its promises", "rule 35")         \
+    X(REGISTER_TAKES_EVENTUAL, "a replica takes eventual writes to a consistent keyspace",         \
+      "rule 33")
 
 enum mutation {
     MUTATION_NONE,

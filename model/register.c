@@ -1,6 +1,7 @@
 #include "model/register.h"
 
 #include "base/codec.h"
+#include "base/mutation.h"
 
 #define STATE_FORMAT 1u
 
@@ -53,6 +54,8 @@ bool register_accept(struct register_state *state, struct ballot floor, struct b
                      struct bytes value, struct ballot *ret_conflict)
 {
     struct ballot held = state_ballot(state, floor);
+    if (MUTATE(REGISTER_PROMISE_BROKEN))
+        held = ballot_max(floor, state->accepted);
     /* At the floor itself nothing is accepted either; an equal ballot above it is our own promise,
      * or the accept once more. */
     if (ballot_compare(held, ballot) > 0 || ballot_compare(floor, ballot) >= 0) {
@@ -122,6 +125,8 @@ static bool majority_of(const struct register_acceptors *acceptors, uint32_t mem
         all++;
         there += members >> i & 1u;
     }
+    if (MUTATE(REGISTER_MINORITY_DECIDES) && all > 1)
+        return there >= all / 2;
     return all == 0 || there > all / 2;
 }
 
@@ -174,6 +179,8 @@ static void round_note_accepted(struct register_round *round, const struct regis
                                 uint32_t bit)
 {
     int order = ballot_compare(answer->accepted, round->accepted);
+    if (MUTATE(REGISTER_ANY_VALUE) && round->phase == REGISTER_PREPARE)
+        order = answer->accepted.counter != 0;
     if (order > 0) {
         round->accepted = answer->accepted;
         round->accepted_by = 0;
@@ -195,7 +202,7 @@ static enum register_verdict round_verdict(const struct register_round *round)
             return REGISTER_DECIDED;
         /* Some who are silent might still make it one; waiting for them could take for ever. */
         if (majority)
-            return REGISTER_UNDECIDED;
+            return MUTATE(REGISTER_READ_UNDECIDED) ? REGISTER_DECIDED : REGISTER_UNDECIDED;
     } else if (majority) {
         return round->phase == REGISTER_PREPARE ? REGISTER_PROPOSE : REGISTER_DECIDED;
     }

@@ -1,6 +1,7 @@
 #include "model/register_value.h"
 
 #include "base/codec.h"
+#include "base/mutation.h"
 
 #define FORMAT     1u
 #define FLAG_FOUND 1u
@@ -52,7 +53,7 @@ struct register_outcome register_change_apply(const struct register_value *from,
     }
     if (change->read)
         return (struct register_outcome){.version = to->version};
-    for (uint32_t i = 0; i < to->change_count; i++) {
+    for (uint32_t i = 0; i < to->change_count && !MUTATE(REGISTER_ID_FORGOTTEN); i++) {
         if (memcmp(to->changes[i].id, change->id, sizeof change->id) == 0)
             return (struct register_outcome){.repeated = true, .version = to->changes[i].version};
     }

@@ -73,7 +73,7 @@ static void be_silent(void)
 
 static bool run_seed(uint64_t seed, char checker[32])
 {
-    struct sim_options options = sim_options_draw(seed, 1u << FAULT_RESTORED);
+    struct sim_options options = sim_options_draw(seed, FAULTS_ASKED);
     alarm(HANG_SECONDS);
     struct world_result result = world_run(&options, false, NULL);
     alarm(0);
