@@ -1,6 +1,5 @@
 #include "model/topology_change.h"
 
-#include "model/claim.h"
 #include "model/topology_claim.h"
 #include "model/topology_operating.h"
 #include "model/topology_sets.h"
@@ -66,29 +65,6 @@ static enum err check_enough(struct operating *operating)
     return OK;
 }
 
-static uint32_t spread_for(const struct operating *operating, uint32_t data_center)
-{
-    uint32_t spread = CLAIM_SPREAD_DEFAULT;
-    for (uint32_t k = 0; k < operating->keyspaces->count; k++) {
-        const struct keyspace *keyspace = &operating->keyspaces->keyspaces[k];
-        if (keyspace->dropped)
-            continue;
-        struct replica_class class = topology_class(&operating->after, keyspace);
-        uint32_t wanted = class.n[TOPOLOGY_NEXT][data_center] + 1u;
-        spread = wanted > spread ? wanted : spread;
-    }
-    return spread < PARTITIONS_MIN ? spread : PARTITIONS_MIN;
-}
-
-static void claim_next(struct operating *operating)
-{
-    struct topology *topology = &operating->after;
-    topology->owners[TOPOLOGY_NEXT] = ARENA_NEW(
-        operating->arena, uint32_t, (size_t)topology->data_center_count * topology->partitions);
-    for (uint32_t i = 0; i < topology->data_center_count; i++)
-        topology_claim(operating->arena, topology, TOPOLOGY_NEXT, i, spread_for(operating, i));
-}
-
 static enum err operate_commit(struct operating *operating)
 {
     struct topology *topology = &operating->after;
@@ -111,7 +87,7 @@ static enum err operate_commit(struct operating *operating)
     enum err err = check_enough(operating);
     if (err != OK)
         return err;
-    claim_next(operating);
+    topology_claim_next(operating->arena, topology, operating->keyspaces);
     topology->change.state = CHANGE_RUNNING;
     topology->change.began_epoch = topology->epoch;
     topology->change.began_ms = operating->operation->wall_ms;

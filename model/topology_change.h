@@ -150,7 +150,7 @@ struct plan {
     uint32_t zone_count;
     struct plan_zone *zones;
     uint32_t moved;     /* copies of partitions to be made */
-    uint32_t moved_min; /* the least that the new shares need */
+    uint32_t moved_min; /* the least that lead from the shares now to those on the side NEXT */
     uint64_t bytes;
     double balance[2];          /* max/mean of copies per weight, the worst data centre, by side */
     uint32_t member_violations; /* partitions with fewer distinct nodes than N */

@@ -1,6 +1,7 @@
 #include "model/topology_claim.h"
 
 #include "model/claim.h"
+#include "model/topology_sets.h"
 #include "model/topology_words.h"
 
 #include <string.h>
@@ -59,4 +60,26 @@ void topology_claim(struct arena *arena, struct topology *topology, enum topolog
                          .previous = before[0] == MEMBER_NONE ? NULL : before,
                      });
     memcpy(owners, result.owners, topology->partitions * sizeof *owners);
+}
+
+/* N of the keyspace with the most there, and one fallback. */
+static uint32_t spread_for(const struct replica_classes *classes, uint32_t data_center)
+{
+    uint32_t spread = CLAIM_SPREAD_DEFAULT;
+    for (uint32_t i = 0; i < classes->count; i++) {
+        uint32_t wanted = classes->classes[i].n[TOPOLOGY_NEXT][data_center] + 1u;
+        spread = wanted > spread ? wanted : spread;
+    }
+    return spread < PARTITIONS_MIN ? spread : PARTITIONS_MIN;
+}
+
+void topology_claim_next(struct arena *arena, struct topology *topology,
+                         const struct keyspace_map *keyspaces)
+{
+    struct replica_classes *classes = ARENA_NEW(arena, struct replica_classes, 1);
+    topology_classes(topology, keyspaces, classes);
+    topology->owners[TOPOLOGY_NEXT] =
+        ARENA_NEW(arena, uint32_t, (size_t)topology->data_center_count * topology->partitions);
+    for (uint32_t i = 0; i < topology->data_center_count; i++)
+        topology_claim(arena, topology, TOPOLOGY_NEXT, i, spread_for(classes, i));
 }

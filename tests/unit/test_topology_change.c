@@ -306,6 +306,62 @@ static void test_replicate(void **state)
     bench_deinit(&bench);
 }
 
+/* The plan of what is staged is what its commit does, and its sums are those of the rings. */
+static void test_plan(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 4, 64);
+    bench_join(&bench, "n5", 5);
+    uint64_t sizes[64];
+    uint64_t bytes_in = 0;
+    for (uint32_t p = 0; p < 64; p++)
+        sizes[p] = 1000 + p;
+    struct plan staged;
+    plan_make(&bench.arena, &bench.topology, &bench.keyspaces, sizes, &staged);
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_COMMIT});
+    struct plan plan;
+    plan_make(&bench.arena, &bench.topology, &bench.keyspaces, sizes, &plan);
+    assert_int_equal(plan.member_count, 5);
+    assert_memory_equal(plan.members, staged.members, 5 * sizeof *plan.members);
+    uint32_t sums[6] = {0};
+    for (uint32_t i = 0; i < 5; i++) {
+        const struct plan_member *member = &plan.members[i];
+        for (uint32_t side = 0; side < 2; side++) {
+            assert_int_equal(member->owned[side],
+                             owned(&bench.topology, (enum topology_side)side, member->number));
+            sums[side] += member->owned[side];
+            sums[2 + side] += member->replicas[side];
+        }
+        assert_int_equal(member->replicas[0] + member->gains, member->replicas[1] + member->loses);
+        sums[4] += member->gains;
+        sums[5] += member->loses;
+    }
+    assert_int_equal(sums[0], 64);
+    assert_int_equal(sums[1], 64);
+    assert_int_equal(sums[2], 3 * 64);
+    assert_int_equal(sums[3], 3 * 64);
+    assert_int_equal(sums[4], plan.moved);
+    assert_int_equal(sums[5], plan.moved);
+    assert_int_equal(plan.members[4].replicas[0], 0);
+    assert_in_range(plan.members[4].gains, 34, 42);
+    uint32_t moved = 0;
+    for (uint32_t p = 0; p < 64; p++) {
+        struct side_sets sets = bench_sets(&bench, p);
+        uint32_t gains = (uint32_t)__builtin_popcountll(sets.sets[1] & ~sets.sets[0]);
+        moved += gains;
+        bytes_in += gains * sizes[p];
+    }
+    assert_int_equal(plan.moved, moved);
+    assert_true(plan.bytes == bytes_in);
+    assert_int_equal(plan.zone_count, 1);
+    assert_int_equal(plan.zones[0].members[0], 4);
+    assert_int_equal(plan.zones[0].members[1], 5);
+    assert_int_equal(plan.zones[0].replicas[1], 3 * 64);
+    assert_int_equal(plan.member_violations, 0);
+    bench_deinit(&bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -318,6 +374,7 @@ int main(void)
         cmocka_unit_test(test_abort_what_is_staged),
         cmocka_unit_test(test_flow),
         cmocka_unit_test(test_replicate),
+        cmocka_unit_test(test_plan),
     };
     return cmocka_run_group_tests_name("topology_change", tests, NULL, NULL);
 }
