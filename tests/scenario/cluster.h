@@ -29,6 +29,8 @@
 #define REQUESTS_MAX 256u
 #define DOTS_MAX     256u
 #define BACKUPS_MAX  4u
+#define LOSSES_MAX   8u
+#define EVENTUAL_ID  UINT64_MAX /* of a write that no coordinator knows */
 #define WALL_MS      1800000000000u
 #define REQUEST_NS   (2000 * MS) /* deadline of every request */
 #define PERIODIC_NS  (100 * MS)
@@ -53,6 +55,7 @@ struct node {
     bool renewing;                     /* its next start is that of a new incarnation */
     struct incarnation_answer told;
     struct memory_disk *disk;
+    bool lost; /* its disk, at some time */
     struct engine *engine;
     struct coordinator *coordinator;
     struct replica *replica;
@@ -94,6 +97,14 @@ struct request {
     bool quorum;   /* asked a quorum or more, of replicas alone */
     uint64_t ended_ns;
     struct clock context; /* of what was written or read */
+    /* of a consistent keyspace */
+    bool strong;
+    enum register_condition condition;
+    char expected[64];
+    uint64_t expected_version;
+    char id[16];   /* under which it may be tried again; empty: none */
+    char seen[64]; /* read, or found by one that was refused */
+    uint64_t version;
 };
 
 /* What a tampering run does at one message between nodes; the last also at an answer to a client.
@@ -114,10 +125,11 @@ struct cluster {
     struct node nodes[NODES_MAX];
     bool cut[NODES_MAX][NODES_MAX]; /* from, to */
     struct {
-        uint32_t from; /* 0: none */
+        uint32_t from;
         uint32_t to;
         char kind[32];
-    } loss;                 /* messages of this kind do not arrive */
+    } losses[LOSSES_MAX]; /* messages of this kind do not arrive */
+    uint32_t loss_count;
     uint64_t reap_after_ms; /* 0: as the daemon */
     uint64_t compare_ns;    /* 0: as the daemon */
     uint32_t renewals;
@@ -144,6 +156,18 @@ struct cluster {
         uint64_t epoch;
     } epochs[26 * 4];
     uint32_t epoch_count;
+    /* lives of proposers, and what went under which ballot */
+    struct {
+        uint32_t member;
+        uint64_t incarnation;
+    } lives[64];
+    uint32_t life_count;
+    struct {
+        struct ballot ballot;
+        uint64_t key_hash;
+        uint64_t content;
+    } accepts[512];
+    uint32_t accept_count;
     struct backup {
         char name[16]; /* empty: a free place */
         struct memory_disk *disk;
@@ -280,6 +304,7 @@ static void check_honest(struct cluster *c, struct bytes key, const struct versi
         const struct request *request = &c->requests[r];
         if (!request->is_put || !request->ended || request->cut_off ||
             request->outcome != OUTCOME_NOT_APPLIED || request->value[0] == 0 ||
+            request->id[0] != 0 || /* another attempt may have been applied */
             !bytes_equal(key, bytes_of_string(request->key)))
             continue;
         for (uint32_t i = 0; i < set->count; i++) {

@@ -30,13 +30,18 @@ static bool is_told(const struct message *message)
 /* A second, equal message, as a network that repeats itself makes one. */
 static struct message *message_copy(const struct message *m)
 {
-    struct message *copy = message_new(m->kind, 256);
+    struct message *copy = register_message_copy(m);
+    bool copied = copy != NULL;
+    if (copy == NULL)
+        copy = message_new(m->kind, 256);
     copy->from = m->from;
     copy->to = m->to;
     copy->id = m->id;
     copy->epoch = m->epoch;
     copy->deadline_ns = m->deadline_ns;
     struct arena *arena = &copy->arena;
+    if (copied)
+        return copy;
     switch ((int)m->kind) {
     case MESSAGE_replica_write:
         copy->replica_write = m->replica_write;
@@ -77,9 +82,13 @@ static struct message *message_copy(const struct message *m)
 /* What the story loses by name; of reap_remove only those that remove, not the question before. */
 static bool is_lost_by_name(const struct cluster *c, const struct message *message)
 {
-    return c->loss.from == message->from.node && c->loss.to == message->to.node &&
-           strcmp(c->loss.kind, message_kind_text(message->kind)) == 0 &&
-           (message->kind != MESSAGE_reap_remove || message->reap_remove.digests.size != 0);
+    for (uint32_t i = 0; i < c->loss_count; i++) {
+        if (c->losses[i].from == message->from.node && c->losses[i].to == message->to.node &&
+            strcmp(c->losses[i].kind, message_kind_text(message->kind)) == 0 &&
+            (message->kind != MESSAGE_reap_remove || message->reap_remove.digests.size != 0))
+            return true;
+    }
+    return false;
 }
 
 /* Gives true when the sender is to crash now. */
@@ -121,6 +130,29 @@ static void keep_context(struct cluster *c, const struct request *request, struc
     c->contexts[c->context_count++].bytes = arena_copy(&c->arena, bytes);
 }
 
+static void register_seen(struct request *request, struct bytes value, uint64_t version)
+{
+    snprintf(request->seen, sizeof request->seen, "%.*s", (int)value.size,
+             (const char *)value.data);
+    request->version = version;
+}
+
+/* What became of a change in a consistent keyspace. */
+static void changed(struct cluster *c, struct request *request, const struct put_result *result)
+{
+    char version[32] = "";
+    register_seen(request, result->value, result->version);
+    if (result->status == OK || result->status == ERR_CONFLICT)
+        snprintf(version, sizeof version, ", version %llu", (unsigned long long)result->version);
+    cluster_say(c, "n%u answers: %s, %s%s (%s)%s%s%s%s", request->node, err_text(result->status),
+                outcome_text(result->outcome), version, progress_text(&result->progress),
+                result->status == ERR_CONFLICT ? ": there is " : "",
+                result->status != ERR_CONFLICT ? ""
+                : result->found                ? request->seen
+                                               : "nothing",
+                result->why == NULL ? "" : ": ", result->why == NULL ? "" : result->why);
+}
+
 static void got(struct cluster *c, struct request *request, const struct client_get_done *done)
 {
     struct writer writer;
@@ -128,6 +160,17 @@ static void got(struct cluster *c, struct request *request, const struct client_
     if (done->status != OK) {
         cluster_say(c, "n%u answers: %s (%s): %s", request->node, err_text(done->status),
                     progress_text(&done->progress), done->why);
+        return;
+    }
+    if (request->strong) {
+        struct bytes value = {0};
+        if (done->set.count != 0)
+            value = done->set.versions[0].value;
+        register_seen(request, value, done->version);
+        check_honest(c, bytes_of_string(request->key), &done->set);
+        cluster_say(c, "n%u answers: %s, version %llu (%s)", request->node,
+                    done->set.count == 0 ? "nothing" : request->seen,
+                    (unsigned long long)done->version, progress_text(&done->progress));
         return;
     }
     writer_init(&writer, &c->arena, 64);
@@ -149,7 +192,7 @@ static void wrote(struct cluster *c, struct request *request, const struct put_r
     request->status = result->status;
     request->outcome = result->outcome;
     request->quorum &= result->progress.fallback_count == 0; /* reads do not ask fallbacks */
-    if (result->status == OK) {
+    if (result->status == OK && !request->strong) {
         struct bytes copy = arena_copy(&c->arena, result->context);
         struct reader reader = reader_of(copy);
         enum err err = clock_decode(&reader, &c->arena, &request->context);
@@ -159,6 +202,10 @@ static void wrote(struct cluster *c, struct request *request, const struct put_r
     if ((result->status == OK) != (result->outcome == OUTCOME_APPLIED))
         cluster_fail(c, "%s and %s do not go together", err_text(result->status),
                      outcome_text(result->outcome));
+    if (request->strong) {
+        changed(c, request, result);
+        return;
+    }
     cluster_say(c, "n%u answers: %s, %s (%s)%s%s%s", request->node, err_text(result->status),
                 outcome_text(result->outcome), progress_text(&result->progress),
                 result->sibling_count > 1 ? ", siblings" : "", result->why == NULL ? "" : ": ",
@@ -224,6 +271,9 @@ static void flush(struct cluster *c, struct node *node, struct outbox *outbox)
             message_free(message);
             crash |= tamper_here(c) && c->tamper == TAMPER_CRASH_ALL;
         } else if (message->to.node == node->number) {
+            if (message->kind == MESSAGE_replica_write_reply && message->id == EVENTUAL_ID)
+                cluster_say(c, "n%u's replica says: %s", node->number,
+                            err_text(message->replica_write_reply.status));
             if (message->kind == MESSAGE_replica_write || message->kind == MESSAGE_hint_store)
                 cluster_say(c, "n%u -> itself %s%s", node->number, message_kind_text(message->kind),
                             message_text(c, message));
@@ -307,7 +357,7 @@ static void cluster_heal(struct cluster *c)
     bool cut[NODES_MAX][NODES_MAX];
     memcpy(cut, c->cut, sizeof cut);
     memset(c->cut, 0, sizeof c->cut);
-    memset(&c->loss, 0, sizeof c->loss);
+    c->loss_count = 0;
     for (uint32_t i = 0; i < c->node_count; i++) {
         for (uint32_t j = 0; j < c->node_count; j++) {
             if ((cut[i][j] || cut[j][i]) && c->nodes[i].up && c->nodes[j].up &&

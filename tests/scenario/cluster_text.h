@@ -3,7 +3,7 @@
 #ifndef TESTS_SCENARIO_CLUSTER_TEXT_H
 #define TESTS_SCENARIO_CLUSTER_TEXT_H
 
-#include "tests/scenario/cluster.h"
+#include "tests/scenario/cluster_register.h"
 
 static const char *record_text(struct cluster *c, uint32_t keyspace_id, struct bytes key,
                                struct bytes record)
@@ -96,7 +96,7 @@ static const char *message_text(struct cluster *c, const struct message *message
     case MESSAGE_reap_remove:
         return message->reap_remove.digests.size == 0 ? " asks: still sealed?" : "";
     default:
-        return "";
+        return register_message_text(c, message);
     }
 }
 

@@ -4,6 +4,10 @@
  *                                            go, and how often replicas are compared
  *   put n1 KEY VALUE [LEVEL] [with CONTEXT] [in KEYSPACE] [as CONTEXT] [until 3s]
  *   del n1 KEY ...   get n1 KEY ...          the same words
+ *   put n1 KEY VALUE if-absent | if=VALUE | if-version=3 [id NAME] in KEYSPACE
+ *                                            compare-and-set, of a consistent keyspace; under the
+ *                                            same id it is the same change
+ *   eventual n1 KEY VALUE in KEYSPACE        its replica gets a write of the other kind
  *   begin put ...                            does not wait for the answer
  *   tick 100ms | 2s                          time passes
  *   cut n1-n2 | n1>n2     heal               both ways, one way
@@ -17,7 +21,7 @@
  *   unreadable n2    readable n2             its reads fail; do not any more
  *   wipe n2                                  of a node that is down: its disk is empty
  *   backup n2 NAME    restore n2 NAME        a copy of its disk; puts it back, of one that is down
- *   create n1 NAME [lww] [periodic] [n=2]   drop n1 NAME   keyspaces n2
+ *   create n1 NAME [consistent] [lww] [periodic] [n=2]   drop n1 NAME   keyspaces n2
  *   show KEY [in KEYSPACE]                   what each node's disk holds, and who keeps hints
  *   never VALUE                              if the last request was applied: nobody reads it again
  *
@@ -103,13 +107,38 @@ struct asking {
     struct bytes context;
     uint64_t expires_at_ms;
     bool strict;
+    enum register_condition condition;
+    const char *expected;
+    unsigned long long expected_version;
+    const char *id;
 };
+
+/* The words of a compare-and-set; false: this is none of them. */
+static bool parse_condition(const struct words *words, int *at, struct asking *asking)
+{
+    const char *word = word_at(words, *at);
+    if (strcmp(word, "if-absent") == 0) {
+        asking->condition = REGISTER_IF_ABSENT;
+    } else if (strncmp(word, "if=", 3) == 0) {
+        asking->condition = REGISTER_IF_VALUE;
+        asking->expected = word + 3;
+    } else if (sscanf(word, "if-version=%llu", &asking->expected_version) == 1) {
+        asking->condition = REGISTER_IF_VERSION;
+    } else if (strcmp(word, "id") == 0 && *at + 1 < words->count) {
+        asking->id = word_at(words, ++*at);
+    } else {
+        return false;
+    }
+    return true;
+}
 
 static bool parse_asking(struct cluster *c, const struct words *words, int at,
                          struct asking *asking)
 {
-    *asking = (struct asking){.keyspace = "default", .keep_as = ""};
+    *asking = (struct asking){.keyspace = "default", .keep_as = "", .expected = "", .id = ""};
     for (; at < words->count; at++) {
+        if (parse_condition(words, &at, asking))
+            continue;
         if (word_is(words, at, "with") && at + 1 < words->count) {
             asking->context_name = word_at(words, ++at);
             if (!find_context(c, asking->context_name, &asking->context)) {
@@ -158,7 +187,13 @@ static void command_request(struct cluster *c, const struct words *words, int at
         .periodic = keyspace->durability == KEYSPACE_PERIODIC,
         .quorum = asking.level == CONSISTENCY_DEFAULT || asking.level == CONSISTENCY_QUORUM ||
                   asking.level == CONSISTENCY_ALL,
+        .strong = keyspace->mode == KEYSPACE_CONSISTENT,
+        .condition = asking.condition,
+        .expected_version = asking.expected_version,
     };
+    request->quorum &= !request->strong;
+    snprintf(request->expected, sizeof request->expected, "%s", asking.expected);
+    snprintf(request->id, sizeof request->id, "%s", asking.id);
     snprintf(request->key, sizeof request->key, "%s", word_at(words, at + 2));
     snprintf(request->value, sizeof request->value, "%s", put ? word_at(words, at + 3) : "");
     snprintf(request->keep_as, sizeof request->keep_as, "%s", asking.keep_as);
@@ -183,7 +218,12 @@ static void command_request(struct cluster *c, const struct words *words, int at
                                  .has_context = asking.context_name != NULL,
                                  .context = asking.context,
                                  .level = asking.level,
-                                 .strict = asking.strict};
+                                 .strict = asking.strict,
+                                 .condition = asking.condition,
+                                 .expected = bytes_of_string(request->expected),
+                                 .expected_version = asking.expected_version};
+        if (request->id[0] != 0)
+            message->client_put.request.request_id = bytes_of(request->id, REQUEST_ID_BYTES);
     }
     c->request_count++;
     c->asked = true;
@@ -204,6 +244,8 @@ static void command_keyspace(struct cluster *c, const struct words *words)
             keyspace.durability = KEYSPACE_PERIODIC;
         else if (word_is(words, i, "strict"))
             keyspace.strict = true;
+        else if (word_is(words, i, "consistent"))
+            keyspace.mode = KEYSPACE_CONSISTENT;
         else if (sscanf(word_at(words, i), "n=%hhu", &keyspace.n) == 1)
             continue;
         else
@@ -306,6 +348,7 @@ static void command_disk(struct cluster *c, const struct words *words)
     } else if (node->up) {
         node_crash(node, false);
     }
+    node->lost |= !word_is(words, 0, "backup");
     if (word_is(words, 0, "wipe")) {
         memory_disk_wipe(node->disk);
     } else if (word_is(words, 0, "restore") && backup != NULL) {
@@ -316,9 +359,12 @@ static void command_disk(struct cluster *c, const struct words *words)
 
 static void command_lose(struct cluster *c, const struct words *words)
 {
-    if (sscanf(word_at(words, 1), "n%u>n%u", &c->loss.from, &c->loss.to) != 2)
+    CHECK_U64(c->loss_count, <, LOSSES_MAX);
+    if (sscanf(word_at(words, 1), "n%u>n%u", &c->losses[c->loss_count].from,
+               &c->losses[c->loss_count].to) != 2)
         cluster_fail(c, "\"%s\" is no direction: n1>n2", word_at(words, 1));
-    snprintf(c->loss.kind, sizeof c->loss.kind, "%s", word_at(words, 2));
+    snprintf(c->losses[c->loss_count].kind, sizeof c->losses[0].kind, "%s", word_at(words, 2));
+    c->loss_count++;
 }
 
 static void command_repair(struct cluster *c, const struct words *words, struct node *node)
@@ -342,6 +388,36 @@ static void command_vnodes(struct cluster *c, const struct node *node)
         cluster_say(
             c, "n%u has %llu vnodes that are not complete", node->number,
             (unsigned long long)counter_get(&replica_figures(node->replica)->vnodes_incomplete));
+}
+
+/* What a node would send that takes a consistent keyspace for an available one. */
+static void command_eventual(struct cluster *c, const struct words *words)
+{
+    struct node *node = word_node(c, word_at(words, 1));
+    const struct keyspace *keyspace =
+        node->up ? keyspace_map_find(&node->view->keyspaces, word_at(words, 5)) : NULL;
+    if (keyspace == NULL)
+        return;
+    struct message *message = message_new(MESSAGE_replica_write, 256);
+    struct arena *arena = &message->arena;
+    struct bytes key = arena_copy(arena, bytes_of_string(word_at(words, 2)));
+    struct version version = {.dot = {node->number, 1, 1},
+                              .value = bytes_of_string(word_at(words, 3))};
+    struct clock nothing = {0};
+    struct version_set set = {.count = 1, .versions = &version};
+    set.clock = clock_add(arena, &nothing, version.dot);
+    message->from = (struct actor_id){.node = node->number, .kind = ACTOR_COORDINATOR};
+    message->to = (struct actor_id){.node = node->number, .kind = ACTOR_REPLICA};
+    message->id = EVENTUAL_ID;
+    message->replica_write = (struct replica_write){
+        .keyspace_id = keyspace->id,
+        .key = key,
+        .record = record_encode(arena, keyspace->id, key, &set),
+        .partition = hash_partition(hash_key(keyspace->id, key), c->topology.partitions),
+        .reason = WRITE_REPLICATE,
+    };
+    plan_message(c, node, 0, message);
+    cluster_run_until(c, c->now_ns + 10 * MS);
 }
 
 static void show_keepers(struct cluster *c)
@@ -376,6 +452,11 @@ static void command_show(struct cluster *c, const struct words *words)
             store_read(engine_store(node->engine, HANDLE_REPLICA),
                        hash_partition(hash, c->topology.partitions), row, &c->arena, &record);
         node_set_reads(node, node->unreadable);
+        if (err == OK && keyspace->mode == KEYSPACE_CONSISTENT) {
+            cluster_say(c, "n%u holds %s", node->number, row_text(c, record));
+            held = true;
+            continue;
+        }
         if (err == OK && record_decode(&c->arena, keyspace->id, key, record, &set) == OK) {
             cluster_say(c, "n%u holds %s", node->number, set_text(c, &set));
             held = true;
@@ -438,6 +519,8 @@ static bool command_run(struct cluster *c, const struct words *words)
         command_disk(c, words);
     } else if (word_is(words, 0, "show")) {
         command_show(c, words);
+    } else if (word_is(words, 0, "eventual")) {
+        command_eventual(c, words);
     } else if (word_is(words, 0, "never")) {
         command_never(c, words);
     } else if (word_is(words, 0, "skew")) {

@@ -2,7 +2,7 @@
 #ifndef TESTS_SCENARIO_STORY_END_H
 #define TESTS_SCENARIO_STORY_END_H
 
-#include "tests/scenario/script.h"
+#include "tests/scenario/story_registers.h"
 
 /* Every hint has reached its target. */
 static void check_hints_gone(struct cluster *c)
@@ -61,7 +61,8 @@ static void story_ends(struct cluster *c)
         const struct request *request = &c->requests[r];
         struct clock first = {0};
         struct clock second = {0};
-        if (!request->is_put || (request->outcome != OUTCOME_APPLIED && !request->cut_off) ||
+        if (!request->is_put || request->strong ||
+            (request->outcome != OUTCOME_APPLIED && !request->cut_off) ||
             keyspace_map_find(&c->nodes[0].view->keyspaces, request->keyspace) == NULL)
             continue; /* not written, or dropped with its keyspace */
         /* Twice: a replica that meets its own lost writes in a repair adds an epoch of its own. */
@@ -79,6 +80,7 @@ static void story_ends(struct cluster *c)
             !clock_descends(&first, &request->context))
             cluster_fail(c, "%s=%s was acknowledged and is lost", request->key, request->value);
     }
+    registers_end(c);
 }
 
 #endif

@@ -1,4 +1,4 @@
-// link: coterie_actors coterie_store
+// link: coterie_sim
 /* Stories: commands and what comes of them, told in the text files of this folder. A line that
  * begins with
  * "> " is a command; the indented lines below it are what the cluster then did. COTERIE_REWRITE=1
