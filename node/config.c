@@ -75,6 +75,9 @@ static const struct setting settings[CONFIG_KEY_COUNT] = {
     [CONFIG_reap_after] = {"reap-after", TYPE_NUMBER, "600", 0, 31536000,
                            "seconds that a tombstone or an expired value is left alone before the "
                            "replicas may agree to remove it; they do when all members are there"},
+    [CONFIG_forward_remote_writes] = {"forward-remote-writes", TYPE_NUMBER, "1", 0, 1,
+                                      "1: a write crosses to each other data centre once, and a "
+                                      "replica there passes it on; 0: once for each replica there"},
     [CONFIG_drain_ms] = {"drain-ms", TYPE_NUMBER, "5000", 0, 600000,
                          "how long SIGTERM lets running requests finish"},
     [CONFIG_log_level] = {"log-level", TYPE_LOG_LEVEL, "info", 0, 0,

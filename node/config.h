@@ -39,6 +39,7 @@ enum config_key {
     CONFIG_hints_bytes,
     CONFIG_hints_age,
     CONFIG_reap_after,
+    CONFIG_forward_remote_writes,
     CONFIG_drain_ms,
     CONFIG_log_level,
     CONFIG_KEY_COUNT

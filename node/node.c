@@ -284,6 +284,7 @@ static void node_make_actors(struct node *node)
     for (uint32_t i = 0; i < node->coordinator_count; i++) {
         struct coordinator_options coordinator = coordinator_options_default(
             node->self, (uint8_t)i, node->boot.generation, node->boot.epoch_start);
+        coordinator.remote_direct = node->config->number[CONFIG_forward_remote_writes] == 0;
         node->coordinators[i] = coordinator_new(&coordinator);
         bool hosted = i < node->grpc_thread_count;
         snprintf(name, sizeof name, hosted ? RPC_LOOP_THREAD_NAME : "coordinator-%" PRIu32, i);

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#define PROBLEMS_MAX (MEMBERS_MAX + 1)
+#define PROBLEMS_MAX (MEMBERS_MAX + DATA_CENTERS_MAX + 1)
 
 bool request_begin(struct request *request, struct call *call, struct bytes payload,
                    const ProtobufCMessageDescriptor *descriptor)
@@ -48,19 +48,69 @@ static Coterie__V1__Node__Liveness liveness_of(const struct view *view, uint32_t
 
 /* -- Status ------------------------------------------------------------------------------------ */
 
+static bool member_is_away(const struct view *view, const struct member *member)
+{
+    return member->status != MEMBER_REMOVED &&
+           liveness_of(view, member->number) != COTERIE__V1__NODE__LIVENESS__LIVENESS_ALIVE;
+}
+
+/* Its members that do not answer, if that is all of them; 0 otherwise, and for our own. */
+static uint32_t center_is_away(struct request *request, uint32_t center, const char **ret_names)
+{
+    const struct view *view = request->view;
+    uint32_t count = 0;
+    *ret_names = "";
+    for (uint32_t i = 0; i < view->topology.member_count; i++) {
+        const struct member *member = &view->topology.members[i];
+        if (member->status == MEMBER_REMOVED || member_place(member)->data_center != center)
+            continue;
+        if (!member_is_away(view, member))
+            return 0;
+        *ret_names = arena_printf(&request->arena, "%s%s%s", *ret_names, count == 0 ? "" : ", ",
+                                  member->name);
+        count++;
+    }
+    return count;
+}
+
+/* A data centre of which nobody is heard is one problem, not one for each of its nodes. */
+static uint32_t add_centers(struct request *request, Coterie__V1__StatusResponse *response)
+{
+    const struct view *view = request->view;
+    uint32_t away = 0;
+    for (uint32_t center = 0; center < view->topology.data_center_count; center++) {
+        const char *names;
+        uint32_t count = center_is_away(request, center, &names);
+        if (count < 2)
+            continue;
+        away |= 1u << center;
+        response->problems[response->n_problems++] = arena_printf(
+            &request->arena,
+            "data centre %s is cut off or down: none of its %u nodes (%s) answers %s; requests at "
+            "LOCAL_QUORUM, LOCAL_ONE and ONE go on in each data centre, EACH_QUORUM and ALL fail, "
+            "QUORUM where a majority of all replicas is left; what it misses is kept for it",
+            view->topology.data_centers[center], count, names,
+            request->call->edge->options->node_name);
+    }
+    return away;
+}
+
 static void add_problems(struct request *request, Coterie__V1__StatusResponse *response)
 {
     const struct view *view = request->view;
     response->problems = ARENA_NEW(&request->arena, char *, PROBLEMS_MAX);
+    uint32_t centers_away = add_centers(request, response);
     for (uint32_t i = 0; i < view->topology.member_count; i++) {
         const struct member *member = &view->topology.members[i];
         if (member->status == MEMBER_REMOVED)
             continue;
         response->nodes_total++;
-        if (liveness_of(view, member->number) == COTERIE__V1__NODE__LIVENESS__LIVENESS_ALIVE) {
+        if (!member_is_away(view, member)) {
             response->nodes_alive++;
             continue;
         }
+        if ((centers_away >> member_place(member)->data_center & 1) != 0)
+            continue;
         response->problems[response->n_problems++] = arena_printf(
             &request->arena,
             "node %s (%s) does not answer: check that coteried runs there and that its peer port "

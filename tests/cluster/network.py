@@ -96,3 +96,58 @@ class NetworkCluster(Cluster):
     def remove_namespaces(self):
         for space in self.namespaces:
             ip("netns", "del", space, check=False)
+
+
+class CenterCluster(NetworkCluster):
+    """Two data centres, dc1 and dc2, of `per_center` nodes each: a switch of its own for each, and one link between them,
+    which can be cut and says how much has gone over it. Clients reach every node without it."""
+
+    def __init__(self, per_center, flags=()):
+        self.per_center = per_center
+        super().__init__(2 * per_center, flags)
+
+    def make_nodes(self, count):
+        nodes = super().make_nodes(count)
+        with open("/proc/sys/net/ipv4/conf/all/arp_ignore", "w") as arp:
+            arp.write("1")  # each switch has an address of its own here
+        ip("link", "add", "bridge1", "type", "bridge")
+        ip("addr", "add", "10.77.0.2/24", "dev", "bridge1")
+        ip("link", "set", "bridge1", "up")
+        ip("link", "add", "wan0", "type", "veth", "peer", "name", "wan1")
+        ip("link", "set", "wan0", "master", "bridge0", "up")
+        ip("link", "set", "wan1", "master", "bridge1", "up")
+        for i, node in enumerate(nodes):
+            node.center = "dc%d" % (1 + i // self.per_center)
+            if node.center == "dc2":
+                ip("link", "set", "port%d" % i, "master", "bridge1")
+                ip("route", "add", node.host + "/32", "dev", "bridge1", "src", "10.77.0.2")
+        return nodes
+
+    def initial_cluster(self):
+        return ",".join("%s=%s:%d;dc=%s" % (n.name, n.host, n.peer_port, n.center) for n in self.nodes)
+
+    def in_center(self, center):
+        return [node for node in self.nodes if node.center == center]
+
+    def cut_centers(self):
+        """Silent, as when a line breaks between two routers."""
+        ip("link", "set", "wan0", "nomaster")
+
+    def heal_centers(self):
+        ip("link", "set", "wan0", "master", "bridge0")
+
+    def bytes_between(self):
+        total = 0
+        for way in ("tx", "rx"):
+            with open("/sys/class/net/wan0/statistics/%s_bytes" % way) as figure:
+                total += int(figure.read())
+        return total
+
+    def close(self):
+        super().close()
+        self.remove_namespaces()
+
+    def remove_namespaces(self):
+        super().remove_namespaces()
+        for link in ("wan0", "bridge1", "bridge0"):
+            ip("link", "del", link, check=False)
