@@ -7,11 +7,12 @@
 #include <stdio.h>
 
 #define META_IDENTITY   "identity"
-#define META_TOPOLOGY   "topology"
 #define META_CLEAN      "clean"
 #define META_FLOOR      "epoch-floor"
 #define META_LEASE      "epoch-lease/"
 #define META_ABOVE      "epoch-above"
+#define META_INITIAL    "topology-initial" /* the list of the last start */
+#define META_ADDRESSES  "addresses"
 #define IDENTITY_FORMAT 2u /* 1: without the ids that it supersedes */
 
 /* Whose directory this is. */
@@ -144,7 +145,10 @@ static void lease_name(uint32_t shard, char ret_name[32])
     snprintf(ret_name, 32, META_LEASE "%" PRIu32, shard);
 }
 
-/* Same members in the same places; addresses may differ. */
+/* -- the topology
+ * ------------------------------------------------------------------------------------------- */
+
+/* The same members in the same data centres. */
 static bool topology_same_members(const struct topology *a, const struct topology *b)
 {
     if (a->member_count != b->member_count || a->data_center_count != b->data_center_count)
@@ -156,52 +160,206 @@ static bool topology_same_members(const struct topology *a, const struct topolog
     for (uint32_t i = 0; i < a->member_count; i++) {
         const struct member *m = &a->members[i];
         const struct member *n = &b->members[i];
-        const struct member_place *here = &m->places[TOPOLOGY_NOW];
-        const struct member_place *there = &n->places[TOPOLOGY_NOW];
-        if (m->number != n->number || here->data_center != there->data_center ||
-            here->weight != there->weight || strcmp(m->name, n->name) != 0 ||
-            strcmp(here->zone, there->zone) != 0)
+        if (m->number != n->number || strcmp(m->name, n->name) != 0 ||
+            m->places[TOPOLOGY_NOW].data_center != n->places[TOPOLOGY_NOW].data_center)
             return false;
     }
     return true;
 }
 
-static const char *owner_refusal(const struct owner *owner, const struct topology *stored,
-                                 const struct boot_options *options)
+static const char *owner_refusal(const struct owner *owner, const struct boot_options *options)
 {
-    if (owner->partitions != options->topology->partitions)
+    const struct topology *given = options->topology;
+    if (given != NULL && owner->partitions != given->partitions)
         return "was created with another number of partitions; it is fixed for a cluster's life: "
                "start with the --partitions it was created with";
-    if (!topology_same_members(stored, options->topology))
-        return "belongs to a cluster of other members; start with the --initial-cluster it was "
-               "created with (addresses may change, names, zones and weights may not), or with "
-               "another --data-dir";
-    if (owner->member != options->self && !MUTATE(CLONE_IS_WELCOME))
+    if (options->self != MEMBER_NONE && owner->member != options->self && !MUTATE(CLONE_IS_WELCOME))
         return "belongs to another member of this cluster; start with the --name it was created "
                "with";
     return NULL;
 }
 
-/* At the first start writes the document, later checks that it is still the same cluster. */
+static const char *document_refusal(struct arena *arena, const struct topology *document,
+                                    const struct boot_options *options, uint32_t self)
+{
+    const struct member *member = topology_member(document, self);
+    if (topology_was_removed(document, self) || (member != NULL && member->gone))
+        return arena_printf(arena,
+                            "belongs to a member that was removed from the cluster (epoch %" PRIu64
+                            " says so); what it holds is not used any more: to add this machine "
+                            "as a new member, start with an empty --data-dir and --join",
+                            document->epoch);
+    if (member != NULL && options->name != NULL && strcmp(member->name, options->name) != 0)
+        return arena_printf(arena, "belongs to member \"%s\"; start with --name %s", member->name,
+                            member->name);
+    return NULL;
+}
+
+static enum err row_read_topology(struct store *meta, struct arena *arena, const char *name,
+                                  struct topology *ret_topology)
+{
+    struct bytes value = {0};
+    enum err err = store_read(meta, STORE_META, bytes_of_string(name), arena, &value);
+    return err == OK ? topology_decode(arena, value, ret_topology) : err;
+}
+
+static enum err row_write_topology(struct store *meta, struct arena *arena, const char *name,
+                                   const struct topology *topology)
+{
+    return store_put(meta, STORE_META, bytes_of_string(name), topology_encode(arena, topology),
+                     STORE_SYNC_NOW);
+}
+
+static enum err addresses_read(struct store *meta, struct arena *arena, struct boot *boot)
+{
+    struct bytes value = {0};
+    enum err err = store_read(meta, STORE_META, bytes_of_string(META_ADDRESSES), arena, &value);
+    boot->addresses = ARENA_NEW(arena, struct boot_address, MEMBERS_MAX);
+    if (err != OK)
+        return err == ERR_NOT_FOUND ? OK : err;
+    struct reader reader = reader_of(value);
+    uint32_t count = (uint32_t)reader_varint_max(&reader, MEMBERS_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        struct boot_address *entry = &boot->addresses[i];
+        entry->member = (uint32_t)reader_varint_max(&reader, UINT32_MAX);
+        struct bytes address = reader_sized_bytes(&reader, ADDRESS_MAX);
+        struct bytes instead_of = reader_sized_bytes(&reader, ADDRESS_MAX);
+        if (reader.failed)
+            break;
+        memcpy(entry->address, address.data, address.size);
+        memcpy(entry->instead_of, instead_of.data, instead_of.size);
+    }
+    boot->address_count = count;
+    return reader_done(&reader) ? OK : ERR_CORRUPT;
+}
+
+static enum err addresses_write(struct store *meta, struct arena *arena, const struct boot *boot)
+{
+    struct writer writer;
+    writer_init(&writer, arena, 256);
+    writer_varint(&writer, boot->address_count);
+    for (uint32_t i = 0; i < boot->address_count; i++) {
+        const struct boot_address *entry = &boot->addresses[i];
+        writer_varint(&writer, entry->member);
+        writer_sized_bytes(&writer, bytes_of_string(entry->address));
+        writer_sized_bytes(&writer, bytes_of_string(entry->instead_of));
+    }
+    return store_put(meta, STORE_META, bytes_of_string(META_ADDRESSES), writer_result(&writer),
+                     STORE_SYNC_NOW);
+}
+
+/* What the list says anew takes the place of what was said before; what the document has overtaken
+ * goes. */
+static void addresses_follow(struct boot *boot, const struct topology *before,
+                             const struct topology *given)
+{
+    const struct topology *document = &boot->topology;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < boot->address_count; i++) {
+        struct boot_address entry = boot->addresses[i];
+        const struct member *member = topology_member(document, entry.member);
+        const struct member *listed = topology_member(given, entry.member);
+        const struct member *then = topology_member(before, entry.member);
+        if (member != NULL && listed != NULL && then != NULL &&
+            strcmp(entry.instead_of, member->address) == 0 &&
+            strcmp(listed->address, then->address) == 0)
+            boot->addresses[kept++] = entry;
+    }
+    boot->address_count = kept;
+    for (uint32_t i = 0; i < given->member_count; i++) {
+        const struct member *listed = &given->members[i];
+        const struct member *member = topology_member(document, listed->number);
+        const struct member *then = topology_member(before, listed->number);
+        if (member == NULL || member->status == MEMBER_REMOVED || then == NULL ||
+            strcmp(listed->address, then->address) == 0 ||
+            strcmp(listed->address, member->address) == 0)
+            continue;
+        struct boot_address *entry = &boot->addresses[boot->address_count++];
+        *entry = (struct boot_address){.member = member->number};
+        memcpy(entry->address, listed->address, sizeof entry->address);
+        memcpy(entry->instead_of, member->address, sizeof entry->instead_of);
+    }
+}
+
+static void warn_of_places(const struct boot_options *options, const struct boot *boot)
+{
+    const struct member *listed = topology_member(options->topology, boot->self);
+    const struct member *member = topology_member(&boot->topology, boot->self);
+    if (listed == NULL || member == NULL)
+        return;
+    const struct member_place *given = &listed->places[TOPOLOGY_NOW];
+    const struct member_place *place = member_place(member);
+    if (given->weight == place->weight && strcmp(given->zone, place->zone) == 0)
+        return;
+    log_write(options->log, LOG_WARNING, "place_not_taken",
+              "zone=%s weight=%u given_zone=%s given_weight=%u what_now=\"a running cluster's "
+              "zones and weights are changed by coterie zone and coterie weight\"",
+              place->zone, place->weight, given->zone, given->weight);
+}
+
+/* The list that is given against the one of the start before. */
+static enum err boot_list(struct store *meta, struct arena *arena,
+                          const struct boot_options *options, struct boot *boot,
+                          const char **ret_refusal)
+{
+    struct topology before;
+    enum err err = addresses_read(meta, arena, boot);
+    if (err != OK || options->topology == NULL)
+        return err;
+    err = row_read_topology(meta, arena, META_INITIAL, &before);
+    if (err == ERR_NOT_FOUND && boot->topology.epoch == 1) {
+        before = boot->topology; /* of a start that kept no list */
+        err = OK;
+    }
+    if (err == ERR_NOT_FOUND) {
+        log_write(options->log, LOG_WARNING, "initial_cluster_not_used",
+                  "why=\"this member has joined a running cluster\"");
+        return OK;
+    }
+    if (err != OK)
+        return err;
+    if (!topology_same_members(&before, options->topology)) {
+        *ret_refusal =
+            "belongs to a cluster that began with other members; start with the "
+            "--initial-cluster it was created with (addresses may change, names and data centers "
+            "may not), or with another --data-dir";
+        return ERR_PRECONDITION;
+    }
+    warn_of_places(options, boot);
+    addresses_follow(boot, &before, options->topology);
+    err = row_write_topology(meta, arena, META_INITIAL, options->topology);
+    return err == OK ? addresses_write(meta, arena, boot) : err;
+}
+
+/* At the first start writes the document; later takes the one that is there. */
 static enum err boot_topology(struct store *meta, struct arena *arena,
                               const struct boot_options *options, const struct owner *owner,
                               struct boot *boot, const char **ret_refusal)
 {
-    struct bytes name = bytes_of_string(META_TOPOLOGY);
-    boot->topology = *options->topology;
-    if (boot->first_start)
-        return store_put(meta, STORE_META, name, topology_encode(arena, options->topology),
-                         STORE_SYNC_NOW);
-    struct bytes value = {0};
-    struct topology stored;
-    enum err err = store_read(meta, STORE_META, name, arena, &value);
-    if (err == OK)
-        err = topology_decode(arena, value, &stored);
+    boot->self = owner->member;
+    enum err err = OK;
+    if (boot->first_start) {
+        bool joins = options->joined != NULL;
+        boot->topology = joins ? *options->joined : *options->topology;
+        err = row_write_topology(meta, arena, META_TOPOLOGY, &boot->topology);
+        return err != OK || joins
+                   ? err
+                   : row_write_topology(meta, arena, META_INITIAL, options->topology);
+    }
+    *ret_refusal = owner_refusal(owner, options);
+    if (*ret_refusal != NULL)
+        return ERR_PRECONDITION;
+    err = row_read_topology(meta, arena, META_TOPOLOGY, &boot->topology);
+    if (err == OK && memcmp(boot->topology.cluster_id, owner->cluster_id, 16) != 0)
+        err = ERR_CORRUPT;
     if (err != OK)
         return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
-    memcpy(boot->topology.cluster_id, owner->cluster_id, 16);
-    *ret_refusal = owner_refusal(owner, &stored, options);
-    return *ret_refusal == NULL ? OK : ERR_PRECONDITION;
+    *ret_refusal = document_refusal(arena, &boot->topology, options, owner->member);
+    if (*ret_refusal != NULL)
+        return ERR_PRECONDITION;
+    if (topology_member(&boot->topology, owner->member) == NULL)
+        return ERR_CORRUPT;
+    return boot_list(meta, arena, options, boot, ret_refusal);
 }
 
 static enum err keyspaces_read(struct store *meta, struct arena *arena,
@@ -271,10 +429,11 @@ static enum err boot_owner(struct store *meta, struct arena *arena,
     enum err err = owner_read(meta, arena, ret_owner);
     if (err != ERR_NOT_FOUND)
         return err;
+    const struct topology *topology = options->joined != NULL ? options->joined : options->topology;
+    CHECK(topology != NULL && topology_member(topology, options->self) != NULL);
     boot->first_start = true;
-    *ret_owner =
-        (struct owner){.member = options->self, .partitions = options->topology->partitions};
-    memcpy(ret_owner->cluster_id, options->topology->cluster_id, 16);
+    *ret_owner = (struct owner){.member = options->self, .partitions = topology->partitions};
+    memcpy(ret_owner->cluster_id, topology->cluster_id, 16);
     memcpy(ret_owner->hello.self.node_id.bytes, options->random_id, NODE_ID_BYTES);
     CHECK(!node_id_is_none(ret_owner->hello.self.node_id));
     return OK;

@@ -15,6 +15,12 @@
  *
  * A directory that cannot prove that it holds what it has acknowledged goes on without a vote: rows
  * of all its vnodes say so (replica.h) before anything else is read or written.
+ *
+ * The topology document in the directory is the one that counts from the second start on; it comes
+ * from the log (gossip_log.h). The list that the cluster began with has to name the same members as
+ * ever; a zone or weight in it that is not the document's is only warned of. An address in it that
+ * was changed since the last start is news: it takes the place of the document's in this node's
+ * views until the document has another one.
  */
 #ifndef ACTORS_BOOT_H
 #define ACTORS_BOOT_H
@@ -33,8 +39,13 @@
 #define EPOCH_SPAN ((uint64_t)1 << 44)
 
 struct boot_options {
-    const struct topology *topology; /* epoch 1, from --initial-cluster */
-    uint32_t self;
+    /* Epoch 1, from --initial-cluster. NULL: not given, which only the first start of a cluster's
+     * founder minds. */
+    const struct topology *topology;
+    /* Of a node that joins, at its first start: a document with it as a member. */
+    const struct topology *joined;
+    uint32_t self;    /* MEMBER_NONE: whose directory it is, not at a first start */
+    const char *name; /* that the member has to have; NULL: not looked at */
     uint32_t shards;
     uint64_t wall_ms;
     uint8_t random_id[16]; /* becomes the node id at the first start, not all zero */
@@ -44,12 +55,21 @@ struct boot_options {
     const struct log *log;
 };
 
+/* Where a member is, for as long as the document says `instead_of`. */
+struct boot_address {
+    uint32_t member;
+    char address[ADDRESS_MAX + 1];
+    char instead_of[ADDRESS_MAX + 1];
+};
+
 struct boot {
-    /* As given, with the cluster id that the directory was created with: addresses are attributes
-     * and may change between starts, members may not. Shares memory with the options' topology. */
+    /* In force, durable. In the arena, or at a first start in that of the options' topology. */
     struct topology topology;
-    struct identity_hello hello; /* who this node is; its id names the directory for ever */
-    uint64_t generation;         /* the hello's: 1 at the first start */
+    uint32_t self;
+    uint32_t address_count;
+    struct boot_address *addresses; /* in the arena */
+    struct identity_hello hello;    /* who this node is; its id names the directory for ever */
+    uint64_t generation;            /* the hello's: 1 at the first start */
     uint64_t epoch_start;
     uint64_t epoch_bound; /* this start uses none at or above it */
     uint64_t epoch_limit; /* of every shard's first lease; durable */
@@ -61,7 +81,8 @@ struct boot {
 };
 
 /* Everything it wrote is durable when it returns OK. `why` gets a sentence on error: PRECONDITION
- * (the directory belongs to another cluster, member or Q), CORRUPT, IO. */
+ * (the directory belongs to another cluster, member or Q, or to a member that was removed),
+ * CORRUPT, IO. */
 enum err boot_node(struct store *meta, struct arena *arena, const struct boot_options *options,
                    struct boot *ret_boot, char *why, size_t why_size) MUST_USE;
 
@@ -103,7 +124,10 @@ enum err epoch_lease_draw(struct epoch_lease *lease, struct store *store,
 /* On store_committed. */
 void epoch_lease_committed(struct epoch_lease *lease, uint64_t sequence);
 
-/* The row that holds the keyspace map; its owner after the start is the gossip actor. */
+/* Rows whose owner after the start is the gossip actor: the keyspace map, the topology document in
+ * force, and what was promised and accepted for the next one (gossip_log.h). */
 #define META_KEYSPACES "keyspaces"
+#define META_TOPOLOGY  "topology"
+#define META_SLOT      "topology-slot"
 
 #endif

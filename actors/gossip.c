@@ -19,6 +19,9 @@ struct gossip_options gossip_options_default(uint32_t self, uint64_t generation)
     return (struct gossip_options){
         .self = self,
         .generation = generation,
+        .incarnation = generation,
+        .proposal_timeout_ns = (uint64_t)10000 * NS_PER_MS,
+        .phase_timeout_ns = (uint64_t)500 * NS_PER_MS,
         .interval_ns = (uint64_t)1000 * NS_PER_MS,
         .fanout = 3,
         .change_timeout_ns = (uint64_t)2000 * NS_PER_MS,
@@ -28,11 +31,11 @@ struct gossip_options gossip_options_default(uint32_t self, uint64_t generation)
 
 struct peer *gossip_peer(struct gossip *gossip, uint32_t member)
 {
-    for (uint32_t i = 0; i < gossip->peer_count; i++) {
-        if (gossip->peers[i].member == member)
-            return &gossip->peers[i];
-    }
-    return NULL;
+    const struct member *found = topology_member(gossip_topology(gossip), member);
+    if (found == NULL || found->status == MEMBER_REMOVED)
+        return NULL;
+    struct peer *peer = &gossip->peers[found->slot];
+    return peer->member == member ? peer : NULL;
 }
 
 uint64_t gossip_id(struct gossip *gossip)
@@ -40,20 +43,59 @@ uint64_t gossip_id(struct gossip *gossip)
     return (gossip->options.generation & 0xFFFF) << 48 | ++gossip->serial;
 }
 
+/* What can be said only when the answer leaves. */
+static void answer_send(struct gossip *gossip, struct actor_context *ctx, struct message *answer)
+{
+    if (answer->kind == MESSAGE_topology_document_reply)
+        answer->topology_document_reply.epoch = gossip_topology(gossip)->epoch;
+    outbox_send(ctx, &gossip->actor, answer);
+}
+
+void gossip_answer_durable(struct gossip *gossip, struct actor_context *ctx, struct message *answer)
+{
+    uint64_t sequence = store_staged(ctx->store);
+    if (sequence <= store_committed(ctx->store)) {
+        answer_send(gossip, ctx, answer);
+    } else if (gossip->held.count >= HELD_MAX) {
+        counter_add(&gossip->figures.answers_dropped, 1);
+        message_free(answer);
+    } else {
+        heap_push(&gossip->held,
+                  (struct heap_entry){.key = sequence, .tie = ++gossip->serial, .value = answer});
+    }
+}
+
 /* -- the view
  * ------------------------------------------------------------------------------------------ */
 
+/* Addresses that are newer than the document (boot.h). */
+static void view_set_addresses(const struct gossip *gossip, struct view *view)
+{
+    for (uint32_t i = 0; i < gossip->options.address_count; i++) {
+        const struct boot_address *entry = &gossip->options.addresses[i];
+        const struct member *member = topology_member(&view->topology, entry->member);
+        if (member != NULL && strcmp(member->address, entry->instead_of) == 0)
+            memcpy(view->topology.members[member - view->topology.members].address, entry->address,
+                   sizeof entry->address);
+    }
+}
+
 static struct view *gossip_view(struct gossip *gossip, uint64_t now_ms)
 {
-    struct view *view = view_new(&gossip->topology, &gossip->map, gossip->options.self);
+    const struct topology *topology = gossip_topology(gossip);
+    struct view *view = view_new(topology, &gossip->map, gossip->options.self);
     view->version = ++gossip->view_version;
-    for (uint32_t i = 0; i < gossip->topology.member_count; i++) {
-        uint32_t member = gossip->topology.members[i].number;
+    view_set_addresses(gossip, view);
+    for (uint32_t i = 0; i < topology->member_count; i++) {
+        uint32_t member = topology->members[i].number;
         const struct peer *peer = gossip_peer(gossip, member);
         if (peer == NULL) {
-            view->members[i].liveness =
-                member == gossip->options.self ? LIVENESS_ALIVE : LIVENESS_UNKNOWN;
-            view->members[i].generation = gossip->options.generation;
+            bool self = member == gossip->options.self;
+            bool removed = topology->members[i].status == MEMBER_REMOVED;
+            view->members[i].liveness = self      ? LIVENESS_ALIVE
+                                        : removed ? LIVENESS_DOWN
+                                                  : LIVENESS_UNKNOWN;
+            view->members[i].generation = self ? gossip->options.generation : 0;
             continue;
         }
         view->members[i].liveness = peer->liveness;
@@ -94,8 +136,10 @@ static void gossip_judge(struct gossip *gossip, struct actor_context *ctx, bool 
 {
     uint64_t now_ms = ctx->now_ns / NS_PER_MS;
     bool changed = always;
-    for (uint32_t i = 0; i < gossip->peer_count; i++) {
+    for (uint32_t i = 0; i < MEMBERS_MAX; i++) {
         struct peer *peer = &gossip->peers[i];
+        if (peer->member == MEMBER_NONE)
+            continue;
         enum liveness liveness = peer_judge(peer, now_ms, doubt);
         if (liveness == peer->liveness)
             continue;
@@ -137,7 +181,7 @@ static void gossip_fill_digest(struct gossip *gossip, struct arena *arena,
                                struct gossip_digest *ret_digest)
 {
     struct gossip_digest *digest = ret_digest;
-    digest->topology_epoch = gossip->topology.epoch;
+    digest->topology_epoch = gossip_topology(gossip)->epoch;
     digest->keyspaces_digest = gossip->map_digest;
     digest->heartbeats = ARENA_NEW(arena, struct gossip_heartbeat, gossip->peer_count + 1);
     digest->heartbeats[digest->heartbeat_count++] = (struct gossip_heartbeat){
@@ -145,7 +189,7 @@ static void gossip_fill_digest(struct gossip *gossip, struct arena *arena,
         .generation = gossip->options.generation,
         .heartbeat = gossip->heartbeat,
     };
-    for (uint32_t i = 0; i < gossip->peer_count; i++) {
+    for (uint32_t i = 0; i < MEMBERS_MAX; i++) {
         const struct peer *peer = &gossip->peers[i];
         if (peer->generation == 0)
             continue;
@@ -184,6 +228,7 @@ static void gossip_take_digest(struct gossip *gossip, struct actor_context *ctx,
     }
     if (digest->keyspaces_digest != gossip->map_digest)
         gossip_send_map(gossip, ctx, from, gossip_id(gossip));
+    gossip_compare_epochs(gossip, ctx, from, digest->topology_epoch);
     gossip_judge(gossip, ctx, true, false);
 }
 
@@ -199,13 +244,16 @@ static void gossip_on_digest(struct gossip *gossip, struct actor_context *ctx,
 static void gossip_round(struct gossip *gossip, struct actor_context *ctx)
 {
     uint32_t order[MEMBERS_MAX];
+    uint32_t count = 0;
     gossip->heartbeat++;
     gossip->rounds++;
     counter_add(&gossip->figures.rounds, 1);
-    for (uint32_t i = 0; i < gossip->peer_count; i++)
-        order[i] = i;
-    for (uint32_t i = 0; i < gossip->peer_count && i < gossip->options.fanout; i++) {
-        uint32_t pick = i + (uint32_t)prng_below(ctx->prng, gossip->peer_count - i);
+    for (uint32_t i = 0; i < MEMBERS_MAX; i++) {
+        if (gossip->peers[i].member != MEMBER_NONE)
+            order[count++] = i;
+    }
+    for (uint32_t i = 0; i < count && i < gossip->options.fanout; i++) {
+        uint32_t pick = i + (uint32_t)prng_below(ctx->prng, count - i);
         uint32_t peer = order[pick];
         order[pick] = order[i];
         struct message *message = message_new(MESSAGE_gossip_digest, 0);
@@ -214,6 +262,21 @@ static void gossip_round(struct gossip *gossip, struct actor_context *ctx)
         gossip_fill_digest(gossip, &message->arena, &message->gossip_digest);
         outbox_send(ctx, &gossip->actor, message);
     }
+}
+
+static void gossip_on_store_committed(struct gossip *gossip, struct actor_context *ctx,
+                                      uint64_t sequence)
+{
+    bool document = gossip_document_committed(gossip, ctx);
+    const struct heap_entry *least;
+    while ((least = heap_peek(&gossip->held)) != NULL && least->key <= sequence)
+        answer_send(gossip, ctx, heap_pop(&gossip->held).value);
+    for (uint32_t i = 0; i < CHANGES_MAX; i++) {
+        if (gossip->changes[i].origin != NULL)
+            gossip_change_step(gossip, ctx, &gossip->changes[i]);
+    }
+    if (document)
+        proposer_advance(gossip, ctx);
 }
 
 /* -- the actor
@@ -243,6 +306,34 @@ static void gossip_handle(struct actor *actor, struct actor_context *ctx, struct
         break;
     case MESSAGE_peer_link:
         gossip_on_peer_link(gossip, ctx, &message->peer_link);
+        break;
+    case MESSAGE_topology_document:
+        gossip_on_topology_document(gossip, ctx, message);
+        break;
+    case MESSAGE_topology_document_reply:
+        gossip_on_topology_document_reply(gossip, ctx, message);
+        break;
+    case MESSAGE_topology_fetch:
+        gossip_on_topology_fetch(gossip, ctx, message);
+        break;
+    case MESSAGE_topology_behind:
+        gossip_on_topology_behind(gossip, ctx, message);
+        break;
+    case MESSAGE_topology_prepare:
+        gossip_on_topology_prepare(gossip, ctx, message);
+        break;
+    case MESSAGE_topology_accept:
+        gossip_on_topology_accept(gossip, ctx, message);
+        break;
+    case MESSAGE_topology_prepare_reply:
+        gossip_on_topology_prepare_reply(gossip, ctx, message);
+        break;
+    case MESSAGE_topology_accept_reply:
+        gossip_on_topology_accept_reply(gossip, ctx, message);
+        break;
+    case MESSAGE_client_topology:
+        gossip_on_client_topology(gossip, ctx, message);
+        message = NULL;
         break;
     case MESSAGE_store_committed:
         gossip_on_store_committed(gossip, ctx, message->store_committed.sequence);
@@ -299,15 +390,6 @@ static void gossip_handle(struct actor *actor, struct actor_context *ctx, struct
     case MESSAGE_client_maintenance_done:
     case MESSAGE_client_explain:
     case MESSAGE_client_explain_done:
-    case MESSAGE_topology_document:
-    case MESSAGE_topology_document_reply:
-    case MESSAGE_topology_fetch:
-    case MESSAGE_topology_prepare:
-    case MESSAGE_topology_prepare_reply:
-    case MESSAGE_topology_accept:
-    case MESSAGE_topology_accept_reply:
-    case MESSAGE_topology_behind:
-    case MESSAGE_client_topology:
     case MESSAGE_client_topology_done:
     case MESSAGE_vnode_report:
     case MESSAGE_vnode_report_reply:
@@ -332,13 +414,16 @@ static void gossip_tick(struct actor *actor, struct actor_context *ctx)
         if (gossip->changes[i].origin != NULL)
             gossip_change_step(gossip, ctx, &gossip->changes[i]);
     }
+    proposer_tick(gossip, ctx);
     if (ctx->now_ns >= gossip->round_at_ns) {
         uint64_t now_ms = ctx->now_ns / NS_PER_MS;
         if (gossip->rounds == 0) {
             /* Silence from the start on is silence: a peer that never speaks goes down like any
              * other. */
-            for (uint32_t i = 0; i < gossip->peer_count; i++)
-                detector_heartbeat(&gossip->peers[i].detector, now_ms);
+            for (uint32_t i = 0; i < MEMBERS_MAX; i++) {
+                if (gossip->peers[i].member != MEMBER_NONE)
+                    detector_heartbeat(&gossip->peers[i].detector, now_ms);
+            }
         }
         bool doubt = detector_self_doubts(&gossip->detector_self, now_ms,
                                           gossip->options.detector.local_pause_max_ms);
@@ -358,7 +443,9 @@ static void gossip_tick(struct actor *actor, struct actor_context *ctx)
 static uint64_t gossip_wake_at_ns(const struct actor *actor)
 {
     const struct gossip *gossip = CONTAINER_OF(actor, const struct gossip, actor);
-    uint64_t wake_at_ns = gossip->round_at_ns;
+    uint64_t wake_at_ns = proposer_wake_at_ns(gossip);
+    if (gossip->round_at_ns < wake_at_ns)
+        wake_at_ns = gossip->round_at_ns;
     for (uint32_t i = 0; i < CHANGES_MAX; i++) {
         const struct change *change = &gossip->changes[i];
         if (change->origin != NULL && change->deadline_ns < wake_at_ns)
@@ -370,10 +457,19 @@ static uint64_t gossip_wake_at_ns(const struct actor *actor)
 static void gossip_check(const struct actor *actor)
 {
     const struct gossip *gossip = CONTAINER_OF(actor, const struct gossip, actor);
-    CHECK_U64(gossip->peer_count + 1, ==, gossip->topology.member_count);
+    const struct topology *topology = gossip_topology(gossip);
+    uint32_t peers = 0;
     CHECK_U64(gossip->map.count, <=, KEYSPACES_MAX);
-    for (uint32_t i = 0; i < gossip->peer_count; i++)
-        CHECK(gossip->peers[i].member != gossip->options.self);
+    CHECK_U64(gossip->proposer.count, <=, PROPOSALS_MAX);
+    CHECK((gossip->proposer.state == PROPOSER_IDLE) == (gossip->proposer.count == 0));
+    for (uint32_t i = 0; i < topology->member_count; i++) {
+        const struct member *member = &topology->members[i];
+        if (member->status == MEMBER_REMOVED || member->number == gossip->options.self)
+            continue;
+        CHECK_U64(gossip->peers[member->slot].member, ==, member->number);
+        peers++;
+    }
+    CHECK_U64(gossip->peer_count, ==, peers);
 }
 
 static const struct actor_class gossip_class = {
@@ -392,29 +488,26 @@ struct gossip *gossip_new(const struct gossip_options *options, const struct top
     actor_init(&gossip->actor, &gossip_class,
                (struct actor_id){.node = options->self, .kind = ACTOR_GOSSIP});
     gossip->options = *options;
-    arena_init(&gossip->topology_arena, NULL, 0);
+    if (options->address_count != 0) {
+        CHECK_U64(options->address_count, <=, MEMBERS_MAX);
+        memcpy(gossip->addresses, options->addresses,
+               sizeof *options->addresses * options->address_count);
+        gossip->options.addresses = gossip->addresses;
+    }
+    arena_init(&gossip->slot.arena, NULL, 0);
+    arena_init(&gossip->proposer.arena, NULL, 0);
     arena_init(&gossip->scratch, NULL, 0);
     heap_init(&gossip->held);
     hlc_init(&gossip->hlc, HLC_AHEAD_MAX_DEFAULT_MS);
-    enum err err =
-        topology_decode(&gossip->topology_arena, topology_encode(&gossip->topology_arena, topology),
-                        &gossip->topology);
-    CHECK(err == OK);
+    gossip->document = document_new(topology);
     gossip->map_arena = malloc(sizeof *gossip->map_arena);
     CHECK(gossip->map_arena != NULL);
     arena_init(gossip->map_arena, NULL, 0);
-    err = keyspace_map_decode(gossip->map_arena, keyspace_map_encode(gossip->map_arena, keyspaces),
-                              &gossip->map);
+    enum err err = keyspace_map_decode(
+        gossip->map_arena, keyspace_map_encode(gossip->map_arena, keyspaces), &gossip->map);
     CHECK(err == OK);
     gossip->map_digest = keyspace_map_digest(&gossip->map);
-    for (uint32_t i = 0; i < gossip->topology.member_count; i++) {
-        uint32_t member = gossip->topology.members[i].number;
-        if (member == options->self)
-            continue;
-        struct peer *peer = &gossip->peers[gossip->peer_count++];
-        peer->member = member;
-        detector_init(&peer->detector, options->detector);
-    }
+    gossip_follow_document(gossip, 0);
     return gossip;
 }
 
@@ -427,7 +520,10 @@ void gossip_free(struct gossip *gossip)
     heap_deinit(&gossip->held);
     arena_deinit(gossip->map_arena);
     free(gossip->map_arena);
-    arena_deinit(&gossip->topology_arena);
+    proposer_free(&gossip->proposer);
+    arena_deinit(&gossip->slot.arena);
+    document_free(gossip->document);
+    document_free(gossip->staged);
     arena_deinit(&gossip->scratch);
     free(gossip);
 }

@@ -1,18 +1,21 @@
 /* gossip.h -- who is alive, and the keyspace map; builds the view that all actors read.
  *
- * Owns:     heartbeats and failure detectors of all peers, the keyspace map and its row in
- * STORE_META. Receives: gossip_digest, gossip_digest_reply, gossip_keyspaces,
- * gossip_keyspaces_reply, keyspace_change, peer_link, store_committed. Sends:    the same to other
- * nodes, keyspace_change_done, view_publish. Time:     a round every interval_ns (+-10 %),
- * deadlines of keyspace changes. Memory:   MEMBERS_MAX detectors, CHANGES_MAX changes, the map.
+ * Owns:     heartbeats and failure detectors of all peers; the keyspace map, the topology document
+ * in force and the slot of the next one, each with its row in STORE_META.
+ * Receives: gossip_*, keyspace_change, topology_*, client_topology, peer_link, store_committed.
+ * Sends:    the same to other nodes, keyspace_change_done, client_topology_done, view_publish.
+ * Time:     a round every interval_ns (+-10 %), deadlines of changes.
+ * Memory:   MEMBERS_MAX detectors, CHANGES_MAX keyspace changes, PROPOSALS_MAX topology changes,
+ * the map, two documents.
  * Source:   Dynamo (SOSP 2007) 4.8; push-pull anti-entropy after Demers et al. (PODC 1987);
  *           phi accrual (model/detector.h).
  *
- * Gossip carries liveness and dissemination, never ownership (DESIGN.md 4). A peer is down when our
- * link to it is down, or when its heartbeat is overdue by the detector and we have not just slept
- * ourselves. Keyspaces are last writer wins by hybrid clock (model/keyspace.h): two nodes that
- * create the same name at the same moment while cut off from each other end with one of the two
- * definitions.
+ * Gossip carries liveness and dissemination, never ownership (DESIGN.md 4): the next topology
+ * document is decided by consensus (gossip_log.h), and what is spread here has been decided. A peer
+ * is down when our link to it is down, or when its heartbeat is overdue by the detector and we have
+ * not just slept ourselves. Keyspaces are last writer wins by hybrid clock (model/keyspace.h): two
+ * nodes that create the same name at the same moment while cut off from each other end with one of
+ * the two definitions.
  */
 #ifndef ACTORS_GOSSIP_H
 #define ACTORS_GOSSIP_H
@@ -27,8 +30,19 @@ struct gossip;
 struct gossip_options {
     uint32_t self;
     uint64_t generation;
-    uint64_t interval_ns;       /* 1 s */
-    uint32_t fanout;            /* 3 */
+    /* Of ballots: never the same in two lives of this member, whatever became of its disk. The
+     * start of its key epochs (boot.h); by default the generation. */
+    uint64_t incarnation;
+    /* host:port that the others reach this node at; proposed when the document has another one.
+     * Empty: whatever the document says. */
+    char address[ADDRESS_MAX + 1];
+    /* That the views say as long as the document has the ones that they stand for (boot.h). */
+    const struct boot_address *addresses;
+    uint32_t address_count;
+    uint64_t proposal_timeout_ns; /* 10 s */
+    uint64_t phase_timeout_ns; /* after that long without a majority a round begins again; 500 ms */
+    uint64_t interval_ns;      /* 1 s */
+    uint32_t fanout;           /* 3 */
     uint64_t change_timeout_ns; /* how long a keyspace change waits for the other nodes; 2 s */
     struct detector_options detector;
 };
@@ -43,11 +57,19 @@ struct gossip_figures {
     struct counter self_doubts; /* rounds without convictions after a pause of our own */
     struct counter views;
     struct counter store_errors;
+    struct counter answers_dropped; /* too many wait for the disk */
+    struct counter documents_adopted;
+    struct counter documents_sent;
+    struct counter proposals;
+    struct counter proposals_refused; /* too many at a time */
+    struct counter ballots;           /* rounds begun; more than proposals: others proposed too */
+    struct counter documents_decided; /* in rounds of this node */
+    struct counter proposals_unknown; /* ended without knowing */
     struct counter unexpected;
 };
 
 struct gossip_options gossip_options_default(uint32_t self, uint64_t generation);
-/* Copies topology and keyspaces. The first view is gossip_first_view; later ones are published. */
+/* Copies all that is given. The first view is gossip_first_view; later ones are published. */
 struct gossip *gossip_new(const struct gossip_options *options, const struct topology *topology,
                           const struct keyspace_map *keyspaces);
 struct view *gossip_first_view(struct gossip *gossip);

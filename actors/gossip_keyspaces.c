@@ -66,12 +66,10 @@ void gossip_on_keyspaces(struct gossip *gossip, struct actor_context *ctx,
     }
     reply->gossip_keyspaces_reply.status = err;
     reply->gossip_keyspaces_reply.keyspaces_digest = gossip->map_digest;
-    uint64_t sequence = store_staged(ctx->store);
-    if (err != OK || sequence <= store_committed(ctx->store))
+    if (err != OK)
         outbox_send(ctx, &gossip->actor, reply);
     else
-        heap_push(&gossip->held,
-                  (struct heap_entry){.key = sequence, .tie = ++gossip->serial, .value = reply});
+        gossip_answer_durable(gossip, ctx, reply);
 }
 
 /* -- changes
@@ -185,8 +183,8 @@ void gossip_on_keyspace_change(struct gossip *gossip, struct actor_context *ctx,
     change->sequence = store_staged(ctx->store);
     change->deadline_ns = ctx->now_ns + gossip->options.change_timeout_ns;
     change->known_by = 1;
-    for (uint32_t i = 0; i < gossip->peer_count; i++) {
-        if (gossip->peers[i].liveness == LIVENESS_DOWN)
+    for (uint32_t i = 0; i < MEMBERS_MAX; i++) {
+        if (gossip->peers[i].member == MEMBER_NONE || gossip->peers[i].liveness == LIVENESS_DOWN)
             continue;
         change->waiting |= (uint64_t)1 << i;
         gossip_send_map(gossip, ctx, gossip->peers[i].member, change->id);
@@ -210,16 +208,5 @@ void gossip_on_keyspaces_reply(struct gossip *gossip, struct actor_context *ctx,
             change->known_by++;
         change->waiting &= ~bit;
         gossip_change_step(gossip, ctx, change);
-    }
-}
-
-void gossip_on_store_committed(struct gossip *gossip, struct actor_context *ctx, uint64_t sequence)
-{
-    const struct heap_entry *least;
-    while ((least = heap_peek(&gossip->held)) != NULL && least->key <= sequence)
-        outbox_send(ctx, &gossip->actor, heap_pop(&gossip->held).value);
-    for (uint32_t i = 0; i < CHANGES_MAX; i++) {
-        if (gossip->changes[i].origin != NULL)
-            gossip_change_step(gossip, ctx, &gossip->changes[i]);
     }
 }

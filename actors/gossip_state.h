@@ -1,10 +1,12 @@
 /* gossip_state.h -- inside of the gossip actor: its state, shared by liveness and digests
- * (gossip.c) and by the keyspace map and its changes (gossip_keyspaces.c). Included by these two
+ * (gossip.c), the keyspace map and its changes (gossip_keyspaces.c), the topology document in force
+ * (gossip_document.c), and the log that decides on the next one (gossip_log.h). Included by these
  * only. */
 #ifndef ACTORS_GOSSIP_STATE_H
 #define ACTORS_GOSSIP_STATE_H
 
 #include "actors/gossip.h"
+#include "actors/gossip_log.h"
 #include "base/heap.h"
 #include "model/hlc.h"
 
@@ -16,13 +18,16 @@
 enum link_state { LINK_UNKNOWN, LINK_UP, LINK_DOWN };
 
 struct peer {
-    uint32_t member;
+    uint32_t member; /* MEMBER_NONE: free */
     uint64_t generation;
     uint64_t heartbeat;
     struct detector detector;
     enum link_state link;
     enum liveness liveness;
-    bool heard; /* of it, directly or through others */
+    bool heard;              /* of it, directly or through others */
+    uint64_t topology_epoch; /* in force there, as it said last; 0: not known */
+    uint64_t told_ns;        /* when the document was sent to it last */
+    uint64_t asked_ns;       /* when it was asked for its document last */
 };
 
 /* A keyspace_change that waits for this node's log and for the other nodes. */
@@ -31,23 +36,34 @@ struct change {
     uint64_t id;
     uint64_t deadline_ns;
     uint64_t sequence; /* of our own row */
-    uint64_t waiting;  /* bit per peer index */
+    uint64_t waiting;  /* bit by slot */
     uint32_t known_by;
     struct keyspace keyspace;
+};
+
+/* The topology document of an epoch. */
+struct document {
+    struct arena arena; /* holds all of it */
+    struct topology topology;
+    struct bytes bytes; /* encoded */
 };
 
 struct gossip {
     struct actor actor;
     struct gossip_options options;
-    struct arena topology_arena;
-    struct topology topology;
-    struct arena *map_arena; /* heap; replaced with the map */
+    struct document *document; /* in force: durable here, and in the last view */
+    struct document *staged;   /* NULL, or in force once the log is durable up to: */
+    uint64_t staged_sequence;
+    struct slot slot;
+    struct proposer proposer;
+    struct boot_address addresses[MEMBERS_MAX]; /* the options' */
+    struct arena *map_arena;                    /* heap; replaced with the map */
     struct keyspace_map map;
     uint64_t map_digest;
-    struct peer peers[MEMBERS_MAX];
+    struct peer peers[MEMBERS_MAX]; /* by slot */
     uint32_t peer_count;
     struct change changes[CHANGES_MAX];
-    struct heap held; /* gossip_keyspaces_reply by the sequence they wait for */
+    struct heap held; /* answers by the sequence that they wait for */
     struct hlc hlc;
     struct detector_self detector_self;
     uint64_t heartbeat;
@@ -63,6 +79,9 @@ struct gossip {
  * ---------------------------------------------------------------------------------------- */
 
 struct peer *gossip_peer(struct gossip *gossip, uint32_t member);
+/* An answer: now, or when all that is staged by now is durable. */
+void gossip_answer_durable(struct gossip *gossip, struct actor_context *ctx,
+                           struct message *answer);
 /* A number for a request of ours. */
 uint64_t gossip_id(struct gossip *gossip);
 /* A view of all that is known now, to the host. */
@@ -80,8 +99,41 @@ void gossip_on_keyspaces_reply(struct gossip *gossip, struct actor_context *ctx,
 /* Consumes the message. */
 void gossip_on_keyspace_change(struct gossip *gossip, struct actor_context *ctx,
                                struct message *message);
-void gossip_on_store_committed(struct gossip *gossip, struct actor_context *ctx, uint64_t sequence);
 /* Ends a change that is done or late. */
 void gossip_change_step(struct gossip *gossip, struct actor_context *ctx, struct change *change);
+
+/* -- gossip_document.c
+ * ------------------------------------------------------------------------------------ */
+
+static inline const struct topology *gossip_topology(const struct gossip *gossip)
+{
+    return &gossip->document->topology;
+}
+
+struct document *document_new(const struct topology *topology);
+void document_free(struct document *document);
+/* The peers are the members of the document in force but this one and those that were removed. */
+void gossip_follow_document(struct gossip *gossip, uint64_t now_ms);
+/* STALE_EPOCH: ours is as new or newer. INVALID: of another cluster. Else staged: in force, and
+ * shown, when it is durable. */
+enum err gossip_adopt(struct gossip *gossip, struct actor_context *ctx,
+                      struct bytes bytes) MUST_USE;
+/* To everybody who is a member, or was one until now. */
+void gossip_spread(struct gossip *gossip, struct actor_context *ctx, struct bytes bytes);
+/* `epoch` is what `member` says to have in force: who is behind is told, at most every 50 ms. */
+void gossip_compare_epochs(struct gossip *gossip, struct actor_context *ctx, uint32_t member,
+                           uint64_t epoch);
+void gossip_tell(struct gossip *gossip, struct actor_context *ctx, uint32_t member);
+void gossip_ask(struct gossip *gossip, struct actor_context *ctx, uint32_t member);
+void gossip_on_topology_document(struct gossip *gossip, struct actor_context *ctx,
+                                 const struct message *message);
+void gossip_on_topology_document_reply(struct gossip *gossip, struct actor_context *ctx,
+                                       const struct message *message);
+void gossip_on_topology_fetch(struct gossip *gossip, struct actor_context *ctx,
+                              const struct message *message);
+void gossip_on_topology_behind(struct gossip *gossip, struct actor_context *ctx,
+                               const struct message *message);
+/* The staged document comes in force when it is durable. True: it has just now. */
+bool gossip_document_committed(struct gossip *gossip, struct actor_context *ctx);
 
 #endif

@@ -268,6 +268,9 @@ static void node_make_actors(struct node *node)
 {
     char name[32]; /* the runtime cuts thread names */
     struct gossip_options gossip = gossip_options_default(node->self, node->boot.generation);
+    gossip.incarnation = node->boot.epoch_start;
+    gossip.addresses = node->boot.addresses;
+    gossip.address_count = node->boot.address_count;
     node->gossip = gossip_new(&gossip, &node->topology, &node->boot.keyspaces);
     struct runtime_options options = {
         .self = node->self,
@@ -280,7 +283,9 @@ static void node_make_actors(struct node *node)
         .host = node,
     };
     node->epoch_seen = node->topology.epoch;
-    node->runtime = runtime_new(&options, gossip_first_view(node->gossip));
+    struct view *view = gossip_first_view(node->gossip);
+    topology_copy(&node->arena, &view->topology, &node->topology); /* addresses as listed */
+    node->runtime = runtime_new(&options, view);
     for (uint32_t i = 0; i < node->coordinator_count; i++) {
         struct coordinator_options coordinator = coordinator_options_default(
             node->self, (uint8_t)i, node->boot.generation, node->boot.epoch_start);

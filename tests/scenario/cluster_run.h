@@ -398,6 +398,9 @@ static void node_start(struct node *node)
     coordinator.requests_max = 16;
     struct replica_options replica = {.self = node->number, .shards = 1, .held_max = 16};
     struct gossip_options gossip = gossip_options_default(node->number, boot.generation);
+    gossip.incarnation = boot.epoch_start;
+    gossip.addresses = boot.addresses;
+    gossip.address_count = boot.address_count;
     node->coordinator = coordinator_new(&coordinator);
     node->replica = replica_new(&replica, &boot);
     node->gossip = gossip_new(&gossip, &boot.topology, &boot.keyspaces);

@@ -32,6 +32,9 @@ void host_actors_new(struct host *host, const struct boot *boot)
         add(host, replica_actor(host->replicas[i]), engine_store(host->engine, i));
     }
     struct gossip_options gossip = gossip_options_default(host->member, boot->generation);
+    gossip.incarnation = boot->epoch_start;
+    gossip.addresses = boot->addresses;
+    gossip.address_count = boot->address_count;
     host->gossip = gossip_new(&gossip, &boot->topology, &boot->keyspaces);
     host->view = gossip_first_view(host->gossip);
     add(host, gossip_actor(host->gossip), engine_store(host->engine, options->shards));

@@ -200,22 +200,182 @@ static void refuses_what_is_not_its_own(void **state)
     fixture_deinit(&f);
 }
 
-/* boot.h: addresses are attributes: they may change between starts, and the cluster id stays the
- * one that the directory was created with. */
-static void accepts_other_addresses(void **state)
+static struct boot boot_listed(struct fixture *f, const struct topology *list)
+{
+    struct boot_options options = options_of(f);
+    struct boot result;
+    options.topology = list;
+    assert_int_equal(boot_with(f, &options, &result), OK);
+    assert_memory_equal(result.topology.cluster_id, f->topology.cluster_id, 16);
+    return result;
+}
+
+/* The document is of a later epoch, as gossip leaves it. */
+static void put_document(struct fixture *f, const struct topology *topology)
+{
+    assert_int_equal(store_put(engine_store(f->engine, HANDLE_BOOT), STORE_META,
+                               bytes_of_string(META_TOPOLOGY), topology_encode(&f->arena, topology),
+                               STORE_SYNC_NOW),
+                     OK);
+}
+
+static struct topology document_after(struct fixture *f, const struct topology_operation *operation)
+{
+    struct topology next;
+    uint32_t number = 0;
+    const char *problem = NULL;
+    assert_int_equal(
+        topology_operate(&f->arena, &f->topology, &f->map, operation, &next, &number, &problem),
+        OK);
+    return next;
+}
+
+/* boot.h: an address that was changed in the list since the last start is news, through any number
+ * of starts, until the document says another one than it did then; one that was not changed is
+ * none. The document itself stays as the log has it. */
+static void addresses_of_the_list(void **state)
 {
     (void)state;
     struct fixture f;
     fixture_init(&f, 3, 1);
-    struct boot first = boot(&f);
+    assert_int_equal(boot(&f).address_count, 0);
     struct topology moved = fixture_topology(&f.arena, 3, 1, 16, 8801);
-    struct boot_options options = options_of(&f);
-    options.topology = &moved;
-    struct boot second;
-    assert_int_equal(boot_with(&f, &options, &second), OK);
-    assert_memory_equal(second.topology.cluster_id, first.topology.cluster_id, 16);
-    assert_string_equal(second.topology.members[0].address, "127.0.0.1:8801");
+    for (int i = 0; i < 3; i++) {
+        struct boot second = boot_listed(&f, &moved);
+        assert_int_equal(second.address_count, 3);
+        assert_int_equal(second.addresses[1].member, 2);
+        assert_string_equal(second.addresses[1].address, "127.0.0.1:8802");
+        assert_string_equal(second.addresses[1].instead_of, "127.0.0.1:7702");
+        assert_string_equal(second.topology.members[1].address, "127.0.0.1:7702");
+    }
+    struct topology_operation operation = {.kind = TOPOLOGY_ADDRESS, .member = 2};
+    snprintf(operation.address, sizeof operation.address, "127.0.0.1:9902");
+    struct topology next = document_after(&f, &operation);
+    put_document(&f, &next);
+    struct boot third = boot_listed(&f, &moved);
+    assert_int_equal(third.topology.epoch, 2);
+    assert_int_equal(third.address_count, 2); /* of 1 and 3 */
+    assert_int_equal(third.addresses[0].member, 1);
+    assert_int_equal(third.addresses[1].member, 3);
+    struct topology again = fixture_topology(&f.arena, 3, 1, 16, 6601);
+    struct boot fourth = boot_listed(&f, &again);
+    assert_int_equal(fourth.address_count, 3);
+    for (uint32_t i = 0; i < 3; i++) {
+        if (fourth.addresses[i].member == 2)
+            assert_string_equal(fourth.addresses[i].instead_of, "127.0.0.1:9902");
+    }
     fixture_deinit(&f);
+}
+
+/* boot.h: the document in the directory counts, not the list, and not where it says other zones. */
+static void the_document_wins(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    boot(&f);
+    struct topology_operation join = {.kind = TOPOLOGY_JOIN, .join_id = {1}};
+    snprintf(join.name, sizeof join.name, "n04");
+    snprintf(join.address, sizeof join.address, "127.0.0.1:7704");
+    struct topology next = document_after(&f, &join);
+    put_document(&f, &next);
+    struct topology list = f.topology;
+    list.members = ARENA_NEW(&f.arena, struct member, 3);
+    memcpy(list.members, f.topology.members, sizeof *list.members * 3);
+    list.members[0].places[TOPOLOGY_NOW].weight = 7;
+    list.members[0].places[TOPOLOGY_NEXT].weight = 7;
+    struct boot second = boot_listed(&f, &list);
+    assert_int_equal(second.topology.epoch, 2);
+    assert_int_equal(second.topology.member_count, 4);
+    assert_int_equal(second.self, SELF);
+    assert_int_equal(topology_member(&second.topology, SELF)->places[TOPOLOGY_NOW].weight, 1);
+    /* The list may be left away then, and the number. */
+    struct boot_options options = options_of(&f);
+    options.topology = NULL;
+    options.self = MEMBER_NONE;
+    options.name = "n01";
+    assert_int_equal(boot_with(&f, &options, &second), OK);
+    assert_int_equal(second.self, SELF);
+    assert_int_equal(second.topology.epoch, 2);
+    options.name = "n02";
+    assert_int_equal(boot_with(&f, &options, &second), ERR_PRECONDITION);
+    assert_non_null(strstr(why, "--name n01"));
+    fixture_deinit(&f);
+}
+
+/* boot.h, `joined`: the first start of a member that joins needs no list; the next ones need
+ * nothing, and a list is no use to them. */
+static void joins(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    struct topology_operation join = {.kind = TOPOLOGY_JOIN, .join_id = {1}};
+    snprintf(join.name, sizeof join.name, "n04");
+    snprintf(join.address, sizeof join.address, "127.0.0.1:7704");
+    struct topology joined = document_after(&f, &join);
+    struct boot_options options = options_of(&f);
+    options.topology = NULL;
+    options.joined = &joined;
+    options.self = 4;
+    struct boot first;
+    assert_int_equal(boot_with(&f, &options, &first), OK);
+    assert_true(first.first_start);
+    assert_int_equal(first.self, 4);
+    assert_int_equal(first.topology.epoch, 2);
+    fixture_crash(&f, false);
+    for (int i = 0; i < 2; i++) {
+        options.joined = NULL;
+        options.self = MEMBER_NONE;
+        options.topology = i == 0 ? NULL : &f.topology;
+        struct boot second;
+        assert_int_equal(boot_with(&f, &options, &second), OK);
+        assert_false(second.first_start);
+        assert_int_equal(second.self, 4);
+        assert_int_equal(second.topology.epoch, 2);
+        assert_int_equal(second.address_count, 0);
+    }
+    fixture_deinit(&f);
+}
+
+/* boot.h: a directory whose member was removed, or was given up as dead, does not start, and says
+ * what to do. */
+static void the_removed_do_not_start(void **state)
+{
+    (void)state;
+    for (int gone = 0; gone < 2; gone++) {
+        struct fixture f;
+        fixture_init(&f, 3, 1);
+        boot(&f);
+        struct topology next;
+        topology_copy(&f.arena, &f.topology, &next);
+        next.epoch++;
+        if (gone) {
+            next = document_after(&f, &(struct topology_operation){
+                                          .kind = TOPOLOGY_LEAVE, .member = SELF, .gone = true});
+        } else {
+            /* Its entry has made room. */
+            struct topology_seed seeds[2] = {{.name = "n02", .address = "127.0.0.1:7702"},
+                                             {.name = "n03", .address = "127.0.0.1:7703"}};
+            const char *problem = NULL;
+            assert_int_equal(topology_initial(&f.arena, seeds, 2, 16, &next, &problem), OK);
+            for (uint32_t i = 0; i < next.partitions * next.data_center_count; i++)
+                next.owners[TOPOLOGY_NOW][i]++;
+            for (uint32_t i = 0; i < 2; i++)
+                next.members[i].number = next.voters[i] = i + 2;
+            next.number_next = 4;
+            next.epoch = 9;
+            memcpy(next.cluster_id, f.topology.cluster_id, 16);
+        }
+        put_document(&f, &next);
+        struct boot_options options = options_of(&f);
+        struct boot result = {.generation = 77};
+        assert_int_equal(boot_with(&f, &options, &result), ERR_PRECONDITION);
+        assert_non_null(strstr(why, "removed"));
+        assert_non_null(strstr(why, "--join"));
+        assert_int_equal(result.generation, 77);
+        fixture_deinit(&f);
+    }
 }
 
 /* RELIABILITY rule 5: an unreadable or damaged row is an error, never a first start. */
@@ -394,7 +554,10 @@ int main(void)
         cmocka_unit_test(restored_directory_repeats_nothing),
         cmocka_unit_test(starts_never_share_epochs),
         cmocka_unit_test(refuses_what_is_not_its_own),
-        cmocka_unit_test(accepts_other_addresses),
+        cmocka_unit_test(addresses_of_the_list),
+        cmocka_unit_test(the_document_wins),
+        cmocka_unit_test(joins),
+        cmocka_unit_test(the_removed_do_not_start),
         cmocka_unit_test(damaged_rows_are_errors),
         cmocka_unit_test(interrupted_starts),
         cmocka_unit_test(lease_renews_and_blocks),

@@ -260,6 +260,15 @@ static void foreign_messages_are_counted(void **state)
         case MESSAGE_keyspace_change:
         case MESSAGE_peer_link:
         case MESSAGE_store_committed:
+        case MESSAGE_topology_document:
+        case MESSAGE_topology_document_reply:
+        case MESSAGE_topology_fetch:
+        case MESSAGE_topology_prepare:
+        case MESSAGE_topology_prepare_reply:
+        case MESSAGE_topology_accept:
+        case MESSAGE_topology_accept_reply:
+        case MESSAGE_topology_behind:
+        case MESSAGE_client_topology:
             continue;
         default:
             fixture_handle(&b.f, message_new((enum message_kind)kind, 0));
