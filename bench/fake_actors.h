@@ -13,6 +13,7 @@
 #include "actors/runtime/runtime.h"
 #include "base/check.h"
 #include "bench/fake_maintenance.h"
+#include "bench/fake_topology.h"
 #include "model/hash.h"
 #include "model/hlc.h"
 #include "rpc/server.h"
@@ -47,6 +48,7 @@ struct fake_coordinator {
 
 struct fake_gossip {
     struct actor actor;
+    _Atomic uint64_t free_bytes; /* of every node's disk */
 };
 
 struct fake_hints {
@@ -304,6 +306,10 @@ static inline void fake_gossip_handle(struct actor *actor, struct actor_context 
         if (strcmp(done->keyspace.name, "full") == 0)
             done->status = ERR_LIMIT;
         outbox_send(ctx, actor, reply);
+    } else if (message->kind == MESSAGE_client_topology) {
+        fake_operate(actor, ctx, message);
+    } else if (message->kind == MESSAGE_client_reports) {
+        fake_reports(actor, ctx, message, atomic_load(&((struct fake_gossip *)actor)->free_bytes));
     }
     message_free(message);
 }
@@ -409,6 +415,7 @@ static inline void fake_node_start(struct fake_node *node, uint32_t requests_max
                (struct actor_id){.node = 1, .kind = ACTOR_COORDINATOR});
     actor_init(&node->gossip.actor, &fake_gossip_class,
                (struct actor_id){.node = 1, .kind = ACTOR_GOSSIP});
+    atomic_store(&node->gossip.free_bytes, UINT64_C(1) << 40);
     actor_init(&node->hints.actor, &fake_hints_class,
                (struct actor_id){.node = 1, .kind = ACTOR_HINTED_HANDOFF});
     actor_init(&node->anti_entropy, &fake_anti_entropy_class,
@@ -437,6 +444,7 @@ static inline void fake_node_start(struct fake_node *node, uint32_t requests_max
                                                 .value_bytes_max = 1024 * 1024,
                                                 .node_name = "n1",
                                                 .hint_targets = fake_hint_targets,
+                                                .move_bytes_per_second = 1000000,
                                                 .anti_entropy = node->compared,
                                                 .host = node,
                                                 .version = "test"};

@@ -125,7 +125,8 @@ static void on_view(void *host, const struct view *view)
     if (view->topology.epoch == node->epoch_seen)
         return;
     node->epoch_seen = view->topology.epoch;
-    if (topology_was_removed(&view->topology, node->self))
+    const struct member *self = topology_member(&view->topology, node->self);
+    if (topology_was_removed(&view->topology, node->self) || (self != NULL && self->gone))
         end_life(node, NODE_WAS_REMOVED, "", NULL);
     else
         rpc_peers_connect(node->peers, &view->topology);

@@ -183,6 +183,19 @@ bool call_wait(struct call *call, uint32_t credits, uint32_t expected, struct ba
     return true;
 }
 
+void call_wait_again(struct call *call)
+{
+    CHECK_U64(call->state, ==, CALL_ANSWERING);
+    batch_free(call->batch);
+    call->batch = NULL;
+    call->credits = 1;
+    call->expected = 1;
+    atomic_fetch_add(&call->edge->in_flight, 1);
+    pthread_mutex_lock(&call->lock);
+    call->state = CALL_WAITING;
+    pthread_mutex_unlock(&call->lock);
+}
+
 static struct message *refusal(enum message_kind kind, uint64_t client)
 {
     static const char why[] = "the mailbox of this node's actor is full";
@@ -200,6 +213,12 @@ static struct message *refusal(enum message_kind kind, uint64_t client)
     } else if (kind == MESSAGE_client_explain_done) {
         answer->client_explain_done =
             (struct client_explain_done){.client = client, .status = ERR_OVERLOADED, .why = why};
+    } else if (kind == MESSAGE_client_topology_done) {
+        answer->client_topology_done =
+            (struct client_topology_done){.client = client, .status = ERR_OVERLOADED, .why = why};
+    } else if (kind == MESSAGE_client_reports_done) {
+        answer->client_reports_done =
+            (struct client_reports_done){.client = client, .status = ERR_OVERLOADED};
     } else if (kind == MESSAGE_tree_roots_reply) {
         answer->id = client;
         answer->tree_roots_reply.status = ERR_OVERLOADED;
@@ -231,6 +250,10 @@ static uint64_t answer_client(const struct message *answer)
         return answer->client_maintenance_done.client;
     if (answer->kind == MESSAGE_client_explain_done)
         return answer->client_explain_done.client;
+    if (answer->kind == MESSAGE_client_topology_done)
+        return answer->client_topology_done.client;
+    if (answer->kind == MESSAGE_client_reports_done)
+        return answer->client_reports_done.client;
     if (answer->kind == MESSAGE_tree_roots_reply) /* to a question whose id was the handle */
         return answer->id;
     CHECK_U64(answer->kind, ==, MESSAGE_keyspace_change_done);

@@ -165,6 +165,9 @@ void call_fail(struct call *call, const struct status *status);
 /* Takes `credits` and waits for `expected` answers: from here the call may end at any time, so post
  * and touch nothing else of it. False: refused, and answered already. `batch` is consumed. */
 bool call_wait(struct call *call, uint32_t credits, uint32_t expected, struct batch *batch);
+/* In batch_answer: one more answer is waited for, which goes to `answer`; the batch is over. From
+ * here on as after call_wait. */
+void call_wait_again(struct call *call);
 /* The `client` of a message. Taken before call_wait. */
 uint64_t call_handle(const struct call *call, uint32_t item);
 /* Posts a message to an actor of this node; one that is refused is answered OVERLOADED at once, as

@@ -150,7 +150,7 @@ static void members_note(struct rpc_peers *peers, const struct topology *topolog
     peers->number_next = topology->number_next;
     peers->listed_count = 0;
     for (uint32_t i = 0; i < topology->member_count; i++) {
-        if (topology->members[i].status != MEMBER_REMOVED)
+        if (topology->members[i].status != MEMBER_REMOVED && !topology->members[i].gone)
             peers->listed[peers->listed_count++] = topology->members[i].number;
     }
 }
@@ -158,7 +158,7 @@ static void members_note(struct rpc_peers *peers, const struct topology *topolog
 static bool wants_link(const struct topology *topology, uint32_t member, uint32_t self)
 {
     const struct member *found = topology_member(topology, member);
-    return found != NULL && member != self && found->status != MEMBER_REMOVED;
+    return found != NULL && member != self && found->status != MEMBER_REMOVED && !found->gone;
 }
 
 /* NULL: the links of members that have gone are not closed yet. */

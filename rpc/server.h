@@ -52,6 +52,8 @@ struct rpc_server_options {
     size_t (*hint_targets)(void *host, struct hint_target_figures *ret, size_t max);
     /* What Status says of convergence; any thread. NULL: nothing is compared. */
     const struct anti_entropy *anti_entropy;
+    /* What a plan reckons with where a change has no pace of its own. */
+    uint64_t move_bytes_per_second;
     void *host;
 };
 

@@ -29,6 +29,26 @@ SERVICE_ANSWER(create_keyspace);
 SERVICE_HANDLER(drop_keyspace);
 SERVICE_ANSWER(drop_keyspace);
 
+SERVICE_HANDLER(join);
+SERVICE_ANSWER(join);
+SERVICE_HANDLER(stage_change);
+SERVICE_ANSWER(stage_change);
+SERVICE_HANDLER(get_plan);
+void get_plan_answer(struct call *call);
+SERVICE_HANDLER(commit_change);
+void commit_change_checked(struct call *call);
+SERVICE_ANSWER(commit_change);
+SERVICE_HANDLER(abort_change);
+SERVICE_ANSWER(abort_change);
+SERVICE_HANDLER(pause_change);
+SERVICE_ANSWER(pause_change);
+SERVICE_HANDLER(resume_change);
+SERVICE_ANSWER(resume_change);
+SERVICE_HANDLER(set_pace);
+SERVICE_ANSWER(set_pace);
+SERVICE_HANDLER(get_change);
+void get_change_answer(struct call *call);
+
 SERVICE_HANDLER(hints);
 SERVICE_HANDLER(pause_hints);
 SERVICE_ANSWER(pause_hints);

@@ -1,5 +1,5 @@
 /* Cluster: what this node knows of the cluster, from its view, at once. */
-#include "rpc/cluster.h"
+#include "rpc/change.h"
 
 #include "base/check.h"
 #include "model/hash.h"
@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#define PROBLEMS_MAX (MEMBERS_MAX + DATA_CENTERS_MAX + 1)
+#define PROBLEMS_MAX (MEMBERS_MAX + DATA_CENTERS_MAX + 2)
 
 bool request_begin(struct request *request, struct call *call, struct bytes payload,
                    const ProtobufCMessageDescriptor *descriptor)
@@ -102,7 +102,7 @@ static void add_problems(struct request *request, Coterie__V1__StatusResponse *r
     uint32_t centers_away = add_centers(request, response);
     for (uint32_t i = 0; i < view->topology.member_count; i++) {
         const struct member *member = &view->topology.members[i];
-        if (member->status == MEMBER_REMOVED)
+        if (member->status == MEMBER_REMOVED || member->gone)
             continue;
         response->nodes_total++;
         if (!member_is_away(view, member)) {
@@ -117,6 +117,9 @@ static void add_problems(struct request *request, Coterie__V1__StatusResponse *r
             "can be reached from %s",
             member->name, member->address, request->call->edge->options->node_name);
     }
+    if (view->topology.change.state == CHANGE_RUNNING && view->topology.change.paused)
+        response->problems[response->n_problems++] =
+            text_of("a change of the topology is paused: resume it (coterie resume), or abort it");
     const struct rpc_server_options *options = request->call->edge->options;
     uint64_t incomplete =
         options->vnodes_incomplete == NULL ? 0 : options->vnodes_incomplete(options->host);
@@ -149,6 +152,7 @@ void cluster_status_handle(struct call *call, struct bytes payload)
         response.keyspaces += !request.view->keyspaces.keyspaces[i].dropped;
     response.convergence = convergence_new(
         &request, ((const Coterie__V1__StatusRequest *)request.message)->pairs != 0);
+    response.change = change_new(&request.arena, topology, &request.view->keyspaces);
     add_problems(&request, &response);
     response.healthy = response.n_problems == 0;
     call_reply(call, &response.base);
@@ -170,6 +174,33 @@ static Coterie__V1__Node__State state_of(enum member_status status)
         break;
     }
     return COTERIE__V1__NODE__STATE__STATE_REMOVED;
+}
+
+/* Where it is to be, when that is another place than where it is. */
+static Coterie__V1__Place *next_place_new(struct arena *arena, const struct topology *topology,
+                                          const struct member *member)
+{
+    const struct member_place *now = &member->places[TOPOLOGY_NOW];
+    const struct member_place *next = &member->places[TOPOLOGY_NEXT];
+    if (member->status != MEMBER_NORMAL ||
+        (now->data_center == next->data_center && now->weight == next->weight &&
+         strcmp(now->zone, next->zone) == 0))
+        return NULL;
+    Coterie__V1__Place *place = arena_alloc(arena, sizeof *place);
+    coterie__v1__place__init(place);
+    place->data_center = text_of(topology->data_centers[next->data_center]);
+    place->zone = text_of(next->zone);
+    place->weight = next->weight;
+    return place;
+}
+
+static bool is_voter(const struct topology *topology, uint32_t number)
+{
+    for (uint32_t i = 0; i < topology->voter_count; i++) {
+        if (topology->voters[i] == number)
+            return true;
+    }
+    return false;
 }
 
 static Coterie__V1__Node *node_new(struct arena *arena, const struct view *view, uint32_t index)
@@ -194,6 +225,9 @@ static Coterie__V1__Node *node_new(struct arena *arena, const struct view *view,
         node->partitions_owned +=
             topology_owner(topology, side, place->data_center, i) == member->number;
     node->share = (double)node->partitions_owned / (double)topology->partitions;
+    node->gone = member->gone;
+    node->next = next_place_new(arena, topology, member);
+    node->voter = is_voter(topology, member->number);
     return node;
 }
 
@@ -214,6 +248,24 @@ void list_nodes_handle(struct call *call, struct bytes payload)
 
 /* -- GetRing ----------------------------------------------------------------------------------- */
 
+/* Members that are written to and not read, because the partition goes over. */
+static void written_too_fill(struct arena *arena, const struct view *view,
+                             const struct keyspace *keyspace, uint32_t data_center,
+                             uint32_t partition, Coterie__V1__Partition__Replicas *replicas)
+{
+    struct replica_set set;
+    view_replica_set(view, keyspace, partition, &set);
+    if (!set.joint)
+        return;
+    replicas->written_too = ARENA_NEW(arena, char *, set.count);
+    for (uint32_t i = 0; i < set.count; i++) {
+        const struct member *member = topology_member(&view->topology, set.replicas[i].member);
+        CHECK(member != NULL);
+        if (!set.replicas[i].reader && set.replicas[i].data_center == data_center)
+            replicas->written_too[replicas->n_written_too++] = text_of(member->name);
+    }
+}
+
 static Coterie__V1__Partition__Replicas *replicas_new(struct arena *arena, const struct view *view,
                                                       const struct keyspace *keyspace,
                                                       uint32_t data_center, uint32_t partition)
@@ -223,6 +275,7 @@ static Coterie__V1__Partition__Replicas *replicas_new(struct arena *arena, const
     coterie__v1__partition__replicas__init(replicas);
     replicas->data_center = text_of(topology->data_centers[data_center]);
     struct preference_list list;
+    written_too_fill(arena, view, keyspace, data_center, partition, replicas);
     view_preference_list(view, keyspace, data_center, partition, &list);
     if (list.count == 0)
         return replicas;
@@ -282,6 +335,7 @@ void get_ring_handle(struct call *call, struct bytes payload)
         coterie__v1__partition__init(partition);
         partition->partition = i;
         partition->first_hash = hash_partition_start(i, view->topology.partitions);
+        partition->phase = (Coterie__V1__Phase)view->topology.phases[i];
         partition->n_data_centers = data_centers;
         partition->data_centers =
             ARENA_NEW(&request.arena, Coterie__V1__Partition__Replicas *, data_centers);

@@ -19,7 +19,30 @@ static Coterie__V1__Consistency level_words(enum consistency level)
                                       : (Coterie__V1__Consistency)level;
 }
 
-static keyspace_words *keyspace_new(struct arena *arena, const struct keyspace *keyspace)
+/* N where it was changed after the keyspace was made: what the topology says, by data centre. */
+static bool n_changed(struct arena *arena, const struct topology *topology,
+                      const struct keyspace *keyspace, keyspace_words *words)
+{
+    bool changed = false;
+    for (uint32_t i = 0; i < topology->replication_count; i++)
+        changed = changed || topology->replication[i].keyspace_id == keyspace->id;
+    if (!changed)
+        return false;
+    words->n_by_data_center = ARENA_NEW(arena, data_center_words *, topology->data_center_count);
+    words->n = 0;
+    for (uint32_t i = 0; i < topology->data_center_count; i++) {
+        data_center_words *entry = arena_alloc(arena, sizeof *entry);
+        coterie__v1__keyspace__nby_data_center_entry__init(entry);
+        entry->key = text_of(topology->data_centers[i]);
+        entry->value = topology_replicas(topology, TOPOLOGY_NOW, keyspace->id, i, 0);
+        words->n = words->n == 0 || entry->value > words->n ? entry->value : words->n;
+        words->n_by_data_center[words->n_n_by_data_center++] = entry;
+    }
+    return true;
+}
+
+static keyspace_words *keyspace_new(struct arena *arena, const struct topology *topology,
+                                    const struct keyspace *keyspace)
 {
     keyspace_words *words = arena_alloc(arena, sizeof *words);
     coterie__v1__keyspace__init(words);
@@ -34,14 +57,16 @@ static keyspace_words *keyspace_new(struct arena *arena, const struct keyspace *
                             ? COTERIE__V1__KEYSPACE__DURABILITY__DURABILITY_PERIODIC
                             : COTERIE__V1__KEYSPACE__DURABILITY__DURABILITY_FSYNC;
     words->n = keyspace->n;
-    words->n_n_by_data_center = keyspace->data_center_count;
-    words->n_by_data_center = ARENA_NEW(arena, data_center_words *, keyspace->data_center_count);
-    for (uint8_t i = 0; i < keyspace->data_center_count; i++) {
-        data_center_words *entry = arena_alloc(arena, sizeof *entry);
-        coterie__v1__keyspace__nby_data_center_entry__init(entry);
-        entry->key = text_of(keyspace->data_centers[i].name);
-        entry->value = keyspace->data_centers[i].n;
-        words->n_by_data_center[i] = entry;
+    if (!n_changed(arena, topology, keyspace, words)) {
+        words->n_by_data_center =
+            ARENA_NEW(arena, data_center_words *, keyspace->data_center_count);
+        for (uint8_t i = 0; i < keyspace->data_center_count; i++) {
+            data_center_words *entry = arena_alloc(arena, sizeof *entry);
+            coterie__v1__keyspace__nby_data_center_entry__init(entry);
+            entry->key = text_of(keyspace->data_centers[i].name);
+            entry->value = keyspace->data_centers[i].n;
+            words->n_by_data_center[words->n_n_by_data_center++] = entry;
+        }
     }
     words->read_consistency = level_words(keyspace->read_level);
     words->write_consistency = level_words(keyspace->write_level);
@@ -62,7 +87,7 @@ void list_keyspaces_handle(struct call *call, struct bytes payload)
     for (uint32_t i = 0; i < map->count; i++) {
         if (!map->keyspaces[i].dropped)
             response.keyspaces[response.n_keyspaces++] =
-                keyspace_new(&request.arena, &map->keyspaces[i]);
+                keyspace_new(&request.arena, &request.view->topology, &map->keyspaces[i]);
     }
     call_reply(call, &response.base);
     request_end(&request);
@@ -82,7 +107,7 @@ void describe_keyspace_handle(struct call *call, struct bytes payload)
     } else {
         Coterie__V1__DescribeKeyspaceResponse response =
             COTERIE__V1__DESCRIBE_KEYSPACE_RESPONSE__INIT;
-        response.keyspace = keyspace_new(&request.arena, keyspace);
+        response.keyspace = keyspace_new(&request.arena, &request.view->topology, keyspace);
         call_reply(call, &response.base);
     }
     request_end(&request);
@@ -316,10 +341,13 @@ void create_keyspace_answer(struct call *call, struct message *answer)
     const struct keyspace_change_done *done = &answer->keyspace_change_done;
     if (!change_failed(call, done)) {
         Coterie__V1__CreateKeyspaceResponse response = COTERIE__V1__CREATE_KEYSPACE_RESPONSE__INIT;
-        response.keyspace = keyspace_new(&answer->arena, &done->keyspace);
+        struct runtime *runtime = call->edge->options->runtime;
+        const struct view *view = runtime_view_lock(runtime);
+        response.keyspace = keyspace_new(&answer->arena, &view->topology, &done->keyspace);
         response.known_by = done->known_by;
         response.nodes = done->nodes;
         call_reply(call, &response.base);
+        runtime_view_unlock(runtime);
     }
     message_free(answer);
 }
