@@ -56,6 +56,9 @@ enum cli_option_id {
     OPTION_EXPECT_VERSION,
     OPTION_ABSENT,
     OPTION_DELETE,
+    OPTION_DRY_RUN,
+    OPTION_FORCE,
+    OPTION_DATA_CENTER,
     OPTION_COUNT
 };
 
@@ -170,6 +173,19 @@ enum cli_exit cli_run_repair_status(struct cli *cli);
 enum cli_exit cli_run_repair_cancel(struct cli *cli);
 enum cli_exit cli_run_digest(struct cli *cli);
 enum cli_exit cli_run_explain(struct cli *cli);
+enum cli_exit cli_run_join(struct cli *cli);
+enum cli_exit cli_run_decommission(struct cli *cli);
+enum cli_exit cli_run_replace(struct cli *cli);
+enum cli_exit cli_run_weight(struct cli *cli);
+enum cli_exit cli_run_zone(struct cli *cli);
+enum cli_exit cli_run_replicate(struct cli *cli);
+enum cli_exit cli_run_plan(struct cli *cli);
+enum cli_exit cli_run_commit(struct cli *cli);
+enum cli_exit cli_run_abort(struct cli *cli);
+enum cli_exit cli_run_pause(struct cli *cli);
+enum cli_exit cli_run_resume(struct cli *cli);
+enum cli_exit cli_run_pace(struct cli *cli);
+enum cli_exit cli_run_changes(struct cli *cli);
 enum cli_exit cli_run_keyspace_create(struct cli *cli);
 enum cli_exit cli_run_keyspace_list(struct cli *cli);
 enum cli_exit cli_run_keyspace_describe(struct cli *cli);

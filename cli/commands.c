@@ -59,9 +59,21 @@ const struct cli_option cli_options[OPTION_COUNT] = {
         {"version", 0, "N", NULL,
          "if the key has this version, as get -v shows it (0: never written)"},
     [OPTION_ABSENT] = {"absent", 0, NULL, NULL, "if the key has no value"},
+    [OPTION_DRY_RUN] = {"dry-run", 0, NULL, NULL, "show the plan, stage nothing"},
+    [OPTION_FORCE] = {"force", 0, NULL, NULL,
+                      "also what does not fit a disk, could not be checked, or leaves fewer copies "
+                      "than a keyspace asks for"},
+    [OPTION_DATA_CENTER] = {"data-center", 0, "NAME", NULL,
+                            "and this data centre (default: as it is)"},
     [OPTION_DELETE] = {"delete", 0, NULL, NULL, "delete the key instead of writing a value"},
 };
 
+#define STAGE_OPTIONS (OPTION_BIT(DRY_RUN) | OPTION_BIT(YES) | OPTION_BIT(FORCE) | OPTION_BIT(WAIT))
+#define STAGE_DETAILS                                                                              \
+    "Staged, and the plan is shown: nothing moves before coterie commit. --yes commits at once,\n" \
+    "--wait waits for the end, --dry-run stages nothing. What is staged together moves "           \
+    "together.\n"                                                                                  \
+    "Exit 5 when the plan cannot be committed as it is.\n"
 #define KEY_OPTIONS (OPTION_BIT(KEYSPACE) | OPTION_BIT(KEY_BASE64) | OPTION_BIT(CONSISTENCY))
 
 const struct cli_command cli_commands[] = {
@@ -306,6 +318,131 @@ const struct cli_command cli_commands[] = {
                  "coterie explain cart:7 --keyspace orders -o json\n"
                  "coterie explain --key-base64 AP8=",
      .run = cli_run_explain},
+    {.name = "join",
+     .arguments = "[NAME]",
+     .words_max = 1,
+     .summary = "how a new node joins the cluster",
+     .details = "A node joins by itself, when it starts with an empty directory and --join; this "
+                "prints the\ncommand for it.",
+     .examples = "coterie join n4\n"
+                 "coteried --name n4 --data-dir /var/lib/coterie/n4 --client-address 10.0.0.4:7700 "
+                 "\\\n"
+                 "    --peer-address 10.0.0.4:7701 --join 10.0.0.1:7700,10.0.0.2:7700",
+     .run = cli_run_join},
+    {.name = "decommission",
+     .arguments = "NODE",
+     .words_min = 1,
+     .words_max = 1,
+     .options = STAGE_OPTIONS,
+     .summary = "have a node hand over all it holds and leave",
+     .details = STAGE_DETAILS
+     "The node serves until the end; then its process ends by itself and does not come back.",
+     .examples = "coterie decommission n4 --dry-run\n"
+                 "coterie decommission n4 && coterie commit --wait\n"
+                 "coterie decommission n4 --yes --wait",
+     .run = cli_run_decommission},
+    {.name = "replace",
+     .arguments = "DEAD_NODE",
+     .words_min = 1,
+     .words_max = 1,
+     .options = STAGE_OPTIONS,
+     .summary = "give a dead node up for good: its copies are made anew elsewhere",
+     .details = STAGE_DETAILS
+     "For a node whose disk is lost or that will never run again; refused while it answers. Have "
+     "its\nsuccessor join first (coteried --join ... --join-hold), so that both move as one; "
+     "without one\nthe other nodes take its share. A node that was given up never comes back.",
+     .examples = "coteried --name n5 --data-dir /data/n5 --join 10.0.0.1:7700 --join-hold ... &\n"
+                 "coterie replace n2 --yes --wait",
+     .run = cli_run_replace},
+    {.name = "weight",
+     .arguments = "NODE WEIGHT",
+     .words_min = 2,
+     .words_max = 2,
+     .options = STAGE_OPTIONS,
+     .summary = "give a node a larger or smaller share, 1 to 64",
+     .details = STAGE_DETAILS "A node of weight 2 holds twice as much as one of weight 1.",
+     .examples = "coterie weight n3 2 --dry-run\ncoterie weight n3 2 --yes --wait",
+     .run = cli_run_weight},
+    {.name = "zone",
+     .arguments = "NODE ZONE",
+     .words_min = 2,
+     .words_max = 2,
+     .options = STAGE_OPTIONS | OPTION_BIT(DATA_CENTER),
+     .summary = "say in which zone (and data centre) a node is",
+     .details = STAGE_DETAILS "Copies lie in distinct zones while there are enough of them.",
+     .examples = "coterie zone n3 rack-b --yes --wait\n"
+                 "coterie zone n3 rack-1 --data-center us --dry-run",
+     .run = cli_run_zone},
+    {.name = "replicate",
+     .arguments = "KEYSPACE N|DC=N,...",
+     .words_min = 2,
+     .words_max = 2,
+     .options = STAGE_OPTIONS,
+     .summary = "give a keyspace more or fewer replicas",
+     .details = STAGE_DETAILS
+     "N in every data centre, or NAME=N for those named (the others keep theirs, 0 takes a data\n"
+     "centre's copies away).",
+     .examples = "coterie replicate orders 5 --dry-run\n"
+                 "coterie replicate orders eu=3,us=3 --yes --wait",
+     .run = cli_run_replicate},
+    {.name = "plan",
+     .arguments = "",
+     .summary = "what is staged, and what a commit would mean",
+     .details =
+         "Who gains and loses which share, how many bytes each node receives and whether its disk "
+         "has\nroom for them, how long that takes at the pace, how many copies each zone has "
+         "before and\nafter. Of a change that runs: of all of it. Exit 5 when a commit would be "
+         "refused.",
+     .examples = "coterie plan\ncoterie plan -o json",
+     .run = cli_run_plan},
+    {.name = "commit",
+     .arguments = "",
+     .options = OPTION_BIT(YES) | OPTION_BIT(FORCE) | OPTION_BIT(WAIT),
+     .summary = "carry out what is staged",
+     .details = "Shows the plan and asks; commits exactly that plan: exit 6 when somebody has "
+                "staged something\nmeanwhile. Reads and writes go on while partitions go over, one "
+                "after the other.",
+     .examples = "coterie commit\ncoterie commit --yes --wait",
+     .run = cli_run_commit},
+    {.name = "abort",
+     .arguments = "",
+     .options = OPTION_BIT(YES),
+     .summary = "take back what is staged or under way",
+     .details = "Partitions that have gone over go back, step by step, as they came; nothing that "
+                "was written is lost.",
+     .examples = "coterie abort\ncoterie abort --yes && coterie changes --wait",
+     .run = cli_run_abort},
+    {.name = "pause",
+     .arguments = "",
+     .summary = "hold the change that is under way",
+     .details = "No further partition begins to go over, and nothing is copied, until coterie "
+                "resume.",
+     .examples = "coterie pause",
+     .run = cli_run_pause},
+    {.name = "resume",
+     .arguments = "",
+     .summary = "go on with a change that was paused",
+     .examples = "coterie resume && coterie changes --wait",
+     .run = cli_run_resume},
+    {.name = "pace",
+     .arguments = "BYTES|default",
+     .words_min = 1,
+     .words_max = 1,
+     .word_values = "default",
+     .summary = "how many bytes a second each receiving node may copy",
+     .details = "Of the change that is under way, at once. default: what each node is configured "
+                "with\n(--move-bytes-per-second).",
+     .examples = "coterie pace 16MiB\ncoterie pace default",
+     .run = cli_run_pace},
+    {.name = "changes",
+     .arguments = "[--wait]",
+     .options = OPTION_BIT(WAIT),
+     .summary = "how far the change of the cluster is that is under way",
+     .details = "Bytes, rate and time left for each node that receives; -v tells the phase of "
+                "every partition.\nWith --wait a bar until it has ended: exit 1 when it was taken "
+                "back, or with Ctrl-C (the change\ngoes on).",
+     .examples = "coterie changes\ncoterie changes --wait\ncoterie changes -o json",
+     .run = cli_run_changes},
     {.name = "keyspace create",
      .arguments = "NAME",
      .words_min = 1,

@@ -90,10 +90,21 @@ static const char *advice(const struct rpc_client_status *status, bool is_write)
     if (strcmp(status->reason, "NOT_CONNECTED") == 0)
         return "see that the node runs (coteried), or name one that does: --endpoints "
                "HOST:PORT,... or COTERIE_ENDPOINTS";
+    if (is_write && strcmp(status->outcome, "UNKNOWN") == 0 && strstr(status->message, "GetChange"))
+        return "see what became of it (coterie changes, coterie nodes) before you do it again";
     if (is_write && strcmp(status->outcome, "UNKNOWN") == 0)
         return "read the key before you write again: the write may have happened";
     if (strcmp(status->reason, "REPAIR_NOT_FOUND") == 0)
         return "each node remembers its last eight repairs; ask the nodes that took part";
+    if (strcmp(status->reason, "EPOCH_CHANGED") == 0)
+        return "somebody else changed the cluster meanwhile: look again (coterie plan)";
+    if (strcmp(status->reason, "NODE_NOT_FOUND") == 0)
+        return "see which nodes there are: coterie nodes";
+    if (strcmp(status->reason, "DOES_NOT_FIT") == 0)
+        return "see the plan: coterie plan; --force goes on all the same";
+    if (strcmp(status->reason, "VOTERS_UNAVAILABLE") == 0)
+        return "a majority of the voters must answer: coterie changes names them, coterie status "
+               "tells who is away";
     switch ((int)status->code) {
     case GRPC_STATUS_UNAVAILABLE:
         return "see which nodes are away: coterie status; then try again, or ask for fewer "

@@ -7,11 +7,26 @@
 #define SERVICE "/coterie.v1.Cluster/"
 
 static const char *const states[] = {"unknown", "joining", "normal", "leaving", "removed"};
+static const char *const phases[] = {"waiting", "announced", "copied", "done"};
 static const char *const livenesses[] = {"unheard", "alive", "down"};
 
 static const char *name_in(const char *const *names, size_t count, int value)
 {
     return value >= 0 && (size_t)value < count ? names[value] : "?";
+}
+
+static const char *state_of(const Coterie__V1__Node *node)
+{
+    if (node->gone && node->state != COTERIE__V1__NODE__STATE__STATE_REMOVED)
+        return "gone";
+    return name_in(states, ARRAY_COUNT(states), (int)node->state);
+}
+
+static const char *now_next(struct arena *arena, const char *now, const char *next)
+{
+    if (next != NULL && strcmp(now, next) != 0)
+        return arena_printf(arena, "%s -> %s", now, next);
+    return now[0] == '\0' ? "-" : now;
 }
 
 static void print_nodes(struct cli *cli, const Coterie__V1__ListNodesResponse *response)
@@ -23,13 +38,18 @@ static void print_nodes(struct cli *cli, const Coterie__V1__ListNodesResponse *r
                                      "PARTITIONS", "SHARE", "PHI", NULL});
     for (size_t i = 0; i < response->n_nodes; i++) {
         const Coterie__V1__Node *node = response->nodes[i];
+        if (node->state == COTERIE__V1__NODE__STATE__STATE_REMOVED && !cli->verbose)
+            continue;
+        const Coterie__V1__Place *next = node->next;
         table_row(&table,
                   (const char *const[]){
                       node->name, name_in(livenesses, ARRAY_COUNT(livenesses), (int)node->liveness),
-                      name_in(states, ARRAY_COUNT(states), (int)node->state), node->peer_address,
-                      node->data_center[0] == '\0' ? "-" : node->data_center,
-                      node->zone[0] == '\0' ? "-" : node->zone,
-                      arena_printf(arena, "%u", node->weight),
+                      state_of(node), node->peer_address,
+                      now_next(arena, node->data_center, next == NULL ? NULL : next->data_center),
+                      now_next(arena, node->zone, next == NULL ? NULL : next->zone),
+                      next == NULL || next->weight == node->weight
+                          ? arena_printf(arena, "%u", node->weight)
+                          : arena_printf(arena, "%u -> %u", node->weight, next->weight),
                       arena_printf(arena, "%u", node->partitions_owned),
                       arena_printf(arena, "%.1f %%", 100 * node->share),
                       arena_printf(arena, "%.1f", node->phi), NULL});
@@ -63,6 +83,14 @@ enum cli_exit cli_run_nodes(struct cli *cli)
                       name_in(livenesses, ARRAY_COUNT(livenesses), (int)node->liveness), "phi",
                       node->phi, "generation", (json_int_t)node->generation, "partitions_owned",
                       (json_int_t)node->partitions_owned, "share", node->share));
+        json_t *object = json_array_get(nodes, i);
+        json_object_set_new(object, "gone", json_boolean(node->gone));
+        json_object_set_new(object, "voter", json_boolean(node->voter));
+        if (node->next != NULL)
+            json_object_set_new(object, "next",
+                                json_pack("{s:s, s:s, s:I}", "data_center", node->next->data_center,
+                                          "zone", node->next->zone, "weight",
+                                          (json_int_t)node->next->weight));
     }
     output_json(json_pack("{s:o}", "nodes", nodes));
     return CLI_OK;
@@ -80,6 +108,11 @@ static void print_ring(struct cli *cli, const Coterie__V1__GetRingResponse *ring
         for (size_t j = 0; j < partition->n_data_centers; j++) {
             const Coterie__V1__Partition__Replicas *replicas = partition->data_centers[j];
             const char *names = output_names(arena, replicas->replicas, replicas->n_replicas);
+            if (replicas->n_written_too > 0)
+                names = arena_printf(
+                    arena, "%s + %s (%s)", names,
+                    output_names(arena, replicas->written_too, replicas->n_written_too),
+                    name_in(phases, ARRAY_COUNT(phases), (int)partition->phase));
             if (replicas->n_fallbacks > 0)
                 names =
                     arena_printf(arena, "%s | %s", names,
@@ -102,14 +135,16 @@ static json_t *json_of_partition(struct arena *arena, const Coterie__V1__Partiti
         const Coterie__V1__Partition__Replicas *replicas = partition->data_centers[i];
         json_array_append_new(
             data_centers,
-            json_pack("{s:s, s:o, s:o}", "data_center", replicas->data_center, "replicas",
+            json_pack("{s:s, s:o, s:o, s:o}", "data_center", replicas->data_center, "replicas",
                       output_json_names(replicas->replicas, replicas->n_replicas), "fallbacks",
-                      output_json_names(replicas->fallbacks, replicas->n_fallbacks)));
+                      output_json_names(replicas->fallbacks, replicas->n_fallbacks), "written_too",
+                      output_json_names(replicas->written_too, replicas->n_written_too)));
     }
     /* Hashes are 64 bits wide, more than a JSON number can be trusted with. */
-    return json_pack("{s:I, s:s, s:o}", "partition", (json_int_t)partition->partition, "first_hash",
-                     arena_printf(arena, "%016llx", (unsigned long long)partition->first_hash),
-                     "data_centers", data_centers);
+    return json_pack(
+        "{s:I, s:s, s:s, s:o}", "partition", (json_int_t)partition->partition, "first_hash",
+        arena_printf(arena, "%016llx", (unsigned long long)partition->first_hash), "phase",
+        name_in(phases, ARRAY_COUNT(phases), (int)partition->phase), "data_centers", data_centers);
 }
 
 enum cli_exit cli_run_ring(struct cli *cli)

@@ -1,5 +1,6 @@
 /* status: the cluster in short, and how far it is proven that all copies are the same */
 #include "cli/output.h"
+#include "cli/plan.h"
 #include "cli/round.h"
 #include "coterie/v1/cluster.pb-c.h"
 
@@ -127,6 +128,12 @@ static void print_status(struct cli *cli, const status_words *status, const stru
     printf("keyspaces   %u\n", status->keyspaces);
     if (sum->node_count > 0)
         print_convergence(cli, sum);
+    if (status->change != NULL && status->change->state != COTERIE__V1__CHANGE__STATE__STATE_NONE) {
+        printf("change      %s: see coterie changes\n",
+               plan_change_text(&cli->arena, status->change));
+        for (size_t i = 0; i < status->change->n_parts; i++)
+            printf("            %s\n", status->change->parts[i]);
+    }
     printf("asked       %s, version %s, up %s\n", status->node, status->version,
            duration(&cli->arena, status->uptime_ms));
     for (size_t i = 0; i < status->n_problems; i++)
@@ -165,6 +172,8 @@ static json_t *json_of(const status_words *status, const struct convergence *sum
                   "keyspaces", (json_int_t)status->keyspaces, "node", status->node, "version",
                   status->version, "uptime_ms", (json_int_t)status->uptime_ms, "problems",
                   output_json_names(status->problems, status->n_problems));
+    if (status->change != NULL)
+        json_object_set_new(object, "change", plan_change_json(status->change));
     json_object_set_new(object, "convergence",
                         json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "converged",
                                   (int)is_converged(sum), "pairs_in_cluster",

@@ -81,7 +81,8 @@ expect 0 "help" -- --help
 out_has 'Exits' "help"
 for command in get put del cas import export status nodes ring health hints 'hints pause' \
     'hints resume' repair 'repair status' 'repair cancel' digest explain 'keyspace create' \
-    'keyspace list' 'keyspace describe' 'keyspace drop' completion version help; do
+    'keyspace list' 'keyspace describe' 'keyspace drop' join decommission replace weight zone \
+    replicate plan commit abort pause resume pace changes completion version help; do
     # shellcheck disable=SC2086
     expect 0 "help of $command" -- $command --help
     out_has 'Examples' "help of $command"
