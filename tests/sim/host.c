@@ -378,8 +378,10 @@ static enum err boot(struct host *host, struct engine *engine, struct arena *are
                      struct boot *ret_boot, char *why, size_t why_size)
 {
     struct world *world = host->world;
+    bool founder = host->index < world->options.nodes_first;
     struct boot_options options = {
-        .topology = &world->first,
+        .topology = founder ? &world->first : NULL,
+        .joined = founder ? NULL : &world->topology,
         .self = host->member,
         .shards = world->options.shards,
         .wall_ms = host_wall_ms(host),
