@@ -230,11 +230,13 @@ enum err topology_join(struct operating *operating)
 /* -- members go, or change their place
  * ---------------------------------------------------------------------------------------------- */
 
-static bool is_last_alive(const struct topology *topology, const struct member *member)
+/* Nobody else on that side is alive. */
+static bool is_last_alive(const struct topology *topology, const struct member *member,
+                          enum topology_side side)
 {
     for (uint32_t i = 0; i < topology->member_count; i++) {
         const struct member *other = &topology->members[i];
-        if (other != member && !other->gone && other->status != MEMBER_REMOVED)
+        if (other != member && !other->gone && member_is_on(other, side))
             return false;
     }
     return true;
@@ -247,9 +249,12 @@ enum err topology_leave(struct operating *operating)
     if (err != OK)
         return err;
     bool gone = operating->operation->gone;
-    if (is_last_alive(&operating->after, member))
+    /* Of both sides: a running change may be aborted. What is staged to join may not come. */
+    if (gone && (is_last_alive(&operating->after, member, TOPOLOGY_NOW) ||
+                 (operating->after.change.state == CHANGE_RUNNING &&
+                  is_last_alive(&operating->after, member, TOPOLOGY_NEXT))))
         return topology_refused(operating, ERR_PRECONDITION,
-                                "this is the last member: let another one join first");
+                                "this is the last member alive: it cannot be gone");
     if (operating->after.change.state == CHANGE_RUNNING) {
         /* What a running change does with it stays; only that nothing waits for it is new. */
         if (!gone && member->status != MEMBER_LEAVING)

@@ -196,6 +196,89 @@ static void test_replace_a_dead_one(void **state)
     bench_deinit(&bench);
 }
 
+/* All that there is moves to another machine, and what must not be lost is not given up. */
+static void test_the_only_member(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 1, 8);
+    bench_refused(&bench,
+                  &(struct topology_operation){.kind = TOPOLOGY_LEAVE, .member = 1, .gone = true},
+                  ERR_PRECONDITION, "last member alive");
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_LEAVE, .member = 1});
+    struct topology_operation commit = {.kind = TOPOLOGY_COMMIT, .force = true};
+    bench_refused(&bench, &commit, ERR_PRECONDITION, "no replica at all");
+    bench_join(&bench, "n2", 2);
+    bench_operate(&bench, &commit);
+    assert_int_equal(bench.topology.voter_count, 1);
+    assert_int_equal(bench.topology.voters[0], 1);
+    bench_refused(&bench,
+                  &(struct topology_operation){.kind = TOPOLOGY_LEAVE, .member = 2, .gone = true},
+                  ERR_PRECONDITION, "last member alive");
+    bench_run(&bench);
+    assert_int_equal(bench.topology.change.state, CHANGE_NONE);
+    assert_int_equal(bench.topology.voters[0], 2);
+    bench_deinit(&bench);
+}
+
+/* What the announcement asks, and what an abort takes back: a copy that is held is never emptied.
+ */
+static void test_needs(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 4, 64);
+    bench_join(&bench, "n5", 5);
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_COMMIT});
+    bench_all_know(&bench);
+    bench.progress.announced_max = 1;
+    uint32_t waiting = first_moving(&bench, PHASE_WAITING);
+    assert_int_equal(topology_need(&bench.topology, &bench.keyspace, waiting, 5), NEED_NOTHING);
+    bench_step(&bench);
+    uint32_t p = first_moving(&bench, PHASE_ANNOUNCED);
+    waiting = first_moving(&bench, PHASE_WAITING);
+    uint32_t loser = number_of(&bench, slot_of_set(&bench, TOPOLOGY_NOW, p));
+    uint32_t loser_waiting = number_of(&bench, slot_of_set(&bench, TOPOLOGY_NOW, waiting));
+    assert_int_equal(topology_need(&bench.topology, &bench.keyspace, p, 5), NEED_COPY);
+    for (uint32_t number = 1; number <= 4; number++)
+        assert_int_equal(topology_need(&bench.topology, &bench.keyspace, p, number), NEED_NOTHING);
+    uint64_t name = topology_change_name(&bench.topology);
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_ABORT});
+    assert_int_equal(topology_change_name(&bench.topology), bench.topology.epoch);
+    assert_true(topology_change_name(&bench.topology) != name);
+    assert_int_equal(bench.topology.change.began_epoch, name);
+    /* Both are in the new set and not in the old one, and have their copies. */
+    assert_int_equal(bench.topology.phases[p], PHASE_COPIED);
+    assert_int_equal(bench.topology.phases[waiting], PHASE_DONE);
+    assert_int_equal(topology_need(&bench.topology, &bench.keyspace, p, loser), NEED_NOTHING);
+    assert_int_equal(topology_need(&bench.topology, &bench.keyspace, waiting, loser_waiting),
+                     NEED_NOTHING);
+    uint64_t epoch = bench.topology.epoch;
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_ABORT});
+    assert_int_equal(bench.topology.epoch, epoch);
+    bench_run(&bench);
+    assert_int_equal(topology_member(&bench.topology, 5)->status, MEMBER_REMOVED);
+    bench_deinit(&bench);
+    /* A set that shrinks: those that stay ask those that go. */
+    bench_init(&bench, 5, 64);
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_REPLICATE,
+                                                       .keyspace_id = bench.keyspace.id,
+                                                       .n = {1}});
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_COMMIT});
+    bench_all_know(&bench);
+    bench.progress.announced_max = 64;
+    bench_step(&bench);
+    p = first_moving(&bench, PHASE_ANNOUNCED);
+    uint32_t stays = topology_owner(&bench.topology, TOPOLOGY_NEXT, 0, p);
+    assert_int_equal(topology_need(&bench.topology, &bench.keyspace, p, stays), NEED_EXCHANGE);
+    bench_all_know(&bench);
+    assert_false(bench_step(&bench));
+    bench_fill(&bench, stays, p);
+    assert_true(bench_step(&bench));
+    assert_int_equal(bench.topology.phases[p], PHASE_COPIED);
+    bench_deinit(&bench);
+}
+
 /* It dies in the middle of a change of others: that one ends, and it is staged to leave. */
 static void test_dies_during_a_change(void **state)
 {
@@ -374,6 +457,8 @@ int main(void)
         cmocka_unit_test(test_abort_what_is_staged),
         cmocka_unit_test(test_flow),
         cmocka_unit_test(test_replicate),
+        cmocka_unit_test(test_the_only_member),
+        cmocka_unit_test(test_needs),
         cmocka_unit_test(test_plan),
     };
     return cmocka_run_group_tests_name("topology_change", tests, NULL, NULL);

@@ -196,6 +196,17 @@ static inline uint32_t first_moving(const struct bench *bench, enum partition_ph
     return 0;
 }
 
+static inline uint32_t number_of(const struct bench *bench, uint8_t slot)
+{
+    for (uint32_t i = 0; i < bench->topology.member_count; i++) {
+        const struct member *member = &bench->topology.members[i];
+        if (member->slot == slot && member->status != MEMBER_REMOVED)
+            return member->number;
+    }
+    fail_msg("nobody has slot %u", slot);
+    return 0;
+}
+
 /* A member that is in that set alone. */
 static inline uint8_t slot_of_set(const struct bench *bench, enum topology_side side,
                                   uint32_t partition)
