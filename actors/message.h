@@ -607,10 +607,15 @@ struct vnode_doubt {
 };
 
 /* Replica to anti-entropy: begin with this one. What was under way with it is void when the
- * incarnation is another one: the vnode was emptied again. */
+ * incarnation is another one: the vnode was emptied again. With a keyspace: a change of the
+ * topology gives it to this member, and it is empty here; or it is filled by now, as an earlier
+ * life knew. */
 struct vnode_incomplete {
     uint32_t partition;
+    uint32_t keyspace_id; /* 0: the whole vnode */
     uint64_t incarnation;
+    uint64_t epoch; /* with a keyspace: of the announcement */
+    bool filled;
 };
 
 /* Anti-entropy to its replica: the floors that the peers have. Done when durable; INCOMPLETE: what
@@ -629,7 +634,8 @@ struct vnode_adopt_done {
 /* PRECONDITION: it was emptied again since that incarnation. */
 struct vnode_complete {
     uint32_t partition;
-    uint64_t incarnation; /* as vnode_incomplete said */
+    uint32_t keyspace_id; /* as vnode_incomplete said, both */
+    uint64_t incarnation;
 };
 
 struct vnode_complete_done {

@@ -111,7 +111,10 @@ static void replica_on_read(struct replica *replica, struct actor_context *ctx,
     if (reply->status == OK)
         reply->status = replica_admit_mode(ctx, read->keyspace_id, KEYSPACE_AVAILABLE);
     if (reply->status == OK)
-        reply->status = vnode_serves(vnode_of(&replica->vnodes, read->partition));
+        reply->status = replica_fence(replica, ctx, message, read->keyspace_id, FENCE_READ);
+    if (reply->status == OK)
+        reply->status =
+            vnode_serves(vnode_of(&replica->vnodes, read->partition), read->keyspace_id);
     if (reply->status == ERR_INCOMPLETE)
         counter_add(&replica->figures.incomplete_refused, 1);
     if (reply->status == OK)
@@ -136,7 +139,8 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
     struct replica *replica = replica_of(actor);
     CHECK(ctx->store != NULL);
     replica->partition = message_partition(message);
-    replica_vnodes_load(replica, ctx);
+    if (replica_vnodes_load(replica, ctx))
+        replica_gains_go_on(replica, ctx);
     switch (message->kind) {
     case MESSAGE_replica_mint:
         replica_on_mint(replica, ctx, message);
@@ -265,6 +269,7 @@ static void replica_tick(struct actor *actor, struct actor_context *ctx)
     request_expire(&replica->requests, ctx);
     if (replica_vnodes_load(replica, ctx)) {
         replica_vnodes_go_on(replica, ctx);
+        replica_gains_go_on(replica, ctx);
         tree_tick(replica, ctx);
         quarantine_tick(replica, ctx);
     }
@@ -275,6 +280,9 @@ static uint64_t replica_wake_at_ns(const struct actor *actor)
 {
     const struct replica *replica = CONTAINER_OF(actor, const struct replica, actor);
     uint64_t wake_at_ns = replica_vnodes_wake_at_ns(replica);
+    uint64_t gains_ns = replica_gains_wake_at_ns(replica);
+    if (gains_ns < wake_at_ns)
+        wake_at_ns = gains_ns;
     if (replica->requests.next_ns < wake_at_ns)
         wake_at_ns = replica->requests.next_ns;
     if (replica->quarantine.wake_ns < wake_at_ns)

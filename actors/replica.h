@@ -73,8 +73,15 @@ struct replica_figures {
     struct counter register_accepts;
     struct counter register_conflicts; /* a greater ballot stood in the way */
     struct counter register_refused;   /* this copy has lost what it promised, or the row is bad */
-    struct counter held;               /* now */
-    struct counter unexpected;         /* messages that are not for a replica */
+    struct counter stale_epoch;        /* refused: planned before the partition's last step */
+    struct counter behind;             /* refused: the sender's document is newer */
+    struct counter gains;              /* (partition, keyspace) that changes gave, begun */
+    struct counter gains_filling;      /* now */
+    struct counter gains_filled;
+    struct counter vnodes_dropped;    /* that changes took */
+    struct counter keyspaces_removed; /* from vnodes that stay */
+    struct counter held;              /* now */
+    struct counter unexpected;        /* messages that are not for a replica */
 };
 
 /* Before any shard runs: stages rows that say of every vnode that it is to be emptied and filled

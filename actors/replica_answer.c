@@ -15,10 +15,13 @@
 #define FETCH_BYTES_MAX ((size_t)7 << 19)
 
 /* The vnode of a question about its trees. */
-static enum err trees_admit(struct replica *replica, const struct actor_context *ctx,
-                            const struct message *message, const struct vnode **ret_vnode)
+static enum err trees_admit(struct replica *replica, struct actor_context *ctx,
+                            const struct message *message, uint32_t keyspace_id,
+                            const struct vnode **ret_vnode)
 {
     enum err err = replica_admit(replica, ctx, message);
+    if (err == OK)
+        err = replica_fence(replica, ctx, message, keyspace_id, FENCE_QUESTION);
     if (err != OK)
         return err;
     const struct vnode *vnode = vnode_of(&replica->vnodes, message_partition(message));
@@ -37,24 +40,28 @@ static void answer_when_durable(struct replica *replica, struct actor_context *c
 /* -- roots and nodes ------------------------------------------------------------------------------
  */
 
-/* Keyspaces that this node does not know (yet, or any more) are nobody's to compare. */
-static struct bytes roots_of(struct actor_context *ctx, struct arena *arena,
-                             const struct vnode *vnode)
+/* Keyspaces that this node does not know (yet, or any more) are nobody's to compare, and those of
+ * which it is no replica are not its own. */
+static struct bytes roots_of(struct replica *replica, struct actor_context *ctx,
+                             struct arena *arena, struct vnode *vnode)
 {
     struct exchange_root *roots = ARENA_NEW(arena, struct exchange_root, KEYSPACES_MAX);
     struct exchange_roots list = {.roots = roots};
     for (uint32_t i = 0; i < vnode->keyspace_count && list.count < KEYSPACES_MAX; i++) {
         const struct vnode_keyspace *keyspace = &vnode->keyspaces[i];
+        if (keyspace_map_find_id(&ctx->view->keyspaces, keyspace->id) == NULL ||
+            replica_part(replica, ctx, vnode, keyspace->id).role == ROLE_NONE)
+            continue;
         struct exchange_root root = {
             .keyspace_id = keyspace->id,
             .depth = keyspace->tree == NULL ? MERKLE_DEPTH_MIN : keyspace->tree->depth,
             .floor = vnode_floor_said(vnode, keyspace->id, ctx->store, store_staged(ctx->store)),
             .reaped = keyspace->reaped,
+            .incomplete = vnode->state == VNODE_COMPLETE && vnode_serves(vnode, keyspace->id) != OK,
         };
         if (keyspace->tree != NULL)
             root.node = merkle_root(keyspace->tree);
-        if ((root.node.count != 0 || root.floor != 0) &&
-            keyspace_map_find_id(&ctx->view->keyspaces, keyspace->id) != NULL)
+        if (root.node.count != 0 || root.floor != 0 || root.incomplete)
             roots[list.count++] = root;
     }
     return exchange_roots_encode(arena, &list);
@@ -66,10 +73,11 @@ void replica_on_tree_roots(struct replica *replica, struct actor_context *ctx,
     struct message *answer = message_new_reply(message, MESSAGE_tree_roots_reply, 0);
     struct tree_roots_reply *reply = &answer->tree_roots_reply;
     const struct vnode *vnode;
-    reply->status = trees_admit(replica, ctx, message, &vnode);
+    reply->status = trees_admit(replica, ctx, message, 0, &vnode);
     if (reply->status == OK) {
         reply->complete = vnode->state == VNODE_COMPLETE;
-        reply->roots = roots_of(ctx, &answer->arena, vnode);
+        reply->roots =
+            roots_of(replica, ctx, &answer->arena, vnode_of(&replica->vnodes, vnode->partition));
     }
     answer_when_durable(replica, ctx, answer, reply->status);
 }
@@ -119,7 +127,7 @@ void replica_on_tree_read(struct replica *replica, struct actor_context *ctx,
     struct message *answer = message_new_reply(message, MESSAGE_tree_read_reply, 0);
     struct tree_read_reply *reply = &answer->tree_read_reply;
     const struct vnode *vnode;
-    reply->status = trees_admit(replica, ctx, message, &vnode);
+    reply->status = trees_admit(replica, ctx, message, read->keyspace_id, &vnode);
     if (reply->status == OK) {
         const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, read->keyspace_id);
         struct merkle nothing = {0};
@@ -310,7 +318,7 @@ void replica_on_digest_read(struct replica *replica, struct actor_context *ctx,
                                  .partitions = replica->vnodes.partitions,
                                  .arena = &answer->arena};
     const struct vnode *vnode;
-    reply->status = trees_admit(replica, ctx, message, &vnode);
+    reply->status = trees_admit(replica, ctx, message, message->digest_read.keyspace_id, &vnode);
     if (reply->status == OK) {
         arena_init(&digest.decoded, NULL, 0);
         reply->status = digests_of(replica, ctx, &digest, reply);
@@ -401,7 +409,7 @@ void replica_on_record_fetch(struct replica *replica, struct actor_context *ctx,
     struct message *answer = message_new_reply(message, MESSAGE_record_fetch_reply, 0);
     struct record_fetch_reply *reply = &answer->record_fetch_reply;
     const struct vnode *vnode;
-    reply->status = trees_admit(replica, ctx, message, &vnode);
+    reply->status = trees_admit(replica, ctx, message, ask->keyspace_id, &vnode);
     if (reply->status == OK)
         reply->status = fetch_places(replica, ctx, ask, &answer->arena, reply);
     if (reply->status == OK)

@@ -75,7 +75,9 @@ static bool slice_row(void *closure, struct bytes key, struct bytes value)
                 keyspace->next = tree_new(replica, build->vnode, keyspace->keys_expected);
             merkle_add(keyspace->next, row.hash, record_checksum(row.record));
         }
-    } else if (err != OK) {
+    } else if (err == OK) {
+        vnode_keyspace_get(build->vnode, row.keyspace_id)->registers = true;
+    } else {
         quarantine_met(replica, slice->ctx, build->vnode->partition, key, value);
     }
     CHECK_U64(key.size, <=, sizeof build->cursor);

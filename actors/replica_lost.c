@@ -26,20 +26,76 @@ void replica_vnodes_count(struct replica *replica)
     counter_set(&replica->figures.vnodes_incomplete, count);
 }
 
-enum err vnode_serves(const struct vnode *vnode)
+/* By the view's last word it is to be emptied, or is being. */
+static bool is_void(const struct vnode_keyspace *keyspace)
 {
+    bool other =
+        keyspace->gain.state == GAIN_NONE || keyspace->gain.epoch != keyspace->part.announced;
+    return keyspace->leaving || (keyspace->part.announced != 0 && other);
+}
+
+enum err vnode_serves(const struct vnode *vnode, uint32_t keyspace_id)
+{
+    const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, keyspace_id);
     if (MUTATE(VOTES_WHEN_INCOMPLETE))
         return OK;
-    return vnode->state == VNODE_COMPLETE ? OK : ERR_INCOMPLETE;
+    if (vnode->state != VNODE_COMPLETE)
+        return ERR_INCOMPLETE;
+    bool filled = keyspace == NULL || (!is_void(keyspace) && keyspace->gain.state != GAIN_EMPTY);
+    return filled ? OK : ERR_INCOMPLETE;
 }
 
 enum err vnode_takes_writes(const struct vnode *vnode, uint32_t keyspace_id)
 {
-    if (vnode->state == VNODE_COMPLETE)
-        return OK;
     const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, keyspace_id);
-    bool adopted = vnode->state == VNODE_INCOMPLETE && keyspace != NULL && keyspace->has_row;
-    return adopted ? OK : ERR_INCOMPLETE;
+    if (vnode->state == VNODE_EMPTYING || (keyspace != NULL && is_void(keyspace)))
+        return ERR_INCOMPLETE;
+    bool filling = vnode->state == VNODE_INCOMPLETE ||
+                   (keyspace != NULL && keyspace->gain.state == GAIN_EMPTY);
+    return !filling || (keyspace != NULL && keyspace->has_row) ? OK : ERR_INCOMPLETE;
+}
+
+enum err vnode_votes(const struct vnode *vnode, uint32_t keyspace_id)
+{
+    const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, keyspace_id);
+    if (MUTATE(VOTES_WHEN_INCOMPLETE))
+        return OK;
+    bool votes = vnode->state == VNODE_COMPLETE &&
+                 (!vnode->registers_lost || MUTATE(REGISTER_LOST_COPY_VOTES)) &&
+                 (keyspace == NULL || !is_void(keyspace));
+    return votes ? OK : ERR_INCOMPLETE;
+}
+
+/* What a change gives this member has to be filled again as well. */
+static enum err vnode_gains_restage(const struct vnode *vnode, struct store *store)
+{
+    enum err err = OK;
+    for (uint32_t i = 0; i < vnode->keyspace_count && err == OK; i++) {
+        const struct vnode_keyspace *keyspace = &vnode->keyspaces[i];
+        if (keyspace->gain.state != GAIN_NONE)
+            err = vnode_gain_stage(vnode, store, keyspace->id, GAIN_EMPTY, keyspace->gain.epoch);
+    }
+    return err;
+}
+
+/* Only gains are known of afterwards. */
+static void vnode_keyspaces_reset(struct replica *replica, struct vnode *vnode)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < vnode->keyspace_count; i++) {
+        struct vnode_keyspace gaining = {.id = vnode->keyspaces[i].id,
+                                         .gain = vnode->keyspaces[i].gain};
+        if (gaining.gain.state == GAIN_NONE)
+            continue;
+        gaining.gain.state = GAIN_EMPTY;
+        gaining.gain.incarnation = ++replica->vnodes.incarnation;
+        gaining.gain.told = false;
+        vnode->keyspaces[count++] = gaining;
+    }
+    vnode->keyspace_count = count;
+    if (replica->gains.swept == vnode)
+        replica->gains.swept = NULL;
+    replica->gains.cursor = 0; /* to tell of them */
 }
 
 /* Drops all that the vnode holds; then it is incomplete. May be begun again at any point. */
@@ -51,13 +107,15 @@ static enum err vnode_empty(struct replica *replica, struct actor_context *ctx, 
     if (err == OK)
         err = vnode_lost_stage(vnode, ctx->store);
     if (err == OK)
+        err = vnode_gains_restage(vnode, ctx->store);
+    if (err == OK)
         err = vnode_state_stage(vnode, ctx->store, VNODE_INCOMPLETE);
     if (err != OK)
         return err;
     vnode->registers_lost = true;
     tree_vnode_emptied(replica, ctx, vnode);
-    quarantine_vnode_emptied(replica, vnode->partition);
-    vnode->keyspace_count = 0;
+    quarantine_emptied(replica, vnode->partition, 0);
+    vnode_keyspaces_reset(replica, vnode);
     vnode->state = VNODE_INCOMPLETE;
     vnode->incarnation = ++replica->vnodes.incarnation;
     CHECK_U64(replica->vnodes.emptying, >, 0);
@@ -199,11 +257,11 @@ static enum err vnode_adopt(struct replica *replica, struct actor_context *ctx,
                             const struct vnode_adopt *adopt)
 {
     struct vnode *vnode = vnode_of(&replica->vnodes, adopt->partition);
-    if (vnode->state == VNODE_COMPLETE)
-        return ERR_PRECONDITION; /* its floors are raised by seals alone */
-    if (vnode->state == VNODE_EMPTYING)
-        return ERR_UNAVAILABLE;
     struct vnode_keyspace *keyspace = vnode_keyspace_get(vnode, adopt->keyspace_id);
+    if (vnode->state == VNODE_EMPTYING || is_void(keyspace))
+        return ERR_UNAVAILABLE;
+    if (vnode->state == VNODE_COMPLETE && keyspace->gain.state != GAIN_EMPTY)
+        return ERR_PRECONDITION; /* its floors are raised by seals alone */
     /* Nothing is reaped while a copy is being filled: what is here was filled in another time. */
     if (keyspace->has_row && vnode_lost_its_seal(vnode, adopt->keyspace_id, adopt->reaped)) {
         replica_vnode_doubt(replica, ctx, vnode, DOUBT_RESTORED);
@@ -232,10 +290,35 @@ void replica_on_vnode_adopt(struct replica *replica, struct actor_context *ctx,
     replica_answer(replica, ctx, answer, err == OK ? store_staged(ctx->store) : 0);
 }
 
+/* One keyspace that a change gives this member. */
+static enum err gain_complete(struct replica *replica, struct actor_context *ctx,
+                              struct vnode *vnode, const struct vnode_complete *complete)
+{
+    struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, complete->keyspace_id);
+    if (vnode->state == VNODE_EMPTYING || keyspace == NULL || is_void(keyspace) ||
+        keyspace->gain.incarnation != complete->incarnation || keyspace->gain.state == GAIN_NONE)
+        return ERR_PRECONDITION;
+    if (keyspace->gain.state == GAIN_FILLED)
+        return OK;
+    enum err err =
+        vnode_gain_stage(vnode, ctx->store, keyspace->id, GAIN_FILLED, keyspace->gain.epoch);
+    if (err != OK)
+        return err;
+    keyspace->gain.state = GAIN_FILLED;
+    counter_add(&replica->figures.gains_filled, 1);
+    replica_gain_count(replica);
+    log_write(ctx->log, LOG_INFO, "vnode_gained",
+              "partition=%" PRIu32 " keyspace=%08" PRIx32 " epoch=%" PRIu64, vnode->partition,
+              keyspace->id, keyspace->gain.epoch);
+    return OK;
+}
+
 static enum err vnode_complete(struct replica *replica, struct actor_context *ctx,
                                const struct vnode_complete *complete)
 {
     struct vnode *vnode = vnode_of(&replica->vnodes, complete->partition);
+    if (complete->keyspace_id != 0)
+        return gain_complete(replica, ctx, vnode, complete);
     if (vnode->state == VNODE_COMPLETE)
         return OK;
     /* An exchange that began before it was emptied (again) proves nothing. */

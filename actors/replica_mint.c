@@ -208,7 +208,9 @@ void replica_on_mint(struct replica *replica, struct actor_context *ctx,
     if (err == OK)
         err = replica_admit_mode(ctx, mint->request.keyspace_id, KEYSPACE_AVAILABLE);
     if (err == OK)
-        err = vnode_serves(vnode_of(&replica->vnodes, mint->partition));
+        err = replica_fence(replica, ctx, message, mint->request.keyspace_id, FENCE_READ);
+    if (err == OK)
+        err = vnode_serves(vnode_of(&replica->vnodes, mint->partition), mint->request.keyspace_id);
     if (err == ERR_INCOMPLETE)
         counter_add(&replica->figures.incomplete_refused, 1);
     if (err == OK)

@@ -173,10 +173,12 @@ void quarantine_repaired(struct replica *replica, struct actor_context *ctx, uin
         drop(replica, (uint32_t)place);
 }
 
-void quarantine_vnode_emptied(struct replica *replica, uint32_t partition)
+void quarantine_emptied(struct replica *replica, uint32_t partition, uint32_t keyspace_id)
 {
     for (uint32_t i = replica->quarantine.count; i-- > 0;) {
-        if (replica->quarantine.rows[i].partition == partition)
+        const struct quarantine_row *row = &replica->quarantine.rows[i];
+        if (row->partition == partition &&
+            (keyspace_id == 0 || (row->has_name && row->keyspace_id == keyspace_id)))
             drop(replica, i);
     }
 }

@@ -11,14 +11,16 @@
 #define SCAN_ROWS_MAX 2000u /* of one step */
 
 static enum err replica_reap_admit(struct replica *replica, struct actor_context *ctx,
-                                   const struct message *message, uint32_t partition,
+                                   const struct message *message, uint32_t keyspace_id,
                                    struct vnode **ret_vnode)
 {
     enum err err = replica_admit(replica, ctx, message);
+    if (err == OK)
+        err = replica_fence(replica, ctx, message, keyspace_id, FENCE_WRITE);
     if (err != OK)
         return err;
-    struct vnode *vnode = vnode_of(&replica->vnodes, partition);
-    err = vnode_serves(vnode);
+    struct vnode *vnode = vnode_of(&replica->vnodes, message_partition(message));
+    err = vnode_serves(vnode, keyspace_id);
     if (err == OK)
         *ret_vnode = vnode;
     return err;
@@ -128,7 +130,7 @@ void replica_on_reap_scan(struct replica *replica, struct actor_context *ctx,
                                  .limit =
                                      scan->limit < REAP_BATCH_MAX ? scan->limit : REAP_BATCH_MAX};
     uint8_t memory[8];
-    enum err err = replica_reap_admit(replica, ctx, message, scan->partition, &vnode);
+    enum err err = replica_reap_admit(replica, ctx, message, scan->keyspace_id, &vnode);
     if (err == OK) {
         const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, scan->keyspace_id);
         if (keyspace == NULL || !keyspace->reap_clean) {
@@ -214,6 +216,10 @@ static enum err replica_reap_seal(struct replica *replica, struct actor_context 
         return ERR_INVALID;
     if (seal->floor > FLOOR_MAX)
         return ERR_INVALID;
+    /* Who gains the partition took over the floors that there were. A seal that asks for nothing
+     * brings no new one. */
+    if (list.count != 0 && topology_is_joint(&ctx->view->topology, seal->partition))
+        return ERR_PRECONDITION;
     if (seal->reaped > 0 && !vnode->trees_ready)
         return ERR_UNAVAILABLE; /* what is held here is not known yet */
     if (vnode_lost_its_seal(vnode, seal->keyspace_id, seal->reaped)) {
@@ -249,7 +255,7 @@ void replica_on_reap_seal(struct replica *replica, struct actor_context *ctx,
     const struct reap_seal *seal = &message->reap_seal;
     struct message *answer = message_new_reply(message, MESSAGE_reap_seal_reply, 0);
     struct vnode *vnode = NULL;
-    enum err err = replica_reap_admit(replica, ctx, message, seal->partition, &vnode);
+    enum err err = replica_reap_admit(replica, ctx, message, seal->keyspace_id, &vnode);
     if (err == OK)
         err = replica_reap_seal(replica, ctx, seal, vnode, answer);
     answer->reap_seal_reply.status = err;
@@ -281,6 +287,8 @@ static enum err replica_reap_remove(struct replica *replica, struct actor_contex
     struct reap_match match = {.replica = replica, .ctx = ctx, .keyspace_id = remove->keyspace_id};
     if (reap_list_decode(remove->digests, &list) != OK)
         return ERR_INVALID;
+    if (topology_is_joint(&ctx->view->topology, remove->partition))
+        return ERR_PRECONDITION;
     if (vnode_floor(vnode, remove->keyspace_id) != remove->floor)
         return ERR_STALE_FLOOR;
     if (list.count == 0)
@@ -308,7 +316,7 @@ void replica_on_reap_remove(struct replica *replica, struct actor_context *ctx,
     const struct reap_remove *remove = &message->reap_remove;
     struct message *answer = message_new_reply(message, MESSAGE_reap_remove_reply, 0);
     struct vnode *vnode = NULL;
-    enum err err = replica_reap_admit(replica, ctx, message, remove->partition, &vnode);
+    enum err err = replica_reap_admit(replica, ctx, message, remove->keyspace_id, &vnode);
     if (err == OK)
         err = replica_reap_remove(replica, ctx, remove, vnode, &answer->reap_remove_reply);
     answer->reap_remove_reply.status = err;

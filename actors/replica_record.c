@@ -80,6 +80,7 @@ enum err replica_store(struct replica *replica, struct actor_context *ctx, uint3
 {
     enum store_sync sync = (policy & POLICY_PERIODIC) != 0 ? STORE_SYNC_LATER : STORE_SYNC_NOW;
     enum err err = store_put(ctx->store, partition, state->key, record, sync);
+    vnode_of(&replica->vnodes, partition)->absent = false;
     if (err == OK)
         replica->pending[pending_slot(state->hash)] = store_staged(ctx->store);
     if (err == OK)
@@ -119,6 +120,9 @@ enum err replica_store_register(struct replica *replica, struct actor_context *c
 {
     struct bytes row = register_row_encode(&replica->scratch, state->keyspace_id, key, next);
     enum err err = store_put(ctx->store, partition, state->key, row, STORE_SYNC_NOW);
+    struct vnode *vnode = vnode_of(&replica->vnodes, partition);
+    vnode->absent = false;
+    vnode_keyspace_get(vnode, state->keyspace_id)->registers = true;
     if (err == OK)
         replica->pending[pending_slot(state->hash)] = store_staged(ctx->store);
     if (err == ERR_OVERLOADED)

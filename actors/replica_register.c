@@ -68,10 +68,9 @@ static enum err vote_begin(struct replica *replica, struct actor_context *ctx,
         err = replica_admit_mode(ctx, vote->keyspace_id, KEYSPACE_CONSISTENT);
     if (err != OK)
         return err;
-    const struct vnode *vnode = vnode_of(&replica->vnodes, vote->partition);
-    err = vnode_serves(vnode);
-    if (err == OK && vnode->registers_lost && !MUTATE(REGISTER_LOST_COPY_VOTES))
-        err = ERR_INCOMPLETE;
+    err = replica_fence(replica, ctx, message, vote->keyspace_id, FENCE_WRITE);
+    if (err == OK)
+        err = vnode_votes(vnode_of(&replica->vnodes, vote->partition), vote->keyspace_id);
     if (err == OK)
         err = replica_load_register(replica, ctx, vote->partition, vote->keyspace_id, vote->key,
                                     &vote->state, &vote->held);

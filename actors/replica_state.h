@@ -8,6 +8,8 @@
  *     replica_onward.c  of other data centres, passed on to the replicas of this one
  *     replica_vnode.c   the vnodes: what is known of them, and their floors
  *     replica_lost.c    vnodes that were lost and are filled again
+ *     replica_fence.c   what this node may answer, by the epochs of both sides
+ *     replica_gain.c    what a change of the topology gives and takes
  *     replica_reap.c    tombstones that may go
  *     replica_tree.c    their hash trees, changed with each row
  *     replica_build.c   and built by a scan
@@ -64,6 +66,7 @@ struct replica {
     struct arena scratch; /* of one step */
     struct request_memory requests;
     struct vnode_table vnodes;
+    struct gain_table gains;
     struct tree_table trees;
     struct quarantine quarantine;
     struct repair_note repair_notes[REPAIR_NOTES];
@@ -93,6 +96,40 @@ void replica_void_answers(struct replica *replica, uint32_t partition);
  * of the vnodes are not known yet. INVALID: there is no such partition. */
 enum err replica_admit(struct replica *replica, const struct actor_context *ctx,
                        const struct message *message) MUST_USE;
+
+/* -- replica_fence.c ------------------------------------------------------------------------------
+ */
+
+enum fence {
+    FENCE_READ,     /* by a reader only */
+    FENCE_WRITE,    /* by a reader or a writer */
+    FENCE_SPREAD,   /* likewise, whenever it was planned */
+    FENCE_QUESTION, /* likewise, of anti-entropy: by who knows the sender's document */
+};
+
+/* By the view: what this member is of a keyspace that is in the view. */
+struct vnode_part replica_part_of(const struct replica *replica, const struct view *view,
+                                  const struct keyspace *keyspace, uint32_t partition);
+/* The same of any keyspace; remembered, for vnode_serves and the like. */
+struct vnode_part replica_part(struct replica *replica, const struct actor_context *ctx,
+                               struct vnode *vnode, uint32_t keyspace_id);
+/* STALE_EPOCH: plan again with a newer document. UNAVAILABLE: the sender's document is newer than
+ * what is in force here; it is being fetched. `keyspace_id` 0: the role is not looked at. */
+enum err replica_fence(struct replica *replica, struct actor_context *ctx,
+                       const struct message *message, uint32_t keyspace_id,
+                       enum fence fence) MUST_USE;
+
+/* -- replica_gain.c -------------------------------------------------------------------------------
+ */
+
+/* Looks at what a new view says, and goes on with what is to be removed. */
+void replica_gains_go_on(struct replica *replica, struct actor_context *ctx);
+uint64_t replica_gains_wake_at_ns(const struct replica *replica);
+/* Tells anti-entropy. */
+void replica_gain_tell(struct replica *replica, struct actor_context *ctx,
+                       const struct vnode *vnode, struct vnode_keyspace *entry);
+/* Sets the figure. */
+void replica_gain_count(struct replica *replica);
 
 /* -- replica_record.c ---------------------------------------------------------------------------
  */

@@ -149,21 +149,14 @@ void tree_vnode_emptied(struct replica *replica, struct actor_context *ctx, stru
  * -----------------------------------------------------------------------
  */
 
-static bool known_dropped(const struct keyspace_map *map, uint32_t keyspace_id)
-{
-    for (uint32_t i = 0; i < map->count; i++) {
-        if (map->keyspaces[i].id == keyspace_id)
-            return map->keyspaces[i].dropped;
-    }
-    return false;
-}
-
 /* One that nobody has told us of may be new here; one that stays unknown was replaced by another of
  * its name. */
 static void look_at_keyspace(struct replica *replica, struct actor_context *ctx,
                              struct vnode *vnode, struct vnode_keyspace *keyspace)
 {
     const struct keyspace_map *map = &ctx->view->keyspaces;
+    if (keyspace->leaving)
+        return; /* replica_gain.c sees to it */
     if (keyspace_map_find_id(map, keyspace->id) != NULL) {
         keyspace->gone_since_ns = 0;
         if (!keyspace->forgotten)
@@ -178,7 +171,7 @@ static void look_at_keyspace(struct replica *replica, struct actor_context *ctx,
     if (keyspace->gone_since_ns == 0)
         keyspace->gone_since_ns = ctx->now_ns;
     if (keyspace->forgotten ||
-        (!known_dropped(map, keyspace->id) && ctx->now_ns < keyspace->gone_since_ns + GONE_FOR_NS))
+        (!keyspace_map_known_dropped(map, keyspace->id) && ctx->now_ns < keyspace->gone_since_ns + GONE_FOR_NS))
         return;
     keyspace->forgotten = true;
     tree_replace(replica, keyspace, NULL);

@@ -11,12 +11,14 @@
 #define STATE_PREFIX    "vnode-state/"
 #define FLOOR_PREFIX    "vnode-floor/"
 #define LOST_PREFIX     "vnode-voter/" /* no vote in registers */
+#define GAIN_PREFIX     "vnode-gains/"
 #define PREFIX_BYTES    12u
 #define ROW_KEY_BYTES   (PREFIX_BYTES + 8u)
 #define LOAD_RETRY_NS   ((uint64_t)250 * 1000 * 1000)
 #define KEYSPACES_FIRST 4u
 
-static_assert(sizeof STATE_PREFIX - 1 == PREFIX_BYTES && sizeof FLOOR_PREFIX - 1 == PREFIX_BYTES,
+static_assert(sizeof STATE_PREFIX - 1 == PREFIX_BYTES && sizeof FLOOR_PREFIX - 1 == PREFIX_BYTES &&
+                  sizeof LOST_PREFIX - 1 == PREFIX_BYTES && sizeof GAIN_PREFIX - 1 == PREFIX_BYTES,
               "rows are taken apart by their size");
 
 /* -- the table -----------------------------------------------------------------------------------
@@ -114,13 +116,26 @@ static struct bytes state_key(uint32_t partition, uint8_t memory[ROW_KEY_BYTES])
     return bytes_of(memory, PREFIX_BYTES + 4);
 }
 
-static struct bytes floor_key(uint32_t partition, uint32_t keyspace_id,
-                              uint8_t memory[ROW_KEY_BYTES])
+static struct bytes part_key(const char *prefix, uint32_t partition, uint32_t keyspace_id,
+                             uint8_t memory[ROW_KEY_BYTES])
 {
-    memcpy(memory, FLOOR_PREFIX, PREFIX_BYTES);
+    memcpy(memory, prefix, PREFIX_BYTES);
     put_u32(memory + PREFIX_BYTES, partition);
     put_u32(memory + PREFIX_BYTES + 4, keyspace_id);
     return bytes_of(memory, ROW_KEY_BYTES);
+}
+
+static struct bytes floor_key(uint32_t partition, uint32_t keyspace_id,
+                              uint8_t memory[ROW_KEY_BYTES])
+{
+    return part_key(FLOOR_PREFIX, partition, keyspace_id, memory);
+}
+
+static struct bytes lost_key(uint32_t partition, uint8_t memory[ROW_KEY_BYTES])
+{
+    memcpy(memory, LOST_PREFIX, PREFIX_BYTES);
+    put_u32(memory + PREFIX_BYTES, partition);
+    return bytes_of(memory, PREFIX_BYTES + 4);
 }
 
 enum err vnode_state_stage(const struct vnode *vnode, struct store *store, enum vnode_state state)
@@ -137,10 +152,34 @@ enum err vnode_lost_stage(const struct vnode *vnode, struct store *store)
 {
     uint8_t key[ROW_KEY_BYTES];
     uint8_t value[1] = {ROW_FORMAT};
-    memcpy(key, LOST_PREFIX, PREFIX_BYTES);
-    put_u32(key + PREFIX_BYTES, vnode->partition);
-    return store_put(store, STORE_META, bytes_of(key, PREFIX_BYTES + 4),
+    return store_put(store, STORE_META, lost_key(vnode->partition, key),
                      bytes_of(value, sizeof value), STORE_SYNC_NOW);
+}
+
+enum err vnode_lost_forget(const struct vnode *vnode, struct store *store)
+{
+    uint8_t key[ROW_KEY_BYTES];
+    return store_delete(store, STORE_META, lost_key(vnode->partition, key), STORE_SYNC_NOW);
+}
+
+enum err vnode_gain_stage(const struct vnode *vnode, struct store *store, uint32_t keyspace_id,
+                          enum gain_state state, uint64_t epoch)
+{
+    uint8_t key[ROW_KEY_BYTES];
+    uint8_t memory[64];
+    struct arena arena;
+    struct writer writer;
+    struct bytes name = part_key(GAIN_PREFIX, vnode->partition, keyspace_id, key);
+    if (state == GAIN_NONE)
+        return store_delete(store, STORE_META, name, STORE_SYNC_LATER);
+    arena_init(&arena, memory, sizeof memory);
+    writer_init(&writer, &arena, 10);
+    writer_u8(&writer, ROW_FORMAT);
+    writer_u8(&writer, (uint8_t)state);
+    writer_u64(&writer, epoch);
+    enum err err = store_put(store, STORE_META, name, writer_result(&writer), STORE_SYNC_NOW);
+    arena_deinit(&arena);
+    return err;
 }
 
 enum err replica_rows_doubt_all(struct store *meta, uint32_t partitions)
@@ -211,6 +250,26 @@ static bool load_lost(void *closure, struct bytes key, struct bytes value)
     return true;
 }
 
+/* A row that cannot be read says at least that the copy is not filled. */
+static bool load_gain(void *closure, struct bytes key, struct bytes value)
+{
+    struct load *load = closure;
+    struct vnode *vnode = key.size == ROW_KEY_BYTES ? load_vnode(load, key) : NULL;
+    if (vnode == NULL)
+        return true;
+    struct reader reader = reader_of(value);
+    bool known = reader_u8(&reader) == ROW_FORMAT;
+    uint8_t state = reader_u8(&reader);
+    uint64_t epoch = reader_u64(&reader);
+    known = known && reader_done(&reader) && (state == GAIN_EMPTY || state == GAIN_FILLED);
+    vnode_keyspace_get(vnode, get_u32(key.data + PREFIX_BYTES + 4))->gain = (struct vnode_gain){
+        .state = known ? (enum gain_state)state : GAIN_EMPTY,
+        .epoch = known ? epoch : 0,
+        .incarnation = ++load->table->incarnation,
+    };
+    return true;
+}
+
 static bool load_floor(void *closure, struct bytes key, struct bytes value)
 {
     struct load *load = closure;
@@ -250,6 +309,9 @@ static enum err load_rows(struct replica *replica, struct actor_context *ctx)
     if (err == OK)
         err = store_scan(ctx->store, STORE_META, bytes_of_string(LOST_PREFIX),
                          bytes_of_string("vnode-voter0"), load_lost, &load);
+    if (err == OK)
+        err = store_scan(ctx->store, STORE_META, bytes_of_string(GAIN_PREFIX),
+                         bytes_of_string("vnode-gains0"), load_gain, &load);
     if (err == OK && load.unreadable != 0)
         err = ERR_CORRUPT;
     if (err != OK) {
@@ -361,15 +423,19 @@ enum err vnode_floors_set(struct vnode *vnode, struct store *store, uint32_t key
     return OK;
 }
 
+enum err vnode_floor_forget(const struct vnode *vnode, struct store *store, uint32_t keyspace_id)
+{
+    uint8_t key[ROW_KEY_BYTES];
+    return store_delete(store, STORE_META, floor_key(vnode->partition, keyspace_id, key),
+                        STORE_SYNC_NOW);
+}
+
 enum err vnode_floors_forget(const struct vnode *vnode, struct store *store)
 {
     enum err err = OK;
     for (uint32_t i = 0; i < vnode->keyspace_count && err == OK; i++) {
-        uint8_t key[ROW_KEY_BYTES];
         if (vnode->keyspaces[i].has_row)
-            err = store_delete(store, STORE_META,
-                               floor_key(vnode->partition, vnode->keyspaces[i].id, key),
-                               STORE_SYNC_NOW);
+            err = vnode_floor_forget(vnode, store, vnode->keyspaces[i].id);
     }
     return err;
 }

@@ -20,6 +20,8 @@
  *         clock, ms: what was here before had been lost; 0: nothing was [| u64 reaped floor]];
  *         none: 0, or not adopted
  *     "vnode-voter/" u32 partition               -> u8 format; none: it votes in registers
+ *     "vnode-gains/" u32 partition, u32 keyspace -> u8 format | u8 state | u64 epoch
+ *         (replica_gain.h)
  *
  * Included by replica*.c only.
  */
@@ -27,6 +29,7 @@
 #define ACTORS_REPLICA_VNODE_H
 
 #include "actors/replica.h"
+#include "actors/replica_gain.h"
 #include "model/merkle.h"
 
 enum vnode_state { VNODE_COMPLETE, VNODE_EMPTYING, VNODE_INCOMPLETE, VNODE_STATE_COUNT };
@@ -43,6 +46,13 @@ struct vnode_keyspace {
     uint64_t adopted_at_ms;  /* wall clock; what was here before had been lost. 0: nothing was */
     bool reap_clean;         /* no tombstone and no time to live: nothing to reap */
     bool reap_looks_clean;   /* so far, in the scan that is under way */
+    /* replica_gain.h */
+    struct vnode_part part;
+    uint64_t part_version; /* of the view that it is of, and one; 0: of none */
+    struct vnode_gain gain;
+    bool registers; /* rows of registers are here, or were */
+    bool leaving;   /* its rows are removed: nothing of it counts */
+    bool sweeping;  /* by the sweep under way */
     /* replica_tree.h */
     struct merkle *tree;    /* NULL: no keys, when the vnode's trees are ready */
     struct merkle *next;    /* of the build under way, up to its cursor */
@@ -61,6 +71,7 @@ struct vnode {
     /* It was emptied once: it does not know what it has promised and accepted of registers, and no
      * exchange can tell it that. It has no vote in them until it is replaced. */
     bool registers_lost;
+    bool absent;  /* nothing is here: it was dropped as nobody's, in this life */
     bool doubted; /* before its rows were known; `doubt` says why */
     enum doubt_reason doubt;
     uint32_t keyspace_count;
@@ -117,8 +128,15 @@ struct vnode_floors {
 enum err vnode_floors_set(struct vnode *vnode, struct store *store, uint32_t keyspace_id,
                           struct vnode_floors floors) MUST_USE;
 
-/* Stages the removal of all its floors. */
+/* Stages the removal of one floor, or of all. */
+enum err vnode_floor_forget(const struct vnode *vnode, struct store *store,
+                            uint32_t keyspace_id) MUST_USE;
 enum err vnode_floors_forget(const struct vnode *vnode, struct store *store) MUST_USE;
+/* Stages the end of the row that takes its vote in registers. */
+enum err vnode_lost_forget(const struct vnode *vnode, struct store *store) MUST_USE;
+/* Stages the row of a gain; GAIN_NONE has none. */
+enum err vnode_gain_stage(const struct vnode *vnode, struct store *store, uint32_t keyspace_id,
+                          enum gain_state state, uint64_t epoch) MUST_USE;
 /* Stages the row that takes its vote in registers: before the row that ends the emptying, so that
  * the log never has the second without the first. */
 enum err vnode_lost_stage(const struct vnode *vnode, struct store *store) MUST_USE;
@@ -126,12 +144,16 @@ enum err vnode_lost_stage(const struct vnode *vnode, struct store *store) MUST_U
 enum err vnode_state_stage(const struct vnode *vnode, struct store *store,
                            enum vnode_state state) MUST_USE;
 
-/* -- replica_lost.c -------------------------------------------------------------------------------
+/* -- replica_lost.c: by what the view said last of it (replica_part)
+ * --------------------------------
  */
 
 /* INCOMPLETE, for reads and mints. */
-enum err vnode_serves(const struct vnode *vnode) MUST_USE;
+enum err vnode_serves(const struct vnode *vnode, uint32_t keyspace_id) MUST_USE;
 /* INCOMPLETE, for writes. */
 enum err vnode_takes_writes(const struct vnode *vnode, uint32_t keyspace_id) MUST_USE;
+/* INCOMPLETE, for registers. A copy that a change gives this member votes from the time when it is
+ * empty: it is a new acceptor of the new set, and the old set's majority is needed beside it. */
+enum err vnode_votes(const struct vnode *vnode, uint32_t keyspace_id) MUST_USE;
 
 #endif

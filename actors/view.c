@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 static enum distance distance_between(const struct member *self, const struct member *other)
 {
@@ -91,6 +92,29 @@ uint32_t view_replicas(const struct view *view, enum topology_side side,
     const struct topology *topology = &view->topology;
     return topology_replicas(topology, side, keyspace->id, data_center,
                              keyspace_n(keyspace, topology->data_centers[data_center]));
+}
+
+static bool replication_alike(const struct topology *topology, uint32_t a, uint32_t b)
+{
+    const struct topology_replication *of[2] = {NULL, NULL};
+    for (uint32_t i = 0; i < topology->replication_count; i++) {
+        const struct topology_replication *replication = &topology->replication[i];
+        if (replication->keyspace_id == a)
+            of[0] = replication;
+        if (replication->keyspace_id == b)
+            of[1] = replication;
+    }
+    if (of[0] == NULL || of[1] == NULL)
+        return of[0] == of[1];
+    return memcmp(of[0]->n, of[1]->n, sizeof of[0]->n) == 0;
+}
+
+bool view_keyspaces_alike(const struct view *view, const struct keyspace *a,
+                          const struct keyspace *b)
+{
+    return a->n == b->n && a->data_center_count == b->data_center_count &&
+           memcmp(a->data_centers, b->data_centers, sizeof a->data_centers) == 0 &&
+           replication_alike(&view->topology, a->id, b->id);
 }
 
 static void side_list(const struct view *view, enum topology_side side,

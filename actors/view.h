@@ -54,6 +54,9 @@ enum distance view_distance(const struct view *view, uint32_t member);
 /* N of the keyspace in a data centre (index), on one side of the change under way. */
 uint32_t view_replicas(const struct view *view, enum topology_side side,
                        const struct keyspace *keyspace, uint32_t data_center);
+/* They have the same replicas of every partition. */
+bool view_keyspaces_alike(const struct view *view, const struct keyspace *a,
+                          const struct keyspace *b);
 /* The walk of the side that the partition is read from: replicas, then fallbacks. Empty where the
  * keyspace has none. */
 void view_preference_list(const struct view *view, const struct keyspace *keyspace,

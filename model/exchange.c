@@ -1,10 +1,10 @@
 /* All lists but the hashes begin with their count, so that a cut one cannot pass for a shorter one.
  *
- *     roots   = varint count, count x {u32 keyspace id, u8 depth, varint floor, varint reaped,
- * varint keys, u64 sum if keys > 0} indices = varint count, count x varint gap; gap = index -
- * previous - 1, the first from 0 hashes  = count x u32 digests = varint count, count x {varint key
- * hash - previous, varint dots, u32 state}; the first from the first hash of the range records =
- * varint count, count x {varint size, key, varint size, record}
+ *     roots   = varint count, count x {u32 keyspace id, u8 depth | 0x80 if incomplete, varint
+ * floor, varint reaped, varint keys, u64 sum if keys > 0} indices = varint count, count x varint
+ * gap; gap = index - previous - 1, the first from 0 hashes  = count x u32 digests = varint count,
+ * count x {varint key hash - previous, varint dots, u32 state}; the first from the first hash of
+ * the range records = varint count, count x {varint size, key, varint size, record}
  */
 #include "model/exchange.h"
 
@@ -21,6 +21,7 @@
 #define RECORD_BYTES_MIN 3u /* a key of one byte, no record */
 #define HASH_BYTES       4u
 #define VARINT_BYTES_MAX 10u
+#define INCOMPLETE_BIT   0x80u /* of the depth */
 
 /* A count of items that are `bytes_min` each at least. */
 static uint32_t count_decode(struct reader *reader, size_t bytes_min, uint32_t count_max)
@@ -47,7 +48,7 @@ struct bytes exchange_roots_encode(struct arena *arena, const struct exchange_ro
         const struct exchange_root *root = &roots->roots[i];
         CHECK(i == 0 || roots->roots[i - 1].keyspace_id < root->keyspace_id);
         writer_u32(&writer, root->keyspace_id);
-        writer_u8(&writer, (uint8_t)root->depth);
+        writer_u8(&writer, (uint8_t)(root->depth | (root->incomplete ? INCOMPLETE_BIT : 0)));
         writer_varint(&writer, root->floor);
         writer_varint(&writer, root->reaped);
         writer_varint(&writer, root->node.count);
@@ -67,6 +68,8 @@ enum err exchange_roots_decode(struct arena *arena, struct bytes bytes,
         struct exchange_root *root = &roots[i];
         root->keyspace_id = reader_u32(&reader);
         root->depth = reader_u8(&reader);
+        root->incomplete = (root->depth & INCOMPLETE_BIT) != 0;
+        root->depth &= ~INCOMPLETE_BIT;
         root->floor = reader_varint(&reader);
         root->reaped = reader_varint(&reader);
         root->node.count = reader_varint(&reader);

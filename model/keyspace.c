@@ -163,6 +163,15 @@ const struct keyspace *keyspace_map_find_id(const struct keyspace_map *map, uint
     return NULL;
 }
 
+bool keyspace_map_known_dropped(const struct keyspace_map *map, uint32_t id)
+{
+    for (uint32_t i = 0; i < map->count; i++) {
+        if (map->keyspaces[i].id == id)
+            return map->keyspaces[i].dropped;
+    }
+    return false;
+}
+
 struct keyspace_map keyspace_map_put(struct arena *arena, const struct keyspace_map *map,
                                      const struct keyspace *keyspace)
 {

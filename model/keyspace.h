@@ -61,6 +61,8 @@ uint32_t keyspace_n(const struct keyspace *keyspace, const char *data_center);
 /* NULL when absent or dropped. */
 const struct keyspace *keyspace_map_find(const struct keyspace_map *map, const char *name);
 const struct keyspace *keyspace_map_find_id(const struct keyspace_map *map, uint32_t id);
+/* It was there once; one that nobody has told of yet may be new. */
+bool keyspace_map_known_dropped(const struct keyspace_map *map, uint32_t id);
 /* Replaces the definition of that name whatever its age, or adds it: then the caller has seen that
  * map->count < KEYSPACES_MAX. */
 struct keyspace_map keyspace_map_put(struct arena *arena, const struct keyspace_map *map,

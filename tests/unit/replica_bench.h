@@ -12,6 +12,7 @@
 
 struct bench {
     struct fixture f;
+    struct topology initial; /* of the first start */
     struct boot boot;
     struct replica *replica;
     uint64_t next_id;
@@ -19,7 +20,9 @@ struct bench {
 
 static inline void bench_start(struct bench *b)
 {
-    struct boot_options options = {.topology = &b->f.topology,
+    if (b->initial.partitions == 0)
+        topology_copy(&b->f.arena, &b->f.topology, &b->initial);
+    struct boot_options options = {.topology = &b->initial,
                                    .self = SELF,
                                    .shards = 1,
                                    .epoch_lease = LEASE,
