@@ -84,6 +84,7 @@ static void check_record(struct world *world, const struct host *host, uint32_t 
 
 void check_arrived(struct world *world, const struct host *host, const struct message *message)
 {
+    check_registers_arrived(world, message);
     if (message->kind != MESSAGE_replica_write && message->kind != MESSAGE_hint_store)
         return;
     const struct replica_write *write =

@@ -113,7 +113,8 @@ struct clock check_explained(struct world *world, uint32_t keyspace_id, struct b
 /* The node, or its gossip, is paused; its view changes. */
 void check_detector_paused(struct host *host, uint64_t until_ns);
 void check_detector_view(struct host *host, const struct view *before, const struct view *view);
-/* A message leaves an actor of the node, for wherever. */
+/* A message has come from another node; leaves an actor of the node, for wherever. */
+void check_registers_arrived(struct world *world, const struct message *message);
 void check_registers_leaves(struct host *host, const struct message *message);
 /* What an eventual write to a consistent keyspace was told. */
 void check_registers_refused(struct host *host, enum err status);

@@ -21,14 +21,18 @@ static uint64_t ballot_identity(const struct ballot *ballot, uint64_t salt)
     return hash_bytes(bytes_of(parts, sizeof parts), 5);
 }
 
-static void check_prepare(struct host *host, const struct message *message)
+/* Only what arrives counts: a node may begin from an older copy of its disk, and asks nobody else
+ * before it has been told so. */
+void check_registers_arrived(struct world *world, const struct message *message)
 {
     const struct register_prepare *prepare = &message->register_prepare;
-    uint64_t parts[3] = {hash_key(prepare->keyspace_id, prepare->key), host->start, message->id};
-    if (!check_named_once(host->world, ballot_identity(&prepare->ballot, 0),
+    if (message->kind != MESSAGE_register_prepare)
+        return;
+    uint64_t parts[2] = {hash_key(prepare->keyspace_id, prepare->key), message->id};
+    if (!check_named_once(world, ballot_identity(&prepare->ballot, 0),
                           hash_bytes(bytes_of(parts, sizeof parts), 6)))
-        world_fail(host->world, "registers", "n%u prepares two rounds under ballot %llu",
-                   host->member, (unsigned long long)prepare->ballot.counter);
+        world_fail(world, "registers", "n%u prepares two rounds under ballot %llu",
+                   message->from.node, (unsigned long long)prepare->ballot.counter);
 }
 
 static void check_accept(struct host *host, const struct message *message)
@@ -43,9 +47,7 @@ static void check_accept(struct host *host, const struct message *message)
 
 void check_registers_leaves(struct host *host, const struct message *message)
 {
-    if (message->kind == MESSAGE_register_prepare)
-        check_prepare(host, message);
-    else if (message->kind == MESSAGE_register_accept)
+    if (message->kind == MESSAGE_register_accept)
         check_accept(host, message);
     else if (message->kind == MESSAGE_hint_store && host->world->registers.keyspace_id != 0 &&
              message->hint_store.write.keyspace_id == host->world->registers.keyspace_id)

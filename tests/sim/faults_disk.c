@@ -9,8 +9,10 @@
 void faults_disk_begin(struct world *world, struct incident *incident)
 {
     const struct host *host = &world->hosts[incident->node];
-    if (incident->class == FAULT_RESTORED && incident->copy == NULL)
+    if (incident->class == FAULT_RESTORED && incident->copy == NULL) {
         incident->copy = memory_disk_copy(host->disk, host->engine);
+        incident->copy_start = host->start;
+    }
 }
 
 void faults_disk_end(struct incident *incident)
@@ -103,11 +105,51 @@ static bool others_are_whole(const struct world *world, uint32_t node)
     return true;
 }
 
+static void read_register_row(const struct host *host, const struct memory_disk *disk,
+                              uint32_t number, struct arena *arena, struct bytes *ret_row)
+{
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    char name[16];
+    uint32_t id = host->world->registers.keyspace_id;
+    registers_key_name(number, name);
+    uint64_t hash = hash_key(id, bytes_of_string(name));
+    struct bytes key = bytes_of(memory, hash_storage_key(id, bytes_of_string(name), hash, memory));
+    uint32_t partition = hash_partition(hash, host->world->options.partitions);
+    enum err err = disk != NULL
+                       ? memory_disk_read(disk, partition, key, arena, ret_row)
+                       : engine_memory_read_durable(host->engine, partition, key, arena, ret_row);
+    if (err == ERR_NOT_FOUND)
+        *ret_row = (struct bytes){0};
+}
+
+/* Who has lost promises does not vote again, if that is found out. Of a copy that was taken in the
+ * same life of the node it is not (model/identity.h): then no vote was given since. */
+static bool votes_are_kept(const struct world *world, const struct incident *incident)
+{
+    const struct host *host = &world->hosts[incident->node];
+    bool found_out = incident->class == FAULT_WIPED || incident->copy_start != host->start;
+    bool same = true;
+    struct arena arena;
+    if (found_out && world->options.registers.n > 1)
+        return true;
+    arena_init(&arena, NULL, 0);
+    for (uint32_t key = 0; key < world->options.registers.keys && same; key++) {
+        struct bytes before = {0};
+        struct bytes now = {0};
+        read_register_row(host, incident->copy, key, &arena, &before);
+        read_register_row(host, NULL, key, &arena, &now);
+        same = bytes_equal(before, now);
+    }
+    arena_deinit(&arena);
+    return same;
+}
+
 bool faults_disk_may_lose(struct world *world, const struct incident *incident)
 {
     if (incident->class == FAULT_CLONED)
         return true; /* its own disk comes back */
-    if (!world->hosts[incident->node].up || !keyspaces_are_spare(world, incident->node) ||
+    if (!world->hosts[incident->node].up || !votes_are_kept(world, incident) ||
+        !keyspaces_are_spare(world, incident->node) ||
         !hellos_known_everywhere(world, incident->node) || !others_are_whole(world, incident->node))
         return false;
     for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {
