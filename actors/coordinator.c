@@ -29,13 +29,14 @@ static void coordinator_on_replica_write_reply(struct coordinator *coordinator,
     struct request *request = coordinator_request_find(coordinator, message->id);
     uint32_t member = message->from.node;
     enum err status = message->replica_write_reply.status;
+    uint64_t epoch = message->epoch;
     message_free(message);
     if (request == NULL)
         return;
     if (request->state == REQUEST_WRITING || request->state == REQUEST_SETTLING)
-        coordinator_put_on_written(coordinator, ctx, request, member, status);
+        coordinator_put_on_written(coordinator, ctx, request, member, status, epoch);
     else if (request->state == REQUEST_REPAIRING)
-        coordinator_repair_on_written(coordinator, ctx, request, member, status);
+        coordinator_repair_on_written(coordinator, ctx, request, member, status, epoch);
     else if (request->state == REQUEST_COMPARING)
         coordinator_compare_on_written(coordinator, request, member, status);
 }
@@ -44,6 +45,7 @@ static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
                                struct message *message)
 {
     struct coordinator *coordinator = coordinator_of(actor);
+    coordinator_epoch_note(coordinator, ctx, message);
     switch (message->kind) {
     case MESSAGE_client_get:
         coordinator_on_client_get(coordinator, ctx, message);
@@ -73,6 +75,9 @@ static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_register_prepare_reply:
     case MESSAGE_register_accept_reply:
         coordinator_on_register_reply(coordinator, ctx, message);
+        break;
+    case MESSAGE_register_settle:
+        coordinator_on_register_settle(coordinator, ctx, message);
         break;
     case MESSAGE_client_get_done:
     case MESSAGE_client_put_done:
@@ -138,7 +143,6 @@ static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_client_reports_done:
     case MESSAGE_register_list:
     case MESSAGE_register_list_reply:
-    case MESSAGE_register_settle:
     case MESSAGE_register_settle_done:
     case MESSAGE_KIND_COUNT:
         counter_add(&coordinator->figures.unexpected, 1);
@@ -194,11 +198,11 @@ static void coordinator_on_late(struct coordinator *coordinator, struct actor_co
     case REQUEST_REPAIRING:
         coordinator_repair_on_late(coordinator, ctx, request);
         break;
-    case REQUEST_WRITING:
+    case REQUEST_WRITING: /* these set their own next time, and may have ended */
     case REQUEST_SETTLING:
         coordinator_put_on_late(coordinator, ctx, request);
-        break;
-    case REQUEST_REGISTER: /* sets its own next time, and may have ended */
+        return;
+    case REQUEST_REGISTER:
         coordinator_register_on_late(coordinator, ctx, request);
         return;
     case REQUEST_FORWARDED: /* sent once: a second could be a second write */
@@ -217,6 +221,35 @@ static void coordinator_on_hedge(struct coordinator *coordinator, struct actor_c
     coordinator_request_wake(coordinator, request);
 }
 
+static void coordinator_on_soon(struct coordinator *coordinator, struct actor_context *ctx,
+                                struct request *request)
+{
+    uint64_t id = request->id;
+    request->soon_at_ns = NEVER_NS;
+    switch (request->state) {
+    case REQUEST_READING:
+        coordinator_get_on_soon(coordinator, ctx, request);
+        break;
+    case REQUEST_REPAIRING:
+        coordinator_repair_on_soon(coordinator, ctx, request);
+        break;
+    case REQUEST_FORWARDED:
+    case REQUEST_WRITING:
+    case REQUEST_SETTLING:
+        coordinator_put_on_soon(coordinator, ctx, request);
+        break;
+    case REQUEST_REGISTER:
+        coordinator_register_on_soon(coordinator, ctx, request);
+        break;
+    case REQUEST_COMPARING:
+    case REQUEST_FREE:
+    case REQUEST_STATE_COUNT:
+        UNREACHABLE("such a request waits for no view");
+    }
+    if (request->state != REQUEST_FREE && request->id == id)
+        coordinator_request_wake(coordinator, request);
+}
+
 static void coordinator_tick(struct actor *actor, struct actor_context *ctx)
 {
     struct coordinator *coordinator = coordinator_of(actor);
@@ -232,6 +265,8 @@ static void coordinator_tick(struct actor *actor, struct actor_context *ctx)
             coordinator_on_late(coordinator, ctx, request);
         else if (request->hedge_at_ns <= ctx->now_ns)
             coordinator_on_hedge(coordinator, ctx, request);
+        else if (request->soon_at_ns <= ctx->now_ns)
+            coordinator_on_soon(coordinator, ctx, request);
         else if (request->late_at_ns == NEVER_NS)
             coordinator_request_wake(coordinator, request);
         /* else its time was moved, and that wake-up is in the heap */
@@ -266,6 +301,8 @@ static void coordinator_check(const struct actor *actor)
         CHECK_U64(request->stale & request->hinted, ==, 0);
         CHECK_U64(request->timed & (~request->asked | request->answered), ==, 0);
         CHECK(!request->strict || request->stood_in == 0);
+        CHECK(!request->unsent || request->mint == NULL);
+        CHECK(request->soon_at_ns == NEVER_NS || request->state != REQUEST_COMPARING);
     }
     CHECK_U64(used + coordinator->free_count, ==, coordinator->options.requests_max);
 }

@@ -3,13 +3,13 @@
  * Owns:     requests in flight, at most options.requests_max.
  * Receives: client_get, client_put, forward_put, forward_put_reply, replica_mint_done,
  *           replica_write_reply, replica_read_reply, hint_store_reply, register_query_reply,
- *           register_prepare_reply, register_accept_reply.
+ *           register_prepare_reply, register_accept_reply, register_settle.
  * Sends:    register_query, register_prepare, register_accept, replica_read, replica_write (read
  * repair), replica_mint, forward_put, hint_store, range_dirty, client_get_done, client_put_done,
- * forward_put_reply. Time:     one deadline, one "late" time and one hedge a request; see
- * coordinator_wake_at_ns(). Memory:   requests_max * sizeof(struct request) + the messages that
- * requests hold. Source:   Dynamo (SOSP 2007) 4.5, 4.6; blocking read repair as in Cassandra 4.0;
- * hedges as in The Tail at Scale (CACM 2013).
+ * forward_put_reply, register_settle_done, topology_behind. Time:     one deadline, one "late" time
+ * and one hedge a request; see coordinator_wake_at_ns(). Memory:   requests_max * sizeof(struct
+ * request) + the messages that requests hold. Source:   Dynamo (SOSP 2007) 4.5, 4.6; blocking read
+ * repair as in Cassandra 4.0; hedges as in The Tail at Scale (CACM 2013).
  *
  *     client_get -> READING ---- r equal answers --------------------> client_get_done (OK)
  *                    | ^   `--- r answers that differ -> REPAIRING -- acks --'
@@ -79,6 +79,8 @@ struct coordinator_figures {
     struct counter asked_again;         /* reads, repairs and writes sent again to a replica */
     struct counter remote_onward;   /* copies of writes left to a replica of their data centre */
     struct counter remote_stranded; /* of those: sent from here, that replica being unreachable */
+    struct counter replanned;       /* requests refused for the epoch of their plan, planned anew */
+    struct counter epochs_told;     /* times that the gossip was told of a newer epoch */
     struct counter timeouts;
     struct counter unavailable;
     struct counter answers_late;        /* for requests that have ended */

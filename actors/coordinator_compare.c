@@ -47,7 +47,7 @@ bool coordinator_compare_begin(struct coordinator *coordinator, struct actor_con
     }
     compare_remember(request, record);
     request->deadline_ns = ctx->now_ns + COMPARE_LATE_TIMES * coordinator->options.read_late_ns;
-    request->late_at_ns = NEVER_NS;
+    request->late_at_ns = request->soon_at_ns = NEVER_NS;
     coordinator_request_compare(coordinator, request);
     coordinator_request_wake(coordinator, request);
     return true;

@@ -199,6 +199,9 @@ void coordinator_get_again(struct coordinator *coordinator, struct actor_context
     coordinator_request_renew(coordinator, request);
     coordinator_request_move(request, REQUEST_READING);
     request->asked = request->answered = request->repairing = request->hedged = 0;
+    request->copied = request->uncopied = request->behind = 0;
+    request->plan_refused = false;
+    request->soon_at_ns = NEVER_NS;
     request->started_ns = ctx->now_ns;
     get_begin(coordinator, ctx, request);
 }
@@ -221,36 +224,73 @@ enum err coordinator_get_verify(struct coordinator *coordinator, const struct re
     return err;
 }
 
+/* Asked again soon, and others now. */
+static void get_on_behind(struct coordinator *coordinator, struct actor_context *ctx,
+                          struct request *request, uint32_t index)
+{
+    request->behind |= (uint64_t)1 << index;
+    coordinator_request_set_soon(coordinator, ctx, request, SOON_NS);
+    get_ask_more(coordinator, ctx, request, true);
+}
+
+static void get_on_refusal(struct coordinator *coordinator, struct actor_context *ctx,
+                           struct request *request, uint32_t index, enum err err)
+{
+    request->last_error = err;
+    enum quorum_state state =
+        quorum_fail(&request->quorum, request->replicas.replicas[index].member);
+    if (state == QUORUM_PENDING)
+        get_ask_more(coordinator, ctx, request, true);
+    else if (state == QUORUM_IMPOSSIBLE && !request->plan_refused) /* else there will be another */
+        coordinator_get_fail(coordinator, ctx, request, coordinator_request_failure(request),
+                             "too many replicas could not answer");
+}
+
+static void get_on_failed(struct coordinator *coordinator, struct actor_context *ctx,
+                          struct request *request, uint32_t index, enum err err, uint64_t epoch)
+{
+    switch (coordinator_epoch_judge(request, err, epoch)) {
+    case EPOCH_BEHIND:
+        get_on_behind(coordinator, ctx, request, index);
+        return;
+    case EPOCH_STALE:
+        if (coordinator_epoch_may_plan(coordinator, ctx, request)) {
+            counter_add(&coordinator->figures.replanned, 1);
+            coordinator_get_again(coordinator, ctx, request);
+            return;
+        }
+        break;
+    case EPOCH_SAME:
+    case EPOCH_EARLIER:
+        break;
+    }
+    get_on_refusal(coordinator, ctx, request, index, err);
+}
+
 static void get_on_reply(struct coordinator *coordinator, struct actor_context *ctx,
                          struct request *request, uint32_t index, struct message *message)
 {
     uint32_t member = message->from.node;
     enum err err = coordinator_get_verify(coordinator, request, &message->replica_read_reply);
     coordinator_hedge_answered(coordinator, ctx, request, index, err);
-    enum quorum_state state;
-    if (err == OK) {
-        message->next = request->answers;
-        request->answers = message;
-        request->answered |= (uint64_t)1 << index;
-        state = quorum_ack(&request->quorum, member);
-    } else {
+    if (err != OK) {
+        uint64_t epoch = message->epoch;
         message_free(message);
-        request->last_error = err;
-        state = quorum_fail(&request->quorum, member);
-        if (state == QUORUM_PENDING)
-            get_ask_more(coordinator, ctx, request, true);
+        get_on_failed(coordinator, ctx, request, index, err, epoch);
+        return;
     }
-    if (MUTATE(READ_ASKS_ONE_TOO_FEW) && request->answers != NULL)
+    message->next = request->answers;
+    request->answers = message;
+    request->answered |= (uint64_t)1 << index;
+    enum quorum_state state = quorum_ack(&request->quorum, member);
+    if (MUTATE(READ_ASKS_ONE_TOO_FEW))
         state = QUORUM_MET;
-    if (state == QUORUM_MET) {
-        if ((request->hedged & request->answered) != 0)
-            counter_add(&coordinator->figures.hedges_won, 1);
-        coordinator_hedge_end(request);
-        coordinator_repair_or_answer(coordinator, ctx, request);
-    } else if (state == QUORUM_IMPOSSIBLE) {
-        coordinator_get_fail(coordinator, ctx, request, coordinator_request_failure(request),
-                             "too many replicas could not answer");
-    }
+    if (state != QUORUM_MET)
+        return;
+    if ((request->hedged & request->answered) != 0)
+        counter_add(&coordinator->figures.hedges_won, 1);
+    coordinator_hedge_end(request);
+    coordinator_repair_or_answer(coordinator, ctx, request);
 }
 
 void coordinator_on_replica_read_reply(struct coordinator *coordinator, struct actor_context *ctx,
@@ -287,7 +327,7 @@ void coordinator_get_on_late(struct coordinator *coordinator, struct actor_conte
 {
     if (request->late_ns == coordinator->options.read_late_ns)
         counter_add(&coordinator->figures.read_late, 1);
-    for (uint32_t i = 0; i < request->replicas.count; i++) {
+    for (uint32_t i = 0; i < request->quorum.replica_count; i++) {
         uint32_t member = request->replicas.replicas[i].member;
         if ((request->asked >> i & 1) == 0 || !get_waits_for(request, i) ||
             member == coordinator->options.self)
@@ -301,6 +341,24 @@ void coordinator_get_on_late(struct coordinator *coordinator, struct actor_conte
     }
     coordinator_hedge_end(request);
     get_ask_more(coordinator, ctx, request, true);
+}
+
+void coordinator_get_on_soon(struct coordinator *coordinator, struct actor_context *ctx,
+                             struct request *request)
+{
+    if (request->plan_refused && coordinator_epoch_may_plan(coordinator, ctx, request)) {
+        counter_add(&coordinator->figures.replanned, 1);
+        coordinator_get_again(coordinator, ctx, request);
+        return;
+    }
+    uint64_t behind = request->behind;
+    request->behind = 0;
+    for (uint32_t i = 0; i < request->quorum.replica_count; i++) {
+        if ((behind >> i & 1) == 0 || !get_waits_for(request, i))
+            continue;
+        counter_add(&coordinator->figures.asked_again, 1);
+        coordinator_get_ask(coordinator, ctx, request, i);
+    }
 }
 
 void coordinator_get_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,

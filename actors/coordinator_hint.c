@@ -46,6 +46,8 @@ static uint32_t hint_find_fallback(struct actor_context *ctx, struct request *re
         if (!view_alive(view, member) || hint_was_tried(request, member) ||
             coordinator_request_replica_index(request, member) >= 0)
             continue;
+        if (request->mint != NULL && member == view->self)
+            continue; /* no replica any more, but its copy is the one that was minted */
         request->tried[request->tried_count++] = member;
         return member;
     }
@@ -162,6 +164,14 @@ void coordinator_hint_refused(struct coordinator *coordinator, struct actor_cont
         quorum_fail(&request->quorum, request->replicas.replicas[index].member);
 }
 
+void coordinator_hint_carry(struct coordinator *coordinator, struct actor_context *ctx,
+                            struct request *request, uint32_t index)
+{
+    if (request->keepers[index] != MEMBER_NONE && !hint_may_count(coordinator, request, index))
+        quorum_fail(&request->quorum, request->replicas.replicas[index].member);
+    coordinator_hint_begin(coordinator, ctx, request, index);
+}
+
 void coordinator_hint_minted(struct coordinator *coordinator, struct actor_context *ctx,
                              struct request *request)
 {
@@ -187,7 +197,7 @@ static bool hint_is_useless(const struct request *request, uint32_t index)
 static bool hint_is_owed(const struct coordinator *coordinator, const struct request *request,
                          uint32_t index)
 {
-    return request->replicas.replicas[index].member != coordinator->options.self &&
+    return !coordinator_request_is_minter(coordinator, request, index) &&
            !coordinator_hint_has_write(request, index) && !hint_is_useless(request, index) &&
            (request->hinted & bit(index)) == 0;
 }
@@ -293,7 +303,7 @@ void coordinator_hint_tell_lacking(struct coordinator *coordinator, struct actor
         uint32_t member = request->replicas.replicas[i].member;
         if (member == coordinator->options.self || coordinator_hint_has_write(request, i) ||
             (request->hinted & bit(i)) != 0)
-            continue;
+            continue; /* no replica compares itself with itself */
         struct message *message = message_new(MESSAGE_range_dirty, 0);
         message->to =
             (struct actor_id){.node = coordinator->options.self, .kind = ACTOR_ANTI_ENTROPY};

@@ -13,24 +13,22 @@ static void plan_level(const struct keyspace *keyspace, bool write, enum consist
     *count = write ? keyspace->write_count : keyspace->read_count;
 }
 
-/* A write needs its level in each of two sets, a read in the one that is read. */
-static void plan_quorum(struct request *request, bool write)
+void coordinator_request_add_replicas(const struct replica_set *set, bool joint,
+                                      struct quorum *quorum)
 {
-    const struct replica_set *set = &request->replicas;
     for (uint32_t i = 0; i < set->count; i++) {
-        if (write && set->joint)
-            quorum_add_joint_replica(&request->quorum, set->replicas[i].member,
-                                     set->replicas[i].sides, set->replicas[i].side_data_centers);
+        if (joint)
+            quorum_add_joint_replica(quorum, set->replicas[i].member, set->replicas[i].sides,
+                                     set->replicas[i].side_data_centers);
         else if (set->replicas[i].reader)
-            quorum_add_replica(&request->quorum, set->replicas[i].member,
-                               set->replicas[i].data_center);
+            quorum_add_replica(quorum, set->replicas[i].member, set->replicas[i].data_center);
     }
 }
 
-enum err coordinator_request_plan(struct coordinator *coordinator, struct actor_context *ctx,
-                                  struct request *request, uint32_t keyspace_id, struct bytes key,
-                                  enum consistency level, uint32_t count,
-                                  const struct put_request *put, const char **ret_why)
+enum err coordinator_request_plan_sets(struct actor_context *ctx, struct request *request,
+                                       uint32_t keyspace_id, struct bytes key,
+                                       enum consistency level, uint32_t count,
+                                       const struct put_request *put, const char **ret_why)
 {
     const struct view *view = ctx->view;
     const struct keyspace *keyspace = keyspace_map_find_id(&view->keyspaces, keyspace_id);
@@ -53,13 +51,25 @@ enum err coordinator_request_plan(struct coordinator *coordinator, struct actor_
         request->strict = false;
     plan_level(keyspace, put != NULL, &level, &count);
     quorum_init(&request->quorum, level, count, view->local_data_center);
-    plan_quorum(request, put != NULL);
+    coordinator_request_add_replicas(&request->replicas, put != NULL && request->replicas.joint,
+                                     &request->quorum);
     enum err err = quorum_seal(&request->quorum);
-    if (err != OK) {
+    if (err != OK)
         *ret_why = err == ERR_INVALID ? "r or w: 0, or more than the key has replicas"
                                       : "consistency: a data centre it needs holds no replica";
+    return err;
+}
+
+enum err coordinator_request_plan(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request, uint32_t keyspace_id, struct bytes key,
+                                  enum consistency level, uint32_t count,
+                                  const struct put_request *put, const char **ret_why)
+{
+    const struct view *view = ctx->view;
+    enum err err =
+        coordinator_request_plan_sets(ctx, request, keyspace_id, key, level, count, put, ret_why);
+    if (err != OK)
         return err;
-    }
     for (uint32_t i = 0; i < request->quorum.replica_count; i++) {
         if (view_alive(view, request->replicas.replicas[i].member))
             continue;

@@ -11,11 +11,10 @@
  * Before an accept was sent the outcome is "not applied" whatever happens. After it, it is unknown
  * until a round is decided: in that one's value the id of the change says whether it is in there.
  */
-#include "actors/coordinator_request.h"
+#include "actors/coordinator_register.h"
 
 #include "base/mutation.h"
 #include "model/hash.h"
-#include "model/register_value.h"
 
 #include <stdlib.h>
 
@@ -23,22 +22,6 @@
 #define BACKOFF_DOUBLES  7u
 /* Of ballot counters: two coordinators of one node never draw the same. */
 #define COUNTER_STEP ((uint64_t)COORDINATORS_MAX)
-
-struct register_work {
-    struct register_round round;
-    struct register_acceptors acceptors;
-    struct register_change change;
-    struct register_outcome outcome; /* of the change in the value under way */
-    struct register_value value;     /* that is being accepted, or was decided; in `arena` */
-    struct bytes encoded;            /* the same */
-    struct arena arena;              /* of this attempt */
-    struct ballot seen;              /* the greatest of all attempts */
-    uint32_t conflicts;
-    bool asked;             /* in this phase */
-    bool waits;             /* until late_at_ns, to begin again */
-    bool unknown;           /* an accept of the change was sent */
-    uint64_t version_least; /* with `unknown`: that such an accept would have made */
-};
 
 bool coordinator_register_takes(const struct actor_context *ctx, uint32_t keyspace_id)
 {
@@ -54,106 +37,13 @@ void coordinator_register_free(struct register_work *work)
     free(work);
 }
 
-static uint32_t keyspace_id_of(const struct request *request)
-{
-    return request->origin->kind == MESSAGE_client_get
-               ? request->origin->client_get.keyspace_id
-               : coordinator_put_request(request->origin)->keyspace_id;
-}
-
-/* -- the end
- * ------------------------------------------------------------------------------------------- */
-
-/* How far the phase under way has come. Who was not asked, others being down, is not missing. */
-static void progress_of(const struct register_work *work, struct progress *ret_progress)
-{
-    const struct register_acceptors *acceptors = &work->acceptors;
-    struct progress *progress = ret_progress;
-    progress->needed = acceptors->count / 2 + 1;
-    for (uint32_t i = 0; i < acceptors->count; i++) {
-        if ((work->round.agreed >> i & 1u) != 0)
-            progress->acked_members[progress->acked_count++] = acceptors->list[i].member;
-        else if (work->asked || (work->round.answered >> i & 1u) != 0)
-            progress->missing_members[progress->missing_count++] = acceptors->list[i].member;
-    }
-    progress->acked = progress->acked_count;
-}
-
-static void answer_get(struct coordinator *coordinator, struct actor_context *ctx,
-                       const struct request *request, enum err status, const char *why)
-{
-    const struct register_work *work = request->work;
-    struct message *answer = message_new_reply(request->origin, MESSAGE_client_get_done,
-                                               work == NULL ? 0 : work->value.value.size);
-    struct client_get_done *done = &answer->client_get_done;
-    done->client = request->origin->client_get.client;
-    done->status = status;
-    done->why = why;
-    done->wall_ms = ctx->wall_ms;
-    done->retry_after_ms = status == ERR_OVERLOADED ? 100 : 0;
-    if (work != NULL)
-        progress_of(work, &done->progress);
-    if (work != NULL && status == OK) {
-        done->version = work->value.version;
-        if (work->value.found) {
-            struct version *version = ARENA_NEW(&answer->arena, struct version, 1);
-            version->expires_at_ms = work->value.expires_at_ms;
-            version->value = arena_copy(&answer->arena, work->value.value);
-            done->set = (struct version_set){.count = 1, .versions = version};
-        }
-    }
-    outbox_send(ctx, &coordinator->actor, answer);
-}
-
-static void answer_put(struct coordinator *coordinator, struct actor_context *ctx,
-                       const struct request *request, enum err status, enum outcome outcome,
-                       const char *why)
-{
-    const struct register_work *work = request->work;
-    struct message *answer = message_new_reply(request->origin, MESSAGE_client_put_done,
-                                               status == ERR_CONFLICT ? work->value.value.size : 0);
-    struct put_result *result = &answer->client_put_done.result;
-    answer->client_put_done.client = request->origin->client_put.client;
-    *result = (struct put_result){.status = status,
-                                  .outcome = outcome,
-                                  .why = why,
-                                  .retry_after_ms = status == ERR_OVERLOADED ? 100 : 0};
-    if (work != NULL)
-        progress_of(work, &result->progress);
-    if (work != NULL && (status == OK || status == ERR_CONFLICT))
-        result->version = work->outcome.version;
-    if (status == ERR_CONFLICT) {
-        result->found = work->value.found;
-        result->value = arena_copy(&answer->arena, work->value.value);
-    }
-    outbox_send(ctx, &coordinator->actor, answer);
-}
-
-static void register_end(struct coordinator *coordinator, struct actor_context *ctx,
-                         struct request *request, enum err status, const char *why)
-{
-    bool unknown = request->work != NULL && request->work->unknown;
-    if (MUTATE(REGISTER_UNKNOWN_IS_NOT_APPLIED))
-        unknown = false;
-    if (status == ERR_UNAVAILABLE)
-        counter_add(&coordinator->figures.unavailable, 1);
-    if (request->origin->kind == MESSAGE_client_get)
-        answer_get(coordinator, ctx, request, status, why);
-    else
-        answer_put(coordinator, ctx, request, status,
-                   status == OK                        ? OUTCOME_APPLIED
-                   : status != ERR_CONFLICT && unknown ? OUTCOME_UNKNOWN
-                                                       : OUTCOME_NOT_APPLIED,
-                   why);
-    coordinator_request_end(coordinator, request);
-}
-
 static void register_fail(struct coordinator *coordinator, struct actor_context *ctx,
                           struct request *request)
 {
-    register_end(coordinator, ctx, request, coordinator_request_failure(request),
-                 request->work->unknown ? "the majority of the key's replicas was lost on the way"
-                                        : "there is no majority of the key's replicas");
+    coordinator_register_end(coordinator, ctx, request, coordinator_request_failure(request),
+                             request->work->unknown
+                                 ? "the majority of the key's replicas was lost on the way"
+                                 : "there is no majority of the key's replicas");
 }
 
 /* The round is decided: `value` and `outcome` are true. */
@@ -161,56 +51,12 @@ static void register_decided(struct coordinator *coordinator, struct actor_conte
                              struct request *request)
 {
     bool refused = request->work->outcome.refused;
-    register_end(coordinator, ctx, request, refused ? ERR_CONFLICT : OK,
-                 refused ? "condition: it is false" : NULL);
+    coordinator_register_end(coordinator, ctx, request, refused ? ERR_CONFLICT : OK,
+                             refused ? "condition: it is false" : NULL);
 }
 
 /* -- one attempt
  * ----------------------------------------------------------------------------------- */
-
-static struct message *question(const struct request *request)
-{
-    const struct register_work *work = request->work;
-    uint32_t keyspace_id = keyspace_id_of(request);
-    struct bytes key = coordinator_request_key(request);
-    struct message *message = NULL;
-    switch (work->round.phase) {
-    case REGISTER_QUERY:
-        message = message_new(MESSAGE_register_query, key.size);
-        message->register_query = (struct register_query){
-            keyspace_id, arena_copy(&message->arena, key), request->partition};
-        break;
-    case REGISTER_PREPARE:
-        message = message_new(MESSAGE_register_prepare, key.size);
-        message->register_prepare = (struct register_prepare){
-            keyspace_id, arena_copy(&message->arena, key), request->partition, work->round.ballot};
-        break;
-    case REGISTER_ACCEPT:
-        message = message_new(MESSAGE_register_accept, key.size + work->encoded.size);
-        message->register_accept = (struct register_accept){
-            keyspace_id, arena_copy(&message->arena, key), request->partition, work->round.ballot,
-            arena_copy(&message->arena, work->encoded)};
-        break;
-    }
-    message->id = request->id;
-    message->deadline_ns = request->deadline_ns;
-    return message;
-}
-
-/* To all that have not answered this phase. */
-static void ask_all(struct coordinator *coordinator, struct actor_context *ctx,
-                    struct request *request)
-{
-    const struct register_work *work = request->work;
-    for (uint32_t i = 0; i < work->acceptors.count; i++) {
-        if ((work->round.answered >> i & 1u) != 0)
-            continue;
-        struct message *message = question(request);
-        message->to =
-            (struct actor_id){.node = work->acceptors.list[i].member, .kind = ACTOR_REPLICA};
-        outbox_send(ctx, &coordinator->actor, message);
-    }
-}
 
 /* Who is known to be down is not waited for; asks the others. */
 static void phase_begin(struct coordinator *coordinator, struct actor_context *ctx,
@@ -229,7 +75,7 @@ static void phase_begin(struct coordinator *coordinator, struct actor_context *c
         return;
     }
     work->asked = true;
-    ask_all(coordinator, ctx, request);
+    coordinator_register_ask(coordinator, ctx, request, UINT64_MAX);
     coordinator_request_set_late(coordinator, ctx, request, coordinator->options.read_late_ns);
 }
 
@@ -248,11 +94,48 @@ static struct ballot ballot_draw(struct coordinator *coordinator, struct ballot 
         .incarnation = MUTATE(REGISTER_BALLOT_REUSED) ? 1 : coordinator->options.incarnation};
 }
 
+/* The replicas of the key and nobody else: a fallback knows nothing of what was promised. While the
+ * partition goes over, a majority of each set. False: the request has ended. */
+static bool attempt_plan(struct coordinator *coordinator, struct actor_context *ctx,
+                         struct request *request)
+{
+    const struct view *view = ctx->view;
+    struct register_work *work = request->work;
+    struct replica_set *set = &request->replicas;
+    const struct keyspace *keyspace =
+        keyspace_map_find_id(&view->keyspaces, coordinator_register_keyspace_id(request));
+    request->plan_refused = false;
+    request->behind = 0;
+    request->soon_at_ns = NEVER_NS;
+    if (request->epoch == view->topology.epoch)
+        return true;
+    if (keyspace == NULL) {
+        coordinator_register_end(coordinator, ctx, request, ERR_NOT_FOUND,
+                                 "keyspace: it was dropped meanwhile");
+        return false;
+    }
+    request->epoch = view->topology.epoch;
+    view_replica_set(view, keyspace, request->partition, set);
+    if (set->count > REGISTER_REPLICAS_MAX) {
+        coordinator_register_end(coordinator, ctx, request, ERR_UNSUPPORTED,
+                                 "keyspace: a register has at most 32 replicas");
+        return false;
+    }
+    work->acceptors.count = set->count;
+    for (uint32_t i = 0; i < set->count; i++) {
+        work->acceptors.list[i].member = set->replicas[i].member;
+        work->acceptors.list[i].sets = set->joint ? set->replicas[i].sides : REGISTER_OLD;
+    }
+    return true;
+}
+
 /* Nothing of an earlier attempt is waited for: its answers meet nobody. */
 static void attempt_begin(struct coordinator *coordinator, struct actor_context *ctx,
                           struct request *request, bool query)
 {
     struct register_work *work = request->work;
+    if (!attempt_plan(coordinator, ctx, request))
+        return;
     if (!MUTATE(REGISTER_LATE_ANSWER_COUNTS))
         coordinator_request_renew(coordinator, request);
     work->waits = false;
@@ -266,6 +149,16 @@ static void attempt_begin(struct coordinator *coordinator, struct actor_context 
                                ballot_draw(coordinator, work->seen));
     arena_clear(&work->arena);
     phase_begin(coordinator, ctx, request);
+}
+
+/* By the view's replicas. */
+static void attempt_replan(struct coordinator *coordinator, struct actor_context *ctx,
+                           struct request *request)
+{
+    struct register_work *work = request->work;
+    counter_add(&coordinator->figures.replanned, 1);
+    request->soon_ns = 0;
+    attempt_begin(coordinator, ctx, request, work->round.phase == REGISTER_QUERY);
 }
 
 static void attempt_again(struct coordinator *coordinator, struct actor_context *ctx,
@@ -291,15 +184,17 @@ static void propose(struct coordinator *coordinator, struct actor_context *ctx,
     struct register_value from;
     if (register_value_decode(work->round.value, &from) != OK) {
         counter_add(&coordinator->figures.corrupt, 1);
-        register_end(coordinator, ctx, request, ERR_CORRUPT, "the register cannot be read");
+        coordinator_register_end(coordinator, ctx, request, ERR_CORRUPT,
+                                 "the register cannot be read");
         return;
     }
     work->outcome = register_change_apply(&from, &work->change, ctx->wall_ms, &work->value);
     /* Its id would have been pushed out by now. */
     if (work->unknown && !work->outcome.repeated &&
         from.version >= work->version_least + REGISTER_CHANGES_KEPT) {
-        register_end(coordinator, ctx, request, ERR_UNAVAILABLE,
-                     "too many other changes came between to tell whether this one was made");
+        coordinator_register_end(
+            coordinator, ctx, request, ERR_UNAVAILABLE,
+            "too many other changes came between to tell whether this one was made");
         return;
     }
     if (MUTATE(REGISTER_FALSE_UNDECIDED) && work->outcome.refused) {
@@ -322,7 +217,8 @@ static void query_decided(struct coordinator *coordinator, struct actor_context 
     struct register_work *work = request->work;
     if (register_value_decode(work->round.value, &work->value) != OK) {
         counter_add(&coordinator->figures.corrupt, 1);
-        register_end(coordinator, ctx, request, ERR_CORRUPT, "the register cannot be read");
+        coordinator_register_end(coordinator, ctx, request, ERR_CORRUPT,
+                                 "the register cannot be read");
     } else if (MUTATE(REGISTER_EXPIRY_UNDECIDED) &&
                register_value_expired(&work->value, ctx->wall_ms)) {
         work->value.found = false;
@@ -339,39 +235,6 @@ static void query_decided(struct coordinator *coordinator, struct actor_context 
 
 /* -- answers
  * ----------------------------------------------------------------------------------------- */
-
-/* False: it is not one of the phase under way. */
-static bool answer_of(const struct message *message, const struct register_work *work,
-                      struct register_answer *ret_answer, enum err *ret_status)
-{
-    struct register_answer answer = {.member = message->from.node};
-    enum register_phase phase = REGISTER_QUERY;
-    if (message->kind == MESSAGE_register_query_reply) {
-        const struct register_query_reply *reply = &message->register_query_reply;
-        *ret_status = reply->status;
-        answer.agreed = true;
-        answer.promised = reply->promised;
-        answer.accepted = reply->accepted;
-        answer.value = reply->value;
-    } else if (message->kind == MESSAGE_register_prepare_reply) {
-        const struct register_prepare_reply *reply = &message->register_prepare_reply;
-        phase = REGISTER_PREPARE;
-        *ret_status = reply->status;
-        answer.agreed = reply->agreed;
-        answer.conflict = reply->conflict;
-        answer.accepted = reply->accepted;
-        answer.value = reply->value;
-    } else {
-        const struct register_accept_reply *reply = &message->register_accept_reply;
-        phase = REGISTER_ACCEPT;
-        *ret_status = reply->status;
-        answer.agreed = reply->agreed;
-        answer.conflict = reply->conflict;
-    }
-    answer.failed = *ret_status != OK;
-    *ret_answer = answer;
-    return phase == work->round.phase;
-}
 
 static void decide(struct coordinator *coordinator, struct actor_context *ctx,
                    struct request *request, enum register_verdict verdict)
@@ -397,9 +260,34 @@ static void decide(struct coordinator *coordinator, struct actor_context *ctx,
         attempt_again(coordinator, ctx, request);
         break;
     case REGISTER_FAILED:
+        if (request->plan_refused)
+            break; /* there will be another plan */
         register_fail(coordinator, ctx, request);
         break;
     }
+}
+
+/* True: it says nothing but that a change is under way. */
+static bool epoch_differs(struct coordinator *coordinator, struct actor_context *ctx,
+                          struct request *request, const struct message *message, enum err status)
+{
+    int place = coordinator_request_replica_index(request, message->from.node);
+    switch (coordinator_epoch_judge(request, status, message->epoch)) {
+    case EPOCH_SAME:
+    case EPOCH_EARLIER:
+        return false;
+    case EPOCH_BEHIND:
+        if (place >= 0)
+            request->behind |= (uint64_t)1 << place;
+        coordinator_request_set_soon(coordinator, ctx, request, SOON_NS);
+        return true;
+    case EPOCH_STALE: /* it votes no more in this attempt, but others may be a majority */
+        if (!coordinator_epoch_may_plan(coordinator, ctx, request))
+            return false;
+        attempt_replan(coordinator, ctx, request);
+        return true;
+    }
+    UNREACHABLE("verdict");
 }
 
 void coordinator_on_register_reply(struct coordinator *coordinator, struct actor_context *ctx,
@@ -409,7 +297,8 @@ void coordinator_on_register_reply(struct coordinator *coordinator, struct actor
     struct register_answer answer;
     enum err status;
     if (request != NULL && request->state == REQUEST_REGISTER && !request->work->waits &&
-        answer_of(message, request->work, &answer, &status)) {
+        coordinator_register_parse(message, request->work, &answer, &status) &&
+        (status == OK || !epoch_differs(coordinator, ctx, request, message, status))) {
         struct register_work *work = request->work;
         answer.value = arena_copy(&work->arena, answer.value);
         if (status != OK)
@@ -432,16 +321,33 @@ void coordinator_register_on_late(struct coordinator *coordinator, struct actor_
         return;
     }
     counter_add(&coordinator->figures.asked_again, 1);
-    ask_all(coordinator, ctx, request);
+    coordinator_register_ask(coordinator, ctx, request, UINT64_MAX);
     coordinator_request_set_late(coordinator, ctx, request, 2 * request->late_ns);
+}
+
+void coordinator_register_on_soon(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request)
+{
+    uint64_t behind = request->behind;
+    request->behind = 0;
+    if (request->work->waits)
+        return; /* the next attempt has a plan of its own */
+    if (request->plan_refused && coordinator_epoch_may_plan(coordinator, ctx, request)) {
+        attempt_replan(coordinator, ctx, request);
+        return;
+    }
+    if (behind != 0)
+        counter_add(&coordinator->figures.asked_again, 1);
+    coordinator_register_ask(coordinator, ctx, request, behind);
 }
 
 void coordinator_register_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
                                       struct request *request)
 {
-    register_end(coordinator, ctx, request, ERR_TIMEOUT,
-                 request->work->conflicts > 1 ? "others proposed for the key all the time"
-                                              : "too few replicas answered in time");
+    coordinator_register_end(coordinator, ctx, request, ERR_TIMEOUT,
+                             request->work->conflicts > 1
+                                 ? "others proposed for the key all the time"
+                                 : "too few replicas answered in time");
 }
 
 /* -- the beginning
@@ -461,7 +367,7 @@ static const char *change_of(struct coordinator *coordinator, const struct messa
                              struct register_change *ret_change)
 {
     *ret_change = (struct register_change){.read = true};
-    if (origin->kind == MESSAGE_client_get)
+    if (origin->kind == MESSAGE_client_get || origin->kind == MESSAGE_register_settle)
         return NULL;
     const struct put_request *put = coordinator_put_request(origin);
     *ret_change = (struct register_change){.remove = (put->flags & VERSION_TOMBSTONE) != 0,
@@ -486,33 +392,37 @@ void coordinator_register_begin(struct coordinator *coordinator, struct actor_co
     struct request *request = coordinator_request_new(coordinator, ctx, origin, REQUEST_REGISTER);
     if (request == NULL) {
         struct request refused = {.origin = origin};
-        const char *why = "too many requests in flight on this node";
-        if (origin->kind == MESSAGE_client_get)
-            answer_get(coordinator, ctx, &refused, ERR_OVERLOADED, why);
-        else
-            answer_put(coordinator, ctx, &refused, ERR_OVERLOADED, OUTCOME_NOT_APPLIED, why);
+        coordinator_register_answer(coordinator, ctx, &refused, ERR_OVERLOADED,
+                                    "too many requests in flight on this node");
         message_free(origin);
         return;
     }
-    uint32_t keyspace_id = keyspace_id_of(request);
-    request->hash = hash_key(keyspace_id, coordinator_request_key(request));
+    request->hash =
+        hash_key(coordinator_register_keyspace_id(request), coordinator_request_key(request));
     request->partition = hash_partition(request->hash, view->topology.partitions);
-    view_replica_set(view, keyspace_map_find_id(&view->keyspaces, keyspace_id), request->partition,
-                     &request->replicas);
     struct register_work *work = calloc(1, sizeof *work);
     CHECK(work != NULL);
     arena_init(&work->arena, NULL, 0);
     request->work = work;
+    work->settles = origin->kind == MESSAGE_register_settle;
     const char *why = change_of(coordinator, origin, &work->change);
-    if (why != NULL || request->replicas.count > REGISTER_REPLICAS_MAX) {
-        register_end(coordinator, ctx, request, why != NULL ? ERR_INVALID : ERR_UNSUPPORTED,
-                     why != NULL ? why : "keyspace: a register has at most 32 replicas");
+    if (why != NULL)
+        coordinator_register_end(coordinator, ctx, request, ERR_INVALID, why);
+    else
+        attempt_begin(coordinator, ctx, request, work->change.read && !work->settles);
+}
+
+void coordinator_on_register_settle(struct coordinator *coordinator, struct actor_context *ctx,
+                                    struct message *message)
+{
+    uint32_t keyspace_id = message->register_settle.keyspace_id;
+    bool known = keyspace_map_find_id(&ctx->view->keyspaces, keyspace_id) != NULL;
+    if (coordinator_register_takes(ctx, keyspace_id)) {
+        coordinator_register_begin(coordinator, ctx, message);
         return;
     }
-    /* The replicas of the key and nobody else: a fallback knows nothing of what was promised. */
-    for (uint32_t i = 0; i < request->replicas.count; i++) {
-        work->acceptors.list[work->acceptors.count].member = request->replicas.replicas[i].member;
-        work->acceptors.list[work->acceptors.count++].sets = REGISTER_OLD;
-    }
-    attempt_begin(coordinator, ctx, request, work->change.read);
+    struct message *answer = message_new_reply(message, MESSAGE_register_settle_done, 0);
+    answer->register_settle_done.status = known ? ERR_PRECONDITION : ERR_NOT_FOUND;
+    outbox_send(ctx, &coordinator->actor, answer);
+    message_free(message);
 }

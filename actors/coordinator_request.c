@@ -5,6 +5,7 @@
 
 /* The answer should reach the client before its own deadline: what is kept back for the way. */
 #define DEADLINE_MARGIN_MAX_NS (100u * 1000 * 1000)
+#define SOON_NS_MAX            (100u * 1000 * 1000)
 
 /* An id names a start of this node, a request, and its place in the table, so that an answer to a
  * request that has ended, in this life or an earlier one, meets nobody. */
@@ -39,6 +40,7 @@ struct request *coordinator_request_new(struct coordinator *coordinator, struct 
     request->started_ns = ctx->now_ns;
     request->late_at_ns = NEVER_NS;
     request->hedge_at_ns = NEVER_NS;
+    request->soon_at_ns = NEVER_NS;
     uint64_t deadline_ns = origin->deadline_ns;
     if (deadline_ns == 0)
         deadline_ns = ctx->now_ns + coordinator->options.deadline_default_ns;
@@ -66,12 +68,14 @@ struct request *coordinator_request_find(struct coordinator *coordinator, uint64
 void coordinator_request_move(struct request *request, enum request_state state)
 {
     static const bool allowed[REQUEST_STATE_COUNT][REQUEST_STATE_COUNT] = {
-        [REQUEST_READING] =
-            {[REQUEST_FREE] = true, [REQUEST_REPAIRING] = true, [REQUEST_COMPARING] = true},
+        [REQUEST_READING] = {[REQUEST_FREE] = true,
+                             [REQUEST_READING] = true,
+                             [REQUEST_REPAIRING] = true,
+                             [REQUEST_COMPARING] = true},
         [REQUEST_REPAIRING] =
             {[REQUEST_FREE] = true, [REQUEST_READING] = true, [REQUEST_COMPARING] = true},
         [REQUEST_COMPARING] = {[REQUEST_FREE] = true},
-        [REQUEST_FORWARDED] = {[REQUEST_FREE] = true},
+        [REQUEST_FORWARDED] = {[REQUEST_FREE] = true, [REQUEST_WRITING] = true},
         [REQUEST_WRITING] =
             {[REQUEST_FREE] = true, [REQUEST_FORWARDED] = true, [REQUEST_SETTLING] = true},
         [REQUEST_SETTLING] = {[REQUEST_FREE] = true},
@@ -177,6 +181,8 @@ void coordinator_request_wake(struct coordinator *coordinator, const struct requ
         at_ns = request->late_at_ns;
     if (request->hedge_at_ns < at_ns)
         at_ns = request->hedge_at_ns;
+    if (request->soon_at_ns < at_ns)
+        at_ns = request->soon_at_ns;
     coordinator_request_wake_at(coordinator, request, at_ns);
 }
 
@@ -190,9 +196,25 @@ void coordinator_request_set_late(struct coordinator *coordinator, struct actor_
     coordinator_request_wake(coordinator, request);
 }
 
+void coordinator_request_set_soon(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request, uint64_t first_ns)
+{
+    if (request->soon_at_ns != NEVER_NS)
+        return;
+    request->soon_ns = request->soon_ns == 0 ? first_ns : 2 * request->soon_ns;
+    if (request->soon_ns > SOON_NS_MAX)
+        request->soon_ns = SOON_NS_MAX;
+    request->soon_at_ns = ctx->now_ns + request->soon_ns;
+    if (request->soon_at_ns >= request->deadline_ns)
+        request->soon_at_ns = NEVER_NS;
+    coordinator_request_wake(coordinator, request);
+}
+
 struct bytes coordinator_request_key(const struct request *request)
 {
     const struct message *origin = request->origin;
+    if (origin->kind == MESSAGE_register_settle)
+        return origin->register_settle.key;
     return origin->kind == MESSAGE_client_get ? origin->client_get.key
                                               : coordinator_put_request(origin)->key;
 }
@@ -249,4 +271,11 @@ int coordinator_request_replica_index(const struct request *request, uint32_t me
             return (int)i;
     }
     return -1;
+}
+
+bool coordinator_request_is_minter(const struct coordinator *coordinator,
+                                   const struct request *request, uint32_t index)
+{
+    return request->replicas.replicas[index].member == coordinator->options.self &&
+           request->replicas.replicas[index].reader;
 }

@@ -24,15 +24,22 @@ enum request_state {
 struct request {
     enum request_state state;
     uint64_t id;
-    struct message *origin; /* client_get, client_put or forward_put; ours */
+    struct message *origin; /* client_get, client_put, forward_put or register_settle; ours */
     uint64_t deadline_ns;
     uint64_t late_at_ns; /* ask again those that have not answered, and more; NEVER_NS: no more */
     uint64_t late_ns;    /* how long after the last time; doubles */
     uint64_t
         hedge_at_ns; /* reads: when the first answer is late for its replica; NEVER_NS: no more */
     uint64_t started_ns;
-    uint64_t epoch;  /* of the view that it was planned with; in all that it sends */
-    uint32_t policy; /* enum replica_policy */
+    /* A change of the topology is under way: look again; NEVER_NS: no need. */
+    uint64_t soon_at_ns;
+    uint64_t soon_ns;  /* the last wait; doubles */
+    bool plan_refused; /* a replica knows of a step that the plan does not */
+    bool plan_renewed; /* refusals of an earlier plan may be on their way */
+    bool unsent;       /* puts: nothing of it was staged anywhere; begins anew at soon_at_ns */
+    uint64_t behind;   /* replicas that do not know of the plan's epoch yet; asked at soon_at_ns */
+    uint64_t epoch;    /* of the view that it was planned with; in all that it sends */
+    uint32_t policy;   /* enum replica_policy */
     bool strict; /* writes: a fallback's hint never counts, asked by the client or the keyspace */
     uint32_t partition;
     uint64_t hash;
@@ -47,6 +54,8 @@ struct request {
     uint64_t timed;        /* reads: their answers will say how fast they are */
     uint64_t hedged;       /* reads: asked because another was late */
     uint64_t repairing;
+    uint64_t copied;    /* did not vote, and hold what is to be answered */
+    uint64_t uncopied;  /* did not vote, and could not take it */
     uint64_t comparing; /* COMPARING: their answers are still to come */
     bool read_again;    /* reads: once, when a repair met a newer floor */
     /* reads: members that refused a repair; they do not vote in this read any more */
@@ -104,6 +113,9 @@ struct coordinator {
         uint64_t percentile_ns; /* the 95th, at most read_late_ns */
     } peers[MEMBERS_MAX];
     uint32_t hedge_credit; /* in first questions */
+    uint64_t newer_epoch;  /* the greatest that was heard of, and from whom */
+    uint32_t newer_member;
+    uint64_t newer_told_ns; /* the gossip was told of it */
     uint32_t unsettled_unlogged;
     uint64_t unsettled_log_ns; /* the next line not before */
     /* A forward_put that the network delivers twice is not written twice. */
@@ -154,11 +166,18 @@ struct replica_write coordinator_request_write(const struct request *request, st
 void coordinator_request_send_write(struct coordinator *coordinator, struct actor_context *ctx,
                                     const struct request *request, uint32_t member,
                                     struct bytes record, enum write_reason reason);
+/* The next time to look again, if there is none. `first_ns` is the first wait. */
+void coordinator_request_set_soon(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request, uint64_t first_ns);
 /* Sends a message of this request, with its epoch. */
 void coordinator_request_send(struct coordinator *coordinator, struct actor_context *ctx,
                               const struct request *request, struct message *message);
 /* Index of a member in the replica set, or -1. */
 int coordinator_request_replica_index(const struct request *request, uint32_t member);
+/* It is this node's replica, of which the mint tells. (One that is only written by now may have
+ * been emptied since, and is sent the write as any other.) */
+bool coordinator_request_is_minter(const struct coordinator *coordinator,
+                                   const struct request *request, uint32_t index);
 
 /* -- what a request needs and how far it got (coordinator_plan.c) --------------------------------
  */
@@ -169,9 +188,47 @@ enum err coordinator_request_plan(struct coordinator *coordinator, struct actor_
                                   struct request *request, uint32_t keyspace_id, struct bytes key,
                                   enum consistency level, uint32_t count,
                                   const struct put_request *put, const char **ret_why);
+/* The same without a look at who is down. */
+enum err coordinator_request_plan_sets(struct actor_context *ctx, struct request *request,
+                                       uint32_t keyspace_id, struct bytes key,
+                                       enum consistency level, uint32_t count,
+                                       const struct put_request *put,
+                                       const char **ret_why) MUST_USE;
+/* The members of the set as quorum_add_*: a write needs its level in each of two sets. */
+void coordinator_request_add_replicas(const struct replica_set *set, bool joint,
+                                      struct quorum *quorum);
 void coordinator_request_progress(const struct request *request, struct progress *ret_progress);
 /* Why too many replicas have failed, as a status for the client. */
 enum err coordinator_request_failure(const struct request *request);
+
+/* -- other epochs than the plan's (coordinator_epoch.c) -------------------------------------------
+ */
+
+/* First waits before another look. */
+#define SOON_NS       (10u * 1000 * 1000)
+#define SOON_LOCAL_NS (1u * 1000 * 1000) /* this node has the view, the coordinator not yet */
+
+enum epoch_verdict {
+    EPOCH_SAME,    /* the answer is what its status says */
+    EPOCH_STALE,   /* the plan is of an older epoch than the replica's */
+    EPOCH_BEHIND,  /* the replica does not know of the plan's epoch yet */
+    EPOCH_EARLIER, /* it refuses what was sent before the plan was renewed */
+};
+
+/* What a refusal says of the plan; `epoch` is the answer's, 0 when it was made on this node. */
+enum epoch_verdict coordinator_epoch_judge(const struct request *request, enum err status,
+                                           uint64_t epoch);
+/* Any message: the own gossip hears of a newer epoch than the view's. */
+void coordinator_epoch_note(struct coordinator *coordinator, struct actor_context *ctx,
+                            const struct message *message);
+/* The view is newer than the plan. Otherwise the gossip is reminded, and a time to look again set.
+ */
+bool coordinator_epoch_may_plan(struct coordinator *coordinator, struct actor_context *ctx,
+                                struct request *request);
+/* A minted put by the view's set: what members that stay have answered is carried over, the others
+ * are sent the write. On an error the plan stands as it was. */
+enum err coordinator_replan(struct coordinator *coordinator, struct actor_context *ctx,
+                            struct request *request, const char **ret_why) MUST_USE;
 
 /* -- who is fast (coordinator_latency.c) ----------------------------------------------------------
  */
@@ -225,6 +282,9 @@ bool coordinator_hint_answered(struct coordinator *coordinator, struct actor_con
  * first replica that was sealed together with that one. None counts from now on, those that did are
  * taken back, and all are to be stored anew. */
 void coordinator_hint_void(struct request *request);
+/* After a new plan: whoever is away gets, or keeps, a hint. */
+void coordinator_hint_carry(struct coordinator *coordinator, struct actor_context *ctx,
+                            struct request *request, uint32_t index);
 /* Hints that were durable while none counted. */
 void coordinator_hint_count_kept(struct coordinator *coordinator, struct request *request);
 /* Whether the replica itself has made the write durable. */
@@ -265,6 +325,8 @@ void coordinator_get_again(struct coordinator *coordinator, struct actor_context
                            struct request *request);
 void coordinator_get_on_late(struct coordinator *coordinator, struct actor_context *ctx,
                              struct request *request);
+void coordinator_get_on_soon(struct coordinator *coordinator, struct actor_context *ctx,
+                             struct request *request);
 void coordinator_get_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
                                  struct request *request);
 
@@ -277,8 +339,12 @@ bool coordinator_repair_copies(const struct request *request);
 /* Enough replicas have answered. */
 void coordinator_repair_or_answer(struct coordinator *coordinator, struct actor_context *ctx,
                                   struct request *request);
+/* `epoch` is the answer's, here and below. */
 void coordinator_repair_on_written(struct coordinator *coordinator, struct actor_context *ctx,
-                                   struct request *request, uint32_t member, enum err status);
+                                   struct request *request, uint32_t member, enum err status,
+                                   uint64_t epoch);
+void coordinator_repair_on_soon(struct coordinator *coordinator, struct actor_context *ctx,
+                                struct request *request);
 void coordinator_repair_on_late(struct coordinator *coordinator, struct actor_context *ctx,
                                 struct request *request);
 void coordinator_repair_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
@@ -345,14 +411,27 @@ void coordinator_refresh_on_reply(struct coordinator *coordinator, struct actor_
 const struct put_request *coordinator_put_request(const struct message *origin);
 void coordinator_on_client_put(struct coordinator *coordinator, struct actor_context *ctx,
                                struct message *message);
-void coordinator_on_forward_put(struct coordinator *coordinator, struct actor_context *ctx,
-                                struct message *message);
-void coordinator_on_forward_put_reply(struct coordinator *coordinator, struct actor_context *ctx,
-                                      struct message *message);
+/* Takes the origin, a client_put or forward_put. */
+void coordinator_put_begin(struct coordinator *coordinator, struct actor_context *ctx,
+                           struct message *origin);
+/* Refused for the epoch of its plan before anything was staged: from the beginning, as soon as that
+ * makes sense. */
+void coordinator_put_again_soon(struct coordinator *coordinator, struct actor_context *ctx,
+                                struct request *request, enum epoch_verdict verdict);
+/* An answer in the form that the origin expects; its result is the caller's to fill. */
+struct message *coordinator_put_answer(const struct message *origin, size_t size_hint,
+                                       struct put_result **ret_result);
+/* Answers. What was minted settles, all else ends. */
+void coordinator_put_end(struct coordinator *coordinator, struct actor_context *ctx,
+                         struct request *request, enum err status, enum outcome outcome,
+                         const char *why);
 void coordinator_on_replica_mint_done(struct coordinator *coordinator, struct actor_context *ctx,
                                       struct message *message);
 void coordinator_put_on_written(struct coordinator *coordinator, struct actor_context *ctx,
-                                struct request *request, uint32_t member, enum err status);
+                                struct request *request, uint32_t member, enum err status,
+                                uint64_t epoch);
+void coordinator_put_on_soon(struct coordinator *coordinator, struct actor_context *ctx,
+                             struct request *request);
 void coordinator_on_hint_store_reply(struct coordinator *coordinator, struct actor_context *ctx,
                                      struct message *message);
 /* Answers, or ends what settles, when enough is known. */
@@ -363,6 +442,21 @@ void coordinator_put_on_late(struct coordinator *coordinator, struct actor_conte
 void coordinator_put_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
                                  struct request *request);
 
+/* -- puts minted on another node (coordinator_forward.c) ------------------------------------------
+ */
+
+/* Planned, and there is no replica here that could mint. */
+void coordinator_forward_first(struct coordinator *coordinator, struct actor_context *ctx,
+                               struct request *request);
+/* Our own replica has refused to mint. False: no other one can be asked, or it is not ours to ask.
+ */
+bool coordinator_forward_elsewhere(struct coordinator *coordinator, struct actor_context *ctx,
+                                   struct request *request, enum err status);
+void coordinator_on_forward_put(struct coordinator *coordinator, struct actor_context *ctx,
+                                struct message *message);
+void coordinator_on_forward_put_reply(struct coordinator *coordinator, struct actor_context *ctx,
+                                      struct message *message);
+
 /* -- consistent keyspaces (coordinator_register.c) ------------------------------------------------
  */
 
@@ -370,12 +464,17 @@ struct register_work;
 
 /* The keyspace is known, and of that mode. */
 bool coordinator_register_takes(const struct actor_context *ctx, uint32_t keyspace_id);
-/* A client_get or client_put of such a keyspace. */
+/* Anti-entropy: any keyspace. */
+void coordinator_on_register_settle(struct coordinator *coordinator, struct actor_context *ctx,
+                                    struct message *message);
+/* A client_get, client_put or register_settle of such a keyspace. */
 void coordinator_register_begin(struct coordinator *coordinator, struct actor_context *ctx,
                                 struct message *origin);
 void coordinator_on_register_reply(struct coordinator *coordinator, struct actor_context *ctx,
                                    struct message *message);
 void coordinator_register_on_late(struct coordinator *coordinator, struct actor_context *ctx,
+                                  struct request *request);
+void coordinator_register_on_soon(struct coordinator *coordinator, struct actor_context *ctx,
                                   struct request *request);
 void coordinator_register_on_deadline(struct coordinator *coordinator, struct actor_context *ctx,
                                       struct request *request);

@@ -402,7 +402,8 @@ static void foreign_messages_are_counted(void **state)
     uint64_t expected = 0;
     for (unsigned kind = 0; kind < MESSAGE_KIND_COUNT; kind++) {
         bool for_it =
-            kind == MESSAGE_client_get || kind == MESSAGE_client_put || kind == MESSAGE_forward_put;
+            kind == MESSAGE_client_get || kind == MESSAGE_client_put ||
+            kind == MESSAGE_forward_put || kind == MESSAGE_register_settle;
         bool answer = kind == MESSAGE_forward_put_reply || kind == MESSAGE_replica_mint_done ||
                       kind == MESSAGE_replica_write_reply || kind == MESSAGE_replica_read_reply ||
                       kind == MESSAGE_hint_store_reply || kind == MESSAGE_register_query_reply ||
