@@ -94,24 +94,32 @@ static enum err operate_commit(struct operating *operating)
     return OK;
 }
 
-/* Nothing has moved: places are taken back. */
-static void abort_staged(struct topology *topology)
+/* Nothing has moved: places are taken back. A member that is gone does not come back: false when
+ * there is nothing else. */
+static bool abort_staged(struct topology *topology)
 {
+    bool taken_back = false;
     for (uint32_t i = 0; i < topology->member_count; i++) {
         struct member *member = &topology->members[i];
+        bool stays =
+            member_place_equal(&member->places[TOPOLOGY_NOW], &member->places[TOPOLOGY_NEXT]);
         if (member->status == MEMBER_JOINING)
             member->status = MEMBER_REMOVED;
-        else if (member->status == MEMBER_LEAVING)
+        else if (member->status == MEMBER_LEAVING && !member->gone)
             member->status = MEMBER_NORMAL;
-        if (member->status == MEMBER_NORMAL)
-            member->gone = false;
+        else if (stays)
+            continue;
         member->places[TOPOLOGY_NEXT] = member->places[TOPOLOGY_NOW];
+        taken_back = true;
     }
     for (uint32_t i = 0; i < topology->replication_count; i++) {
         struct topology_replication *replication = &topology->replication[i];
-        memcpy(replication->n[TOPOLOGY_NEXT], replication->n[TOPOLOGY_NOW],
-               sizeof replication->n[TOPOLOGY_NEXT]);
+        size_t size = sizeof replication->n[TOPOLOGY_NOW];
+        taken_back = taken_back ||
+                     memcmp(replication->n[TOPOLOGY_NEXT], replication->n[TOPOLOGY_NOW], size) != 0;
+        memcpy(replication->n[TOPOLOGY_NEXT], replication->n[TOPOLOGY_NOW], size);
     }
+    return taken_back;
 }
 
 static void exchange_bytes(void *a, void *b, size_t size)
@@ -175,7 +183,10 @@ static enum err operate_abort(struct operating *operating)
         return topology_refused(operating, ERR_PRECONDITION,
                                 "nothing is staged or under way: there is nothing to abort");
     case CHANGE_STAGED:
-        abort_staged(topology);
+        if (!abort_staged(topology))
+            return topology_refused(operating, ERR_PRECONDITION,
+                                    "only members that are gone are staged, and they cannot come "
+                                    "back: commit it");
         return OK;
     case CHANGE_RUNNING:
         operating->same = topology->change.aborting;

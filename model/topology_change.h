@@ -28,7 +28,8 @@
 enum topology_operation_kind {
     TOPOLOGY_JOIN, /* a new member, staged: name, address, join_id, place */
     /* member, staged (one that is only staged to join is removed at once). `gone`: it is dead and
-     * will not come back; of a running change too, which then waits for it no longer. */
+     * will not come back, which no abort undoes; of a running change too, which then waits for it
+     * no longer. */
     TOPOLOGY_LEAVE,
     TOPOLOGY_PLACE,     /* member, staged: place (data centre, zone and weight as they are to be) */
     TOPOLOGY_REPLICATE, /* keyspace_id, staged: N by data centre */

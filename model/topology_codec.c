@@ -86,12 +86,19 @@ static void read_word(struct reader *reader, char *ret_word, size_t size_max)
     memcpy(ret_word, bytes.data, bytes.size);
 }
 
+static enum member_status status_of(struct reader *reader, uint8_t status)
+{
+    if (status > MEMBER_REMOVED)
+        reader->failed = true;
+    return status > MEMBER_REMOVED ? MEMBER_REMOVED : (enum member_status)status;
+}
+
 static void read_member(struct reader *reader, struct member *ret_member)
 {
     ret_member->number = (uint32_t)reader_varint_max(reader, UINT32_MAX);
     ret_member->slot = reader_u8(reader);
     uint8_t status = reader_u8(reader);
-    ret_member->status = (enum member_status)(status & 0x7fu);
+    ret_member->status = status_of(reader, status & 0x7fu);
     ret_member->gone = (status & 0x80u) != 0;
     struct bytes join_id = reader_bytes(reader, sizeof ret_member->join_id);
     if (join_id.size == sizeof ret_member->join_id)
@@ -109,7 +116,7 @@ static void read_member_one_side(struct reader *reader, struct member *ret_membe
 {
     struct member_place *place = &ret_member->places[TOPOLOGY_NOW];
     ret_member->number = (uint32_t)reader_varint_max(reader, UINT32_MAX);
-    ret_member->status = (enum member_status)reader_u8(reader);
+    ret_member->status = status_of(reader, reader_u8(reader));
     place->data_center = reader_u8(reader);
     place->weight = (uint16_t)reader_varint_max(reader, WEIGHT_MAX);
     read_word(reader, ret_member->name, NODE_NAME_MAX);

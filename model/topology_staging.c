@@ -267,9 +267,9 @@ enum err topology_leave(struct operating *operating)
         member->status = MEMBER_REMOVED;
         return OK;
     }
-    operating->same = member->status == MEMBER_LEAVING && member->gone == gone;
+    operating->same = member->status == MEMBER_LEAVING && (member->gone || !gone);
     member->status = MEMBER_LEAVING;
-    member->gone = gone;
+    member->gone = member->gone || gone;
     member->places[TOPOLOGY_NEXT] = member->places[TOPOLOGY_NOW];
     return OK;
 }

@@ -75,23 +75,56 @@ static uint32_t best_candidate(const struct topology *topology, const bool *chos
     return best;
 }
 
+/* One data centre, or one zone of one, has a majority of the first `count`. */
+static bool is_dominated(const struct topology *topology, const uint32_t *order, uint32_t count,
+                         bool by_zone)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        bool first[MEMBERS_MAX] = {false};
+        for (uint32_t k = 0; k < count; k++)
+            first[order[k]] = true;
+        uint32_t data_center = 0;
+        uint32_t zone = 0;
+        count_alike(topology, &topology->members[order[i]], first, &data_center, &zone);
+        if (2 * (by_zone ? zone : data_center) > count)
+            return true;
+    }
+    return false;
+}
+
+/* How many of those drawn up vote. Four stand no more losses than three, and five not the loss of
+ * one place where three of them are. */
+static uint32_t count_of(const struct topology *topology, const uint32_t *order, uint32_t drawn)
+{
+    if (drawn == VOTERS_MAX - 1)
+        return VOTERS_ENOUGH;
+    if (drawn < VOTERS_MAX)
+        return drawn;
+    for (uint32_t by_zone = 0; by_zone < 2; by_zone++) {
+        bool all = is_dominated(topology, order, drawn, by_zone == 1);
+        bool few = is_dominated(topology, order, VOTERS_ENOUGH, by_zone == 1);
+        if (all != few)
+            return all ? VOTERS_ENOUGH : drawn;
+    }
+    return drawn;
+}
+
 uint32_t topology_choose_voters(const struct topology *topology, uint32_t ret_voters[VOTERS_MAX])
 {
     bool chosen[MEMBERS_MAX] = {false};
     uint32_t order[VOTERS_MAX];
-    uint32_t count = 0;
-    while (count < VOTERS_MAX) {
+    uint32_t drawn = 0;
+    while (drawn < VOTERS_MAX) {
         uint32_t passes = 0;
         uint32_t best = best_candidate(topology, chosen, &passes);
-        if (best == MEMBERS_MAX || (passes != 0 && count >= VOTERS_ENOUGH) ||
-            (passes > 1 && count > 0))
+        if (best == MEMBERS_MAX || (passes != 0 && drawn >= VOTERS_ENOUGH) ||
+            (passes > 1 && drawn > 0))
             break;
         chosen[best] = true;
-        order[count++] = best;
+        order[drawn++] = best;
     }
-    /* Four stand no more losses than three. */
-    if (count == VOTERS_MAX - 1)
-        chosen[order[count - 1]] = false;
+    for (uint32_t i = count_of(topology, order, drawn); i < drawn; i++)
+        chosen[order[i]] = false;
     uint32_t written = 0;
     for (uint32_t i = 0; i < topology->member_count; i++) {
         if (chosen[i])

@@ -299,6 +299,14 @@ static void test_dies_during_a_change(void **state)
     assert_int_equal(bench.topology.change.state, CHANGE_STAGED);
     assert_int_equal(topology_member(&bench.topology, 5)->status, MEMBER_NORMAL);
     assert_int_equal(topology_member(&bench.topology, 3)->status, MEMBER_LEAVING);
+    /* It has not been waited for: it cannot come back. */
+    struct topology_operation abort = {.kind = TOPOLOGY_ABORT};
+    bench_refused(&bench, &abort, ERR_PRECONDITION, "cannot come back");
+    bench_join(&bench, "n3", 6);
+    bench_operate(&bench, &abort);
+    assert_int_equal(bench.topology.change.state, CHANGE_STAGED);
+    assert_true(topology_member(&bench.topology, 3)->gone);
+    assert_int_equal(topology_member(&bench.topology, 6)->status, MEMBER_REMOVED);
     bench_deinit(&bench);
 }
 
