@@ -62,6 +62,7 @@ struct replica_figures {
     struct counter tree_keys;         /* now */
     struct counter tree_builds;       /* vnodes whose trees were built from their rows */
     struct counter quarantined;       /* rows that failed their checksum and wait for repair, now */
+    struct counter registers_bad;     /* registers that did, which stay as they are, now */
     struct counter quarantine_full;   /* such rows that were not remembered or not copied aside */
     struct counter repairs_asked;     /* of anti-entropy */
     struct counter rows_repaired;

@@ -19,12 +19,20 @@ void quarantine_init(struct quarantine *quarantine)
     *quarantine = (struct quarantine){.wake_ns = NEVER_NS};
 }
 
+static void count(struct replica *replica)
+{
+    const struct quarantine *quarantine = &replica->quarantine;
+    counter_set(&replica->figures.quarantined, quarantine->count - quarantine->register_count);
+    counter_set(&replica->figures.registers_bad, quarantine->register_count);
+}
+
 static void drop(struct replica *replica, uint32_t place)
 {
     struct quarantine *quarantine = &replica->quarantine;
+    quarantine->register_count -= quarantine->rows[place].is_register;
     free(quarantine->rows[place].key);
     quarantine->rows[place] = quarantine->rows[--quarantine->count];
-    counter_set(&replica->figures.quarantined, quarantine->count);
+    count(replica);
 }
 
 void quarantine_deinit(struct quarantine *quarantine)
@@ -119,6 +127,19 @@ static void distrust_trees(struct replica *replica, struct actor_context *ctx, u
         tree_build_wanted(replica, vnode, ctx->now_ns + REBUILD_SOON_NS);
 }
 
+/* The keyspace of a row may be known later than the row was met. */
+static void note_register(struct quarantine *quarantine, const struct actor_context *ctx,
+                          struct quarantine_row *row)
+{
+    const struct keyspace *keyspace = keyspace_map_find_id(&ctx->view->keyspaces, row->keyspace_id);
+    if (row->is_register || !row->has_name || keyspace == NULL ||
+        keyspace->mode != KEYSPACE_CONSISTENT)
+        return;
+    row->is_register = true;
+    row->ask_ns = NEVER_NS;
+    quarantine->register_count++;
+}
+
 static void remember(struct replica *replica, struct actor_context *ctx, uint32_t partition,
                      struct bytes storage_key)
 {
@@ -140,15 +161,17 @@ static void remember(struct replica *replica, struct actor_context *ctx, uint32_
     memcpy(row.key, storage_key.data, storage_key.size);
     if (!row.has_name)
         row.ask_ns = NEVER_NS;
+    note_register(quarantine, ctx, &row);
     if (row.ask_ns < quarantine->wake_ns)
         quarantine->wake_ns = row.ask_ns;
     quarantine->rows[quarantine->count++] = row;
-    counter_set(&replica->figures.quarantined, quarantine->count);
+    count(replica);
     log_write(ctx->log, LOG_ERROR, "row_quarantined",
               "partition=%" PRIu32 " keyspace=%08" PRIx32 " hash=%016" PRIx64 " what_now=\"%s\"",
               partition, row.keyspace_id, row.has_name ? hash : 0,
-              row.has_name ? "fetched from the other replicas"
-                           : "its key is damaged too: the copy aside is all there is");
+              row.is_register ? "a register: this copy of it does not vote any more"
+              : row.has_name  ? "fetched from the other replicas"
+                              : "its key is damaged too: the copy aside is all there is");
 }
 
 void quarantine_met(struct replica *replica, struct actor_context *ctx, uint32_t partition,
@@ -210,6 +233,8 @@ void quarantine_tick(struct replica *replica, struct actor_context *ctx)
     quarantine->wake_ns = NEVER_NS;
     for (uint32_t i = 0; i < quarantine->count; i++) {
         struct quarantine_row *row = &quarantine->rows[i];
+        if (row->ask_ns <= ctx->now_ns)
+            note_register(quarantine, ctx, row);
         if (row->ask_ns <= ctx->now_ns && asked < QUARANTINE_ASKS_MAX) {
             ask(replica, ctx, row);
             row->ask_ns = ctx->now_ns + QUARANTINE_ASK_AGAIN_NS;
@@ -218,6 +243,7 @@ void quarantine_tick(struct replica *replica, struct actor_context *ctx)
         if (row->ask_ns < quarantine->wake_ns)
             quarantine->wake_ns = row->ask_ns;
     }
+    count(replica);
     if (asked == QUARANTINE_ASKS_MAX || quarantine->wake_ns <= ctx->now_ns)
         quarantine->wake_ns = ctx->now_ns + SECOND_NS;
 }

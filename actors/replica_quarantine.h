@@ -26,14 +26,16 @@
 struct quarantine_row {
     uint32_t partition;
     uint32_t keyspace_id;
-    bool has_name;   /* false: its key is damaged, nobody can say whose row it was */
-    size_t key_size; /* of the storage key */
-    uint8_t *key;    /* owned */
-    uint64_t ask_ns; /* when anti-entropy is asked (again) */
+    bool is_register; /* nobody can give back what it had promised */
+    bool has_name;    /* false: its key is damaged, nobody can say whose row it was */
+    size_t key_size;  /* of the storage key */
+    uint8_t *key;     /* owned */
+    uint64_t ask_ns;  /* when anti-entropy is asked (again) */
 };
 
 struct quarantine {
     uint32_t count;
+    uint32_t register_count; /* of these */
     struct quarantine_row *rows;
     uint64_t wake_ns;
     uint32_t kept_count;
@@ -44,7 +46,8 @@ void quarantine_init(struct quarantine *quarantine);
 void quarantine_deinit(struct quarantine *quarantine);
 /* Counts what earlier lives have copied aside. */
 enum err quarantine_load(struct replica *replica, struct store *store) MUST_USE;
-/* Asks anti-entropy for rows whose time has come. */
+/* Asks anti-entropy for rows whose time has come; never for registers: such a copy does not vote.
+ */
 void quarantine_tick(struct replica *replica, struct actor_context *ctx);
 
 /* A row was read and is not sound. */

@@ -81,6 +81,7 @@
       "rule 20")                                                                                   \
     X(REGISTER_EXPIRY_UNDECIDED, "each reader finds a value expired by its own clock", "rule 15")  \
     X(REGISTER_LOST_COPY_VOTES, "an acceptor votes that has lost its promises", "rule 35")         \
+    X(REGISTER_BAD_ROW_IS_NEW, "an acceptor takes a damaged row for an empty register", "rule 35") \
     X(REGISTER_TAKES_EVENTUAL, "a replica takes eventual writes to a consistent keyspace",         \
       "rule 33")
 

@@ -358,6 +358,8 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA(rows_repaired, "Rows that failed their checksum, replaced by what the others hold.");
     REPLICA(repairs_asked, "Times that the others were asked for such a row.");
     REPLICA(quarantine_full, "Such rows that found no room in the quarantine.");
+    REPLICA_GAUGE(registers_bad,
+                  "Registers that failed their checksum: no vote is cast with them.");
     REPLICA_GAUGE(quarantined, "Rows that failed their checksum and wait for repair.");
     REPLICA(tree_builds, "Vnodes whose hash trees were built from their rows.");
     REPLICA(tree_drift, "Hash trees that did not say what the rows do; must stay 0.");

@@ -50,6 +50,7 @@ struct batch {
         uint64_t seeds;
         uint64_t operations;
         uint64_t retried;
+        uint64_t rotten;
         uint64_t ends[REGISTERS_UNKNOWN + 1];
         uint64_t without_majority;
         uint64_t judged;
@@ -142,6 +143,7 @@ static void take_report(struct batch *batch, const struct report *report)
     for (uint32_t end = 0; end <= REGISTERS_UNKNOWN; end++)
         batch->registers.ends[end] += result->figures.registers.ends[end];
     batch->registers.without_majority += result->figures.registers.without_majority;
+    batch->registers.rotten += result->figures.registers.rotten;
     batch->registers.judged += result->figures.registers.judged;
     batch->registers.counters += result->figures.registers.counters;
     if (result->failure.failed)
@@ -306,11 +308,11 @@ static void print_registers(const struct batch *batch)
     printf("registers: %" PRIu64 " operations in %" PRIu64 " seeds (%" PRIu64 " read, %" PRIu64
            " applied, %" PRIu64 " refused, %" PRIu64 " not applied, %" PRIu64 " unknown; %" PRIu64
            " tried again), %" PRIu64 " without a majority in healed clusters; %" PRIu64
-           " keys judged, %" PRIu64 " counters\n",
+           " keys judged, %" PRIu64 " counters, %" PRIu64 " rows rotten\n",
            batch->registers.operations, batch->registers.seeds, ends[REGISTERS_READ],
            ends[REGISTERS_APPLIED], ends[REGISTERS_REFUSED], ends[REGISTERS_NOT_APPLIED],
            ends[REGISTERS_UNKNOWN], batch->registers.retried, batch->registers.without_majority,
-           batch->registers.judged, batch->registers.counters);
+           batch->registers.judged, batch->registers.counters, batch->registers.rotten);
 }
 
 bool batch_run(const struct batch_options *options)

@@ -201,10 +201,35 @@ void faults_disk_lose(struct world *world, struct incident *incident)
 
 /* -- bit rot ----------------------------------------------------------------------------------- */
 
+/* A register's row, where the key keeps a majority of sound acceptors. */
+static void rot_register(struct world *world, struct host *host)
+{
+    struct prng *prng = &host->disk_prng;
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    char name[16];
+    uint32_t lost = 0;
+    uint32_t number = (uint32_t)prng_below(prng, world->options.registers.keys);
+    uint64_t bit = prng_u64(prng);
+    uint32_t id = world->registers.keyspace_id;
+    registers_key_name(number, name);
+    uint64_t hash = hash_key(id, bytes_of_string(name));
+    struct bytes key = bytes_of(memory, hash_storage_key(id, bytes_of_string(name), hash, memory));
+    uint32_t acceptors = registers_acceptors(world, number, &lost);
+    if (acceptors <= acceptors / 2 + lost + 1 ||
+        !engine_memory_damage(host->engine, hash_partition(hash, world->options.partitions), key,
+                              bit))
+        return;
+    world->figures.fired[FAULT_CORRUPT]++;
+    world->figures.registers.rotten++;
+    trace_line(&world->trace, world->now_ns, "n%u: a bit of %s turns", host->member, name);
+}
+
 void faults_disk_rot(struct world *world, struct incident *incident)
 {
     struct host *host = &world->hosts[incident->node];
     struct prng *prng = &host->disk_prng;
+    if (host->up && world->options.registers.keys > 0 && prng_chance(prng, 0.5))
+        rot_register(world, host);
     for (uint32_t i = 0; i < ROT_TRIES && host->up; i++) {
         uint32_t keyspace = (uint32_t)prng_below(prng, world->options.keyspace_count);
         uint32_t key = (uint32_t)prng_below(prng, world->options.keys);

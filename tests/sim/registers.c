@@ -87,17 +87,27 @@ static uint32_t value_number(struct world *world, uint32_t key, struct bytes val
     return number;
 }
 
-uint32_t registers_acceptors(const struct world *world, uint32_t key, uint32_t *ret_lost)
+uint32_t registers_acceptors(struct world *world, uint32_t key, uint32_t *ret_lost)
 {
-    const struct view *view = world->hosts[0].view;
     struct replica_set set = {0};
+    struct arena arena;
     char name[16];
     registers_key_name(key, name);
-    view_replica_set(view, keyspace_map_find_id(&view->keyspaces, world->registers.keyspace_id),
-                     partition_of(world, bytes_of_string(name)), &set);
+    for (uint32_t i = 0; i < world->options.nodes && set.count == 0; i++) {
+        const struct keyspace *keyspace = host_keyspace(&world->hosts[i], REGISTERS_KEYSPACE);
+        if (keyspace != NULL)
+            view_replica_set(world->hosts[i].view, keyspace,
+                             partition_of(world, bytes_of_string(name)), &set);
+    }
+    arena_init(&arena, NULL, 0);
     *ret_lost = 0;
-    for (uint32_t i = 0; i < set.count; i++)
-        *ret_lost += world->hosts[set.replicas[i].member - 1].losses > 0;
+    for (uint32_t i = 0; i < set.count; i++) {
+        struct host *host = &world->hosts[set.replicas[i].member - 1];
+        struct register_state state;
+        *ret_lost += host->losses > 0 || !host_peek_register(host, world->registers.keyspace_id,
+                                                             bytes_of_string(name), &arena, &state);
+    }
+    arena_deinit(&arena);
     return set.count;
 }
 

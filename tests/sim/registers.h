@@ -112,6 +112,6 @@ void registers_host_down(struct world *world, uint32_t node);
 void registers_key_name(uint32_t key, char ret_name[16]);
 bool registers_is_counter(const struct world *world, uint32_t key);
 /* The key's replicas, and how many of them may have lost what they promised. */
-uint32_t registers_acceptors(const struct world *world, uint32_t key, uint32_t *ret_lost);
+uint32_t registers_acceptors(struct world *world, uint32_t key, uint32_t *ret_lost);
 
 #endif

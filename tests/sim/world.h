@@ -83,6 +83,7 @@ struct world_figures {
         uint64_t operations; /* attempts */
         uint64_t retried;
         uint64_t ends[REGISTERS_UNKNOWN + 1]; /* by enum registers_end */
+        uint64_t rotten;                      /* rows */
         uint64_t without_majority;            /* refused in a healed cluster, rightly */
         uint64_t judged;                      /* keys */
         uint64_t counters;
