@@ -22,6 +22,9 @@ struct gossip_options gossip_options_default(uint32_t self, uint64_t generation)
         .incarnation = generation,
         .proposal_timeout_ns = (uint64_t)10000 * NS_PER_MS,
         .phase_timeout_ns = (uint64_t)500 * NS_PER_MS,
+        .announced_max = 8,
+        .report_interval_ns = (uint64_t)100 * NS_PER_MS,
+        .reports_timeout_ns = (uint64_t)2000 * NS_PER_MS,
         .interval_ns = (uint64_t)1000 * NS_PER_MS,
         .fanout = 3,
         .change_timeout_ns = (uint64_t)2000 * NS_PER_MS,
@@ -154,8 +157,10 @@ static void gossip_judge(struct gossip *gossip, struct actor_context *ctx, bool 
         peer->liveness = liveness;
         changed = true;
     }
-    if (changed)
-        gossip_publish(gossip, ctx);
+    if (!changed)
+        return;
+    moves_notice(gossip, ctx);
+    gossip_publish(gossip, ctx);
 }
 
 static void gossip_on_peer_link(struct gossip *gossip, struct actor_context *ctx,
@@ -331,6 +336,13 @@ static void gossip_handle(struct actor *actor, struct actor_context *ctx, struct
     case MESSAGE_topology_accept_reply:
         gossip_on_topology_accept_reply(gossip, ctx, message);
         break;
+    case MESSAGE_vnode_report_reply:
+        gossip_on_vnode_report_reply(gossip, ctx, message);
+        break;
+    case MESSAGE_client_reports:
+        gossip_on_client_reports(gossip, ctx, message);
+        message = NULL;
+        break;
     case MESSAGE_client_topology:
         gossip_on_client_topology(gossip, ctx, message);
         message = NULL;
@@ -392,8 +404,6 @@ static void gossip_handle(struct actor *actor, struct actor_context *ctx, struct
     case MESSAGE_client_explain_done:
     case MESSAGE_client_topology_done:
     case MESSAGE_vnode_report:
-    case MESSAGE_vnode_report_reply:
-    case MESSAGE_client_reports:
     case MESSAGE_client_reports_done:
     case MESSAGE_register_list:
     case MESSAGE_register_list_reply:
@@ -415,6 +425,7 @@ static void gossip_tick(struct actor *actor, struct actor_context *ctx)
             gossip_change_step(gossip, ctx, &gossip->changes[i]);
     }
     proposer_tick(gossip, ctx);
+    moves_tick(gossip, ctx);
     if (ctx->now_ns >= gossip->round_at_ns) {
         uint64_t now_ms = ctx->now_ns / NS_PER_MS;
         if (gossip->rounds == 0) {
@@ -444,6 +455,8 @@ static uint64_t gossip_wake_at_ns(const struct actor *actor)
 {
     const struct gossip *gossip = CONTAINER_OF(actor, const struct gossip, actor);
     uint64_t wake_at_ns = proposer_wake_at_ns(gossip);
+    if (moves_wake_at_ns(gossip) < wake_at_ns)
+        wake_at_ns = moves_wake_at_ns(gossip);
     if (gossip->round_at_ns < wake_at_ns)
         wake_at_ns = gossip->round_at_ns;
     for (uint32_t i = 0; i < CHANGES_MAX; i++) {
@@ -496,6 +509,7 @@ struct gossip *gossip_new(const struct gossip_options *options, const struct top
     }
     arena_init(&gossip->slot.arena, NULL, 0);
     arena_init(&gossip->proposer.arena, NULL, 0);
+    moves_init(&gossip->moves);
     arena_init(&gossip->scratch, NULL, 0);
     heap_init(&gossip->held);
     hlc_init(&gossip->hlc, HLC_AHEAD_MAX_DEFAULT_MS);
@@ -521,6 +535,7 @@ void gossip_free(struct gossip *gossip)
     arena_deinit(gossip->map_arena);
     free(gossip->map_arena);
     proposer_free(&gossip->proposer);
+    moves_free(&gossip->moves);
     arena_deinit(&gossip->slot.arena);
     document_free(gossip->document);
     document_free(gossip->staged);

@@ -2,8 +2,9 @@
  *
  * Owns:     heartbeats and failure detectors of all peers; the keyspace map, the topology document
  * in force and the slot of the next one, each with its row in STORE_META.
- * Receives: gossip_*, keyspace_change, topology_*, client_topology, peer_link, store_committed.
- * Sends:    the same to other nodes, keyspace_change_done, client_topology_done, view_publish.
+ * Receives: gossip_*, keyspace_change, topology_*, client_topology, client_reports,
+ * vnode_report_reply, peer_link, store_committed. Sends:    the same to other nodes,
+ * keyspace_change_done, client_topology_done, client_reports_done, vnode_report, view_publish.
  * Time:     a round every interval_ns (+-10 %), deadlines of changes.
  * Memory:   MEMBERS_MAX detectors, CHANGES_MAX keyspace changes, PROPOSALS_MAX topology changes,
  * the map, two documents.
@@ -41,9 +42,12 @@ struct gossip_options {
     uint32_t address_count;
     uint64_t proposal_timeout_ns; /* 10 s */
     uint64_t phase_timeout_ns; /* after that long without a majority a round begins again; 500 ms */
-    uint64_t interval_ns;      /* 1 s */
-    uint32_t fanout;           /* 3 */
-    uint64_t change_timeout_ns; /* how long a keyspace change waits for the other nodes; 2 s */
+    uint32_t announced_max;    /* partitions of a change under way at a time; 8 */
+    uint64_t report_interval_ns; /* of who drives a change; 100 ms */
+    uint64_t reports_timeout_ns; /* of a client's; 2 s */
+    uint64_t interval_ns;        /* 1 s */
+    uint32_t fanout;             /* 3 */
+    uint64_t change_timeout_ns;  /* how long a keyspace change waits for the other nodes; 2 s */
     struct detector_options detector;
 };
 

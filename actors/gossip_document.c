@@ -128,6 +128,7 @@ bool gossip_document_committed(struct gossip *gossip, struct actor_context *ctx)
     log_write(ctx->log, LOG_INFO, "topology_epoch", "epoch=%" PRIu64 " members=%" PRIu32,
               topology->epoch, topology->member_count);
     gossip_follow_document(gossip, ctx->now_ns / NS_PER_MS);
+    moves_notice(gossip, ctx);
     gossip_publish(gossip, ctx);
     return true;
 }
@@ -196,8 +197,10 @@ void gossip_compare_epochs(struct gossip *gossip, struct actor_context *ctx, uin
                            uint64_t epoch)
 {
     struct peer *peer = gossip_peer(gossip, member);
-    if (peer != NULL)
+    if (peer != NULL && peer->topology_epoch != epoch) {
         peer->topology_epoch = epoch;
+        moves_notice(gossip, ctx);
+    }
     uint64_t ours = gossip_topology(gossip)->epoch;
     if (epoch == 0) /* not known */
         return;

@@ -63,6 +63,9 @@ static void proposal_end(struct gossip *gossip, struct actor_context *ctx, uint3
         counter_add(&gossip->figures.proposals_unknown, 1);
     if (proposal->origin != NULL)
         client_answer(gossip, ctx, proposal->origin, verdict);
+    else if (!proposal->step && verdict->status != OK)
+        log_write(ctx->log, LOG_WARNING, "own_address_not_taken", "address=%s why=\"%s\"",
+                  proposal->operation.address, verdict->why);
     proposal_free(proposal);
     proposer->count--;
     for (uint32_t i = place; i < proposer->count; i++)
@@ -169,8 +172,30 @@ static void round_accept(struct gossip *gossip, struct actor_context *ctx, struc
 /* -- a proposal's way
  * ----------------------------------------------------------------------------------- */
 
+static void offer_send(struct gossip *gossip, struct actor_context *ctx,
+                       const struct topology *next)
+{
+    struct proposal *proposal = proposal_first(&gossip->proposer);
+    CHECK_U64(next->epoch, ==, gossip_topology(gossip)->epoch + 1);
+    proposal->offer = OFFER_OPEN;
+    proposal->offer_epoch = next->epoch;
+    arena_clear(&proposal->arena);
+    proposal->offer_bytes = topology_encode(&proposal->arena, next);
+    round_accept(gossip, ctx, proposal->offer_bytes);
+}
+
+static void offer_step(struct gossip *gossip, struct actor_context *ctx)
+{
+    struct topology next;
+    struct verdict verdict = {.status = OK};
+    if (moves_step(gossip, ctx, &gossip->proposer.arena, &next))
+        offer_send(gossip, ctx, &next);
+    else
+        proposal_end(gossip, ctx, 0, &verdict);
+}
+
 /* A majority has said that ours is the last document, and that nothing is accepted on top of it. */
-static void proposal_offer(struct gossip *gossip, struct actor_context *ctx)
+static void offer_operation(struct gossip *gossip, struct actor_context *ctx)
 {
     struct proposer *proposer = &gossip->proposer;
     struct proposal *proposal = proposal_first(proposer);
@@ -191,13 +216,8 @@ static void proposal_offer(struct gossip *gossip, struct actor_context *ctx)
         proposal_end(gossip, ctx, 0, &verdict);
         return;
     }
-    CHECK_U64(next.epoch, ==, topology->epoch + 1);
     proposal->number = verdict.number;
-    proposal->offer = OFFER_OPEN;
-    proposal->offer_epoch = next.epoch;
-    arena_clear(&proposal->arena);
-    proposal->offer_bytes = topology_encode(&proposal->arena, &next);
-    round_accept(gossip, ctx, proposal->offer_bytes);
+    offer_send(gossip, ctx, &next);
 }
 
 static void round_decided(struct gossip *gossip, struct actor_context *ctx)
@@ -222,8 +242,10 @@ static void round_step(struct gossip *gossip, struct actor_context *ctx,
     case REGISTER_PROPOSE:
         if (round->accepted.counter != 0) /* somebody's, which may be decided already */
             round_accept(gossip, ctx, round->value);
+        else if (proposal_first(&gossip->proposer)->step)
+            offer_step(gossip, ctx);
         else
-            proposal_offer(gossip, ctx);
+            offer_operation(gossip, ctx);
         break;
     case REGISTER_DECIDED:
         round_decided(gossip, ctx);
@@ -293,7 +315,7 @@ void proposer_advance(struct gossip *gossip, struct actor_context *ctx)
         return;
     if (proposal->offer == OFFER_OPEN && proposal->offer_epoch <= epoch)
         proposal->offer = OFFER_OUT_OF_SIGHT;
-    if (proposal->offer == OFFER_WON) {
+    if (proposal->offer == OFFER_WON || proposal->step) {
         struct verdict verdict = {.status = OK, .number = proposal->number};
         proposal_end(gossip, ctx, 0, &verdict);
     }
@@ -357,19 +379,30 @@ void gossip_on_client_topology(struct gossip *gossip, struct actor_context *ctx,
     proposer_start(gossip, ctx);
 }
 
-bool proposer_add(struct gossip *gossip, struct actor_context *ctx,
-                  const struct topology_operation *operation)
+/* One of a sort at a time. */
+static void proposer_take(struct gossip *gossip, struct actor_context *ctx,
+                          const struct topology_operation *operation, bool step)
 {
     for (uint32_t i = 0; i < gossip->proposer.count; i++) {
         const struct proposal *other = gossip->proposer.queue[i];
-        if (other->origin == NULL && other->operation.kind == operation->kind)
-            return false;
+        if (other->origin == NULL && other->step == step)
+            return;
     }
     if (proposal_why_refused(gossip) != NULL)
-        return false;
-    proposal_add(gossip, ctx, operation);
+        return;
+    proposal_add(gossip, ctx, operation)->step = step;
     proposer_start(gossip, ctx);
-    return true;
+}
+
+void proposer_add(struct gossip *gossip, struct actor_context *ctx,
+                  const struct topology_operation *operation)
+{
+    proposer_take(gossip, ctx, operation, false);
+}
+
+void proposer_add_step(struct gossip *gossip, struct actor_context *ctx)
+{
+    proposer_take(gossip, ctx, &(struct topology_operation){0}, true);
 }
 
 /* -- time

@@ -58,7 +58,8 @@ enum offer {
 /* Something to be decided. */
 struct proposal {
     struct message *origin; /* client_topology; NULL: nobody waits for it */
-    struct topology_operation operation;
+    bool step;              /* of the running change, by what is known then (gossip_moves.h) */
+    struct topology_operation operation; /* else */
     uint64_t deadline_ns;
     enum offer offer;
     uint64_t offer_epoch;
@@ -104,9 +105,11 @@ void proposer_advance(struct gossip *gossip, struct actor_context *ctx);
 /* Acts on what is due. */
 void proposer_tick(struct gossip *gossip, struct actor_context *ctx);
 uint64_t proposer_wake_at_ns(const struct gossip *gossip);
-/* For nobody who waits. False: there are too many, or there is such a one already. */
-bool proposer_add(struct gossip *gossip, struct actor_context *ctx,
-                  const struct topology_operation *operation) MUST_USE;
+/* For nobody who waits: an operation, or a step of the running change. Left away when there is one
+ * already, or no room. */
+void proposer_add(struct gossip *gossip, struct actor_context *ctx,
+                  const struct topology_operation *operation);
+void proposer_add_step(struct gossip *gossip, struct actor_context *ctx);
 void proposer_free(struct proposer *proposer);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "actors/gossip.h"
 #include "actors/gossip_log.h"
+#include "actors/gossip_moves.h"
 #include "base/heap.h"
 #include "model/hlc.h"
 
@@ -56,6 +57,7 @@ struct gossip {
     uint64_t staged_sequence;
     struct slot slot;
     struct proposer proposer;
+    struct moves moves;
     struct boot_address addresses[MEMBERS_MAX]; /* the options' */
     struct arena *map_arena;                    /* heap; replaced with the map */
     struct keyspace_map map;

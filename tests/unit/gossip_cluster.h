@@ -59,6 +59,7 @@ struct cluster {
     uint64_t sync_ns;
     uint64_t proposal_timeout_ns; /* 0: gossip's own */
     uint64_t phase_timeout_ns;
+    uint32_t announced_max;
     uint64_t cut_until_ns[NODES_MAX + 1][NODES_MAX + 1];
     uint32_t node_count;
     struct node nodes[NODES_MAX];
@@ -70,6 +71,7 @@ struct cluster {
     bool (*on_actor)(struct cluster *c, struct node *node, const struct message *message);
     void (*on_other)(struct cluster *c, uint32_t what);
     void (*on_step)(struct cluster *c, struct node *node);
+    void (*on_epoch)(struct cluster *c, uint64_t epoch); /* its document is known from now on */
     void *closure;
 };
 
@@ -97,9 +99,11 @@ static inline void note_document(struct cluster *c, struct bytes bytes)
     assert_true(topology_valid(&topology));
     assert_true(topology.epoch < EPOCHS_MAX);
     struct bytes *known = &c->documents[topology.epoch];
-    if (known->size == 0)
+    if (known->size == 0) {
         *known = arena_copy(&c->arena, bytes);
-    else if (!bytes_equal(*known, bytes))
+        if (c->on_epoch != NULL)
+            c->on_epoch(c, topology.epoch);
+    } else if (!bytes_equal(*known, bytes))
         fail_msg("two documents of epoch %" PRIu64, topology.epoch);
     if (topology.epoch > c->epoch_max)
         c->epoch_max = topology.epoch;
@@ -173,6 +177,8 @@ static inline void node_start(struct cluster *c, struct node *node, const struct
         gossip.proposal_timeout_ns = c->proposal_timeout_ns;
     if (c->phase_timeout_ns != 0)
         gossip.phase_timeout_ns = c->phase_timeout_ns;
+    if (c->announced_max != 0)
+        gossip.announced_max = c->announced_max;
     gossip.addresses = node->boot.addresses;
     gossip.address_count = node->boot.address_count;
     node->gossip = gossip_new(&gossip, &node->boot.topology, &node->boot.keyspaces);
