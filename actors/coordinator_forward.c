@@ -10,6 +10,8 @@
  * count there. */
 static bool forward_stays_local(const struct request *request)
 {
+    if (MUTATE(LOCAL_WRITE_LEAVES))
+        return false;
     return request->quorum.level == CONSISTENCY_LOCAL_ONE ||
            request->quorum.level == CONSISTENCY_LOCAL_QUORUM;
 }

@@ -35,6 +35,8 @@ static uint32_t hint_find_fallback(struct actor_context *ctx, struct request *re
     const struct keyspace *keyspace = keyspace_map_find_id(
         &view->keyspaces, coordinator_put_request(request->origin)->keyspace_id);
     uint32_t data_center = request->replicas.replicas[index].data_center;
+    if (MUTATE(HINT_STANDS_IN_ABROAD))
+        data_center = view->local_data_center;
     if (keyspace == NULL)
         return MEMBER_NONE;
     struct preference_list list;

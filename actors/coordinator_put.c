@@ -303,6 +303,10 @@ void coordinator_put_on_written(struct coordinator *coordinator, struct actor_co
         quorum_ack(&request->quorum, member);
         request->stood_in &= ~((uint64_t)1 << index);
         coordinator_refresh_taken(coordinator, ctx, request, (uint32_t)index);
+        for (uint32_t i = 0; MUTATE(PASSED_ON_COUNTS) && i < request->replicas.count; i++) {
+            if ((request->onward >> i & 1) != 0)
+                quorum_ack(&request->quorum, request->replicas.replicas[i].member);
+        }
     } else if (status == ERR_STALE_FLOOR) {
         coordinator_refresh_refused(coordinator, ctx, request, (uint32_t)index);
     } else {

@@ -67,6 +67,11 @@
     X(EXCHANGE_ALWAYS_PROVES, "an exchange that failed half way counts as a proof", "2.2.4")       \
     X(WIPED_IS_REPLACED, "a node whose disk is empty goes on as the member that it was",           \
       "rule 29")                                                                                   \
+    X(LOCAL_COUNTS_REMOTE, "a local quorum is met by nodes of any data centre", "rule 18")         \
+    X(LOCAL_WRITE_LEAVES, "a local write is coordinated in another data centre", "rule 18")        \
+    X(HINT_STANDS_IN_ABROAD, "a fallback stands in for a replica of another data centre",          \
+      "rule 18")                                                                                   \
+    X(PASSED_ON_COUNTS, "who passes a write on answers for those it passes it on to", "rule 17")   \
     X(REGISTER_READ_UNDECIDED, "a strong read answers from a majority that differs", "rule 34")    \
     X(REGISTER_FALSE_UNDECIDED, "a compare-and-set that is refused ends no round", "rule 34")      \
     X(REGISTER_BALLOT_REUSED, "a proposer counts its ballots from one in each life", "rule 35")    \

@@ -113,6 +113,10 @@ static enum err seal_set(const struct quorum *quorum, struct quorum_set *set)
         return OK;
     case CONSISTENCY_LOCAL_ONE:
     case CONSISTENCY_LOCAL_QUORUM:
+        if (MUTATE(LOCAL_COUNTS_REMOTE)) {
+            set->needed_total = majority(set->replicas[quorum->local_data_center]);
+            return OK;
+        }
         return seal_local(quorum, set);
     case CONSISTENCY_EACH_QUORUM:
         for (uint8_t i = 0; i < quorum->data_center_count; i++)

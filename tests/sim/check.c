@@ -106,8 +106,10 @@ void check_retried(struct world *world, uint32_t write)
 void check_began(struct world *world, struct operation *operation)
 {
     operation->reaped = check_reaped(world, operation->keyspace, operation->key);
-    if (operation->kind == OPERATION_GET)
+    if (operation->kind == OPERATION_GET) {
         check_monotonic_began(world, operation);
+        check_centers_began(world, operation);
+    }
 }
 
 void check_get_ended(struct world *world, struct operation *operation,
@@ -127,6 +129,7 @@ void check_get_ended(struct world *world, struct operation *operation,
     check_phantom(world, operation->keyspace, operation->key, set, where);
     check_lost_resurrection(world, operation->keyspace, operation->key, set, where);
     check_monotonic_ended(world, operation, &set->clock);
+    check_centers_ended(world, operation, &set->clock);
     check_reaped_read(world, operation);
 }
 
@@ -135,8 +138,10 @@ void check_put_ended(struct world *world, struct operation *operation,
 {
     check_ends_status(world, operation);
     check_outcome_put(world, operation, &done->result);
-    if (operation->status == OK)
-        check_monotonic_ended(world, operation, &operation->result_clock);
+    if (operation->status != OK)
+        return;
+    check_monotonic_ended(world, operation, &operation->result_clock);
+    check_centers_ended(world, operation, &operation->result_clock);
 }
 
 static void check_key_finally(struct world *world, uint32_t keyspace, uint32_t key)

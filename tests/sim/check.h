@@ -9,6 +9,8 @@
  *   check_detector.c   who was paused himself convicts nobody
  *   check_phantom.c    only what was written is read
  *   check_monotonic.c  a quorum read never goes behind an earlier quorum read or write
+ *   check_centers.c    nor a local quorum read behind an earlier local quorum; levels are met where
+ *                      they say
  *   check_outcome.c    applied, not applied and unknown are never mixed up
  *   check_bounds.c     siblings, clocks, messages stay within bounds
  *   check_ends.c       every request ends in time; after healing it succeeds
@@ -26,6 +28,7 @@
 #include "actors/message.h"
 #include "tests/sim/options.h"
 
+struct replica_set;
 struct world;
 struct host;
 struct operation;
@@ -46,6 +49,8 @@ struct check {
     size_t dot_capacity;
     /* check_monotonic.c: what `index` nodes have been said to hold durably */
     struct clock acknowledged[SIM_KEYSPACES_MAX][KEYS_MAX][REPLICAS_SIM_MAX + 1];
+    /* check_centers.c: what a majority in data centre `index` has been said to hold durably */
+    struct clock local_quorums[SIM_KEYSPACES_MAX][KEYS_MAX][SIM_CENTERS_MAX];
     /* check_reaped.c: what replicas have removed */
     struct clock reaped[SIM_KEYSPACES_MAX][KEYS_MAX];
     /* check_same.c: as the silence began */
@@ -153,6 +158,12 @@ void check_phantom(struct world *world, uint32_t keyspace, uint32_t key,
 void check_monotonic_began(struct world *world, struct operation *operation);
 void check_monotonic_ended(struct world *world, struct operation *operation,
                            const struct clock *clock);
+void check_centers_began(struct world *world, struct operation *operation);
+void check_centers_ended(struct world *world, const struct operation *operation,
+                         const struct clock *clock);
+/* Of an operation that was answered with OK. */
+void check_centers_progress(struct world *world, const struct operation *operation,
+                            const struct replica_set *replicas, const struct progress *progress);
 void check_outcome_put(struct world *world, struct operation *operation,
                        const struct put_result *result);
 void check_outcome_get(struct world *world, struct operation *operation,

@@ -82,6 +82,7 @@ static void check_progress(struct world *world, struct operation *operation,
     if (acked < operation->needed)
         world_fail(world, "outcome", "op %u is OK with %u nodes, its level asks for %u",
                    operation->id, acked, operation->needed);
+    check_centers_progress(world, operation, &replicas, progress);
 }
 
 /* What a put hands back covers its own write and what its writer replaced, nothing that it has not

@@ -71,6 +71,24 @@ static void link_ring(struct world *world, struct prng *prng, struct incident *i
     }
 }
 
+/* One data centre from all others, or from one of them. */
+static void link_centers(struct world *world, struct prng *prng, struct incident *incident)
+{
+    uint32_t centers = world->options.data_centers;
+    uint32_t nodes_of[SIM_CENTERS_MAX] = {0};
+    for (uint32_t i = 0; i < world->options.nodes_first; i++)
+        nodes_of[i % centers] |= 1u << i;
+    uint32_t alone = (uint32_t)prng_below(prng, centers);
+    uint32_t other = (alone + 1) % centers;
+    link_split(world, incident, nodes_of[alone], 0);
+    if (!prng_chance(prng, 0.3))
+        return;
+    for (uint32_t from = 0; from < world->options.nodes_first; from++)
+        incident->links[from] &= from % centers == alone   ? nodes_of[other]
+                                 : from % centers == other ? nodes_of[alone]
+                                                           : 0;
+}
+
 static void draw_links(struct world *world, struct prng *prng, struct incident *incident)
 {
     incident->chance = 1;
@@ -92,6 +110,9 @@ static void draw_links(struct world *world, struct prng *prng, struct incident *
     case FAULT_RING:
         link_ring(world, prng, incident);
         break;
+    case FAULT_CENTER:
+        link_centers(world, prng, incident);
+        break;
     default:
         link_all_or_one(world, prng, incident);
         incident->cuts_connections = false;
@@ -109,6 +130,9 @@ static void draw_strength(struct world *world, struct prng *prng, struct inciden
         lasts_ns = random_log(prng, 10 * (uint64_t)MS_NS, world->options.safety_ns);
         if (prng_chance(prng, 0.3))
             lasts_ns = PAUSE_LONG_NS + prng_below(prng, PAUSE_LONG_NS);
+        break;
+    case FAULT_CENTER: /* mostly long enough to be noticed */
+        lasts_ns = random_log(prng, 500 * (uint64_t)MS_NS, world->options.safety_ns);
         break;
     case FAULT_DELAY:
         incident->chance = 0.05 + 0.5 * prng_unit(prng);
@@ -152,7 +176,7 @@ static void draw_incident(struct world *world, struct prng *prng, struct inciden
 {
     uint64_t safety_ns = world->options.safety_ns;
     incident->begins_at_ns = world->now_ns + prng_below(prng, safety_ns * 9 / 10);
-    if (incident->class <= FAULT_RING)
+    if (incident->class <= FAULT_RING || incident->class == FAULT_CENTER)
         draw_links(world, prng, incident);
     incident->node = draw_node(world, prng);
     incident->slot = (uint32_t)prng_below(prng, world->hosts[0].actor_count);

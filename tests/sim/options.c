@@ -77,6 +77,41 @@ static void draw_workload(struct prng *prng, struct sim_options *options)
     options->quorum_share = 0.3 + 0.7 * prng_unit(prng);
 }
 
+/* In a stream of its own: clusters in one data centre are what they were before there were more. */
+static void draw_centers(struct sim_options *options)
+{
+    struct prng prng;
+    prng_init(&prng, options->seed, RANDOM_CENTERS);
+    bool three = prng_chance(&prng, 0.4);
+    double local = prng_unit(&prng);
+    if (options->data_centers == 1)
+        return;
+    options->local_share = 0.8 * local;
+    if (three && options->nodes >= 2 * SIM_CENTERS_MAX)
+        options->data_centers = SIM_CENTERS_MAX;
+}
+
+/* Cuts between data centres, and keyspaces that wait for their own. */
+static void draw_center_cuts(struct sim_options *options)
+{
+    struct prng prng;
+    prng_init(&prng, ~options->seed, RANDOM_CENTERS);
+    if (options->data_centers == 1)
+        return;
+    if (prng_chance(&prng, 0.7))
+        options->faults |= 1u << FAULT_CENTER;
+    for (uint32_t i = 0; i < options->keyspace_count; i++) {
+        struct sim_keyspace *keyspace = &options->keyspaces[i];
+        bool local_reads = prng_chance(&prng, 0.5);
+        bool local_writes = prng_chance(&prng, 0.5);
+        bool each = prng_chance(&prng, 0.2);
+        if (keyspace->read_level == CONSISTENCY_QUORUM && local_reads)
+            keyspace->read_level = CONSISTENCY_LOCAL_QUORUM;
+        if (keyspace->write_level == CONSISTENCY_QUORUM && local_writes)
+            keyspace->write_level = each ? CONSISTENCY_EACH_QUORUM : CONSISTENCY_LOCAL_QUORUM;
+    }
+}
+
 /* Its own stream: what changes the cluster leaves the rest of a seed as it was. A disk that is lost
  * while others drop their copies could take the last one. */
 static void draw_membership(struct sim_options *options, uint32_t without)
@@ -122,6 +157,7 @@ struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
     struct sim_options options = {.seed = seed};
     options.nodes = prng_chance(prng, 0.5) ? 3 : (uint32_t)prng_between(prng, 3, NODES_FIRST_MAX);
     options.data_centers = options.nodes >= 4 && prng_chance(prng, 0.25) ? 2 : 1;
+    draw_centers(&options);
     options.partitions = 8u << prng_below(prng, 3);
     options.coordinators = (uint32_t)prng_between(prng, 1, 2);
     options.shards = (uint32_t)prng_between(prng, 1, 3);
@@ -148,6 +184,7 @@ struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
         if (prng_chance(prng, 0.5))
             options.faults |= 1u << class;
     }
+    draw_center_cuts(&options);
     options.faults &= ~without;
     draw_membership(&options, without);
     draw_registers(&options);
@@ -182,10 +219,11 @@ void sim_options_print(const struct sim_options *options, FILE *file)
         print_keyspace(&options->keyspaces[i], file);
     fprintf(file,
             "  %" PRIu32 " clients, %" PRIu32 " keys, at most %" PRIu32
-            " operations, think %.2f ms, writes %.2f, contexts %.2f, quorum %.2f, %.0f s\n",
+            " operations, think %.2f ms, writes %.2f, contexts %.2f, local %.2f, quorum "
+            "%.2f, %.0f s\n",
             options->clients, options->keys, options->operations_max,
             (double)options->think_mean_ns / MS_NS, options->write_share, options->context_share,
-            options->quorum_share, (double)options->safety_ns / SECOND_NS);
+            options->local_share, options->quorum_share, (double)options->safety_ns / SECOND_NS);
     if (options->registers.keys > 0)
         fprintf(file,
                 "  registers: n %u, %" PRIu32 " clients, %" PRIu32 " keys, %" PRIu32

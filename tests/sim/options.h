@@ -13,6 +13,7 @@
 #define CLIENTS_MAX       16u
 #define KEYS_MAX          64u
 #define SIM_KEYSPACES_MAX 3u
+#define SIM_CENTERS_MAX   3u
 
 #define REGISTER_KEYS_MAX    6u
 #define REGISTER_CLIENTS_MAX 8u
@@ -50,7 +51,8 @@
     X(CORRUPT, "corrupt")                                                                          \
     X(OVERLOADED, "overloaded")                                                                    \
     X(READ_ERROR, "read-error")                                                                    \
-    X(MEMBERSHIP, "membership")
+    X(MEMBERSHIP, "membership")                                                                    \
+    X(CENTER, "partition-data-centre")
 
 enum fault_class {
 #define X(class, name) FAULT_##class,
@@ -94,10 +96,10 @@ struct sim_registers {
 
 struct sim_options {
     uint64_t seed;
-    uint32_t nodes_first; /* 3..NODES_FIRST_MAX */
-    uint32_t nodes;       /* and those that have joined meanwhile */
-    uint32_t changes;     /* of the topology, that are begun */
-    uint32_t data_centers;
+    uint32_t nodes_first;  /* 3..NODES_FIRST_MAX */
+    uint32_t nodes;        /* and those that have joined meanwhile */
+    uint32_t changes;      /* of the topology, that are begun */
+    uint32_t data_centers; /* 1..SIM_CENTERS_MAX */
     uint32_t partitions;
     uint32_t coordinators; /* on each node */
     uint32_t shards;       /* on each node */
@@ -118,7 +120,8 @@ struct sim_options {
     uint64_t compare_every_ns; /* anti-entropy's turns */
     uint64_t hint_bytes_max;   /* for one target; 0: as in production */
     bool hoarding;             /* writers hand back the context of a key that was not there yet */
-    double quorum_share;       /* of operations at QUORUM; the others draw any level */
+    double local_share;        /* of operations at LOCAL_QUORUM and LOCAL_ONE */
+    double quorum_share;       /* of the rest at QUORUM; the others draw any level */
     uint64_t safety_ns;
     uint32_t batch_max;     /* messages an actor drains at once */
     uint64_t step_cost_ns;  /* of one message */

@@ -14,6 +14,7 @@ struct host;
     X(replica, minted)                                                                             \
     X(replica, merged)                                                                             \
     X(replica, merged_same)                                                                        \
+    X(replica, passed_on)                                                                          \
     X(replica, epochs_drawn)                                                                       \
     X(replica, amnesia)                                                                            \
     X(replica, read_errors)                                                                        \
@@ -24,6 +25,8 @@ struct host;
     X(coordinator, forwarded)                                                                      \
     X(coordinator, taken_over)                                                                     \
     X(coordinator, duplicates)                                                                     \
+    X(coordinator, remote_onward)                                                                  \
+    X(coordinator, remote_stranded)                                                                \
     X(coordinator, refused)                                                                        \
     X(coordinator, read_differed)                                                                  \
     X(coordinator, read_repairs)                                                                   \

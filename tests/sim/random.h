@@ -19,6 +19,7 @@ enum random_stream {
     RANDOM_NODES, /* delays inside a node */
     RANDOM_OPERATOR = 900,
     RANDOM_REGISTERS_OPTIONS,
+    RANDOM_CENTERS,
     RANDOM_ACTORS = 1000, /* + node, start and actor */
 };
 

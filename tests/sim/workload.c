@@ -97,6 +97,11 @@ static void operation_counts(struct world *world, struct operation *operation)
 static void draw_level(struct world *world, struct operation *operation)
 {
     struct prng *prng = &world->workload.prng;
+    if (world->options.local_share > 0 && prng_chance(prng, world->options.local_share)) {
+        operation->level =
+            prng_chance(prng, 0.8) ? CONSISTENCY_LOCAL_QUORUM : CONSISTENCY_LOCAL_ONE;
+        return;
+    }
     if (prng_chance(prng, world->options.quorum_share)) {
         operation->level = CONSISTENCY_QUORUM;
         return;
