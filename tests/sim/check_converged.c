@@ -6,7 +6,7 @@
 bool check_is_replica(const struct world *world, uint32_t member, uint32_t keyspace,
                       struct bytes key)
 {
-    const struct host *host = operator_newest_host(world);
+    const struct host *host = steward_newest_host(world);
     if (host == NULL)
         return false;
     const struct keyspace *found =

@@ -14,7 +14,7 @@ struct held {
 
 static void look(struct world *world, uint32_t keyspace, uint32_t key, struct held *held)
 {
-    const struct view *view = operator_newest_host(world)->view;
+    const struct view *view = steward_newest_host(world)->view;
     uint32_t id = world->workload.keyspace_ids[keyspace];
     const struct keyspace *found = keyspace_map_find_id(&view->keyspaces, id);
     struct replica_set replicas = {0};

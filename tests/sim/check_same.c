@@ -43,7 +43,7 @@ bool check_same(struct world *world, char *why, size_t why_size)
 {
     snprintf(why, why_size, "nodes are down");
     for (uint32_t i = 0; i < world->options.nodes; i++) {
-        if (!world->hosts[i].up && operator_is_member(world, i))
+        if (!world->hosts[i].up && steward_is_member(world, i))
             return false;
     }
     uint64_t dirty = dirty_ranges(world);

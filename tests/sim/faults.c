@@ -434,7 +434,7 @@ void faults_heal(struct world *world)
         struct host *host = &world->hosts[i];
         host->wall_skew_ms = 0;
         host->drift_ppm = 0;
-        if (!host->up && operator_is_member(world, i))
+        if (!host->up && steward_is_member(world, i))
             host_start(host);
     }
 }

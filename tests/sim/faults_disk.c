@@ -93,7 +93,7 @@ static bool others_are_whole(const struct world *world, uint32_t node)
 {
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         const struct host *host = &world->hosts[i];
-        if (!operator_is_member(world, i))
+        if (!steward_is_member(world, i))
             continue;
         for (uint32_t j = 0; j < world->options.shards; j++) {
             if (!host->up ||

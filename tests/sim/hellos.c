@@ -112,7 +112,7 @@ bool hellos_known_everywhere(const struct world *world, uint32_t node)
     const struct identity *mine = &world->hosts[node].hellos.mine.self;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         const struct hellos *other = &world->hosts[i].hellos;
-        if (i == node || !operator_is_member(world, i))
+        if (i == node || !steward_is_member(world, i))
             continue;
         if (!world->hosts[i].up || !other->rows[node].known ||
             other->rows[node].identity.start_nonce != mine->start_nonce ||

@@ -231,7 +231,7 @@ static void on_failed(void *closure, const char *why)
 static void see_topology(struct host *host)
 {
     struct world *world = host->world;
-    operator_saw(world, host, &host->view->topology);
+    steward_saw(world, host, &host->view->topology);
     if (!topology_was_removed(&host->view->topology, host->member))
         return;
     struct event *event = world_plan(world, world->now_ns + MS_NS, EVENT_LEFT);

@@ -48,7 +48,7 @@ struct host {
     uint32_t index;
     uint32_t member;
     bool up;
-    bool dead;           /* for good: the operator has given it up */
+    bool dead;           /* for good: the steward has given it up */
     bool deaf;           /* commits are told to nobody: it starts or ends */
     uint32_t start;      /* how often it has started */
     uint32_t losses;     /* disks that were wiped or put back */

@@ -117,7 +117,7 @@ static void draw_center_cuts(struct sim_options *options)
 static void draw_membership(struct sim_options *options, uint32_t without)
 {
     struct prng prng;
-    prng_init(&prng, options->seed, RANDOM_OPERATOR);
+    prng_init(&prng, options->seed, RANDOM_STEWARD);
     options->nodes_first = options->nodes;
     bool moves = prng_chance(&prng, 0.3);
     options->changes = (uint32_t)prng_between(&prng, 1, 6);

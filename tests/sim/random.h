@@ -17,7 +17,7 @@ enum random_stream {
     RANDOM_REGISTERS = RANDOM_FAULTS + 63, /* clients of consistent keyspaces */
     RANDOM_WORKLOAD = RANDOM_FAULTS + 64,
     RANDOM_NODES, /* delays inside a node */
-    RANDOM_OPERATOR = 900,
+    RANDOM_STEWARD = 900,
     RANDOM_REGISTERS_OPTIONS,
     RANDOM_CENTERS,
     RANDOM_ACTORS = 1000, /* + node, start and actor */

@@ -296,7 +296,7 @@ static uint32_t nth_member(const struct world *world, uint32_t place)
 {
     uint32_t node = 0;
     for (uint32_t i = 0;; i = (i + 1) % world->options.nodes) {
-        if (!operator_is_member(world, i))
+        if (!steward_is_member(world, i))
             continue;
         node = i;
         if (place-- == 0)
@@ -526,7 +526,7 @@ void workload_on_answer(struct world *world, struct host *host, struct message *
         return;
     }
     if (message->kind == MESSAGE_client_topology_done) {
-        operator_on_done(world, &message->client_topology_done);
+        steward_on_done(world, &message->client_topology_done);
         return;
     }
     bool get = message->kind == MESSAGE_client_get_done;

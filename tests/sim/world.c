@@ -74,7 +74,7 @@ static bool event_is_void(const struct world *world, const struct event *event)
 static void on_restart(struct world *world, const struct event *event)
 {
     struct host *host = &world->hosts[event->node];
-    if (!host->up && host->start == event->start && operator_is_member(world, event->node))
+    if (!host->up && host->start == event->start && steward_is_member(world, event->node))
         host_start(host);
 }
 
@@ -134,8 +134,8 @@ static void event_run(struct world *world, struct event *event)
     case EVENT_PHASE:
         on_phase(world);
         break;
-    case EVENT_OPERATOR:
-        operator_on_turn(world);
+    case EVENT_STEWARD:
+        steward_on_turn(world);
         break;
     case EVENT_LEFT:
         if (host->up && host->start == event->start) {
@@ -201,14 +201,13 @@ static bool settled(struct world *world)
         world->now_ns < world->phase_since_ns + SETTLE_MIN_NS ||
         world->now_ns < world->network.faulty_until_ns + SECOND_NS)
         return false;
-    if (!operator_settled(world, world->differs, sizeof world->differs) ||
-        !keyspaces_settled(world))
+    if (!steward_settled(world, world->differs, sizeof world->differs) || !keyspaces_settled(world))
         return false;
     if (hints_kept(world) > 0 || writes_settling(world) > 0 || copies_bad(world) > 0)
         return false;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         for (uint32_t j = 0; j < world->options.nodes; j++) {
-            if (!operator_is_member(world, i) || !operator_is_member(world, j))
+            if (!steward_is_member(world, i) || !steward_is_member(world, j))
                 continue;
             if (!view_alive(world->hosts[i].view, world->hosts[j].member))
                 return false;
@@ -245,7 +244,7 @@ static void on_phase(struct world *world)
             enter(world, PHASE_SAFETY);
             faults_plan(world);
             workload_start_clients(world);
-            operator_start(world);
+            steward_start(world);
             registers_start_clients(world);
         } else {
             too_long(world, SETUP_MAX_NS);
@@ -328,7 +327,7 @@ static struct world *world_new(const struct sim_options *options, bool text, FIL
     network_init(&world->network, options->seed);
     history_init(&world->history);
     workload_init(&world->workload, options->seed);
-    operator_init(&world->operator, options->seed, options->changes);
+    steward_init(&world->steward, options->seed, options->changes);
     registers_init(&world->registers, options->seed);
     mints_init(&world->mints);
     check_init(&world->check);

@@ -17,11 +17,11 @@
 #include "tests/sim/keyspaces.h"
 #include "tests/sim/mints.h"
 #include "tests/sim/network.h"
-#include "tests/sim/operator.h"
 #include "tests/sim/options.h"
 #include "tests/sim/paths.h"
 #include "tests/sim/random.h"
 #include "tests/sim/registers.h"
+#include "tests/sim/steward.h"
 #include "tests/sim/trace.h"
 #include "tests/sim/workload.h"
 
@@ -42,7 +42,7 @@ enum event_kind {
     EVENT_INCIDENT_END,      /* number */
     EVENT_CRASH,             /* number: incident whose moment has come */
     EVENT_PHASE,             /* looks whether the phase is over */
-    EVENT_OPERATOR,          /* the operator's next look */
+    EVENT_STEWARD,           /* the steward's next look */
     EVENT_LEFT,              /* node: it has learnt that it is no member any more */
 };
 
@@ -108,7 +108,7 @@ struct world {
     struct host hosts[NODES_MAX];
     struct network network;
     struct faults faults;
-    struct operator operator;
+    struct steward steward;
     struct history history;
     struct workload workload;
     struct registers registers;

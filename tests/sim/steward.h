@@ -1,15 +1,15 @@
-/* operator.h -- who changes the cluster while it runs: members join, leave, are replaced for good,
+/* steward.h -- who changes the cluster while it runs: members join, leave, are replaced for good,
  * get other weights and zones; changes are committed, paused, resumed and aborted at any moment.
  *
- * The operator looks at the newest document that is in force anywhere and does the next thing that
+ * The steward looks at the newest document that is in force anywhere and does the next thing that
  * it asks for, so an answer that was lost, or that says "unknown", needs nothing of its own. Once
  * the faults have healed it brings what it has begun to an end.
  *
  * Also here: what must hold of documents. One document an epoch, whoever has it; from one to the
  * next every partition stays or takes one step, or the whole change turns round.
  */
-#ifndef SIM_OPERATOR_H
-#define SIM_OPERATOR_H
+#ifndef SIM_STEWARD_H
+#define SIM_STEWARD_H
 
 #include "tests/sim/options.h"
 
@@ -21,7 +21,7 @@ struct host;
 
 #define EPOCHS_SIM_MAX 8192u
 
-struct operator_figures {
+struct steward_figures {
     uint64_t asked;
     uint64_t unknown;
     uint64_t refused;
@@ -32,8 +32,7 @@ struct operator_figures {
     uint64_t finished;
 };
 
-struct operator
-{
+struct steward {
     struct prng prng;
     uint32_t left; /* changes still to be begun */
     /* the question under way */
@@ -45,26 +44,27 @@ struct operator
     enum topology_operation_kind kind;
     uint32_t member;
     bool gone;
-    bool joining;                       /* a join whose outcome is not known */
-    uint8_t join_id[16];                /* of it */
-    uint32_t names;                     /* that were given */
+    bool refused;        /* the commit of what is staged: it is forced or taken back */
+    bool joining;        /* a join whose outcome is not known */
+    uint8_t join_id[16]; /* of it */
+    uint32_t names;      /* that were given */
     uint64_t documents[EPOCHS_SIM_MAX]; /* hash by epoch; 0: not seen */
-    struct operator_figures figures;
+    struct steward_figures figures;
 };
 
-void operator_init(struct operator* operator, uint64_t seed, uint32_t changes);
+void steward_init(struct steward *steward, uint64_t seed, uint32_t changes);
 /* The safety phase begins. */
-void operator_start(struct world *world);
+void steward_start(struct world *world);
 /* Event. */
-void operator_on_turn(struct world *world);
-void operator_on_done(struct world *world, const struct client_topology_done *done);
+void steward_on_turn(struct world *world);
+void steward_on_done(struct world *world, const struct client_topology_done *done);
 /* A node has begun to act by this document. */
-void operator_saw(struct world *world, struct host *host, const struct topology *topology);
+void steward_saw(struct world *world, struct host *host, const struct topology *topology);
 /* Nothing is staged or under way, every member knows it, and who has left is gone. */
-bool operator_settled(struct world *world, char *why, size_t why_size);
+bool steward_settled(struct world *world, char *why, size_t why_size);
 /* It is, by the newest document, and has not been given up. */
-bool operator_is_member(const struct world *world, uint32_t node);
+bool steward_is_member(const struct world *world, uint32_t node);
 /* A node that acts by the newest document, or any that is up; NULL: none is. */
-const struct host *operator_newest_host(const struct world *world);
+const struct host *steward_newest_host(const struct world *world);
 
 #endif

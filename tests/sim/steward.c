@@ -1,4 +1,4 @@
-#include "tests/sim/operator.h"
+#include "tests/sim/steward.h"
 
 #include "model/hash.h"
 #include "tests/sim/faults_disk.h"
@@ -7,19 +7,19 @@
 #define TURN_NS   (150 * (uint64_t)MS_NS) /* on average */
 #define ANSWER_NS (12 * (uint64_t)SECOND_NS)
 
-void operator_init(struct operator* operator, uint64_t seed, uint32_t changes)
+void steward_init(struct steward *steward, uint64_t seed, uint32_t changes)
 {
-    *operator=(struct operator){.left = changes};
-    prng_init(&operator->prng, seed, RANDOM_OPERATOR);
+    *steward = (struct steward){.left = changes};
+    prng_init(&steward->prng, seed, RANDOM_STEWARD);
 }
 
 static void plan_turn(struct world *world)
 {
-    uint64_t wait_ns = 1 + random_exponential(&world->operator.prng, TURN_NS);
-    world_plan(world, world->now_ns + wait_ns, EVENT_OPERATOR);
+    uint64_t wait_ns = 1 + random_exponential(&world->steward.prng, TURN_NS);
+    world_plan(world, world->now_ns + wait_ns, EVENT_STEWARD);
 }
 
-void operator_start(struct world *world)
+void steward_start(struct world *world)
 {
     if (world_has(world, FAULT_MEMBERSHIP))
         plan_turn(world);
@@ -28,13 +28,13 @@ void operator_start(struct world *world)
 /* -- who there is
  * ------------------------------------------------------------------------------------------ */
 
-bool operator_is_member(const struct world *world, uint32_t node)
+bool steward_is_member(const struct world *world, uint32_t node)
 {
     const struct member *member = topology_member(&world->topology, world->hosts[node].member);
     return member != NULL && member->status != MEMBER_REMOVED && !world->hosts[node].dead;
 }
 
-const struct host *operator_newest_host(const struct world *world)
+const struct host *steward_newest_host(const struct world *world)
 {
     const struct host *newest = NULL;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
@@ -50,7 +50,7 @@ static uint32_t members_up(const struct world *world)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < world->options.nodes; i++)
-        count += operator_is_member(world, i) && world->hosts[i].up;
+        count += steward_is_member(world, i) && world->hosts[i].up;
     return count;
 }
 
@@ -58,9 +58,9 @@ static uint32_t members_up(const struct world *world)
 static uint32_t draw_member_up(struct world *world)
 {
     uint32_t count = members_up(world);
-    uint32_t pick = count == 0 ? 0 : (uint32_t)prng_below(&world->operator.prng, count);
+    uint32_t pick = count == 0 ? 0 : (uint32_t)prng_below(&world->steward.prng, count);
     for (uint32_t i = 0; i < world->options.nodes; i++) {
-        if (operator_is_member(world, i) && world->hosts[i].up && pick-- == 0)
+        if (steward_is_member(world, i) && world->hosts[i].up && pick-- == 0)
             return i;
     }
     return NODES_MAX;
@@ -74,53 +74,63 @@ static const char *const kind_texts[] = {"join",  "leave", "place",  "replicate"
 
 static void ask(struct world *world, const struct topology_operation *operation)
 {
-    struct operator* operator= & world->operator;
+    struct steward *steward = &world->steward;
     uint32_t node = draw_member_up(world);
     if (node == NODES_MAX)
         return;
     struct host *host = &world->hosts[node];
-    operator->asked = true;
-    operator->node = node;
-    operator->start = host->start;
-    operator->until_ns = world->now_ns + ANSWER_NS;
-    operator->kind = operation->kind;
-    operator->member = operation->member;
-    operator->gone = operation->gone;
-    operator->figures.asked++;
+    steward->asked = true;
+    steward->node = node;
+    steward->start = host->start;
+    steward->until_ns = world->now_ns + ANSWER_NS;
+    steward->kind = operation->kind;
+    steward->member = operation->member;
+    steward->gone = operation->gone;
+    steward->figures.asked++;
     struct message *message = message_new(MESSAGE_client_topology, 0);
     message->from = (struct actor_id){.node = host->member, .kind = ACTOR_EDGE};
     message->to = (struct actor_id){.node = host->member, .kind = ACTOR_GOSSIP};
-    message->id = ++operator->id;
+    message->id = ++steward->id;
     message->deadline_ns = host_monotonic_ns(host) + 10 * (uint64_t)SECOND_NS;
-    message->client_topology.client = operator->id;
+    message->client_topology.client = steward->id;
     message->client_topology.operation = *operation;
     message->client_topology.operation.wall_ms = host_wall_ms(host);
-    trace_line(&world->trace, world->now_ns, "operator: %s n%u, asked of n%u",
+    trace_line(&world->trace, world->now_ns, "steward: %s n%u, asked of n%u",
                kind_texts[operation->kind], operation->member, host->member);
     host_post(host, message);
 }
 
-void operator_on_done(struct world *world, const struct client_topology_done *done)
+/* The cluster cannot do without them: who was given up comes back, if it is not too late. */
+static void refused(struct world *world)
 {
-    struct operator* operator= & world->operator;
-    trace_line(&world->trace, world->now_ns, "operator: %s%s (%s), epoch %llu",
-               err_text(done->status), done->unknown ? ", unknown" : "",
-               done->why == NULL ? "" : done->why, (unsigned long long)done->epoch);
-    if (done->client != operator->id || !operator->asked)
-        return; /* too late */
-    operator->asked = false;
-    operator->figures.unknown += done->unknown;
-    operator->figures.refused += done->status != OK && !done->unknown;
-    if (operator->kind == TOPOLOGY_JOIN && !done->unknown)
-        operator->joining = false;
-    /* The cluster cannot do without it: it comes back after all. */
-    struct host *host = operator->member == 0 ? NULL : & world->hosts[operator->member - 1];
-    if (host != NULL && host->dead &&
-                        operator->kind == TOPOLOGY_LEAVE &&
-                        done->status == ERR_PRECONDITION && world->phase == PHASE_SETTLE) {
+    struct steward *steward = &world->steward;
+    steward->refused = steward->kind == TOPOLOGY_COMMIT;
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        struct host *host = &world->hosts[i];
+        const struct member *member = topology_member(&world->topology, host->member);
+        if (!host->dead || member == NULL || member->gone || member->status == MEMBER_REMOVED)
+            continue;
         host->dead = false;
         host_start(host);
     }
+}
+
+void steward_on_done(struct world *world, const struct client_topology_done *done)
+{
+    struct steward *steward = &world->steward;
+    trace_line(&world->trace, world->now_ns, "steward: %s%s (%s), epoch %llu",
+               err_text(done->status), done->unknown ? ", unknown" : "",
+               done->why == NULL ? "" : done->why, (unsigned long long)done->epoch);
+    if (done->client != steward->id || !steward->asked)
+        return; /* too late */
+    steward->asked = false;
+    steward->figures.unknown += done->unknown;
+    steward->figures.refused += done->status != OK && !done->unknown;
+    if (steward->kind == TOPOLOGY_JOIN && !done->unknown)
+        steward->joining = false;
+    bool decides = steward->kind == TOPOLOGY_COMMIT || steward->kind == TOPOLOGY_LEAVE;
+    if (decides && done->status == ERR_PRECONDITION)
+        refused(world);
 }
 
 /* -- what to do next
@@ -128,7 +138,7 @@ void operator_on_done(struct world *world, const struct client_topology_done *do
 
 static void draw_place(struct world *world, struct topology_operation *operation)
 {
-    struct prng *prng = &world->operator.prng;
+    struct prng *prng = &world->steward.prng;
     if (prng_chance(prng, 0.7))
         operation->weight = (uint16_t)prng_between(prng, 1, 4);
     else
@@ -137,20 +147,20 @@ static void draw_place(struct world *world, struct topology_operation *operation
 
 static void ask_join(struct world *world)
 {
-    struct operator* operator= & world->operator;
+    struct steward *steward = &world->steward;
     struct topology_operation operation = {.kind = TOPOLOGY_JOIN};
-    if (!operator->joining) {
-        operator->joining = true;
-        operator->names++;
-        for (uint32_t i = 0; i < sizeof operator->join_id; i++)
-            operator->join_id[i] =(uint8_t)(1 + prng_below(&operator->prng, 255));
+    if (!steward->joining) {
+        steward->joining = true;
+        steward->names++;
+        for (uint32_t i = 0; i < sizeof steward->join_id; i++)
+            steward->join_id[i] = (uint8_t)(1 + prng_below(&steward->prng, 255));
     }
-    memcpy(operation.join_id, operator->join_id, sizeof operation.join_id);
-    snprintf(operation.name, sizeof operation.name, "joiner%u", operator->names);
-    snprintf(operation.address, sizeof operation.address, "sim:j%u", operator->names);
-    snprintf(operation.data_center, sizeof operation.data_center,
-             "dc%u", operator->names % world->options.data_centers);
-    snprintf(operation.zone, sizeof operation.zone, "zone%u", operator->names % 3);
+    memcpy(operation.join_id, steward->join_id, sizeof operation.join_id);
+    snprintf(operation.name, sizeof operation.name, "joiner%u", steward->names);
+    snprintf(operation.address, sizeof operation.address, "sim:j%u", steward->names);
+    snprintf(operation.data_center, sizeof operation.data_center, "dc%u",
+             steward->names % world->options.data_centers);
+    snprintf(operation.zone, sizeof operation.zone, "zone%u", steward->names % 3);
     operation.weight = 1;
     ask(world, &operation);
 }
@@ -164,10 +174,10 @@ static bool may_die(struct world *world, uint32_t node)
 
 static void begin_change(struct world *world)
 {
-    struct operator* operator= & world->operator;
+    struct steward *steward = &world->steward;
     struct topology_operation operation = {0};
     uint32_t node = draw_member_up(world);
-    uint64_t pick = prng_below(&operator->prng, 10);
+    uint64_t pick = prng_below(&steward->prng, 10);
     if (node == NODES_MAX)
         return;
     operation.member = world->hosts[node].member;
@@ -178,7 +188,7 @@ static void begin_change(struct world *world)
         ask(world, &operation);
     } else if (pick < 8 && may_die(world, node)) {
         world->hosts[node].dead = true;
-        operator->figures.deaths++;
+        steward->figures.deaths++;
         host_crash(&world->hosts[node], CRASH_POWER);
         network_links_changed(world);
     } else {
@@ -207,23 +217,28 @@ static void ask_simply(struct world *world, enum topology_operation_kind kind)
 
 static void go_on_staged(struct world *world)
 {
-    struct operator* operator= & world->operator;
+    struct steward *steward = &world->steward;
     bool safety = world->phase == PHASE_SAFETY;
-    if (safety && prng_chance(&operator->prng, 0.1)) {
-        operator->figures.aborts++;
+    if (steward->refused) {
+        bool forces = prng_chance(&steward->prng, 0.3);
+        steward->refused = false;
+        ask(world, &(struct topology_operation){.kind = forces ? TOPOLOGY_COMMIT : TOPOLOGY_ABORT,
+                                                .force = forces});
+    } else if (safety && prng_chance(&steward->prng, 0.1)) {
+        steward->figures.aborts++;
         ask_simply(world, TOPOLOGY_ABORT);
-    } else if (safety && operator->left> 0 && prng_chance(&operator->prng, 0.2)) {
-        operator->left--;
+    } else if (safety && steward->left > 0 && prng_chance(&steward->prng, 0.2)) {
+        steward->left--;
         begin_change(world);
     } else {
-        operator->figures.commits++;
+        steward->figures.commits++;
         ask_simply(world, TOPOLOGY_COMMIT);
     }
 }
 
 static void go_on_running(struct world *world)
 {
-    struct prng *prng = &world->operator.prng;
+    struct prng *prng = &world->steward.prng;
     bool safety = world->phase == PHASE_SAFETY;
     if (world->topology.change.paused) {
         if (!safety || prng_chance(prng, 0.2))
@@ -231,40 +246,40 @@ static void go_on_running(struct world *world)
     } else if (safety && prng_chance(prng, 0.03)) {
         ask_simply(world, TOPOLOGY_PAUSE);
     } else if (safety && prng_chance(prng, 0.03)) {
-        world->operator.figures.aborts++;
+        world->steward.figures.aborts++;
         ask_simply(world, TOPOLOGY_ABORT);
     }
 }
 
 static void go_on(struct world *world)
 {
-    struct operator* operator= & world->operator;
+    struct steward *steward = &world->steward;
     uint32_t dead = dead_member(world);
     if (world->topology.change.state == CHANGE_RUNNING) {
         go_on_running(world);
     } else if (dead != MEMBER_NONE) {
         ask(world,
             &(struct topology_operation){.kind = TOPOLOGY_LEAVE, .member = dead, .gone = true});
-    } else if (operator->joining) {
+    } else if (steward->joining) {
         ask_join(world);
     } else if (world->topology.change.state == CHANGE_STAGED) {
         go_on_staged(world);
-    } else if (operator->left> 0 && world->phase == PHASE_SAFETY) {
-        operator->left--;
+    } else if (steward->left > 0 && world->phase == PHASE_SAFETY) {
+        steward->left--;
         begin_change(world);
     }
 }
 
-void operator_on_turn(struct world *world)
+void steward_on_turn(struct world *world)
 {
-    struct operator* operator= & world->operator;
+    struct steward *steward = &world->steward;
     if (world->phase > PHASE_SETTLE)
         return;
-    const struct host *host = &world->hosts[operator->node];
-    if (operator->asked &&(
-            world->now_ns > operator->until_ns || !host->up || host->start != operator->start))
-        operator->asked = false;
-    if (!operator->asked)
+    const struct host *host = &world->hosts[steward->node];
+    if (steward->asked &&
+        (world->now_ns > steward->until_ns || !host->up || host->start != steward->start))
+        steward->asked = false;
+    if (!steward->asked)
         go_on(world);
     plan_turn(world);
 }
@@ -287,7 +302,7 @@ static void start_joined(struct world *world, const struct topology *topology)
         }
         if (member->status == MEMBER_REMOVED)
             continue;
-        world->operator.figures.joins++;
+        world->steward.figures.joins++;
         host_start(&world->hosts[member->number - 1]);
     }
 }
@@ -310,14 +325,14 @@ static void check_step(struct world *world, const struct topology *before,
     }
 }
 
-void operator_saw(struct world *world, struct host *host, const struct topology *topology)
+void steward_saw(struct world *world, struct host *host, const struct topology *topology)
 {
-    struct operator* operator= & world->operator;
+    struct steward *steward = &world->steward;
     if (topology->epoch >= EPOCHS_SIM_MAX) {
         world_fail(world, "topology", "epoch %llu", (unsigned long long)topology->epoch);
         return;
     }
-    uint64_t *seen = &operator->documents[topology->epoch];
+    uint64_t *seen = &steward->documents[topology->epoch];
     if (*seen != 0 && topology->epoch < world->topology.epoch)
         return; /* was compared when it was new; an old one comes back with a restart */
     struct arena arena;
@@ -331,7 +346,7 @@ void operator_saw(struct world *world, struct host *host, const struct topology 
     if (topology->epoch <= world->topology.epoch)
         return;
     check_step(world, &world->topology, topology);
-    operator->figures.finished +=
+    steward->figures.finished +=
         world->topology.change.state == CHANGE_RUNNING && topology->change.state == CHANGE_NONE;
     topology_copy(&world->arena, topology, &world->topology);
     trace_line(&world->trace, world->now_ns, "n%u: topology of epoch %llu", host->member,
@@ -339,18 +354,18 @@ void operator_saw(struct world *world, struct host *host, const struct topology 
     start_joined(world, &world->topology);
 }
 
-bool operator_settled(struct world *world, char *why, size_t why_size)
+bool steward_settled(struct world *world, char *why, size_t why_size)
 {
     if (!world_has(world, FAULT_MEMBERSHIP))
         return true;
     snprintf(why, why_size, "a change of the topology is not at its end (epoch %llu, state %u)",
              (unsigned long long)world->topology.epoch, world->topology.change.state);
-    if (world->topology.change.state != CHANGE_NONE ||
-        world->operator.asked || world->operator.joining)
+    if (world->topology.change.state != CHANGE_NONE || world->steward.asked ||
+        world->steward.joining)
         return false;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         struct host *host = &world->hosts[i];
-        bool member = operator_is_member(world, i);
+        bool member = steward_is_member(world, i);
         snprintf(why, why_size, "n%u %s", host->member,
                  member ? "has an older topology" : "has left and runs still");
         if (host->up != member || (member && host->view->topology.epoch != world->topology.epoch))
