@@ -259,6 +259,8 @@ void coordinator_on_replica_mint_done(struct coordinator *coordinator, struct ac
     /* Tried again, deleted since and reaped: for that all replicas had to hold it. */
     for (uint32_t i = 0; i < request->replicas.count && done->record.size == 0; i++)
         quorum_ack(&request->quorum, request->replicas.replicas[i].member);
+    if (done->record.size == 0)
+        request->away = 0; /* there is nothing to hint at */
     coordinator_refresh_on_late(coordinator, ctx, request);
     coordinator_remote_resend(coordinator, ctx, request);
     coordinator_hint_minted(coordinator, ctx, request);
