@@ -62,7 +62,7 @@ static void add_member(struct quorum *quorum, uint32_t member, uint8_t sets,
     quorum->members[at].state = REPLICA_WAITING;
     for (uint32_t set = 0; set < QUORUM_SETS_MAX; set++) {
         quorum->members[at].data_centers[set] = data_centers[set];
-        if ((sets >> set & 1u) != 0)
+        if (((unsigned)sets >> set & 1u) != 0)
             add_to_set(quorum, set, data_centers[set]);
     }
 }
@@ -156,7 +156,7 @@ enum err quorum_seal(struct quorum *quorum)
 static void count_answer(struct quorum *quorum, uint8_t at, bool acked, int by)
 {
     for (uint32_t i = 0; i < quorum->set_count; i++) {
-        if ((quorum->members[at].sets >> i & 1u) == 0)
+        if (((unsigned)quorum->members[at].sets >> i & 1u) == 0)
             continue;
         struct quorum_set *set = &quorum->sets[i];
         uint8_t data_center = quorum->members[at].data_centers[i];
