@@ -180,6 +180,20 @@ static void refresh_send(struct coordinator *coordinator, struct actor_context *
         coordinator_hint_minted(coordinator, ctx, request);
 }
 
+/* Our copy of the vnode may have been emptied since it minted the write, and filled by others that
+ * never had it: what it holds then, and they all hold, says nothing of the write. */
+static bool refresh_has_write(struct coordinator *coordinator, const struct request *request,
+                              const struct put_request *put, struct bytes record)
+{
+    struct bytes minted = request->mint->replica_mint_done.record;
+    struct version_set now;
+    struct version_set then;
+    struct arena *scratch = &coordinator->scratch;
+    return record_decode(scratch, put->keyspace_id, put->key, record, &now) == OK &&
+           record_decode(scratch, put->keyspace_id, put->key, minted, &then) == OK &&
+           clock_descends(&now.clock, &then.clock);
+}
+
 void coordinator_refresh_on_reply(struct coordinator *coordinator, struct actor_context *ctx,
                                   struct request *request, struct message *message)
 {
@@ -197,8 +211,8 @@ void coordinator_refresh_on_reply(struct coordinator *coordinator, struct actor_
         message_free(message);
         return;
     }
-    if (reply->record.size == 0) {
-        /* Reaped: every replica has had it, and so it is nowhere to be had. */
+    if (reply->record.size == 0 || !refresh_has_write(coordinator, request, put, reply->record)) {
+        /* Reaped, or lost with our copy: it is not here to be sent. */
         message_free(message);
         refresh_give_up(request);
     } else if (request->fresh != NULL && reply->floor <= request->floor) {

@@ -211,6 +211,25 @@ static void a_damaged_record_is_not_sent(void **state)
     bench_deinit(&b);
 }
 
+/* Our copy was emptied after the mint and filled from others that refused the write: they hold all
+ * that it holds now, and not the write. It counts for nobody. */
+static void a_write_lost_with_our_copy_is_not_acknowledged(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct writing w = begin(&b, 3, CONSISTENCY_QUORUM);
+    minted(&b, &w);
+    bench_write_reply(&b, w.id, w.others[0], ERR_STALE_FLOOR);
+    asks_itself(&b, &w);
+    struct version_set other = test_write(&b.f, &(struct version_set){0}, NULL, 2, 1, "other");
+    bench_read_reply_of(&b, w.id, SELF, OK, test_record(&b.f, SIBLINGS, w.key, &other), FLOOR + 1);
+    fixture_silent(&b.f);
+    bench_write_reply(&b, w.id, w.others[0], OK); /* that it would have said */
+    fixture_silent(&b.f);
+    bench_write_reply(&b, w.id, w.others[1], ERR_STALE_FLOOR);
+    bench_deinit(&b);
+}
+
 /* Who was to keep a hint may know of a newer floor too: it gets the new state, and counts then. */
 static void a_hint_refused_then_sent_anew(void **state)
 {
@@ -507,6 +526,7 @@ int main(void)
         cmocka_unit_test(refused_before_the_mint),
         cmocka_unit_test(old_bytes_are_never_sent_again),
         cmocka_unit_test(a_damaged_record_is_not_sent),
+        cmocka_unit_test(a_write_lost_with_our_copy_is_not_acknowledged),
         cmocka_unit_test(a_hint_refused_then_sent_anew),
         cmocka_unit_test(no_hint_counts_under_a_refused_floor),
         cmocka_unit_test(a_hint_that_counted_is_taken_back),
