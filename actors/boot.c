@@ -2,6 +2,7 @@
 
 #include "actors/replica.h"
 #include "base/mutation.h"
+#include "model/hash.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -400,10 +401,9 @@ static enum err boot_epochs(struct store *meta, struct arena *arena,
         boot->epoch_start = 1;
         above = 0;
     }
-    if (boot->epoch_start < limit)
-        boot->epoch_start = limit;
-    if (boot->epoch_start < above)
-        boot->epoch_start = above;
+    uint64_t least = limit > above ? limit : above;
+    if (boot->epoch_start < least)
+        boot->epoch_start = least + hash_mix(options->start_nonce) % EPOCH_GAP;
     boot->epoch_bound = boot->epoch_start + EPOCH_SPAN;
     boot->epoch_floor = boot->clean ? floor : boot->epoch_start;
     if (MUTATE(EPOCH_FLOOR_MISSING))

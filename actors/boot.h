@@ -12,6 +12,8 @@
  * directory, or one restored from an older copy, never repeats itself. Nor does it when its clock
  * has gone back: a start stays below its epoch_bound, peers keep that number for each member
  * (incarnation.h), and a new incarnation begins at or above the greatest that its judge has seen.
+ * Two starts from one copy, with a clock that has gone back, know of nothing else but the same
+ * leases: each begins a random way above them (EPOCH_GAP).
  *
  * A directory that cannot prove that it holds what it has acknowledged goes on without a vote: rows
  * of all its vnodes say so (replica.h) before anything else is read or written.
@@ -37,6 +39,7 @@
 
 /* What one start may use: 200 days at a million new keys a second, 4.7 hours of a clock's line. */
 #define EPOCH_SPAN ((uint64_t)1 << 44)
+#define EPOCH_GAP  ((uint64_t)1 << 40) /* room for a million leases; a start takes one */
 
 struct boot_options {
     /* Epoch 1, from --initial-cluster. NULL: not given, which only the first start of a cluster's
