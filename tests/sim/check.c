@@ -77,7 +77,7 @@ static void check_record(struct world *world, const struct host *host, uint32_t 
         world_fail(world, "disk", "n%u got a record that does not decode", host->member);
     } else {
         check_dots_see(world, keyspace_id, key, &set);
-        check_bounds_set(world, &set);
+        check_bounds_set(world, keyspace_id, key, &set);
     }
     arena_deinit(&arena);
 }
@@ -125,11 +125,14 @@ void check_get_ended(struct world *world, struct operation *operation,
     key_name(operation->key, name);
     snprintf(where, sizeof where, "op %u", operation->id);
     check_dots_see(world, operation->keyspace_id, bytes_of_string(name), set);
-    check_bounds_set(world, set);
+    check_bounds_set(world, operation->keyspace_id, bytes_of_string(name), set);
     check_phantom(world, operation->keyspace, operation->key, set, where);
-    check_lost_resurrection(world, operation->keyspace, operation->key, set, where);
+    operation->alone = check_put_back_alone(world, operation);
     check_monotonic_ended(world, operation, &set->clock);
     check_centers_ended(world, operation, &set->clock);
+    if (operation->alone)
+        return;
+    check_lost_resurrection(world, operation->keyspace, operation->key, set, where);
     check_reaped_read(world, operation);
 }
 
@@ -140,6 +143,7 @@ void check_put_ended(struct world *world, struct operation *operation,
     check_outcome_put(world, operation, &done->result);
     if (operation->status != OK)
         return;
+    operation->alone = check_put_back_alone(world, operation);
     check_monotonic_ended(world, operation, &operation->result_clock);
     check_centers_ended(world, operation, &operation->result_clock);
 }

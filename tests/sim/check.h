@@ -19,6 +19,7 @@
  *   check_held.c       with all hints delivered W replicas hold each acknowledged write
  *   check_registers.c  keys of consistent keyspaces are linearizable
  *   check_trees.c      a hash tree says what its rows say
+ *   check_put_back.c   what a copy of a disk takes back that nobody can see
  *   keyspaces.c        no acknowledged keyspace is lost
  * and mints.c: a write removes what it is entitled to, no more.
  */
@@ -31,6 +32,7 @@
 struct replica_set;
 struct world;
 struct host;
+struct memory_disk;
 struct operation;
 struct register_attempt;
 
@@ -133,6 +135,10 @@ void check_held(struct world *world);
 bool check_same(struct world *world, char *why, size_t why_size);
 void check_idle_began(struct world *world);
 void check_idle_ended(struct world *world);
+/* A node's disk becomes an older copy of itself. */
+void check_put_back(struct host *host, const struct memory_disk *copy);
+/* What one node alone was asked for may be held, or may have been held, by one with such a disk. */
+bool check_put_back_alone(const struct world *world, const struct operation *operation);
 /* When all is quiet and every final state was read. */
 void check_finally(struct world *world);
 
@@ -170,7 +176,8 @@ void check_outcome_get(struct world *world, struct operation *operation,
                        const struct client_get_done *done);
 void check_outcome_minted(struct world *world, uint32_t operation);
 void check_outcome_seen(struct world *world, uint32_t operation, const char *where);
-void check_bounds_set(struct world *world, const struct version_set *set);
+void check_bounds_set(struct world *world, uint32_t keyspace_id, struct bytes key,
+                      const struct version_set *set);
 void check_bounds_messages(struct world *world);
 void check_ends_status(struct world *world, struct operation *operation);
 bool check_is_replica(const struct world *world, uint32_t member, uint32_t keyspace,

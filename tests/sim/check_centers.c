@@ -69,7 +69,8 @@ void check_centers_ended(struct world *world, const struct operation *operation,
 {
     struct check *check = &world->check;
     /* Reads do not ask fallbacks. */
-    if (operation->fallbacks > 0 || world_has(world, FAULT_MEMBERSHIP))
+    if (operation->fallbacks > 0 || operation->put_back > 0 || operation->alone ||
+        world_has(world, FAULT_MEMBERSHIP))
         return;
     for (uint32_t i = 0; i < world->options.data_centers; i++) {
         struct clock *told = &check->local_quorums[operation->keyspace][operation->key][i];

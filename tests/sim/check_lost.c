@@ -85,7 +85,7 @@ void check_lost_finally(struct world *world, uint32_t keyspace, uint32_t key,
         const struct operation *operation = &world->history.operations[i];
         if (operation->keyspace == keyspace && operation->key == key &&
             operation->kind != OPERATION_GET && operation->state == OPERATION_ENDED &&
-            operation->status == OK)
+            operation->status == OK && !operation->alone)
             check_write(world, operation, &explained);
     }
     bool lww = world->options.keyspaces[keyspace].conflict == KEYSPACE_LWW;

@@ -2,7 +2,8 @@
  * durable on k distinct nodes: a put's own state, or what a read returned after its repair. A read
  * at r nodes that starts later meets one of them when k + r > N, so its clock must cover what that
  * one holds. Where fallbacks stood in for replicas, only the replicas count: reads do not ask
- * fallbacks, so they may miss such a write until the hint is delivered. */
+ * fallbacks, so they may miss such a write until the hint is delivered.
+ * A disk that is put back takes from that (check_put_back.c). */
 #include "tests/sim/world.h"
 
 /* While sets change a number of nodes says nothing; a quorum says that each later quorum meets it
@@ -38,7 +39,8 @@ void check_monotonic_ended(struct world *world, struct operation *operation,
     struct check *check = &world->check;
     struct clock explained =
         check_with_reaped(world, operation->keyspace, operation->key, clock, &check->arena);
-    if (operation->kind == OPERATION_GET && !clock_descends(&explained, &operation->required))
+    if (operation->kind == OPERATION_GET && operation->put_back == 0 &&
+        !clock_descends(&explained, &operation->required))
         world_fail(world, "monotonic",
                    "op %u read %s/key%u from %u of %u nodes and missed what had been acknowledged "
                    "before it began",
@@ -54,6 +56,9 @@ void check_monotonic_ended(struct world *world, struct operation *operation,
         k = operation->primaries;
     if (k > operation->replicas)
         k = operation->replicas;
+    k -= operation->put_back < k ? operation->put_back : k;
+    if (operation->alone)
+        return;
     struct clock *acknowledged = &check->acknowledged[operation->keyspace][operation->key][k];
     *acknowledged = clock_merge(&check->arena, acknowledged, clock);
 }

@@ -155,6 +155,9 @@ static void draw_strength(struct world *world, struct prng *prng, struct inciden
         lasts_ns = random_log(prng, 100 * (uint64_t)MS_NS, 30 * (uint64_t)SECOND_NS);
         incident->chance = 1;
         break;
+    case FAULT_RESTORED: /* the copy is half as old when it is put back */
+        lasts_ns = random_log(prng, SECOND_NS / 2, world->options.safety_ns);
+        break;
     case FAULT_OVERLOADED:
         incident->chance = 0.01 + 0.5 * prng_unit(prng);
         break;

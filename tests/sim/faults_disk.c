@@ -23,20 +23,8 @@ void faults_disk_end(struct incident *incident)
 
 /* -- the budget -------------------------------------------------------------------------------- */
 
-/* Joins what a copy of a node's disk holds of a key. */
-static void join_copy(const struct memory_disk *copy, uint32_t partition, uint32_t keyspace_id,
-                      struct bytes key, struct arena *arena, struct version_set *set)
-{
-    uint8_t memory[STORAGE_KEY_BYTES_MAX];
-    struct bytes record = {0};
-    struct version_set held;
-    size_t size = hash_storage_key(keyspace_id, key, hash_key(keyspace_id, key), memory);
-    if (memory_disk_read(copy, partition, bytes_of(memory, size), arena, &record) == OK &&
-        record_decode(arena, keyspace_id, key, record, &held) == OK)
-        *set = version_set_merge(arena, set, &held);
-}
-
-/* What all nodes but one have on their disks of a key. Hints do not count: they are forgotten when
+/* What all nodes but one have on their disks of a key. A disk that was put back may be emptied any
+ * moment. Hints do not count: they are forgotten when
  * their target has said that it has the write, and it may be the target that is struck. */
 static struct version_set held_elsewhere(struct world *world, uint32_t node, uint32_t keyspace,
                                          struct bytes key, struct arena *arena)
@@ -46,14 +34,15 @@ static struct version_set held_elsewhere(struct world *world, uint32_t node, uin
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         struct version_set held = {0};
         if (i != node && check_is_replica(world, i + 1, keyspace, key) &&
+            !host_put_back_lately(&world->hosts[i]) &&
             host_peek_durable(&world->hosts[i], keyspace_id, key, arena, &held))
             all = version_set_merge(arena, &all, &held);
     }
     return all;
 }
 
-static bool key_is_spare(struct world *world, uint32_t node, const struct memory_disk *copy,
-                         uint32_t keyspace, uint32_t key)
+/* A copy that is put back does not count: who sees that it is one has it emptied. */
+static bool key_is_spare(struct world *world, uint32_t node, uint32_t keyspace, uint32_t key)
 {
     struct arena arena;
     struct version_set mine = {0};
@@ -65,9 +54,6 @@ static bool key_is_spare(struct world *world, uint32_t node, const struct memory
     host_peek_durable(&world->hosts[node], id, text, &arena, &mine);
     host_join_hints(&world->hosts[node], id, text, &arena, &mine);
     struct version_set others = held_elsewhere(world, node, keyspace, text, &arena);
-    if (copy != NULL)
-        join_copy(copy, hash_partition(hash_key(id, text), world->options.partitions), id, text,
-                  &arena, &others);
     struct clock explained = check_with_reaped(world, keyspace, key, &others.clock, &arena);
     bool spare = clock_descends(&explained, &mine.clock);
     arena_deinit(&arena);
@@ -155,7 +141,7 @@ bool faults_disk_may_lose(struct world *world, const struct incident *incident)
     for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {
         for (uint32_t key = 0; key < world->options.keys; key++) {
             if (world->workload.touched[keyspace][key] &&
-                !key_is_spare(world, incident->node, incident->copy, keyspace, key))
+                !key_is_spare(world, incident->node, keyspace, key))
                 return false;
         }
     }
@@ -190,6 +176,8 @@ void faults_disk_lose(struct world *world, struct incident *incident)
         memory_disk_wipe(host->disk);
         host->losses++;
     } else {
+        check_put_back(host, incident->copy);
+        host->put_backs++;
         memory_disk_free(host->disk);
         host->disk = incident->copy;
         incident->copy = NULL;
@@ -242,7 +230,7 @@ void faults_disk_rot(struct world *world, struct incident *incident)
         size_t size = hash_storage_key(id, bytes_of_string(name), hash, memory);
         if (!world->workload.touched[keyspace][key] ||
             host_is_rotten(host, id, bytes_of_string(name)) || /* the bit could turn back */
-            !key_is_spare(world, incident->node, NULL, keyspace, key) ||
+            !key_is_spare(world, incident->node, keyspace, key) ||
             !engine_memory_damage(host->engine, hash_partition(hash, world->options.partitions),
                                   bytes_of(memory, size), bit))
             continue;

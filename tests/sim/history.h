@@ -52,11 +52,13 @@ struct operation {
     uint64_t expires_at_ms; /* 0: never */
     struct clock reaped;    /* of its key, when it began (check_reaped.c) */
     struct clock required;  /* what a read must have seen (check_monotonic.c) */
+    uint32_t put_back;      /* disks that became older copies of themselves meanwhile */
     /* the answer */
     enum err status;
     enum outcome outcome;
     uint32_t primaries;        /* replicas that acknowledged; fallbacks are left out */
     uint32_t fallbacks;        /* that stood in for others */
+    bool alone;                /* one node may have been all, and that one's disk put back */
     struct version_set set;    /* of a get */
     struct clock result_clock; /* of a put: its context */
     struct bytes result_context;

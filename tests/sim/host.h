@@ -52,6 +52,7 @@ struct host {
     bool deaf;           /* commits are told to nobody: it starts or ends */
     uint32_t start;      /* how often it has started */
     uint32_t losses;     /* disks that were wiped or put back */
+    uint32_t put_backs;  /* those that were put back */
     uint64_t lost_at_ns; /* the last one */
     struct hellos hellos;
     struct memory_disk *disk;
@@ -111,6 +112,8 @@ bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct
                struct version_set *ret_set);
 /* Its disk was lost so shortly ago that others may still believe what it said before. */
 bool host_lost_lately(const struct host *host);
+/* Put back so shortly ago that it may not have been compared with all others. */
+bool host_put_back_lately(const struct host *host);
 /* As bytes; empty: nothing. */
 void host_peek_record(struct host *host, uint32_t keyspace_id, struct bytes key,
                       struct arena *arena, struct bytes *ret_record);

@@ -128,6 +128,11 @@ bool host_lost_lately(const struct host *host)
     return host->losses > 0 && host->world->now_ns < host->lost_at_ns + 30 * (uint64_t)SECOND_NS;
 }
 
+bool host_put_back_lately(const struct host *host)
+{
+    return host->put_backs > 0 && host_lost_lately(host);
+}
+
 struct hint_join {
     uint32_t keyspace_id;
     struct bytes key;

@@ -113,16 +113,33 @@ static void check_once(struct host *host, const struct mint_watch *watch, const 
     }
 }
 
+/* The newest of the node's own that was not there before. Usually of its last epoch: but a context
+ * may know of a later one, from a life that the disk has forgotten since (restored). */
+static struct dot own_dot(const struct host *host, const struct mint_watch *watch,
+                          const struct version_set *after)
+{
+    uint64_t epoch = clock_last_epoch(&after->clock, host->member);
+    struct dot dot = {.member = host->member};
+    for (uint32_t i = 0; i < after->clock.count; i++) {
+        dot.key_epoch = after->clock.entries[i].key_epoch;
+        dot.counter = clock_last_counter(&after->clock, host->member, dot.key_epoch);
+        if (after->clock.entries[i].member == host->member &&
+            !clock_covers(&watch->before.clock, dot) &&
+            !(watch->has_context && clock_covers(&watch->context, dot)))
+            return dot;
+    }
+    return (struct dot){.member = host->member,
+                        .key_epoch = epoch,
+                        .counter = clock_last_counter(&after->clock, host->member, epoch)};
+}
+
 static void mint_record(struct host *host, const struct mint_watch *watch,
                         const struct version_set *after)
 {
     struct world *world = host->world;
     struct mints *mints = &world->mints;
     struct mint *mint = ARENA_NEW(&mints->arena, struct mint, 1);
-    uint64_t epoch = clock_last_epoch(&after->clock, host->member);
-    mint->dot = (struct dot){.member = host->member,
-                             .key_epoch = epoch,
-                             .counter = clock_last_counter(&after->clock, host->member, epoch)};
+    mint->dot = own_dot(host, watch, after);
     mint->operation = watch->operation;
     mint->start = host->start;
     check_once(host, watch, mint);
@@ -130,7 +147,7 @@ static void mint_record(struct host *host, const struct mint_watch *watch,
     mint->covers = clock_copy(&mints->arena,
                               watch->has_context && !lww ? &watch->context : &watch->before.clock);
     if (mint->dot.counter == 1)
-        check_leases_drawn(host, watch->partition, epoch);
+        check_leases_drawn(host, watch->partition, mint->dot.key_epoch);
     if (clock_covers(&watch->before.clock, mint->dot) || clock_covers(&mint->covers, mint->dot))
         world_fail(world, "dots", "n%u: operation %u got a dot that was seen before", host->member,
                    watch->operation);

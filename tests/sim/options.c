@@ -149,6 +149,39 @@ static void draw_registers(struct sim_options *options)
         *registers = (struct sim_registers){0};
 }
 
+/* A small cluster in which tombstones are reaped soon and disks are lost or put back, and nothing
+ * else keeps rounds from ending for long: what reaping rests on is met in one seed of a few. */
+static void draw_graves(struct prng *prng, struct sim_options *options)
+{
+    static const uint32_t classes =
+        1u << FAULT_DELAY | 1u << FAULT_DUPLICATE | 1u << FAULT_REORDER | 1u << FAULT_RESTART |
+        1u << FAULT_CRASH | 1u << FAULT_POWER_ONE | 1u << FAULT_PAUSE_NODE |
+        1u << FAULT_FSYNC_SLOW | 1u << FAULT_READ_ERROR | 1u << FAULT_WIPED | 1u << FAULT_RESTORED;
+    options->graves = true;
+    options->nodes = options->nodes_first = (uint32_t)prng_between(prng, 3, 4);
+    options->registers = (struct sim_registers){0};
+    options->data_centers = 1;
+    options->keyspace_count = 1;
+    options->keyspaces[0].n = 3;
+    options->keyspaces[0].read_level = options->keyspaces[0].write_level = CONSISTENCY_QUORUM;
+    options->keyspaces[0].read_count = options->keyspaces[0].write_count = 0;
+    options->keys = (uint32_t)prng_between(prng, 2, 8);
+    options->clients = (uint32_t)prng_between(prng, 1, 3);
+    options->safety_ns = 20 * (uint64_t)SECOND_NS;
+    options->think_mean_ns = random_log(prng, 50 * (uint64_t)MS_NS, SECOND_NS);
+    options->operations_max = 400;
+    options->write_share = 0.7;
+    options->delete_share = 0.2 + 0.5 * prng_unit(prng);
+    options->context_share = 0.9;
+    options->ttl_share = 0;
+    options->hoarding = false;
+    options->reap_after_ms = random_log(prng, 20, 500);
+    options->compare_every_ns = random_log(prng, SECOND_NS, 3 * (uint64_t)SECOND_NS);
+    options->faults &= classes;
+    if (prng_chance(prng, 0.5))
+        options->faults |= 1u << FAULT_RESTORED;
+}
+
 struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
 {
     struct prng random;
@@ -191,6 +224,10 @@ struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
     /* Drawn last: seeds from before it mean what they meant. */
     for (uint32_t i = 0; i < options.keyspace_count; i++)
         options.keyspaces[i].strict = prng_chance(prng, 0.3);
+    options.delete_share = 0.1;
+    if (prng_chance(prng, 0.06))
+        draw_graves(prng, &options);
+    options.faults &= ~without;
     return options;
 }
 
@@ -238,6 +275,8 @@ void sim_options_print(const struct sim_options *options, FILE *file)
             (double)options->fsync_mean_ns / MS_NS);
     if (options->hoarding)
         fprintf(file, " (and hoarding of siblings)");
+    if (options->graves)
+        fprintf(file, " (and deletes, reaped soon)");
     for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++) {
         if (sim_options_has(options, (enum fault_class) class))
             fprintf(file, " %s", class_names[class]);

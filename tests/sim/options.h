@@ -62,7 +62,7 @@ enum fault_class {
 };
 
 /* Left out unless they are asked for (--with). */
-#define FAULTS_ASKED (1u << FAULT_RESTORED | 1u << FAULT_MEMBERSHIP)
+#define FAULTS_ASKED (1u << FAULT_MEMBERSHIP)
 
 const char *fault_class_name(enum fault_class class);
 /* FAULT_CLASS_COUNT when there is none of that name. */
@@ -112,13 +112,15 @@ struct sim_options {
     uint32_t keys;           /* hot keys of each keyspace */
     uint32_t operations_max; /* of all clients in the safety phase */
     uint64_t think_mean_ns;
-    double write_share;        /* of operations; a tenth of them deletes */
+    double write_share;        /* of operations */
+    double delete_share;       /* of those */
     double context_share;      /* of writes that hand back a context */
     double ttl_share;          /* of puts, that expire within about the length of the run */
     double request_share;      /* of writes, with an id under which they are tried again */
     uint64_t reap_after_ms;    /* how long dead records are left alone */
     uint64_t compare_every_ns; /* anti-entropy's turns */
     uint64_t hint_bytes_max;   /* for one target; 0: as in production */
+    bool graves;               /* keys are deleted, reaped and written again all the time */
     bool hoarding;             /* writers hand back the context of a key that was not there yet */
     double local_share;        /* of operations at LOCAL_QUORUM and LOCAL_ONE */
     double quorum_share;       /* of the rest at QUORUM; the others draw any level */

@@ -277,7 +277,7 @@ static void client_operation(struct world *world, uint32_t client, uint32_t node
     operation->keyspace = (uint32_t)prng_below(prng, world->options.keyspace_count);
     operation->key = (uint32_t)prng_below(prng, world->options.keys);
     bool write = prng_chance(prng, world->options.write_share);
-    bool delete = prng_chance(prng, 0.1);
+    bool delete = prng_chance(prng, world->options.delete_share);
     operation->kind = !write ? OPERATION_GET : delete ? OPERATION_DELETE : OPERATION_PUT;
     draw_level(world, operation);
     if (operation->kind != OPERATION_GET) {
