@@ -203,9 +203,9 @@ def play_cut(what, flags, seconds, rate):
             for center, part in (("dc1", loads[:2]), ("dc2", loads[2:])):
                 say("  %-17s %s %6d requests  p50 %6.1f  p99 %6.1f  max %7.1f ms" % (
                     (name, center) + figures(part, begin, end)))
-        say("  noticed after %.1f s; %d writes, %d errors; all six copies the same %.1f s after the last write; %d hints "
-            "delivered, %d keys by anti-entropy" % (
-                noticed - cut_from, total, len(errors), took, metrics(cluster, "coterie_hints_delivered_total"),
+        say("  noticed after %.1f s; %d writes, %d errors; hints gone %.1f s after healing, all six copies the same %.1f s "
+            "after the last write; %d hints delivered, %d keys by anti-entropy" % (
+                noticed - cut_from, total, len(errors), stopped - healed, took, metrics(cluster, "coterie_hints_delivered_total"),
                 metrics(cluster, "coterie_anti_entropy_keys_received_total") +
                 metrics(cluster, "coterie_anti_entropy_keys_sent_total")))
         assert errors == [], errors[:5]
