@@ -240,6 +240,42 @@ static void center_cut_off(void **state)
     bench_deinit(&c.b);
 }
 
+/* No room for hints here: the write is answered all the same, they are tried again for a while, and
+ * then anti-entropy is told which replicas lack it. Nothing is forgotten in silence. */
+static void no_room_for_hints(void **state)
+{
+    (void)state;
+    struct centers c;
+    centers_init(&c, 6);
+    for (uint32_t k = 3; k < 6; k++)
+        fixture_set_liveness(&c.b.f, member_of(&c, k), LIVENESS_DOWN);
+    struct routed routed = begin(&c, c.key, LOCAL);
+    mint_done(&c.b, routed.id, OK, NULL);
+    assert_int_equal(bench_asked(&c.b, MESSAGE_hint_store).hints, 3);
+    for (uint32_t i = 0; i < 3; i++)
+        bench_hint_reply(&c.b, routed.id, SELF, ERR_LIMIT);
+    local_replies(&c, routed.id, 0, 1);
+    put_answered(&c.b, OK, OUTCOME_APPLIED);
+    local_replies(&c, routed.id, 1, 1);
+    struct asked asked = {0};
+    uint32_t again = 0;
+    for (uint32_t i = 0; i < 20 && asked.dirty == 0; i++) {
+        fixture_pass(&c.b.f, WRITE_LATE_NS);
+        asked = bench_asked(&c.b, MESSAGE_hint_store);
+        again += asked.hints;
+        for (uint32_t k = 0; k < asked.hints; k++)
+            bench_hint_reply(&c.b, routed.id, SELF, ERR_LIMIT);
+    }
+    assert_true(again >= 3);
+    assert_int_equal(asked.dirty, 3);
+    for (uint32_t k = 0; k < 3; k++)
+        assert_true(asked.dirty_members[k] == member_of(&c, 3) ||
+                    asked.dirty_members[k] == member_of(&c, 4) ||
+                    asked.dirty_members[k] == member_of(&c, 5));
+    assert_int_equal(counter_get(&c.b.figures->settling), 0);
+    bench_deinit(&c.b);
+}
+
 /* A coordinator in another data centre would count the replicas there: a write at a local level is
  * passed on within this one alone; others go wherever a replica is alive. */
 static void local_levels_stay(void **state)
@@ -287,7 +323,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_copy_crosses),         cmocka_unit_test(unreachable_passes_nothing_on),
         cmocka_unit_test(silent_one_is_gone_round), cmocka_unit_test(center_cut_off),
-        cmocka_unit_test(local_levels_stay),
+        cmocka_unit_test(no_room_for_hints),        cmocka_unit_test(local_levels_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
