@@ -9,7 +9,6 @@
 
 #include "actors/actor.h"
 #include "actors/view.h"
-#include "base/codec.h"
 
 #define FAKE_COPY_BYTES 1000000u /* of each partition */
 #define FAKE_COPIED     3000000u
@@ -56,10 +55,10 @@ static inline void fake_operate(struct actor *actor, struct actor_context *ctx,
 static inline void fake_report(struct arena *arena, const struct view *view, uint32_t member,
                                uint64_t free_bytes, struct vnode_report_reply *report)
 {
-    struct writer writer;
-    writer_init(&writer, arena, sizeof(uint64_t) * view->topology.partitions);
-    for (uint32_t i = 0; i < view->topology.partitions; i++)
-        writer_u64(&writer, FAKE_COPY_BYTES);
+    size_t size = sizeof(uint64_t) * view->topology.partitions;
+    uint8_t *sizes = arena_alloc_zero(arena, size);
+    for (size_t i = 0; i < size; i++)
+        sizes[i] = i % 8 < 4 ? 0 : (uint8_t)(FAKE_COPY_BYTES >> (56 - 8 * (i % 8)));
     *report = (struct vnode_report_reply){
         .status = member == 2 ? ERR_UNAVAILABLE : OK,
         .epoch = view->topology.epoch,
@@ -69,7 +68,7 @@ static inline void fake_report(struct arena *arena, const struct view *view, uin
         .bytes_copied = member > 3 ? FAKE_COPIED : 0,
         .bytes_per_second = member > 3 ? FAKE_RATE : 0,
         .free_bytes = free_bytes,
-        .sizes = writer_result(&writer),
+        .sizes = bytes_of(sizes, size),
     };
 }
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <yaml.h>
 
-enum config_type { TYPE_TEXT, TYPE_ADDRESS, TYPE_NUMBER, TYPE_SIZE, TYPE_LOG_LEVEL };
+enum config_type { TYPE_TEXT, TYPE_ADDRESS, TYPE_NUMBER, TYPE_SIZE, TYPE_SWITCH, TYPE_LOG_LEVEL };
 
 struct setting {
     const char *name;
@@ -33,19 +33,30 @@ static const struct setting settings[CONFIG_KEY_COUNT] = {
                              "entry in initial-cluster"},
     [CONFIG_http_address] = {"http-address", TYPE_ADDRESS, "127.0.0.1:7702", 0, 255,
                              "host:port for /metrics and the status page; empty: none"},
+    [CONFIG_advertise_address] = {"advertise-address", TYPE_ADDRESS, "", 0, 255,
+                                  "host:port where the other nodes reach this one, when that is "
+                                  "another address than it listens on; may change from start to "
+                                  "start"},
     [CONFIG_initial_cluster] = {"initial-cluster", TYPE_TEXT, "", 0, 65536,
                                 "all nodes at the first start: name=host:peerport,... with "
                                 "optional ;dc=NAME;zone=NAME;weight=N behind an address; empty: "
                                 "this node alone"},
+    [CONFIG_join] = {"join", TYPE_TEXT, "", 0, 4000,
+                     "client addresses host:port,... of nodes of a cluster that runs: the first "
+                     "start with an empty directory joins it (unless initial-cluster names this "
+                     "node); later starts ignore this"},
+    [CONFIG_join_hold] = {"join-hold", TYPE_SWITCH, "false", 0, 0,
+                          "wait for an operator's coterie commit, instead of having the join "
+                          "committed as soon as no other change is under way"},
     [CONFIG_cluster_key_file] = {"cluster-key-file", TYPE_TEXT, "", 0, 4000,
                                  "file with a secret of 32 bytes or more, the same on all nodes, "
                                  "that signs the contexts given to clients; empty: a key from the "
                                  "cluster's id, which guards against mistakes but is no secret"},
     [CONFIG_data_center] = {"data-center", TYPE_TEXT, "", 0, 31,
-                            "data centre of a node that starts alone"},
-    [CONFIG_zone] = {"zone", TYPE_TEXT, "", 0, 31, "zone of a node that starts alone"},
+                            "data centre of a node that starts alone or joins"},
+    [CONFIG_zone] = {"zone", TYPE_TEXT, "", 0, 31, "zone of a node that starts alone or joins"},
     [CONFIG_weight] = {"weight", TYPE_NUMBER, "1", 1, WEIGHT_MAX,
-                       "share of the ring of a node that starts alone"},
+                       "share of the ring of a node that starts alone or joins"},
     [CONFIG_partitions] = {"partitions", TYPE_NUMBER, "64", PARTITIONS_MIN, PARTITIONS_MAX,
                            "Q, a power of two, fixed when the cluster is created; at least 10 x "
                            "the nodes you expect"},
@@ -66,6 +77,10 @@ static const struct setting settings[CONFIG_KEY_COUNT] = {
     [CONFIG_anti_entropy_rate] = {"anti-entropy-rate", TYPE_SIZE, "16MiB", 65536, (uint64_t)1 << 40,
                                   "bytes a second that comparing and repairing replicas may send "
                                   "and receive"},
+    [CONFIG_move_bytes_per_second] = {"move-bytes-per-second", TYPE_SIZE, "64MiB", 65536,
+                                      (uint64_t)1 << 40,
+                                      "bytes a second that this node copies of partitions that "
+                                      "it receives, where a change has no pace of its own"},
     [CONFIG_hints_bytes] = {"hints-bytes", TYPE_SIZE, "1GiB", 0, (uint64_t)1 << 44,
                             "how much this node keeps for one other that is away (four times that "
                             "in all); beyond it the range is left to anti-entropy; 0: no hints"},
@@ -302,7 +317,11 @@ static enum err config_read_flags(int argc, char **argv, struct config *config,
             snprintf(why, why_size, "unknown flag --%s; coteried --help lists them", name);
             return ERR_INVALID;
         }
-        const char *value = equals != NULL ? equals + 1 : i + 1 < argc ? argv[++i] : NULL;
+        bool is_switch = key >= 0 && settings[key].type == TYPE_SWITCH;
+        const char *value = equals != NULL ? equals + 1
+                            : is_switch    ? "true"
+                            : i + 1 < argc ? argv[++i]
+                                           : NULL;
         if (value == NULL) {
             snprintf(why, why_size, "--%s needs a value", name);
             return ERR_INVALID;
@@ -402,6 +421,14 @@ static enum err config_check(struct config *config, char *why, size_t why_size)
                 return ERR_INVALID;
             }
             break;
+        case TYPE_SWITCH:
+            config->number[i] = strcmp(text, "true") == 0;
+            if (config->number[i] == 0 && strcmp(text, "false") != 0) {
+                snprintf(why, why_size, "%s (%s): \"%s\" is not true or false", setting->name,
+                         origin, text);
+                return ERR_INVALID;
+            }
+            break;
         case TYPE_LOG_LEVEL:
             if (!parse_log_level(text, &config->log_level)) {
                 snprintf(why, why_size, "%s (%s): \"%s\" is not debug, info, warning or error",
@@ -498,8 +525,12 @@ void config_help(FILE *out)
           "  coteried\n"
           "  coteried --name n1 --data-dir /var/lib/coterie/n1 --client-address 10.0.0.1:7700 \\\n"
           "      --initial-cluster n1=10.0.0.1:7701,n2=10.0.0.2:7701,n3=10.0.0.3:7701\n"
+          "  coteried --name n4 --data-dir /var/lib/coterie/n4 --client-address 10.0.0.4:7700 \\\n"
+          "      --peer-address 10.0.0.4:7701 --join 10.0.0.1:7700,10.0.0.2:7700\n"
           "  coteried config print --origin\n\n"
           "signals: SIGTERM and SIGINT drain and stop, SIGHUP reads the log level again\n"
-          "exits:   0 stopped, 1 could not start, 2 bad settings, 74 the disk failed\n",
+          "exits:   0 stopped, 1 could not start, 2 bad settings, 74 the disk failed, 78 not "
+          "wanted in "
+          "its cluster\n         (another process of this node runs, or the node was removed)\n",
           out);
 }

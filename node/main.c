@@ -10,8 +10,9 @@
 #include <unistd.h>
 
 #define EXIT_BAD_SETTINGS 2
-#define EXIT_NOT_WANTED   78 /* as sysexits.h calls it: a mistake in the set-up, not worth a retry \
-                              */
+#define EXIT_NOT_WANTED                                                                            \
+    78 /* as sysexits.h calls it: a mistake in the set-up, not worth a retry                       \
+        */
 
 /* Threads inherit the mask: only this thread takes the signals, by sigwait. */
 static sigset_t block_signals(void)
@@ -82,6 +83,10 @@ static int live(struct node *node, struct config *config, const struct log *log,
 {
     char why[1024] = "";
     enum err err = node_start(node, config, log, renewal, why, sizeof why);
+    if (err == ERR_CLOSED) {
+        log_write(log, LOG_INFO, "stopped", "why=\"%s\"", why);
+        return EXIT_SUCCESS;
+    }
     if (err != OK) {
         fprintf(stderr, "coteried: %s\n", why);
         return err == ERR_INVALID ? EXIT_BAD_SETTINGS : EXIT_FAILURE;

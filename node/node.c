@@ -159,6 +159,38 @@ static uint32_t threads_or_default(uint64_t configured)
     return half < 1 ? 1 : half > (long)NODE_ACTORS_MAX ? NODE_ACTORS_MAX : (uint32_t)half;
 }
 
+static bool is_listed(const char *name, const struct topology_seed *seeds, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(seeds[i].name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Its place in a cluster that runs, from the directory or from a seed. Leaves node->joined false
+ * when it has, or is to have, none. */
+static enum err node_plan_join(struct node *node, const struct topology_seed *seeds, size_t count,
+                               char *why, size_t why_size)
+{
+    const struct config *config = node->config;
+    const char *directory = config->text[CONFIG_data_dir];
+    struct join_record record;
+    enum err err = join_read(&node->arena, directory, &record, why, why_size);
+    if (err != OK)
+        return err;
+    bool asks = config->text[CONFIG_join][0] != '\0' && !join_has_store(directory) &&
+                !is_listed(config->text[CONFIG_name], seeds, count);
+    if (!record.answered && asks)
+        err = join_ask(&node->arena, config, &node->log, &record, why, why_size);
+    if (err != OK || !record.answered)
+        return err;
+    node->joined = true;
+    node->topology = record.topology;
+    node->self = record.number;
+    return OK;
+}
+
 static enum err node_plan_topology(struct node *node, char *why, size_t why_size)
 {
     const struct config *config = node->config;
@@ -166,12 +198,14 @@ static enum err node_plan_topology(struct node *node, char *why, size_t why_size
     size_t count = 0;
     enum err err = cluster_list_parse(&node->arena, config->text[CONFIG_initial_cluster], &seeds,
                                       &count, why, why_size);
-    if (err != OK)
+    if (err == OK)
+        err = node_plan_join(node, seeds, count, why, why_size);
+    if (err != OK || node->joined)
         return err;
     if (count == 0) {
         struct topology_seed *alone = &seeds[count++];
         snprintf(alone->name, sizeof alone->name, "%s", config->text[CONFIG_name]);
-        snprintf(alone->address, sizeof alone->address, "%s", config->text[CONFIG_peer_address]);
+        snprintf(alone->address, sizeof alone->address, "%s", join_advertised_address(config));
         snprintf(alone->data_center, sizeof alone->data_center, "%s",
                  config->text[CONFIG_data_center]);
         snprintf(alone->zone, sizeof alone->zone, "%s", config->text[CONFIG_zone]);
@@ -213,8 +247,10 @@ static enum err node_boot(struct node *node, const struct incarnation_answer *re
             return err;
     }
     struct boot_options boot = {
-        .topology = &node->topology,
+        .topology = node->joined ? NULL : &node->topology,
+        .joined = node->joined ? &node->topology : NULL,
         .self = node->self,
+        .name = node->config->text[CONFIG_name],
         .shards = node->replica_count,
         .wall_ms = runtime_wall_ms(),
         .log_short = engine_log_short(node->engine),
@@ -248,6 +284,7 @@ static enum err node_open_store(struct node *node, const struct incarnation_answ
     if (err != OK)
         return err;
     node->topology = node->boot.topology;
+    node->self = node->boot.self;
     /* Column families take 20-50 ms each to make; better now than at somebody's first write. */
     struct keyspace builtin = keyspace_builtin();
     uint32_t *partitions = ARENA_NEW(&node->arena, uint32_t, node->topology.partitions);
@@ -265,11 +302,23 @@ static enum err node_open_store(struct node *node, const struct incarnation_answ
     return err;
 }
 
+/* Whether this node's own settings say where it is, rather than a list of all. */
+static bool node_says_address(const struct node *node)
+{
+    const struct config *config = node->config;
+    return config->text[CONFIG_advertise_address][0] != '\0' ||
+           (node->joined && config->origin[CONFIG_peer_address] != CONFIG_DEFAULT &&
+            !join_address_is_wildcard(config->text[CONFIG_peer_address]));
+}
+
 static void node_make_actors(struct node *node)
 {
     char name[32]; /* the runtime cuts thread names */
     struct gossip_options gossip = gossip_options_default(node->self, node->boot.generation);
     gossip.incarnation = node->boot.epoch_start;
+    if (node_says_address(node))
+        snprintf(gossip.address, sizeof gossip.address, "%s",
+                 join_advertised_address(node->config));
     gossip.addresses = node->boot.addresses;
     gossip.address_count = node->boot.address_count;
     node->gossip = gossip_new(&gossip, &node->topology, &node->boot.keyspaces);
@@ -350,7 +399,7 @@ static size_t hint_targets(void *host, struct hint_target_figures *ret, size_t m
 static const char *node_peer_listen_address(const struct node *node)
 {
     if (node->config->origin[CONFIG_peer_address] != CONFIG_DEFAULT ||
-        node->config->text[CONFIG_initial_cluster][0] == '\0')
+        (!node->joined && node->config->text[CONFIG_initial_cluster][0] == '\0'))
         return node->config->text[CONFIG_peer_address];
     return topology_member(&node->topology, node->self)->address;
 }
@@ -395,6 +444,7 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
         .hint_targets = hint_targets,
         .vnodes_incomplete = vnodes_incomplete,
         .anti_entropy = node->anti_entropy,
+        .move_bytes_per_second = config->number[CONFIG_move_bytes_per_second],
         .host = node,
     };
     context_keys_derive(node->topology.cluster_id, node->cluster_key, &server.context_keys);
@@ -453,6 +503,7 @@ enum err node_start(struct node *node, const struct config *config, const struct
     node_wait_for_links(node);
     if (node_end(node) == NODE_GOES_ON)
         rpc_server_set_serving(node->server, true);
+    join_watch_start(node);
     return OK;
 }
 
@@ -499,6 +550,7 @@ bool node_stop(struct node *node)
 {
     bool was_running = node->posting;
     bool clean = true;
+    join_watch_stop(node);
     node_stop_ports(node);
     pthread_mutex_lock(&node->post_lock);
     node->posting = false;

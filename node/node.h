@@ -9,6 +9,7 @@
 #include "actors/hinted_handoff.h"
 #include "actors/replica.h"
 #include "node/config.h"
+#include "node/join.h"
 #include "rpc/peers.h"
 #include "rpc/server.h"
 #include "store/engine.h"
@@ -38,6 +39,7 @@ struct node {
     struct arena arena;       /* topology and keyspaces of the start */
     struct topology topology; /* of the start; that of now is in the view */
     uint32_t self;
+    bool joined;              /* it came by --join: its place is not in a list of its own */
     struct bytes cluster_key; /* of its file, in the arena; wiped when the ports are open */
     struct boot boot;
     uint64_t started_ns;
@@ -49,6 +51,7 @@ struct node {
     struct rpc_server *server;
     struct rpc_peers *peers;
     struct http *http;
+    struct join_watch join_watch;
 
     uint32_t coordinator_count;
     uint32_t replica_count;
@@ -70,8 +73,9 @@ struct node {
 /* Starts everything; the node serves when it returns OK. On an error `why` says what to do, and
  * what was started has been stopped again. INVALID: the settings by themselves are wrong, and
  * nothing was made or opened; whatever else cannot be (the directory is another member's, a port is
- * taken) has other errors. `renewal` is what a peer has said to the life before this one, else
- * NULL: then the directory becomes a new incarnation first (actors/boot.h). */
+ * taken) has other errors; CLOSED: a signal ended it before it had joined. `renewal` is what a peer
+ * has said to the life before this one, else NULL: then the directory becomes a new incarnation
+ * first (actors/boot.h). */
 enum err node_start(struct node *node, const struct config *config, const struct log *log,
                     const struct incarnation_answer *renewal, char *why, size_t why_size) MUST_USE;
 enum node_end node_end(struct node *node);

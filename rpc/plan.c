@@ -1,6 +1,5 @@
 /* What a change means for each node, in words and figures: shares, bytes, room on the disks. */
 #include "base/check.h"
-#include "base/codec.h"
 #include "rpc/change.h"
 
 #include <inttypes.h>
@@ -51,9 +50,10 @@ const uint64_t *reports_sizes(struct arena *arena, const struct reports *reports
         if (report->status != OK || report->sizes.size != partitions * sizeof(uint64_t))
             continue;
         known = true;
-        struct reader reader = reader_of(report->sizes);
         for (uint32_t j = 0; j < partitions; j++) {
-            uint64_t size = reader_u64(&reader);
+            uint64_t size = 0;
+            for (size_t k = 0; k < sizeof size; k++) /* big-endian */
+                size = size << 8 | report->sizes.data[j * sizeof size + k];
             sizes[j] = size > sizes[j] ? size : sizes[j];
         }
     }
