@@ -33,6 +33,7 @@ struct peer_hello {
     uint8_t known_id[NODE_ID_BYTES];
     uint64_t known_generation;
     uint64_t known_bound;
+    char address[ADDRESS_MAX + 1]; /* host:port where its sender is reached; empty: not said */
 };
 
 /* peer_identity.c: parts of a hello. */

@@ -29,6 +29,8 @@ static const struct field hello_fields[] = {
     FIELD(FIELD_ARRAY, struct peer_hello, known_id, 16, 16),
     FIELD(FIELD_U64, struct peer_hello, known_generation, 0, UINT64_MAX),
     FIELD(FIELD_U64, struct peer_hello, known_bound, 0, UINT64_MAX),
+    FIELD(FIELD_ARRAY, struct peer_hello, address, 0,
+          sizeof(((struct peer_hello *)0)->address) - 1),
 };
 static const struct layout hello_layout = FIELDS_OF(hello_fields);
 
@@ -51,15 +53,20 @@ struct bytes peer_frame_hello(struct arena *arena, const struct peer_hello *hell
     return bytes_of(data, size);
 }
 
+static bool is_loggable(const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++)
+        if (*c < ' ' || *c > '~' || *c == '"' || *c == '\\')
+            return false;
+    return true;
+}
+
 static bool hello_read(struct bytes bytes, struct peer_hello *hello)
 {
     *hello = (struct peer_hello){0};
     if (!wire_layout_read(&hello_layout, hello, bytes, NULL))
         return false;
-    for (const char *c = hello->name; *c != '\0'; c++)
-        if (*c < ' ' || *c > '~' || *c == '"' || *c == '\\')
-            return false; /* it is written to logs */
-    return true;
+    return is_loggable(hello->name) && is_loggable(hello->address);
 }
 
 enum err peer_frame_walk(struct bytes frame, bool (*visit)(void *closure, struct bytes message),

@@ -621,29 +621,50 @@ struct link *peer_link_new(struct rpc_peers *peers, uint32_t member, grpc_comple
     return link;
 }
 
-void peer_link_set_address(struct link *link, const char *address)
+/* The lock is held. */
+static void link_retarget(struct link *link)
 {
     struct client_endpoint endpoint;
     char why[512];
-    pthread_mutex_lock(&link->lock);
-    if (link->closing || strcmp(link->address, address) == 0) {
-        pthread_mutex_unlock(&link->lock);
+    bool said = link->said[0] != '\0' && strcmp(link->said_instead_of, link->listed) == 0;
+    const char *address = said ? link->said : link->listed;
+    if (link->closing || strcmp(link->address, address) == 0)
         return;
-    }
     snprintf(link->address, sizeof link->address, "%s", address);
     if (client_endpoint_parse(bytes_of_string(address), &endpoint, why, sizeof why) != OK) {
         log_write(link->peers->options.log, LOG_ERROR, "peer_address", "member=%u why=\"%s\"",
                   link->member, why);
-    } else {
-        snprintf(link->target, sizeof link->target, "%s", endpoint.target);
-        link->target_changed = true;
-        if (link->state == LINK_IDLE) {
-            link_open(link);
-        } else if (link->attempt != NULL) {
-            link->attempt->retry_now = true;
-            attempt_cancel(link->attempt, GRPC_STATUS_CANCELLED, "the peer's address changed");
-        }
+        return;
     }
+    snprintf(link->target, sizeof link->target, "%s", endpoint.target);
+    link->target_changed = true;
+    if (link->state == LINK_IDLE) {
+        link_open(link);
+    } else if (link->attempt != NULL) {
+        link->attempt->retry_now = true;
+        attempt_cancel(link->attempt, GRPC_STATUS_CANCELLED, "the peer's address changed");
+    }
+}
+
+void peer_link_set_address(struct link *link, const char *address)
+{
+    pthread_mutex_lock(&link->lock);
+    snprintf(link->listed, sizeof link->listed, "%s", address);
+    link_retarget(link);
+    pthread_mutex_unlock(&link->lock);
+}
+
+void peer_link_hear_address(struct link *link, const char *address)
+{
+    struct client_endpoint endpoint;
+    char why[512];
+    if (address[0] == '\0' ||
+        client_endpoint_parse(bytes_of_string(address), &endpoint, why, sizeof why) != OK)
+        return;
+    pthread_mutex_lock(&link->lock);
+    snprintf(link->said, sizeof link->said, "%s", address);
+    snprintf(link->said_instead_of, sizeof link->said_instead_of, "%s", link->listed);
+    link_retarget(link);
     pthread_mutex_unlock(&link->lock);
 }
 
@@ -710,7 +731,7 @@ bool peer_link_reuse(struct link *link, uint32_t member)
         link->state = LINK_IDLE;
         link->closing = false;
         link->announced = link->told = false;
-        link->address[0] = link->target[0] = '\0';
+        link->address[0] = link->target[0] = link->listed[0] = link->said[0] = '\0';
         link->target_changed = true;
         link->retry_at_ns = link->probed_ns = 0;
         link->failures = 0;

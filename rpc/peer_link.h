@@ -70,10 +70,13 @@ struct link {
 
     pthread_mutex_t lock; /* all below but the figures */
     enum link_state state;
-    _Atomic bool closing; /* read without the lock by who admits streams */
-    bool announced;       /* what the gossip actor was last told */
-    bool told;            /* it was told anything */
-    char address[ADDRESS_MAX + 1];
+    _Atomic bool closing;          /* read without the lock by who admits streams */
+    bool announced;                /* what the gossip actor was last told */
+    bool told;                     /* it was told anything */
+    char address[ADDRESS_MAX + 1]; /* in use */
+    char listed[ADDRESS_MAX + 1];  /* the topology's */
+    char said[ADDRESS_MAX + 1];    /* the member's own word, used instead of the one below */
+    char said_instead_of[ADDRESS_MAX + 1];
     char target[PEER_TARGET_BYTES];
     bool target_changed;
     grpc_completion_queue *queue;
@@ -189,6 +192,10 @@ void peers_told(struct rpc_peers *peers, uint32_t member, const struct incarnati
 struct link *peer_link_new(struct rpc_peers *peers, uint32_t member, grpc_completion_queue *queue);
 /* Where the peer is. A change takes effect with the next stream, which starts now. */
 void peer_link_set_address(struct link *link, const char *address);
+/* Where it says that it is, in a hello that was admitted: counts for as long as the topology says
+ * what it says now. Without this a member that has moved could not have that decided: no answer
+ * would reach it. */
+void peer_link_hear_address(struct link *link, const char *address);
 /* Appends to the queue; false: dropped. Does not send. */
 bool peer_link_append(struct link *link, const struct message *message, uint64_t now_ns);
 /* Sends what is queued if nothing is on its way. */

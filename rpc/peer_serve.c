@@ -290,6 +290,7 @@ static void incoming_greet(struct incoming *incoming, const struct peer_hello *t
     incoming->link = admission.link;
     incoming->nonce = theirs->start_nonce;
     pthread_mutex_unlock(&incoming->peers->lock);
+    peer_link_hear_address(admission.link, theirs->address);
     incoming->state = INCOMING_RECORDING;
     if (admission.waits)
         incoming->tags++; /* the event is on its way to this thread */

@@ -9,6 +9,8 @@
  * never given may be one that this node has not heard of yet (UNKNOWN: it comes again), any other
  * one has been removed (REMOVED: its process ends, model/identity.h).
  *
+ * A member's own word for its address, in its hello, goes before the topology's until that changes.
+ *
  * Owns:     per peer one channel, one queue of frames (queue_bytes_max), one call; at most
  *           PEER_STREAMS_MAX calls from peers.
  * Receives: any message for another node (rpc_peers_deliver); hostile bytes on its port.

@@ -70,6 +70,7 @@ struct node_options {
     size_t queue_bytes_max;
     uint32_t stall_ms;
     uint32_t backoff_ms;
+    bool says_address; /* 127.0.0.1 and its port */
 };
 
 static void coordinator_handle(struct actor *actor, struct actor_context *ctx,
@@ -194,6 +195,8 @@ static struct peer_hello hello_of(const struct node_options *options)
         .member = options->member,
         .name = "node",
     };
+    if (options->says_address)
+        snprintf(hello.address, sizeof hello.address, "127.0.0.1:%d", options->port);
     memset(hello.cluster_id, 0xc0 + options->cluster, sizeof hello.cluster_id);
     struct identity_hello identity = {
         .self = {.generation = options->generation == 0 ? 1 : options->generation,
@@ -706,6 +709,32 @@ static void test_a_member_that_was_removed(void **state)
     b = node_start(&(struct node_options){.member = 2, .identity = 9});
     node_connect_members(b, 1, 3, both, (const int[]){a->port, b->port}, 2);
     WAIT_FOR(told_of(b).verdict == IDENTITY_REMOVED);
+    node_stop(b, 0);
+    node_stop(a, 0);
+}
+
+/* Identity is not the address: a member that has moved is reached where it says it is, although the
+ * topology still says otherwise, and where the topology says from its next word on. */
+static void test_a_member_that_has_moved(void **state)
+{
+    (void)state;
+    struct node *a = node_start_plain(1);
+    struct node *b = node_start_plain(2);
+    int port = b->port;
+    node_stop(b, 0);
+    b = node_start(&(struct node_options){.member = 2, .port = port, .says_address = true});
+    const uint32_t both[] = {1, 2};
+    node_connect_members(a, 1, 3, both, (const int[]){a->port, NOWHERE}, 2);
+    node_connect_members(b, 1, 3, both, (const int[]){a->port, NOWHERE}, 2);
+    WAIT_FOR(linked(a, b));
+    /* A newer document with the same address changes nothing. */
+    node_connect_members(a, 2, 3, both, (const int[]){a->port, NOWHERE}, 2);
+    ask(a, 2, 0, 1, 8);
+    WAIT_FOR(atomic_load(&a->answers) == 1);
+    node_connect_members(a, 3, 3, both, (const int[]){a->port, b->port}, 2);
+    WAIT_FOR(linked(a, b));
+    node_connect_members(a, 4, 3, both, (const int[]){a->port, NOWHERE + 1}, 2);
+    WAIT_FOR(!figures_of(a, 2).connected);
     node_stop(b, 0);
     node_stop(a, 0);
 }
@@ -1357,6 +1386,7 @@ int main(void)
         cmocka_unit_test(test_wrong_member_behind_an_address),
         cmocka_unit_test(test_a_member_that_is_not_known_yet),
         cmocka_unit_test(test_a_member_that_was_removed),
+        cmocka_unit_test(test_a_member_that_has_moved),
         cmocka_unit_test(test_more_members_over_time_than_at_once),
         cmocka_unit_test(test_own_number),
         cmocka_unit_test(test_duplicate_identity),
