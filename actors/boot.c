@@ -180,20 +180,26 @@ static const char *owner_refusal(const struct owner *owner, const struct boot_op
     return NULL;
 }
 
-static const char *document_refusal(struct arena *arena, const struct topology *document,
-                                    const struct boot_options *options, uint32_t self)
+static enum err document_check(struct arena *arena, const struct topology *document,
+                               const struct boot_options *options, uint32_t self,
+                               const char **ret_refusal)
 {
     const struct member *member = topology_member(document, self);
-    if (topology_was_removed(document, self) || (member != NULL && member->gone))
-        return arena_printf(arena,
-                            "belongs to a member that was removed from the cluster (epoch %" PRIu64
-                            " says so); what it holds is not used any more: to add this machine "
-                            "as a new member, start with an empty --data-dir and --join",
-                            document->epoch);
-    if (member != NULL && options->name != NULL && strcmp(member->name, options->name) != 0)
-        return arena_printf(arena, "belongs to member \"%s\"; start with --name %s", member->name,
-                            member->name);
-    return NULL;
+    if (topology_was_removed(document, self) || (member != NULL && member->gone)) {
+        *ret_refusal = arena_printf(
+            arena,
+            "belongs to a member that was removed from the cluster (epoch %" PRIu64
+            " says so); what it holds is not used any more: to add this machine as a new member, "
+            "start with an empty --data-dir and --join",
+            document->epoch);
+        return ERR_DENIED;
+    }
+    if (member != NULL && options->name != NULL && strcmp(member->name, options->name) != 0) {
+        *ret_refusal = arena_printf(arena, "belongs to member \"%s\"; start with --name %s",
+                                    member->name, member->name);
+        return ERR_PRECONDITION;
+    }
+    return member == NULL ? ERR_CORRUPT : OK;
 }
 
 static enum err row_read_topology(struct store *meta, struct arena *arena, const char *name,
@@ -355,11 +361,9 @@ static enum err boot_topology(struct store *meta, struct arena *arena,
         err = ERR_CORRUPT;
     if (err != OK)
         return err == ERR_NOT_FOUND ? ERR_CORRUPT : err;
-    *ret_refusal = document_refusal(arena, &boot->topology, options, owner->member);
-    if (*ret_refusal != NULL)
-        return ERR_PRECONDITION;
-    if (topology_member(&boot->topology, owner->member) == NULL)
-        return ERR_CORRUPT;
+    err = document_check(arena, &boot->topology, options, owner->member, ret_refusal);
+    if (err != OK)
+        return err;
     return boot_list(meta, arena, options, boot, ret_refusal);
 }
 

@@ -84,7 +84,7 @@ struct boot {
 };
 
 /* Everything it wrote is durable when it returns OK. `why` gets a sentence on error: PRECONDITION
- * (the directory belongs to another cluster, member or Q, or to a member that was removed),
+ * (the directory belongs to another cluster, member or Q), DENIED (its member was removed),
  * CORRUPT, IO. */
 enum err boot_node(struct store *meta, struct arena *arena, const struct boot_options *options,
                    struct boot *ret_boot, char *why, size_t why_size) MUST_USE;

@@ -518,19 +518,19 @@ void config_help(FILE *out)
     for (int i = 0; i < CONFIG_KEY_COUNT; i++)
         fprintf(out, "  --%s (default \"%s\")\n      %s\n", settings[i].name, settings[i].fallback,
                 settings[i].help);
-    fputs("\nEach setting --some-name is also COTERIE_SOME_NAME in the environment and "
-          "some-name: in the file;\na flag wins over the environment, that over the file, that "
-          "over the default.\n\n"
-          "examples:\n"
-          "  coteried\n"
-          "  coteried --name n1 --data-dir /var/lib/coterie/n1 --client-address 10.0.0.1:7700 \\\n"
-          "      --initial-cluster n1=10.0.0.1:7701,n2=10.0.0.2:7701,n3=10.0.0.3:7701\n"
-          "  coteried --name n4 --data-dir /var/lib/coterie/n4 --client-address 10.0.0.4:7700 \\\n"
-          "      --peer-address 10.0.0.4:7701 --join 10.0.0.1:7700,10.0.0.2:7700\n"
-          "  coteried config print --origin\n\n"
-          "signals: SIGTERM and SIGINT drain and stop, SIGHUP reads the log level again\n"
-          "exits:   0 stopped, 1 could not start, 2 bad settings, 74 the disk failed, 78 not "
-          "wanted in "
-          "its cluster\n         (another process of this node runs, or the node was removed)\n",
-          out);
+    fputs(
+        "\nEach setting --some-name is also COTERIE_SOME_NAME in the environment and "
+        "some-name: in the file;\na flag wins over the environment, that over the file, that "
+        "over the default.\n\n"
+        "examples:\n"
+        "  coteried\n"
+        "  coteried --name n1 --data-dir /var/lib/coterie/n1 --client-address 10.0.0.1:7700 \\\n"
+        "      --initial-cluster n1=10.0.0.1:7701,n2=10.0.0.2:7701,n3=10.0.0.3:7701\n"
+        "  coteried --name n4 --data-dir /var/lib/coterie/n4 --client-address 10.0.0.4:7700 \\\n"
+        "      --peer-address 10.0.0.4:7701 --join 10.0.0.1:7700,10.0.0.2:7700\n"
+        "  coteried config print --origin\n\n"
+        "signals: SIGTERM and SIGINT drain and stop, SIGHUP reads the log level again\n"
+        "exits:   0 stopped, 1 could not start, 2 bad settings, 74 the disk failed, 78 not wanted\n"
+        "         (another process of this node runs, or it was removed from its cluster)\n",
+        out);
 }

@@ -89,6 +89,8 @@ static int live(struct node *node, struct config *config, const struct log *log,
     }
     if (err != OK) {
         fprintf(stderr, "coteried: %s\n", why);
+        if (node->end == NODE_WAS_REMOVED)
+            return EXIT_NOT_WANTED;
         return err == ERR_INVALID ? EXIT_BAD_SETTINGS : EXIT_FAILURE;
     }
     if (node_end(node) == NODE_GOES_ON)

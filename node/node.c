@@ -258,7 +258,10 @@ static enum err node_boot(struct node *node, const struct incarnation_answer *re
     };
     random_fill(boot.random_id, sizeof boot.random_id);
     random_fill(&boot.start_nonce, sizeof boot.start_nonce);
-    return boot_node(meta, &node->arena, &boot, &node->boot, why, why_size);
+    enum err err = boot_node(meta, &node->arena, &boot, &node->boot, why, why_size);
+    if (err == ERR_DENIED)
+        node->end = NODE_WAS_REMOVED;
+    return err;
 }
 
 static enum err node_open_store(struct node *node, const struct incarnation_answer *renewal,
@@ -430,6 +433,9 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
     };
     memcpy(peers.hello.cluster_id, node->topology.cluster_id, 16);
     peer_hello_say_identity(&peers.hello, &node->boot.hello, node->boot.epoch_bound);
+    snprintf(peers.hello.address, sizeof peers.hello.address, "%s",
+             node_says_address(node) ? join_advertised_address(config)
+                                     : topology_member(&node->topology, node->self)->address);
     snprintf(peers.hello.name, sizeof peers.hello.name, "%s", config->text[CONFIG_name]);
     struct rpc_server_options server = {
         .address = config->text[CONFIG_client_address],

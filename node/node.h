@@ -73,7 +73,8 @@ struct node {
 /* Starts everything; the node serves when it returns OK. On an error `why` says what to do, and
  * what was started has been stopped again. INVALID: the settings by themselves are wrong, and
  * nothing was made or opened; whatever else cannot be (the directory is another member's, a port is
- * taken) has other errors; CLOSED: a signal ended it before it had joined. `renewal` is what a peer
+ * taken) has other errors; CLOSED: a signal ended it before it had joined. node->end tells of a
+ * directory whose member was removed. `renewal` is what a peer
  * has said to the life before this one, else NULL: then the directory becomes a new incarnation
  * first (actors/boot.h). */
 enum err node_start(struct node *node, const struct config *config, const struct log *log,

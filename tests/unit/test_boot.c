@@ -394,7 +394,7 @@ static void the_removed_do_not_start(void **state)
         put_document(&f, &next);
         struct boot_options options = options_of(&f);
         struct boot result = {.generation = 77};
-        assert_int_equal(boot_with(&f, &options, &result), ERR_PRECONDITION);
+        assert_int_equal(boot_with(&f, &options, &result), ERR_DENIED);
         assert_non_null(strstr(why, "removed"));
         assert_non_null(strstr(why, "--join"));
         assert_int_equal(result.generation, 77);
