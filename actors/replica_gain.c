@@ -123,10 +123,14 @@ void replica_gain_count(struct replica *replica)
 /* -- the whole partition
  * ----------------------------------------------------------------------------------- */
 
-/* Nothing in it stays. What is here of a keyspace that the view does not know may be somebody's. */
+/* Nothing in it stays. What is here of a keyspace that the view does not know may be somebody's.
+ * Nor does a lost copy become a complete one by that: who has lost his disk knows none of the
+ * keyspaces. */
 static bool can_drop(const struct look *look, const struct vnode *vnode)
 {
     bool any = false;
+    if (vnode->state != VNODE_COMPLETE)
+        return false;
     for (uint32_t i = 0; i < look->count; i++) {
         const struct vnode_part *part = &look->parts[look->groups[i].group];
         any = true;
@@ -148,6 +152,7 @@ static bool holds_unknown(const struct actor_context *ctx, const struct look *lo
     return false;
 }
 
+/* A vote that was lost stays lost: the keyspace that it belonged to may not be known here yet. */
 static enum err stage_nothing(struct vnode *vnode, struct store *store)
 {
     enum err err = vnode_floors_forget(vnode, store);
@@ -155,8 +160,6 @@ static enum err stage_nothing(struct vnode *vnode, struct store *store)
         if (vnode->keyspaces[i].gain.state != GAIN_NONE)
             err = vnode_gain_stage(vnode, store, vnode->keyspaces[i].id, GAIN_NONE, 0);
     }
-    if (err == OK && vnode->registers_lost)
-        err = vnode_lost_forget(vnode, store);
     if (err == OK && vnode->state != VNODE_COMPLETE)
         err = vnode_state_stage(vnode, store, VNODE_COMPLETE);
     return err;
@@ -179,7 +182,6 @@ static enum err drop_all(struct replica *replica, struct actor_context *ctx, str
     tree_vnode_emptied(replica, ctx, vnode);
     quarantine_emptied(replica, vnode->partition, 0);
     vnode->keyspace_count = 0;
-    vnode->registers_lost = false;
     replica->vnodes.emptying -= vnode->state == VNODE_EMPTYING;
     vnode->state = VNODE_COMPLETE;
     vnode->incarnation = ++replica->vnodes.incarnation;

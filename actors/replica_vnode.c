@@ -156,12 +156,6 @@ enum err vnode_lost_stage(const struct vnode *vnode, struct store *store)
                      bytes_of(value, sizeof value), STORE_SYNC_NOW);
 }
 
-enum err vnode_lost_forget(const struct vnode *vnode, struct store *store)
-{
-    uint8_t key[ROW_KEY_BYTES];
-    return store_delete(store, STORE_META, lost_key(vnode->partition, key), STORE_SYNC_NOW);
-}
-
 enum err vnode_gain_stage(const struct vnode *vnode, struct store *store, uint32_t keyspace_id,
                           enum gain_state state, uint64_t epoch)
 {

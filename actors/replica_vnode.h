@@ -132,8 +132,6 @@ enum err vnode_floors_set(struct vnode *vnode, struct store *store, uint32_t key
 enum err vnode_floor_forget(const struct vnode *vnode, struct store *store,
                             uint32_t keyspace_id) MUST_USE;
 enum err vnode_floors_forget(const struct vnode *vnode, struct store *store) MUST_USE;
-/* Stages the end of the row that takes its vote in registers. */
-enum err vnode_lost_forget(const struct vnode *vnode, struct store *store) MUST_USE;
 /* Stages the row of a gain; GAIN_NONE has none. */
 enum err vnode_gain_stage(const struct vnode *vnode, struct store *store, uint32_t keyspace_id,
                           enum gain_state state, uint64_t epoch) MUST_USE;
