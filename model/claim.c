@@ -29,43 +29,43 @@ static void board_read_previous(struct board *board)
 
 /* Whether member a rather than b should get one partition above its floor. */
 static bool extra_is_better(const struct board *board, const uint32_t *zone_quotas, uint32_t a,
-                            uint32_t b, uint64_t weight_sum)
+                            uint32_t b)
 {
-    const struct claim_member *members = board->input->members;
-    uint64_t partitions = board->input->partitions;
-    uint64_t full_a = board->quotas[a] + 1;
-    uint64_t full_b = board->quotas[b] + 1;
-    bool over_a = full_a * weight_sum * 100 > BALANCE_PERCENT_MAX * partitions * members[a].weight;
-    bool over_b = full_b * weight_sum * 100 > BALANCE_PERCENT_MAX * partitions * members[b].weight;
+    uint32_t zone_a = board->zones[a];
+    uint32_t zone_b = board->zones[b];
+    bool room_a = zone_quotas[zone_a] < board->zone_quotas_max[zone_a];
+    bool room_b = zone_quotas[zone_b] < board->zone_quotas_max[zone_b];
+    if (room_a != room_b)
+        return room_a;
+    /* What it is full with, as a part of its share. */
+    uint64_t full_a = (board->quotas[a] + 1) * board->shares[a].of;
+    uint64_t full_b = (board->quotas[b] + 1) * board->shares[b].of;
+    bool over_a = full_a * 100 > BALANCE_PERCENT_MAX * board->shares[a].parts;
+    bool over_b = full_b * 100 > BALANCE_PERCENT_MAX * board->shares[b].parts;
     if (over_a != over_b)
         return over_b;
-    bool keeps_a = board->owned_before[a] >= full_a;
-    bool keeps_b = board->owned_before[b] >= full_b;
+    bool keeps_a = board->owned_before[a] > board->quotas[a];
+    bool keeps_b = board->owned_before[b] > board->quotas[b];
     if (keeps_a != keeps_b)
         return keeps_a;
-    uint64_t load_a = full_a * members[b].weight;
-    uint64_t load_b = full_b * members[a].weight;
+    uint64_t load_a = full_a * board->shares[b].parts;
+    uint64_t load_b = full_b * board->shares[a].parts;
     if (load_a != load_b)
         return load_a < load_b;
-    return zone_quotas[board->zones[a]] < zone_quotas[board->zones[b]];
+    return zone_quotas[zone_a] < zone_quotas[zone_b];
 }
 
-/* Every member gets its share Q * weight / sum rounded down or up. Who is rounded up: first whom it
- * keeps within the balance, then who keeps a partition by it. */
+/* Every member gets its share rounded down or up. Who is rounded up: first whom it keeps within the
+ * balance, then who keeps a partition by it. */
 static void board_set_quotas(struct board *board)
 {
     const struct claim_input *input = board->input;
-    uint64_t weight_sum = 0;
-    for (uint32_t i = 0; i < input->member_count; i++)
-        weight_sum += input->members[i].weight;
-    CHECK_U64(weight_sum, >, 0);
     uint32_t zone_quotas[MEMBERS_MAX] = {0};
     bool may_grow[MEMBERS_MAX];
     uint32_t left = input->partitions;
     for (uint32_t i = 0; i < input->member_count; i++) {
-        uint64_t scaled = (uint64_t)input->partitions * input->members[i].weight;
-        board->quotas[i] = (uint32_t)(scaled / weight_sum);
-        may_grow[i] = scaled % weight_sum != 0;
+        board->quotas[i] = (uint32_t)(board->shares[i].parts / board->shares[i].of);
+        may_grow[i] = board->shares[i].parts % board->shares[i].of != 0;
         zone_quotas[board->zones[i]] += board->quotas[i];
         left -= board->quotas[i];
     }
@@ -73,7 +73,7 @@ static void board_set_quotas(struct board *board)
         uint32_t best = MEMBERS_MAX;
         for (uint32_t i = 0; i < input->member_count; i++) {
             if (may_grow[i] &&
-                (best == MEMBERS_MAX || extra_is_better(board, zone_quotas, i, best, weight_sum)))
+                (best == MEMBERS_MAX || extra_is_better(board, zone_quotas, i, best)))
                 best = i;
         }
         CHECK_U64(best, !=, MEMBERS_MAX);
@@ -159,7 +159,12 @@ struct claim_result claim(struct arena *arena, const struct claim_input *input)
     prng_init(&board.prng, CLAIM_SEED, input->partitions);
     board_read_previous(&board);
     board_set_zones(&board);
+    board_set_shares(&board);
     board_set_quotas(&board);
     board_place(&board);
+    if (input->replicas != 0) {
+        board_settle_copies(&board, arena);
+        board_count_moves(&board);
+    }
     return board_result(&board, arena);
 }

@@ -14,6 +14,13 @@
  * windows of N stay free of repeats when S >= N + 2 after an addition and S >= 2 x N after a
  * removal (tested for S <= 16, N <= 5).
  *
+ * With `replicas` shares and moves are counted in copies instead: an owner that changes touches the
+ * sets of all partitions that walk over it. Then owners are swapped while fewer copies move and
+ * shares get more even; within one partition of its share each member still is. A bounded search:
+ * over many changes it moves less than even shares ask for, single ones (where there are two zones,
+ * or more zones than replicas) up to 1.4 times as much (tests/unit/test_topology_plan.c). It takes
+ * some 10 ms at Q = 256.
+ *
  * Source: Dynamo 6.2 strategy 3; riak_core docs/claim-version4.md for the requirements.
  */
 #ifndef MODEL_CLAIM_H
@@ -37,6 +44,14 @@ struct claim_input {
     uint32_t partitions;      /* Q */
     uint32_t spread;          /* 1..PARTITIONS_MIN neighbours that should differ: N + 1 */
     const uint32_t *previous; /* Q owners before, MEMBER_NONE = nobody; NULL = first claim */
+    /* N, or 0. With N the shares are those of copies: a partition has no two copies in one zone
+     * while there are N zones, so a zone, or a member, that would get more than its Q copies by
+     * weight owns Q / N partitions, and the others share the rest. With fewer zones than N each
+     * zone has all partitions at least once. */
+    uint32_t replicas;
+    /* With `replicas`: the copies of each partition before, bits by index of `members`; those of
+     * members that are not listed left out. NULL: there are none. */
+    const uint64_t *previous_copies;
 };
 
 struct claim_result {

@@ -17,6 +17,11 @@
 struct board {
     const struct claim_input *input;
     struct prng prng; /* of a fixed seed: the same input gives the same output */
+    struct {
+        uint64_t parts;
+        uint64_t of;
+    } shares[MEMBERS_MAX];                 /* of partitions, as fractions */
+    uint32_t zone_quotas_max[MEMBERS_MAX]; /* by zone index */
     uint32_t quotas[MEMBERS_MAX];
     uint32_t owned[MEMBERS_MAX];
     uint32_t owned_before[MEMBERS_MAX];
@@ -33,7 +38,13 @@ struct board {
     uint32_t moved_max;
 };
 
+/* What each member should own, by weight, zones and replicas (claim_shares.c). */
+void board_set_shares(struct board *board);
 /* Places owners by the quotas and counts the moves: a first ring, or a change of the one before. */
 void board_place(struct board *board);
+/* Swaps owners while that makes fewer copies move, or evens out how many a member has
+ * (claim_copies.c). */
+void board_settle_copies(struct board *board, struct arena *arena);
+void board_count_moves(struct board *board);
 
 #endif

@@ -214,7 +214,7 @@ static int moves_of(const struct board *board, uint32_t partition, uint16_t owne
     return board->before[partition] != NOBODY && board->before[partition] != owner;
 }
 
-static void board_count_moves(struct board *board)
+void board_count_moves(struct board *board)
 {
     uint32_t partitions = board->input->partitions;
     uint32_t kept = 0;

@@ -117,7 +117,7 @@ static void topology_fill(struct arena *arena, struct topology *topology,
         ARENA_NEW(arena, uint32_t, (size_t)topology->data_center_count * topology->partitions);
     topology->owners[TOPOLOGY_NEXT] = topology->owners[TOPOLOGY_NOW];
     for (uint32_t i = 0; i < topology->data_center_count; i++)
-        topology_claim(arena, topology, TOPOLOGY_NOW, i, CLAIM_SPREAD_DEFAULT);
+        topology_claim(arena, topology, TOPOLOGY_NOW, i, CLAIM_SPREAD_DEFAULT - 1);
     topology->phases = ARENA_NEW(arena, uint8_t, topology->partitions);
     topology->phase_epochs = ARENA_NEW(arena, uint64_t, topology->partitions);
     topology->voter_count = topology_choose_voters(topology, topology->voters);
