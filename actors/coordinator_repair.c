@@ -110,7 +110,7 @@ static bool repair_is_done(const struct request *request)
     struct quorum both;
     if ((request->repairing & request->answered) != 0)
         return false;
-    return request->repair.size == 0 || !coordinator_repair_copies(request) ||
+    return !coordinator_repair_copies(request) ||
            !repair_both_sets(request, request->answered | request->copied, &both) ||
            quorum_state(&both) == QUORUM_MET;
 }

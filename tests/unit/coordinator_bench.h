@@ -68,6 +68,65 @@ static inline bool bench_is_replica(struct bench *b, const char *key, uint32_t m
     return false;
 }
 
+/* -- a change under way
+ * --------------------------------------------------------------------------------------------- */
+
+/* The walk of the key's partition on each side, ended by 0: the first N are its replicas there. */
+struct walks {
+    uint32_t now[8];
+    uint32_t next[8];
+};
+
+static inline void bench_walk(struct topology *topology, enum topology_side side,
+                              uint32_t partition, const uint32_t *walk)
+{
+    uint32_t count = 0;
+    while (walk[count] != 0)
+        count++;
+    for (uint32_t i = 0; i < topology->partitions; i++)
+        topology->owners[side][(partition + i) % topology->partitions] = walk[i % count];
+}
+
+/* The view of a running change in which all partitions are in that phase since that epoch; nobody
+ * is known to be down. One data centre. */
+static inline struct view *bench_change_view(struct bench *b, enum test_keyspace index,
+                                             const char *key, const struct walks *walks,
+                                             enum partition_phase phase, uint64_t epoch)
+{
+    struct topology topology;
+    uint32_t partitions = b->f.topology.partitions;
+    uint32_t partition = test_partition(&b->f, index, key);
+    topology_copy(&b->f.arena, &b->f.topology, &topology);
+    assert_int_equal(topology.data_center_count, 1);
+    topology.owners[TOPOLOGY_NEXT] = ARENA_NEW(&b->f.arena, uint32_t, partitions);
+    bench_walk(&topology, TOPOLOGY_NOW, partition, walks->now);
+    bench_walk(&topology, TOPOLOGY_NEXT, partition, walks->next);
+    topology.epoch = epoch;
+    topology.change = (struct topology_change){.state = CHANGE_RUNNING, .began_epoch = 2};
+    for (uint32_t i = 0; i < partitions; i++) {
+        topology.phases[i] = (uint8_t)phase;
+        topology.phase_epochs[i] = phase == PHASE_WAITING ? 0 : epoch;
+    }
+    assert_true(topology_valid(&topology));
+    struct view *view = view_new(&topology, &b->f.map, SELF);
+    view->version = b->f.view->version + 1;
+    return view;
+}
+
+static inline void bench_show(struct bench *b, struct view *view)
+{
+    view_unref(b->f.view);
+    b->f.view = view;
+    b->f.ctx.view = view;
+}
+
+static inline void bench_change(struct bench *b, enum test_keyspace index, const char *key,
+                                const struct walks *walks, enum partition_phase phase,
+                                uint64_t epoch)
+{
+    bench_show(b, bench_change_view(b, index, key, walks, phase, epoch));
+}
+
 /* A key of which this node holds a replica, or none. */
 static inline const char *bench_key(struct bench *b, bool here)
 {
@@ -132,6 +191,7 @@ struct asked {
     uint32_t count;
     uint32_t members[REPLICAS_TOTAL_MAX];
     uint64_t id;
+    uint64_t epoch;             /* of all of them */
     struct replica_write write; /* the last one, in a hint or by itself */
     struct bytes record;        /* its record */
     uint32_t hints;             /* hint_store that left beside them */
@@ -140,6 +200,9 @@ struct asked {
     uint32_t dirty; /* range_dirty that left beside them, to the local anti-entropy */
     uint32_t dirty_members[REPLICAS_TOTAL_MAX];
     uint32_t dirty_partition;
+    uint32_t told; /* topology_behind that left beside them, to the local gossip */
+    uint32_t told_member;
+    uint64_t told_epoch;
 };
 
 static inline void bench_keep_write(struct bench *b, struct asked *asked,
@@ -159,6 +222,19 @@ static inline struct asked bench_asked_until(struct bench *b, enum message_kind 
     struct message *message;
     while (b->f.outbox.first != NULL && b->f.outbox.first->kind != until) {
         message = outbox_take(&b->f.outbox);
+        if (message->kind == MESSAGE_topology_behind) {
+            assert_int_equal(message->to.kind, ACTOR_GOSSIP);
+            assert_int_equal(message->to.node, SELF);
+            asked.told++;
+            asked.told_member = message->topology_behind.member;
+            asked.told_epoch = message->topology_behind.epoch;
+            message_free(message);
+            continue;
+        }
+        if (message->kind == kind || message->kind == MESSAGE_hint_store) {
+            assert_true(asked.epoch == 0 || asked.epoch == message->epoch);
+            asked.epoch = message->epoch;
+        }
         if (message->kind == MESSAGE_hint_store) {
             const struct hint_store *hint = &message->hint_store;
             assert_int_equal(message->to.kind, ACTOR_HINTED_HANDOFF);
@@ -201,10 +277,13 @@ static inline struct asked bench_asked_before(struct bench *b, enum message_kind
     return bench_asked_until(b, MESSAGE_hint_store, kind);
 }
 
-static inline void bench_read_reply_of(struct bench *b, uint64_t id, uint32_t member,
-                                       enum err status, struct bytes record, uint64_t floor)
+/* Of a replica whose view is of that epoch. */
+static inline void bench_read_reply_at(struct bench *b, uint64_t epoch, uint64_t id,
+                                       uint32_t member, enum err status, struct bytes record,
+                                       uint64_t floor)
 {
     struct message *message = message_new(MESSAGE_replica_read_reply, 0);
+    message->epoch = epoch;
     message->from = actor_id_of(member, ACTOR_REPLICA);
     message->id = id;
     message->replica_read_reply.status = status;
@@ -213,19 +292,32 @@ static inline void bench_read_reply_of(struct bench *b, uint64_t id, uint32_t me
     fixture_handle(&b->f, message);
 }
 
+static inline void bench_read_reply_of(struct bench *b, uint64_t id, uint32_t member,
+                                       enum err status, struct bytes record, uint64_t floor)
+{
+    bench_read_reply_at(b, 0, id, member, status, record, floor);
+}
+
 static inline void bench_read_reply(struct bench *b, uint64_t id, uint32_t member, enum err status,
                                     struct bytes record)
 {
     bench_read_reply_of(b, id, member, status, record, 0);
 }
 
-static inline void bench_write_reply(struct bench *b, uint64_t id, uint32_t member, enum err status)
+static inline void bench_write_reply_at(struct bench *b, uint64_t epoch, uint64_t id,
+                                        uint32_t member, enum err status)
 {
     struct message *message = message_new(MESSAGE_replica_write_reply, 0);
+    message->epoch = epoch;
     message->from = actor_id_of(member, ACTOR_REPLICA);
     message->id = id;
     message->replica_write_reply.status = status;
     fixture_handle(&b->f, message);
+}
+
+static inline void bench_write_reply(struct bench *b, uint64_t id, uint32_t member, enum err status)
+{
+    bench_write_reply_at(b, 0, id, member, status);
 }
 
 static inline void bench_hint_reply(struct bench *b, uint64_t id, uint32_t keeper, enum err status)

@@ -7,6 +7,7 @@
 /* The mint of the put that was just begun. */
 struct minting {
     uint64_t id;
+    uint64_t epoch;
     uint32_t policy;
     struct asked targets;
 };
@@ -15,7 +16,7 @@ static inline struct minting take_mint(struct bench *b)
 {
     struct message *message = fixture_take(&b->f, MESSAGE_replica_mint);
     const struct replica_mint *mint = &message->replica_mint;
-    struct minting minting = {.id = message->id, .policy = mint->policy};
+    struct minting minting = {.id = message->id, .epoch = message->epoch, .policy = mint->policy};
     assert_int_equal(message->to.node, SELF);
     assert_true(message->deadline_ns > b->f.ctx.now_ns);
     assert_true(bytes_equal(mint->request.value, bytes_of_string("value")));
@@ -34,9 +35,12 @@ static inline struct minting begin_put(struct bench *b, enum test_keyspace keysp
     return take_mint(b);
 }
 
-static inline void mint_done(struct bench *b, uint64_t id, enum err status, const char *why)
+/* Of a replica whose view is of that epoch. */
+static inline void mint_done_at(struct bench *b, uint64_t epoch, uint64_t id, enum err status,
+                                const char *why)
 {
     struct message *message = message_new(MESSAGE_replica_mint_done, 0);
+    message->epoch = epoch;
     message->from = actor_id_of(SELF, ACTOR_REPLICA);
     message->id = id;
     message->replica_mint_done = (struct replica_mint_done){.status = status, .why = why};
@@ -47,6 +51,11 @@ static inline void mint_done(struct bench *b, uint64_t id, enum err status, cons
         message->replica_mint_done.sibling_count = 2;
     }
     fixture_handle(&b->f, message);
+}
+
+static inline void mint_done(struct bench *b, uint64_t id, enum err status, const char *why)
+{
+    mint_done_at(b, 0, id, status, why);
 }
 
 /* As put_answered, where replicas are left without the write and a hint. */

@@ -518,6 +518,31 @@ static void nothing_left_to_send(void **state)
     bench_deinit(&b);
 }
 
+/* When the last round has not helped either, the write fails there and then, not at its deadline.
+ */
+static void given_up_is_decided(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct writing w = begin(&b, 3, CONSISTENCY_QUORUM);
+    minted(&b, &w);
+    for (uint32_t i = 0; i < 2; i++) {
+        bench_write_reply(&b, w.id, w.others[i], ERR_STALE_FLOOR);
+        asks_itself(&b, &w);
+        bench_read_reply_of(&b, w.id, SELF, ERR_IO, (struct bytes){0}, 0);
+        fixture_silent(&b.f);
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        fixture_pass(&b.f, WRITE_LATE_NS << i);
+        asks_itself(&b, &w);
+        bench_read_reply_of(&b, w.id, SELF, ERR_IO, (struct bytes){0}, 0);
+        fixture_silent(&b.f);
+    }
+    fixture_pass(&b.f, 4 * WRITE_LATE_NS);
+    answered(&b, ERR_UNAVAILABLE, OUTCOME_UNKNOWN);
+    bench_deinit(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -538,6 +563,7 @@ int main(void)
         cmocka_unit_test(rounds_are_bounded),
         cmocka_unit_test(a_floor_that_lags_here_is_waited_for),
         cmocka_unit_test(nothing_left_to_send),
+        cmocka_unit_test(given_up_is_decided),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
