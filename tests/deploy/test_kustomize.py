@@ -110,11 +110,27 @@ def members(objects):
     return dict(entry.split("=", 1) for entry in settings(objects)["COTERIE_INITIAL_CLUSTER"].split(","))
 
 
-def seeds_are_the_pods(objects):
-    """Each pod stands in the list once, at its own name and the peer port; nobody else does."""
+def founders_are_the_first_pods(objects):
+    """Each of the first pods stands in the list once, at its own name and the peer port; nobody else does."""
     service = at(only(objects, "StatefulSet"), "spec serviceName")
     port = port_of(flags(objects)["peer-address"])
-    assert members(objects) == {pod: "%s.%s:%d" % (pod, service, port) for pod in pod_names(objects)}
+    found = members(objects)
+    assert len(found) <= len(pod_names(objects)), "a founder has no pod"
+    assert found == {pod: "%s.%s:%d" % (pod, service, port) for pod in pod_names(objects)[:len(found)]}
+
+
+def later_pods_join(objects):
+    """kubectl scale just works: a pod that is no founder asks the founders, says where it is reached, and its change is
+    committed without an operator. The founders say the same of themselves as the list does."""
+    hosts = [address.rsplit(":", 1)[0] for address in members(objects).values()]
+    port = port_of(flags(objects)["client-address"])
+    assert settings(objects)["COTERIE_JOIN"] == ",".join("%s:%d" % (host, port) for host in hosts)
+    assert settings(objects).get("COTERIE_JOIN_HOLD", "false") == "false"
+    for pod, address in list(members(objects).items()) + [("coterie-7", "coterie-7." + hosts[0].split(".", 1)[1] + ":7701")]:
+        assert "--advertise-address=" + address in pod_arguments(objects, pod), pod
+    assert pod_environment(objects, "coterie-7")["COTERIE_ZONE"] == manifest.ZONE
+    policy = at(only(objects, "NetworkPolicy"), "spec")
+    assert any(port in [one["port"] for one in rule["ports"]] and "to" in rule for rule in policy["egress"]), "egress"
 
 
 def budget_leaves_a_quorum(objects):
@@ -167,7 +183,8 @@ def network_policy_opens_just_the_ports(objects):
         return sorted((port["protocol"], port["port"]) for rule in rules for port in rule["ports"])
 
     assert opened(policy["ingress"]) == sorted(("TCP", port) for port in address.values())
-    assert opened(policy["egress"]) == sorted([("TCP", address["peer"]), ("TCP", 53), ("UDP", 53)])
+    inside = sorted([("TCP", address["peer"]), ("TCP", address["client"])])
+    assert opened(policy["egress"]) == sorted(inside + [("TCP", 53), ("UDP", 53)])
     nodes = [{"podSelector": {"matchLabels": ME}}]
     for rule in policy["ingress"]:
         assert len(rule["ports"]) == 1 and rule["from"], rule
@@ -181,7 +198,7 @@ def network_policy_opens_just_the_ports(objects):
                                     {"namespaceSelector": {"matchLabels": {"coterie-client": "true"}}}], rule
     for rule in policy["egress"]:
         if "to" in rule:
-            assert rule["to"] == nodes and opened([rule]) == [("TCP", address["peer"])], rule
+            assert rule["to"] == nodes and opened([rule]) == inside, rule
         else:
             assert {port["port"] for port in rule["ports"]} == {53}, rule
 
@@ -278,10 +295,15 @@ RELATIONS = [
     (kinds, [("Secret x/kind", "Secret"), ("NetworkPolicy coterie", REMOVED)]),
     (headless_service_names_pods, [("StatefulSet coterie/spec serviceName", "coterie"),
                                    ("Service coterie-peers/spec clusterIP", REMOVED)]),
-    (seeds_are_the_pods, [("ConfigMap/data COTERIE_INITIAL_CLUSTER", "coterie-0=coterie-0.peers:7701"),
-                          ("StatefulSet coterie/spec replicas", 4),
-                          ("StatefulSet coterie/spec serviceName", "coterie"),
-                          (BOX + "args 3", "--peer-address=0.0.0.0:7711")]),
+    (founders_are_the_first_pods, [("ConfigMap/data COTERIE_INITIAL_CLUSTER", "coterie-0=coterie-0.peers:7701"),
+                                   ("ConfigMap/data COTERIE_INITIAL_CLUSTER", "coterie-1=coterie-1.coterie-peers:7701"),
+                                   ("StatefulSet coterie/spec replicas", 0),
+                                   ("StatefulSet coterie/spec serviceName", "coterie"),
+                                   (BOX + "args 3", "--peer-address=0.0.0.0:7711")]),
+    (later_pods_join, [("ConfigMap/data COTERIE_JOIN", REMOVED), ("ConfigMap/data COTERIE_JOIN_HOLD", "true"),
+                       ("ConfigMap/data COTERIE_JOIN", "coterie-0.coterie-peers:7701"), (BOX + "args 5", REMOVED),
+                       (BOX + "args 5", "--advertise-address=coterie-0.coterie-peers:7701"),
+                       (BOX + "env 1", REMOVED), ("NetworkPolicy coterie/spec egress 0 ports 1", REMOVED)]),
     (ports_match, [(BOX + "ports 0 containerPort", 7710), (BOX + "args 2", "--client-address=127.0.0.1:7700"),
                    (BOX + "args 2", "--client-address=0.0.0.0:7710"), (BOX + "args 4", "--http-address=0.0.0.0:7712"),
                    ("Service coterie/spec ports 0 port", 80), ("Service coterie/spec ports 0 targetPort", "peer"),
