@@ -21,8 +21,8 @@ void check_detector_view(struct host *host, const struct view *before, const str
         return;
     for (uint32_t peer = 0; peer < world->options.nodes; peer++) {
         uint32_t member = peer + 1;
-        if (!view_alive(before, member) || view_alive(view, member) ||
-            !world->network.links[host->index][peer].announced ||
+        if (topology_was_removed(&view->topology, member) || !view_alive(before, member) ||
+            view_alive(view, member) || !world->network.links[host->index][peer].announced ||
             world->network.links[host->index][peer].told_down_ns >= host->doubt_from_ns)
             continue;
         world_fail(world, "detector", "n%u was paused itself and convicts n%u, which is connected",

@@ -371,5 +371,6 @@ bool steward_settled(struct world *world, char *why, size_t why_size)
         if (host->up != member || (member && host->view->topology.epoch != world->topology.epoch))
             return false;
     }
+    why[0] = '\0';
     return true;
 }
