@@ -56,6 +56,8 @@ struct batch {
         uint64_t judged;
         uint64_t counters;
     } registers;
+    uint64_t steward_seeds;
+    struct steward_figures steward;
     uint64_t failures;
     struct {
         uint64_t seed;
@@ -146,6 +148,16 @@ static void take_report(struct batch *batch, const struct report *report)
     batch->registers.rotten += result->figures.registers.rotten;
     batch->registers.judged += result->figures.registers.judged;
     batch->registers.counters += result->figures.registers.counters;
+    const struct steward_figures *steward = &result->figures.steward;
+    batch->steward_seeds += steward->asked > 0;
+    batch->steward.commits += steward->commits;
+    batch->steward.aborts += steward->aborts;
+    batch->steward.joins += steward->joins;
+    batch->steward.deaths += steward->deaths;
+    batch->steward.refused += steward->refused;
+    batch->steward.unknown += steward->unknown;
+    batch->steward.finished += steward->finished;
+    batch->steward.moved += steward->moved;
     if (result->failure.failed)
         take_failure(batch, report->seed, result->failure.checker);
 }
@@ -315,6 +327,16 @@ static void print_registers(const struct batch *batch)
            batch->registers.judged, batch->registers.counters, batch->registers.rotten);
 }
 
+static void print_steward(const struct batch *batch)
+{
+    const struct steward_figures *steward = &batch->steward;
+    printf("topology: %" PRIu64 " seeds with changes: %" PRIu64 " commits, %" PRIu64
+           " aborts, %" PRIu64 " joins, %" PRIu64 " deaths, %" PRIu64 " refused, %" PRIu64
+           " unknown; %" PRIu64 " changes ended, %" PRIu64 " partitions moved\n",
+           batch->steward_seeds, steward->commits, steward->aborts, steward->joins, steward->deaths,
+           steward->refused, steward->unknown, steward->finished, steward->moved);
+}
+
 bool batch_run(const struct batch_options *options)
 {
     static struct batch batch;
@@ -338,6 +360,7 @@ bool batch_run(const struct batch_options *options)
     bool covered = print_faults(&batch);
     covered &= print_paths(&batch);
     print_registers(&batch);
+    print_steward(&batch);
     printf("%" PRIu64 " seeds from %" PRIu64 " in %.1f s: %.0f seeds a minute on %" PRIu32
            " processes; %" PRIu64 " operations (%.1f %% ok), %.1f M steps and messages, %.2f "
            "simulated hours\n",

@@ -86,7 +86,7 @@ static void ask(struct world *world, const struct topology_operation *operation)
     steward->kind = operation->kind;
     steward->member = operation->member;
     steward->gone = operation->gone;
-    steward->figures.asked++;
+    world->figures.steward.asked++;
     struct message *message = message_new(MESSAGE_client_topology, 0);
     message->from = (struct actor_id){.node = host->member, .kind = ACTOR_EDGE};
     message->to = (struct actor_id){.node = host->member, .kind = ACTOR_GOSSIP};
@@ -124,8 +124,8 @@ void steward_on_done(struct world *world, const struct client_topology_done *don
     if (done->client != steward->id || !steward->asked)
         return; /* too late */
     steward->asked = false;
-    steward->figures.unknown += done->unknown;
-    steward->figures.refused += done->status != OK && !done->unknown;
+    world->figures.steward.unknown += done->unknown;
+    world->figures.steward.refused += done->status != OK && !done->unknown;
     if (steward->kind == TOPOLOGY_JOIN && !done->unknown)
         steward->joining = false;
     bool decides = steward->kind == TOPOLOGY_COMMIT || steward->kind == TOPOLOGY_LEAVE;
@@ -188,7 +188,7 @@ static void begin_change(struct world *world)
         ask(world, &operation);
     } else if (pick < 8 && may_die(world, node)) {
         world->hosts[node].dead = true;
-        steward->figures.deaths++;
+        world->figures.steward.deaths++;
         host_crash(&world->hosts[node], CRASH_POWER);
         network_links_changed(world);
     } else {
@@ -225,13 +225,13 @@ static void go_on_staged(struct world *world)
         ask(world, &(struct topology_operation){.kind = forces ? TOPOLOGY_COMMIT : TOPOLOGY_ABORT,
                                                 .force = forces});
     } else if (safety && prng_chance(&steward->prng, 0.1)) {
-        steward->figures.aborts++;
+        world->figures.steward.aborts++;
         ask_simply(world, TOPOLOGY_ABORT);
     } else if (safety && steward->left > 0 && prng_chance(&steward->prng, 0.2)) {
         steward->left--;
         begin_change(world);
     } else {
-        steward->figures.commits++;
+        world->figures.steward.commits++;
         ask_simply(world, TOPOLOGY_COMMIT);
     }
 }
@@ -246,7 +246,7 @@ static void go_on_running(struct world *world)
     } else if (safety && prng_chance(prng, 0.03)) {
         ask_simply(world, TOPOLOGY_PAUSE);
     } else if (safety && prng_chance(prng, 0.03)) {
-        world->steward.figures.aborts++;
+        world->figures.steward.aborts++;
         ask_simply(world, TOPOLOGY_ABORT);
     }
 }
@@ -302,7 +302,7 @@ static void start_joined(struct world *world, const struct topology *topology)
         }
         if (member->status == MEMBER_REMOVED)
             continue;
-        world->steward.figures.joins++;
+        world->figures.steward.joins++;
         host_start(&world->hosts[member->number - 1]);
     }
 }
@@ -319,6 +319,7 @@ static void check_step(struct world *world, const struct topology *before,
         uint32_t from = turned ? PHASE_DONE - before->phases[p] : before->phases[p];
         uint32_t to = after->phases[p];
         bool skips = from == PHASE_WAITING && to == PHASE_DONE; /* both sets are the same */
+        world->figures.steward.moved += from == PHASE_COPIED && to == PHASE_DONE;
         if (to != from && to != from + 1 && !skips)
             world_fail(world, "topology", "partition %u goes from phase %u to %u in epoch %llu", p,
                        from, to, (unsigned long long)after->epoch);
@@ -346,7 +347,7 @@ void steward_saw(struct world *world, struct host *host, const struct topology *
     if (topology->epoch <= world->topology.epoch)
         return;
     check_step(world, &world->topology, topology);
-    steward->figures.finished +=
+    world->figures.steward.finished +=
         world->topology.change.state == CHANGE_RUNNING && topology->change.state == CHANGE_NONE;
     topology_copy(&world->arena, topology, &world->topology);
     trace_line(&world->trace, world->now_ns, "n%u: topology of epoch %llu", host->member,

@@ -30,6 +30,7 @@ struct steward_figures {
     uint64_t joins;
     uint64_t deaths;
     uint64_t finished;
+    uint64_t moved; /* partitions that went over from one set to another, or back */
 };
 
 struct steward {
@@ -49,7 +50,6 @@ struct steward {
     uint8_t join_id[16]; /* of it */
     uint32_t names;      /* that were given */
     uint64_t documents[EPOCHS_SIM_MAX]; /* hash by epoch; 0: not seen */
-    struct steward_figures figures;
 };
 
 void steward_init(struct steward *steward, uint64_t seed, uint32_t changes);

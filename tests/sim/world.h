@@ -75,6 +75,7 @@ struct world_figures {
     uint64_t anti_entropy_writes; /* among them records that are handed over */
     uint64_t fired[FAULT_CLASS_COUNT];
     uint64_t paths[PATH_COUNT];
+    struct steward_figures steward;
     uint64_t renewals;         /* nodes that began as new incarnations */
     uint64_t reaped;           /* records that a replica removed */
     uint64_t crashes_unsynced; /* crashes with writes that were not durable */
