@@ -7,6 +7,7 @@
 #define LOAD_RETRY_NS   (100 * MS_NS)
 #define MESSAGE_BYTES   32u /* about what a message takes beside its payload */
 #define PACE_BURST_PART 8u  /* of a second */
+#define PAUSED_LOOK_NS  (100 * MS_NS)
 
 /* Ids: 3 bits owner, 10 slot, 29 serial, 7 generation. They travel as varints with each record and
  * its answer, so they are kept to seven bytes. */
@@ -31,6 +32,8 @@ struct anti_entropy_options anti_entropy_options_default(uint32_t self, uint64_t
         .exchanges_max = 2,
         .window = 64,
         .bytes_per_second = (uint64_t)16 << 20,
+        .fills_max = 2,
+        .fill_bytes_per_second = (uint64_t)64 << 20,
         .interval_ns = 3600 * S_NS,
         .return_spread_ns = (uint64_t)30 * 1000 * 1000 * 1000,
         .late_ns = 2 * S_NS,
@@ -50,13 +53,6 @@ uint64_t ae_id(struct anti_entropy *ae, enum ae_owner owner, uint32_t slot)
     return (ae->options.generation & ID_GENERATION_MASK) << ID_GENERATION_SHIFT |
            (++ae->serial & ID_SERIAL_MASK) << ID_SERIAL_SHIFT | (uint64_t)slot << ID_SLOT_SHIFT |
            owner;
-}
-
-uint64_t ae_member_bit(uint32_t member)
-{
-    CHECK_U64(member, >, 0);
-    CHECK_U64(member, <=, MEMBERS_MAX);
-    return (uint64_t)1 << (member - 1);
 }
 
 bool ae_reachable(const struct actor_context *ctx, uint32_t member)
@@ -91,6 +87,11 @@ struct message *ae_message(enum message_kind kind, uint32_t member, uint64_t id,
     return message;
 }
 
+static bool fills(const struct ae_exchange *exchange)
+{
+    return exchange != NULL && exchange->reason == AE_GAIN;
+}
+
 void ae_charge(struct anti_entropy *ae, struct ae_exchange *exchange, uint32_t member,
                size_t payload)
 {
@@ -100,32 +101,59 @@ void ae_charge(struct anti_entropy *ae, struct ae_exchange *exchange, uint32_t m
     if (exchange != NULL)
         exchange->bytes += bytes;
     counter_add(&ae->figures.bytes_moved, bytes);
-    ae->pace_bytes -= (int64_t)bytes;
+    ae->paces[!fills(exchange)].bytes -= (int64_t)bytes;
 }
 
-bool ae_pace(struct anti_entropy *ae, const struct actor_context *ctx, uint64_t *ret_wait_ns)
+/* Lets the bucket fill up since it was looked at last. */
+static void pace_refill(struct ae_pace *pace, const struct actor_context *ctx, uint64_t rate)
 {
-    uint64_t rate = ae->options.bytes_per_second;
     int64_t burst = (int64_t)(rate / PACE_BURST_PART + 1);
-    uint64_t passed_ns = ctx->now_ns - ae->paced_ns;
-    if (ae->paced_ns == 0 || passed_ns >= S_NS) {
+    uint64_t passed_ns = ctx->now_ns - pace->at_ns;
+    if (pace->at_ns == 0 || passed_ns >= S_NS) {
         /* The debt is at most what one step sends; a second pays for `rate` of it. */
-        ae->pace_bytes = ae->paced_ns == 0 || ae->pace_bytes + (int64_t)rate > burst
-                             ? burst
-                             : ae->pace_bytes + (int64_t)rate;
-        ae->paced_ns = ctx->now_ns;
-    } else {
-        uint64_t bytes = rate * (passed_ns / 1000) / (S_NS / 1000);
-        if (bytes > 0) {
-            ae->pace_bytes =
-                ae->pace_bytes + (int64_t)bytes < burst ? ae->pace_bytes + (int64_t)bytes : burst;
-            ae->paced_ns = ctx->now_ns;
+        bool full = pace->at_ns == 0 || pace->bytes + (int64_t)rate > burst;
+        pace->bytes = full ? burst : pace->bytes + (int64_t)rate;
+        pace->at_ns = ctx->now_ns;
+        return;
+    }
+    uint64_t bytes = rate * (passed_ns / 1000) / (S_NS / 1000);
+    if (bytes == 0)
+        return;
+    pace->bytes = pace->bytes + (int64_t)bytes < burst ? pace->bytes + (int64_t)bytes : burst;
+    pace->at_ns = ctx->now_ns;
+}
+
+bool ae_pace(struct anti_entropy *ae, const struct actor_context *ctx,
+             const struct ae_exchange *exchange, uint64_t *ret_wait_ns)
+{
+    const struct topology_change *change = &ctx->view->topology.change;
+    struct ae_pace *pace = &ae->paces[!fills(exchange)];
+    uint64_t rate = ae->options.bytes_per_second;
+    if (fills(exchange)) {
+        rate = change->bytes_per_second != 0 ? change->bytes_per_second
+                                             : ae->options.fill_bytes_per_second;
+        if (change->state == CHANGE_RUNNING && change->paused) {
+            *ret_wait_ns = PAUSED_LOOK_NS;
+            return false;
         }
     }
-    if (ae->pace_bytes > 0)
+    pace_refill(pace, ctx, rate);
+    if (pace->bytes > 0)
         return true;
-    *ret_wait_ns = (uint64_t)(1 - ae->pace_bytes) * (S_NS / 1000) / rate * 1000 + MS_NS;
+    *ret_wait_ns = (uint64_t)(1 - pace->bytes) * (S_NS / 1000) / rate * 1000 + MS_NS;
     return false;
+}
+
+void ae_heard_epoch(struct anti_entropy *ae, struct actor_context *ctx,
+                    const struct message *message)
+{
+    if (message->epoch <= ctx->view->topology.epoch || message->from.node == ae->options.self)
+        return;
+    struct message *tell = message_new(MESSAGE_topology_behind, 0);
+    tell->to = (struct actor_id){.node = ae->options.self, .kind = ACTOR_GOSSIP};
+    tell->topology_behind =
+        (struct topology_behind){.member = message->from.node, .epoch = message->epoch};
+    outbox_send(ctx, &ae->actor, tell);
 }
 
 /* -- mail ---------------------------------------------------------------------------------------
@@ -138,6 +166,7 @@ static void anti_entropy_answer(struct anti_entropy *ae, struct actor_context *c
     unsigned owner = (unsigned)message->id & ID_OWNER_MASK;
     if (message->id >> ID_GENERATION_SHIFT != (ae->options.generation & ID_GENERATION_MASK))
         owner = 0;
+    ae_heard_epoch(ae, ctx, message);
     if (message->kind == MESSAGE_reap_seal_reply && !ae_exchange_expects(ae, message)) {
         reaper_handle(&ae->reaper, ctx, &ae->actor, message);
         message_free(message);
@@ -155,6 +184,12 @@ static void anti_entropy_answer(struct anti_entropy *ae, struct actor_context *c
         break;
     case AE_OWNER_EXPLAIN:
         ae_explain_answered(ae, ctx, slot, message);
+        break;
+    case AE_OWNER_GAIN:
+        ae_gain_answered(ae, ctx, message); /* consumes it */
+        return;
+    case AE_OWNER_SETTLE:
+        ae_settle_done(ae, ctx, message);
         break;
     default:
         counter_add(&ae->figures.late, 1);
@@ -181,7 +216,9 @@ static void anti_entropy_tick(struct actor *actor, struct actor_context *ctx)
     struct anti_entropy *ae = CONTAINER_OF(actor, struct anti_entropy, actor);
     if (!ae->loaded && ae->load_ns <= ctx->now_ns)
         anti_entropy_load(ae, ctx);
+    ae_members_refresh(ae, ctx);
     ae_exchange_tick(ae, ctx);
+    ae_gains_tick(ae, ctx);
     ae_completion_tick(ae, ctx);
     ae_record_tick(ae, ctx);
     ae_explain_tick(ae, ctx);
@@ -196,6 +233,7 @@ static void anti_entropy_handle(struct actor *actor, struct actor_context *ctx,
 {
     struct anti_entropy *ae = CONTAINER_OF(actor, struct anti_entropy, actor);
     CHECK(ctx->store != NULL);
+    ae_members_refresh(ae, ctx);
     switch (message->kind) {
     case MESSAGE_tree_roots_reply:
     case MESSAGE_tree_read_reply:
@@ -206,6 +244,8 @@ static void anti_entropy_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_vnode_adopt_done:
     case MESSAGE_vnode_complete_done:
     case MESSAGE_key_explain_reply:
+    case MESSAGE_register_list_reply:
+    case MESSAGE_register_settle_done:
         anti_entropy_answer(ae, ctx, message);
         message = NULL;
         break;
@@ -215,7 +255,13 @@ static void anti_entropy_handle(struct actor *actor, struct actor_context *ctx,
         reaper_handle(&ae->reaper, ctx, &ae->actor, message);
         break;
     case MESSAGE_vnode_incomplete:
-        ae_completion_on_incomplete(ae, ctx, &message->vnode_incomplete);
+        if (message->vnode_incomplete.keyspace_id != 0)
+            ae_gain_on_incomplete(ae, ctx, &message->vnode_incomplete);
+        else
+            ae_completion_on_incomplete(ae, ctx, &message->vnode_incomplete);
+        break;
+    case MESSAGE_vnode_report:
+        ae_report_on_report(ae, ctx, message);
         break;
     case MESSAGE_record_repair:
         ae_record_on_repair(ae, ctx, &message->record_repair);
@@ -282,14 +328,11 @@ static void anti_entropy_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_topology_behind:
     case MESSAGE_client_topology:
     case MESSAGE_client_topology_done:
-    case MESSAGE_vnode_report:
     case MESSAGE_vnode_report_reply:
     case MESSAGE_client_reports:
     case MESSAGE_client_reports_done:
     case MESSAGE_register_list:
-    case MESSAGE_register_list_reply:
     case MESSAGE_register_settle:
-    case MESSAGE_register_settle_done:
     case MESSAGE_KIND_COUNT:
         counter_add(&ae->figures.unexpected, 1);
         break;
@@ -307,10 +350,11 @@ static uint64_t anti_entropy_wake_at_ns(const struct actor *actor)
 {
     const struct anti_entropy *ae = CONTAINER_OF(actor, const struct anti_entropy, actor);
     uint64_t at_ns = ae->loaded ? ae->look_ns : least(ae->look_ns, ae->load_ns);
-    for (uint32_t i = 0; i < ae->options.exchanges_max; i++) {
+    for (uint32_t i = 0; i < ANTI_ENTROPY_EXCHANGES_MAX; i++) {
         if (ae->exchanges[i].running)
             at_ns = least(at_ns, ae->exchanges[i].wake_ns);
     }
+    at_ns = least(at_ns, ae_gains_wake_ns(ae));
     at_ns = least(at_ns, ae_completion_wake_ns(ae));
     at_ns = least(at_ns, ae_record_wake_ns(ae));
     at_ns = least(at_ns, reaper_wake_at_ns(&ae->reaper));
@@ -321,15 +365,19 @@ static void anti_entropy_check(const struct actor *actor)
 {
     const struct anti_entropy *ae = CONTAINER_OF(actor, const struct anti_entropy, actor);
     uint32_t running = 0;
+    uint32_t fill_count = 0;
     uint64_t dirty = 0;
     for (uint32_t i = 0; i < ANTI_ENTROPY_EXCHANGES_MAX; i++) {
         const struct ae_exchange *exchange = &ae->exchanges[i];
-        running += exchange->running;
+        running += exchange->running && exchange->reason != AE_GAIN;
+        fill_count += exchange->running && exchange->reason == AE_GAIN;
         CHECK_U64(exchange->write_count, <=, ae->options.window);
         CHECK(exchange->running || exchange->fetched == NULL);
     }
     CHECK_U64(running, ==, ae->running);
     CHECK_U64(running, <=, ae->options.exchanges_max);
+    CHECK_U64(fill_count, ==, ae->fills);
+    CHECK_U64(fill_count, <=, ae->options.fills_max);
     for (uint32_t i = 0; i < ae->range_count; i++) {
         const struct ae_range *range = &ae->ranges[i];
         dirty += range->dirty;
@@ -355,11 +403,13 @@ static const struct actor_class anti_entropy_class = {
 struct anti_entropy *anti_entropy_new(const struct anti_entropy_options *options)
 {
     CHECK_U64(options->exchanges_max, >, 0);
-    CHECK_U64(options->exchanges_max, <=, ANTI_ENTROPY_EXCHANGES_MAX);
+    CHECK_U64(options->fills_max, >, 0);
+    CHECK_U64(options->exchanges_max + options->fills_max, <=, ANTI_ENTROPY_EXCHANGES_MAX);
     CHECK_U64(options->window, >, 0);
     CHECK_U64(options->window, <=, ANTI_ENTROPY_WINDOW_MAX);
     CHECK_U64(options->partitions, <=, PARTITIONS_MAX);
-    CHECK(options->bytes_per_second > 0 && options->interval_ns > 0 && options->tries > 0);
+    CHECK(options->bytes_per_second > 0 && options->fill_bytes_per_second > 0 &&
+          options->interval_ns > 0 && options->tries > 0);
     struct anti_entropy *ae = calloc(1, sizeof *ae);
     CHECK(ae != NULL);
     actor_init(&ae->actor, &anti_entropy_class,
@@ -388,6 +438,7 @@ void anti_entropy_free(struct anti_entropy *ae)
         ae_task_free(&ae->tasks[i]);
     for (uint32_t i = 0; i < AE_EXPLAINS_MAX; i++)
         message_free(ae->explains[i].done);
+    ae_gains_free(ae);
     free(ae->replicas);
     free(ae->ranges);
     free(ae->proofs);

@@ -34,7 +34,7 @@
 #include "actors/reaper.h"
 #include "base/counter.h"
 
-#define ANTI_ENTROPY_EXCHANGES_MAX 8u
+#define ANTI_ENTROPY_EXCHANGES_MAX 10u
 #define ANTI_ENTROPY_WINDOW_MAX    128u
 
 struct anti_entropy;
@@ -43,10 +43,12 @@ struct anti_entropy_options {
     uint32_t self;
     uint64_t generation;       /* of this start: keeps answers to an earlier life apart */
     uint32_t partitions;       /* of the topology */
-    uint32_t exchanges_max;    /* 2; at most ANTI_ENTROPY_EXCHANGES_MAX */
+    uint32_t exchanges_max;    /* 2; with fills_max at most ANTI_ENTROPY_EXCHANGES_MAX */
     uint32_t window;           /* records under way in one exchange; 64 */
-    uint64_t bytes_per_second; /* to and from peers, all exchanges together; 16 MiB */
-    uint64_t interval_ns;      /* 1 h */
+    uint64_t bytes_per_second; /* to and from peers, all exchanges but fills; 16 MiB */
+    uint32_t fills_max;        /* exchanges that fill what a change gives, beside the others; 2 */
+    uint64_t fill_bytes_per_second; /* all of those, unless the change says another; 64 MiB */
+    uint64_t interval_ns;           /* 1 h */
     uint64_t
         return_spread_ns;    /* all have their turn within this time when a member is back; 30 s */
     uint64_t late_ns;        /* 2 s */
@@ -77,6 +79,12 @@ struct anti_entropy_figures {
     struct counter dirty_lost; /* marks that found no room, or a member that is gone */
     struct counter incomplete; /* vnodes being filled, now */
     struct counter completed;
+    struct counter gains;        /* (partition, keyspace) that a change gives, being filled, now */
+    struct counter gains_filled; /* since the start */
+    struct counter fills;        /* exchanges for them */
+    struct counter fill_bytes;   /* that they have moved */
+    struct counter registers_settled;
+    struct counter reports;
     struct counter records_repaired;
     struct counter records_missing; /* that no other replica holds either */
     struct counter records_refused; /* too many at once */

@@ -73,6 +73,7 @@ static void keyspace_add(struct ae_exchange *exchange, const struct exchange_roo
         keyspace->empty[side] = nodes[side].count == 0;
         keyspace->floors[side] = roots[side]->floor;
         keyspace->reaped[side] = roots[side]->reaped;
+        keyspace->incomplete[side] = roots[side]->incomplete;
     }
     keyspace->differs = !merkle_node_equal(nodes[0], nodes[1]);
     for (uint32_t side = 0; side < 2; side++) {
@@ -92,8 +93,10 @@ static void align_begin(struct ae_exchange *exchange)
 {
     const struct ae_keyspace *keyspace = ae_exchange_keyspace(exchange);
     ae_exchange_enter(exchange, AE_ALIGN,
-                      keyspace->floors[0] < keyspace->floors[1] && exchange->complete[0],
-                      keyspace->floors[1] < keyspace->floors[0] && exchange->complete[1]);
+                      keyspace->floors[0] < keyspace->floors[1] && exchange->complete[0] &&
+                          !keyspace->incomplete[0],
+                      keyspace->floors[1] < keyspace->floors[0] && exchange->complete[1] &&
+                          !keyspace->incomplete[1]);
 }
 
 const char *ae_compare_roots_answered(struct anti_entropy *ae, struct actor_context *ctx,
@@ -123,7 +126,10 @@ const char *ae_compare_roots_answered(struct anti_entropy *ae, struct actor_cont
         i += a != NULL;
         j += b != NULL;
         uint32_t id = a != NULL ? a->keyspace_id : b->keyspace_id;
-        if (keyspace_shared(ctx, exchange, id))
+        bool filling = (a != NULL && a->incomplete) || (b != NULL && b->incomplete);
+        if (filling && exchange->reason != AE_GAIN && keyspace_shared(ctx, exchange, id))
+            exchange->left_out = true;
+        else if (keyspace_shared(ctx, exchange, id))
             keyspace_add(exchange, a, b);
         else if (keyspace_unheard_of(ctx, exchange, id))
             exchange->refused++;

@@ -27,7 +27,7 @@ void ae_completion_free(struct ae_completion *completion)
 
 static uint64_t others(const struct anti_entropy *ae, uint32_t partition)
 {
-    return ae->replicas[partition] & ~ae_member_bit(ae->options.self);
+    return ae->replicas[partition] & ~ae_member_bit(ae, ae->options.self) & ~ae->gone;
 }
 
 static struct ae_completion *completion_of(struct anti_entropy *ae, uint32_t partition)
@@ -93,24 +93,18 @@ static void ask_roots(struct anti_entropy *ae, struct actor_context *ctx, uint32
     completion->waiting = 0;
     completion->roots = calloc(MEMBERS_MAX, sizeof completion->roots[0]);
     CHECK(completion->roots != NULL);
-    for (uint32_t member = 1; member <= MEMBERS_MAX; member++) {
-        if ((others(ae, partition) & ae_member_bit(member)) == 0 || !ae_reachable(ctx, member))
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        uint32_t member = ae->slots[slot];
+        if ((others(ae, partition) >> slot & 1) == 0 || !ae_reachable(ctx, member))
             continue;
         struct message *message = ae_message(MESSAGE_tree_roots, member, completion->id, 0);
         message->tree_roots.partition = partition;
         message->deadline_ns = completion->next_ns;
-        completion->waiting |= ae_member_bit(member);
+        completion->waiting |= ae_member_bit(ae, member);
         ae_charge(ae, NULL, member, 0);
         outbox_send(ctx, &ae->actor, message);
     }
 }
-
-struct floor_found {
-    uint64_t floor;
-    uint64_t reaped;
-    bool complete; /* one that said so is among them */
-    bool all;
-};
 
 /* False: it cannot be read. */
 static bool root_in(struct anti_entropy *ae, const struct message *roots_message,
@@ -129,22 +123,24 @@ static bool root_in(struct anti_entropy *ae, const struct message *roots_message
     return true;
 }
 
-static struct floor_found find_floor(struct anti_entropy *ae, const struct actor_context *ctx,
-                                     uint32_t partition, const struct keyspace *keyspace)
+struct ae_floor_found ae_find_floor(struct anti_entropy *ae, const struct actor_context *ctx,
+                                    uint32_t partition, const struct keyspace *keyspace,
+                                    uint64_t sources, struct message *const *answers)
 {
-    const struct ae_completion *completion = completion_of(ae, partition);
-    struct floor_found found = {.all = true};
-    for (uint32_t member = 1; member <= MEMBERS_MAX; member++) {
-        if ((others(ae, partition) & ae_member_bit(member)) == 0 ||
-            !ae_is_replica(ctx->view, keyspace, partition, member))
+    struct ae_floor_found found = {.all = true};
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        enum replica_role role = ROLE_NONE;
+        if ((sources >> slot & 1) != 0)
+            role = view_role(ctx->view, keyspace, partition, ae->slots[slot]);
+        if (role == ROLE_NONE)
             continue;
-        const struct message *answer = completion->roots[member - 1];
         struct exchange_root root;
-        if (answer == NULL || !root_in(ae, answer, keyspace->id, &root)) {
+        if (answers[slot] == NULL || !root_in(ae, answers[slot], keyspace->id, &root)) {
             found.all = false;
             continue;
         }
-        found.complete |= answer->tree_roots_reply.complete;
+        found.complete |=
+            answers[slot]->tree_roots_reply.complete && !root.incomplete && role == ROLE_READER;
         found.floor = root.floor > found.floor ? root.floor : found.floor;
         found.reaped = root.reaped > found.reaped ? root.reaped : found.reaped;
     }
@@ -161,7 +157,8 @@ static bool adopt_floors(struct anti_entropy *ae, struct actor_context *ctx, uin
         const struct keyspace *keyspace = &ctx->view->keyspaces.keyspaces[i];
         if (keyspace->dropped || !ae_is_replica(ctx->view, keyspace, partition, ae->options.self))
             continue;
-        struct floor_found found = find_floor(ae, ctx, partition, keyspace);
+        struct ae_floor_found found =
+            ae_find_floor(ae, ctx, partition, keyspace, others(ae, partition), completion->roots);
         if (!found.complete && !found.all) {
             all = false;
             continue;
@@ -221,8 +218,9 @@ bool ae_completion_next(struct anti_entropy *ae, struct actor_context *ctx,
         if (!completion->known || completion->phase != AE_FILL)
             continue;
         uint64_t left = others(ae, partition) & ~completion->done;
-        for (uint32_t member = 1; left != 0 && member <= MEMBERS_MAX; member++) {
-            if ((left & ae_member_bit(member)) == 0 ||
+        for (uint32_t slot = 0; left != 0 && slot < MEMBERS_MAX; slot++) {
+            uint32_t member = ae->slots[slot];
+            if ((left >> slot & 1) == 0 ||
                 !ae_schedule_can(ae, ctx, partition, ae->options.self, member, look_ns))
                 continue;
             *ret_plan = (struct ae_exchange_plan){.partition = partition,
@@ -243,7 +241,7 @@ void ae_completion_ended(struct anti_entropy *ae, struct actor_context *ctx,
         exchange->only_keyspace != 0)
         return;
     if (whole && exchange->serial > completion->serial) {
-        completion->done |= ae_member_bit(exchange->members[1 - self_side]);
+        completion->done |= ae_member_bit(ae, exchange->members[1 - self_side]);
         completion->backoff_ns = 0;
     } else if (!whole && exchange->reason == AE_COMPLETION && completion->phase == AE_FILL) {
         begin_again(ae, ctx, completion); /* a keyspace may be new, a floor higher */
@@ -258,17 +256,15 @@ static void roots_answered(struct anti_entropy *ae, struct actor_context *ctx, u
 {
     struct ae_completion *completion = completion_of(ae, partition);
     uint32_t member = message->from.node;
-    bool awaited =
-        member >= 1 && member <= MEMBERS_MAX && (completion->waiting & ae_member_bit(member)) != 0;
-    if (!awaited) {
+    if ((completion->waiting & ae_member_bit(ae, member)) == 0) {
         counter_add(&ae->figures.late, 1);
         message_free(message);
         return;
     }
     ae_charge(ae, NULL, member, message->tree_roots_reply.roots.size);
-    completion->waiting &= ~ae_member_bit(member);
+    completion->waiting &= ~ae_member_bit(ae, member);
     if (message->tree_roots_reply.status == OK)
-        completion->roots[member - 1] = message;
+        completion->roots[ae_member_slot(ae, member)] = message;
     else
         message_free(message);
     if (completion->waiting == 0)

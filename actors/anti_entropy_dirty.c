@@ -44,7 +44,7 @@ static bool load_visit(void *closure, struct bytes key, struct bytes value)
     uint32_t partition = key.size == ROW_BYTES ? number_at(key.data + ROW_PREFIX_SIZE) : UINT32_MAX;
     uint32_t member = key.size == ROW_BYTES ? number_at(key.data + ROW_PREFIX_SIZE + 4) : 0;
     (void)value; /* whatever it says: the row is the mark */
-    if (partition >= ae->options.partitions || member == 0 || member > MEMBERS_MAX) {
+    if (partition >= ae->options.partitions || member == MEMBER_NONE) {
         counter_add(&ae->figures.corrupt, 1);
         return true;
     }
@@ -93,8 +93,9 @@ void ae_dirty_clear(struct anti_entropy *ae, struct actor_context *ctx, struct a
 /* Those that the member has to be compared with. */
 static uint64_t needed(const struct anti_entropy *ae, const struct ae_range *range)
 {
-    uint64_t self = ae_member_bit(ae->options.self);
-    uint64_t others = ae->replicas[range->partition] & ~ae_member_bit(range->member);
+    uint64_t self = ae_member_bit(ae, ae->options.self);
+    uint64_t others =
+        ae->replicas[range->partition] & ~ae_member_bit(ae, range->member) & ~ae->gone;
     return range->pair ? self : others;
 }
 
@@ -105,6 +106,10 @@ static bool range_next(struct anti_entropy *ae, struct actor_context *ctx, struc
     bool filling = range->pair && ae->completions[range->partition].known;
     if (!range->dirty || filling)
         return false;
+    if (ae->viewed && (ae->replicas[range->partition] & ae_member_bit(ae, range->member)) == 0) {
+        ae_dirty_clear(ae, ctx, range); /* it is no replica any more: it lacks nothing */
+        return false;
+    }
     uint64_t left = needed(ae, range) & ~range->dirty_done;
     if (left == 0) {
         ae_dirty_clear(ae, ctx, range);
@@ -114,8 +119,9 @@ static bool range_next(struct anti_entropy *ae, struct actor_context *ctx, struc
         *look_ns = range->retry_ns < *look_ns ? range->retry_ns : *look_ns;
         return false;
     }
-    for (uint32_t other = 1; other <= MEMBERS_MAX; other++) {
-        if ((left & ae_member_bit(other)) == 0 ||
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        uint32_t other = ae->slots[slot];
+        if ((left >> slot & 1) == 0 ||
             !ae_schedule_can(ae, ctx, range->partition, other, range->member, look_ns))
             continue;
         *ret_plan = (struct ae_exchange_plan){
@@ -130,8 +136,8 @@ static bool range_next(struct anti_entropy *ae, struct actor_context *ctx, struc
  * end, so that they meet in the middle and do not both hand over the same records. */
 static bool goes_down(const struct anti_entropy *ae, const struct ae_range *range)
 {
-    uint64_t below = ae_member_bit(ae->options.self) - 1;
-    uint64_t others = ae->replicas[range->partition] & ~ae_member_bit(range->member);
+    uint64_t below = ae_member_bit(ae, ae->options.self) - 1;
+    uint64_t others = ae->replicas[range->partition] & ~ae_member_bit(ae, range->member);
     return __builtin_popcountll(others & below) % 2 == 1;
 }
 
@@ -163,7 +169,7 @@ void ae_dirty_ended(struct anti_entropy *ae, struct actor_context *ctx,
         /* What this node reported it may have lost itself meanwhile. */
         bool holds = other != ae->options.self || exchange->self_was_complete;
         if (whole && holds && exchange->serial > range->dirty_serial)
-            range->dirty_done |= ae_member_bit(other);
+            range->dirty_done |= ae_member_bit(ae, other);
         else if (exchange->reason == AE_DIRTY && !range->pair)
             range->retry_ns = ctx->now_ns + ae_backoff(ae, ctx, &range->backoff_ns);
         if ((needed(ae, range) & ~range->dirty_done) == 0)

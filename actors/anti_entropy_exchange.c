@@ -111,7 +111,7 @@ static bool asked(struct anti_entropy *ae, struct actor_context *ctx, struct ae_
         uint64_t wait_ns = 0;
         if (open->id != 0)
             continue;
-        if (!ae_pace(ae, ctx, &wait_ns)) {
+        if (!ae_pace(ae, ctx, exchange, &wait_ns)) {
             exchange->stalled = true;
             exchange->wake_ns = ctx->now_ns + wait_ns;
             return false;
@@ -228,7 +228,7 @@ static void step(struct anti_entropy *ae, struct actor_context *ctx, struct ae_e
 
 bool ae_exchange_runs(const struct anti_entropy *ae, uint32_t partition, uint32_t a, uint32_t b)
 {
-    for (uint32_t i = 0; i < ae->options.exchanges_max; i++) {
+    for (uint32_t i = 0; i < ANTI_ENTROPY_EXCHANGES_MAX; i++) {
         const struct ae_exchange *exchange = &ae->exchanges[i];
         if (exchange->running && exchange->partition == partition &&
             ((exchange->members[0] == a && exchange->members[1] == b) ||
@@ -241,8 +241,10 @@ bool ae_exchange_runs(const struct anti_entropy *ae, uint32_t partition, uint32_
 bool ae_exchange_begin(struct anti_entropy *ae, struct actor_context *ctx,
                        const struct ae_exchange_plan *plan)
 {
-    if (ae->running == ae->options.exchanges_max ||
-        ae_exchange_runs(ae, plan->partition, plan->members[0], plan->members[1]))
+    bool fills = plan->reason == AE_GAIN;
+    bool full =
+        fills ? ae->fills == ae->options.fills_max : ae->running == ae->options.exchanges_max;
+    if (full || ae_exchange_runs(ae, plan->partition, plan->members[0], plan->members[1]))
         return false;
     uint32_t slot = 0;
     while (ae->exchanges[slot].running)
@@ -263,9 +265,10 @@ bool ae_exchange_begin(struct anti_entropy *ae, struct actor_context *ctx,
     };
     arena_init(&exchange->arena, NULL, 0);
     arena_init(&exchange->page, NULL, 0);
-    ae->running++;
+    *(fills ? &ae->fills : &ae->running) += 1;
     counter_add(&ae->figures.exchanges, 1);
-    counter_set(&ae->figures.exchanges_running, ae->running);
+    counter_add(&ae->figures.fills, fills);
+    counter_set(&ae->figures.exchanges_running, ae->running + ae->fills);
     ae_schedule_begun(ae, ctx, exchange);
     ae_exchange_enter(exchange, AE_ROOTS, true, true);
     step(ae, ctx, exchange);
@@ -288,7 +291,7 @@ void ae_exchange_free(struct ae_exchange *exchange)
 void ae_exchange_end(struct anti_entropy *ae, struct actor_context *ctx,
                      struct ae_exchange *exchange, const char *why)
 {
-    bool whole = why == NULL && exchange->refused == 0;
+    bool whole = why == NULL && exchange->refused == 0 && !exchange->left_out;
     if (MUTATE(EXCHANGE_ALWAYS_PROVES))
         whole = true;
     if (!whole)
@@ -304,8 +307,8 @@ void ae_exchange_end(struct anti_entropy *ae, struct actor_context *ctx,
                   why == NULL ? "" : why, exchange->keys[0], exchange->keys[1], exchange->bytes,
                   exchange->refused);
     ae_exchange_free(exchange);
-    ae->running--;
-    counter_set(&ae->figures.exchanges_running, ae->running);
+    *(exchange->reason == AE_GAIN ? &ae->fills : &ae->running) -= 1;
+    counter_set(&ae->figures.exchanges_running, ae->running + ae->fills);
     ae->look_ns = ctx->now_ns; /* a place is free */
     ae_schedule_ended(ae, ctx, exchange, whole);
 }
@@ -351,7 +354,7 @@ static uint32_t answer_side(const struct ae_exchange *exchange, const struct mes
 
 bool ae_exchange_expects(const struct anti_entropy *ae, const struct message *message)
 {
-    for (uint32_t i = 0; i < ae->options.exchanges_max; i++) {
+    for (uint32_t i = 0; i < ANTI_ENTROPY_EXCHANGES_MAX; i++) {
         const struct ae_exchange *exchange = &ae->exchanges[i];
         if (exchange->running && answer_fits(exchange, message->kind) &&
             answer_side(exchange, message) != 2)
@@ -418,7 +421,7 @@ static const char *ask_again(struct anti_entropy *ae, struct actor_context *ctx,
 
 void ae_exchange_tick(struct anti_entropy *ae, struct actor_context *ctx)
 {
-    for (uint32_t i = 0; i < ae->options.exchanges_max; i++) {
+    for (uint32_t i = 0; i < ANTI_ENTROPY_EXCHANGES_MAX; i++) {
         struct ae_exchange *exchange = &ae->exchanges[i];
         if (!exchange->running || exchange->wake_ns > ctx->now_ns)
             continue;

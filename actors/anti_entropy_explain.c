@@ -58,12 +58,12 @@ static void ask_all(struct anti_entropy *ae, struct actor_context *ctx, struct a
         node->hints.status = unheard;
         if (!reachable)
             continue;
-        explain->waiting_hints |= ae_member_bit(member->number);
+        explain->waiting_hints |= ae_member_bit(ae, member->number);
         ask(ae, ctx, explain, request,
             (struct actor_id){.node = member->number, .kind = ACTOR_HINTED_HANDOFF});
         if (!node->replica)
             continue;
-        explain->waiting_replicas |= ae_member_bit(member->number);
+        explain->waiting_replicas |= ae_member_bit(ae, member->number);
         ask(ae, ctx, explain, request,
             (struct actor_id){.node = member->number, .kind = ACTOR_REPLICA});
     }
@@ -115,14 +115,14 @@ void ae_explain_answered(struct anti_entropy *ae, struct actor_context *ctx, uin
     struct ae_explain *explain = slot < AE_EXPLAINS_MAX ? &ae->explains[slot] : NULL;
     bool hints = message->from.kind == ACTOR_HINTED_HANDOFF;
     uint32_t member = message->from.node;
-    if (explain == NULL || explain->done == NULL || explain->id != message->id || member == 0 ||
-        member > MEMBERS_MAX || message->kind != MESSAGE_key_explain_reply) {
+    if (explain == NULL || explain->done == NULL || explain->id != message->id ||
+        message->kind != MESSAGE_key_explain_reply) {
         counter_add(&ae->figures.late, 1);
         return;
     }
     uint64_t *waiting = hints ? &explain->waiting_hints : &explain->waiting_replicas;
     struct client_explain_done *done = &explain->done->client_explain_done;
-    for (uint32_t i = 0; i < done->count && (*waiting & ae_member_bit(member)) != 0; i++) {
+    for (uint32_t i = 0; i < done->count && (*waiting & ae_member_bit(ae, member)) != 0; i++) {
         struct node_explain *node = &done->nodes[i];
         if (node->member != member)
             continue;
@@ -130,7 +130,7 @@ void ae_explain_answered(struct anti_entropy *ae, struct actor_context *ctx, uin
         *part = message->key_explain_reply;
         part->record = arena_copy(&explain->done->arena, message->key_explain_reply.record);
     }
-    *waiting &= ~ae_member_bit(member);
+    *waiting &= ~ae_member_bit(ae, member);
     if (explain->waiting_replicas == 0 && explain->waiting_hints == 0)
         explain_end(ae, ctx, explain);
 }

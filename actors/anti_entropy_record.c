@@ -69,6 +69,8 @@ static void ask_all(struct anti_entropy *ae, struct actor_context *ctx, struct a
     struct replica_set set;
     view_replica_set(ctx->view, keyspace, record->partition, &set);
     for (uint32_t i = 0; i < set.count; i++) {
+        if ((ae->gone & ae_member_bit(ae, set.replicas[i].member)) != 0)
+            continue;
         if (!ae_reachable(ctx, set.replicas[i].member)) {
             again_later(ae, ctx, record);
             return;
@@ -79,7 +81,7 @@ static void ask_all(struct anti_entropy *ae, struct actor_context *ctx, struct a
     record->floor = UINT64_MAX;
     for (uint32_t i = 0; i < set.count; i++) {
         uint32_t member = set.replicas[i].member;
-        if (member == ae->options.self)
+        if (member == ae->options.self || (ae->gone & ae_member_bit(ae, member)) != 0)
             continue;
         struct message *message = ae_message(MESSAGE_record_fetch, member, record->id, 0);
         message->record_fetch =
@@ -88,7 +90,7 @@ static void ask_all(struct anti_entropy *ae, struct actor_context *ctx, struct a
                                   .level = MERKLE_DEPTH_MAX,
                                   .places = exchange_indices_encode(&message->arena, &places)};
         message->deadline_ns = ctx->now_ns + ae->options.late_ns;
-        record->waiting |= ae_member_bit(member);
+        record->waiting |= ae_member_bit(ae, member);
         ae_charge(ae, NULL, member, message->record_fetch.places.size);
         outbox_send(ctx, &ae->actor, message);
     }
@@ -152,7 +154,7 @@ static void fetched(struct anti_entropy *ae, struct actor_context *ctx, struct a
     const struct keyspace *keyspace =
         keyspace_map_find_id(&ctx->view->keyspaces, record->keyspace_id);
     uint32_t member = message->from.node;
-    if (member == 0 || member > MEMBERS_MAX || (record->waiting & ae_member_bit(member)) == 0) {
+    if ((record->waiting & ae_member_bit(ae, member)) == 0) {
         counter_add(&ae->figures.late, 1);
         return;
     }
@@ -161,7 +163,7 @@ static void fetched(struct anti_entropy *ae, struct actor_context *ctx, struct a
         again_later(ae, ctx, record);
         return;
     }
-    record->waiting &= ~ae_member_bit(member);
+    record->waiting &= ~ae_member_bit(ae, member);
     record->floor = reply->floor < record->floor ? reply->floor : record->floor;
     if (record->waiting != 0)
         return;
@@ -209,7 +211,8 @@ void ae_record_tick(struct anti_entropy *ae, struct actor_context *ctx)
             keyspace_map_find_id(&ctx->view->keyspaces, record->keyspace_id);
         if (record->id != 0)
             again_later(ae, ctx, record);
-        else if (keyspace == NULL) /* nobody wants it any more */
+        else if (keyspace == NULL || !ae_is_replica(ctx->view, keyspace, record->partition,
+                                                    ae->options.self)) /* nobody wants it */
             ae_record_free(record);
         else
             ask_all(ae, ctx, record, keyspace);

@@ -6,6 +6,7 @@
 #define MS_NS        ((uint64_t)1000 * 1000)
 #define DOWN_LOOK_NS (1000 * MS_NS)
 #define IDLE_LOOK_NS (2000 * MS_NS) /* has the view changed? */
+#define MOVE_LOOK_NS (200 * MS_NS)  /* while partitions go over */
 
 /* -- the table of ranges ------------------------------------------------------------------------
  */
@@ -58,17 +59,33 @@ struct ae_range *ae_range_add(struct anti_entropy *ae, uint32_t partition, uint3
 static struct ae_proof *proof_of(const struct anti_entropy *ae, uint32_t partition, uint32_t member)
 {
     struct ae_proofs *proofs = atomic_load_explicit(&ae->proofs[partition], memory_order_acquire);
-    return proofs == NULL ? NULL : &proofs->of[member - 1];
+    uint32_t slot = ae_member_slot(ae, member);
+    return proofs == NULL || slot == MEMBERS_MAX ? NULL : &proofs->of[slot];
 }
 
 static struct ae_proof *proof_make(struct anti_entropy *ae, uint32_t partition, uint32_t member)
 {
-    if (proof_of(ae, partition, member) == NULL) {
+    if (atomic_load_explicit(&ae->proofs[partition], memory_order_relaxed) == NULL) {
         struct ae_proofs *proofs = calloc(1, sizeof *proofs);
         CHECK(proofs != NULL);
         atomic_store_explicit(&ae->proofs[partition], proofs, memory_order_release);
     }
-    return proof_of(ae, partition, member);
+    struct ae_proof *proof = proof_of(ae, partition, member);
+    CHECK(proof != NULL);
+    counter_set(&proof->member, member);
+    return proof;
+}
+
+/* By the number: who asks from another thread has no table of slots. */
+static const struct ae_proof *proof_find(const struct anti_entropy *ae, uint32_t partition,
+                                         uint32_t member)
+{
+    struct ae_proofs *proofs = atomic_load_explicit(&ae->proofs[partition], memory_order_acquire);
+    for (uint32_t slot = 0; proofs != NULL && slot < MEMBERS_MAX; slot++) {
+        if (counter_get(&proofs->of[slot].member) == member)
+            return &proofs->of[slot];
+    }
+    return NULL;
 }
 
 static void proof_set_state(struct ae_proof *proof, enum anti_entropy_state state)
@@ -79,9 +96,9 @@ static void proof_set_state(struct ae_proof *proof, enum anti_entropy_state stat
 bool anti_entropy_proof(const struct anti_entropy *ae, uint32_t partition, uint32_t member,
                         struct anti_entropy_proof *ret_proof)
 {
-    if (partition >= ae->options.partitions || member == MEMBER_NONE || member > MEMBERS_MAX)
+    if (partition >= ae->options.partitions || member == MEMBER_NONE)
         return false;
-    const struct ae_proof *proof = proof_of(ae, partition, member);
+    const struct ae_proof *proof = proof_find(ae, partition, member);
     if (proof == NULL)
         return false;
     uint32_t state = atomic_load_explicit(&proof->state, memory_order_relaxed);
@@ -121,20 +138,14 @@ static void count_proofs(struct anti_entropy *ae)
 /* -- what the view says -------------------------------------------------------------------------
  */
 
-static bool keyspaces_alike(const struct keyspace *a, const struct keyspace *b)
-{
-    return a->n == b->n && a->data_center_count == b->data_center_count &&
-           memcmp(a->data_centers, b->data_centers, sizeof a->data_centers) == 0;
-}
-
-static uint64_t members_of(const struct actor_context *ctx, const struct keyspace *keyspace,
-                           uint32_t partition)
+static uint64_t members_of(const struct anti_entropy *ae, const struct actor_context *ctx,
+                           const struct keyspace *keyspace, uint32_t partition)
 {
     struct replica_set set;
     uint64_t members = 0;
     view_replica_set(ctx->view, keyspace, partition, &set);
     for (uint32_t i = 0; i < set.count; i++)
-        members |= ae_member_bit(set.replicas[i].member);
+        members |= ae_member_bit(ae, set.replicas[i].member);
     return members;
 }
 
@@ -144,17 +155,20 @@ static void refresh_partition(struct anti_entropy *ae, struct actor_context *ctx
                               const struct keyspace *const *keyspaces, uint32_t count,
                               uint32_t partition)
 {
-    uint64_t self = ae_member_bit(ae->options.self);
+    uint64_t self = ae_member_bit(ae, ae->options.self);
     uint64_t peers = 0;
     ae->replicas[partition] = 0;
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t members = members_of(ctx, keyspaces[i], partition);
+        uint64_t members = members_of(ae, ctx, keyspaces[i], partition);
         ae->replicas[partition] |= members;
         if ((members & self) != 0)
             peers |= members & ~self;
     }
-    for (uint32_t member = 1; member <= MEMBERS_MAX; member++) {
-        bool pair = (peers & ae_member_bit(member)) != 0;
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        uint32_t member = ae->slots[slot];
+        bool pair = (peers >> slot & 1) != 0;
+        if (member == MEMBER_NONE)
+            continue;
         struct ae_range *range =
             pair ? ae_range_add(ae, partition, member) : ae_range_find(ae, partition, member);
         if (range == NULL)
@@ -185,6 +199,8 @@ static void ranges_drop_unused(struct anti_entropy *ae, struct actor_context *ct
             counter_add(&ae->figures.dirty_lost, 1);
             ae_dirty_clear(ae, ctx, range);
         }
+        if (ae_member_bit(ae, range->member) == 0)
+            range->pair = range->driven = false; /* its slot is another's */
         if (range->pair || range->dirty)
             ae->ranges[kept++] = *range;
     }
@@ -198,8 +214,8 @@ static bool somebody_returned(struct anti_entropy *ae, const struct view *view)
     bool returned = false;
     for (uint32_t i = 0; i < view->topology.member_count; i++) {
         uint32_t number = view->topology.members[i].number;
-        struct ae_seen *seen = &ae->seen[number - 1];
-        if (number == view->self)
+        struct ae_seen *seen = &ae->seen[view->topology.members[i].slot];
+        if (number == view->self || view->topology.members[i].status == MEMBER_REMOVED)
             continue;
         if (view->members[i].liveness != LIVENESS_ALIVE) {
             seen->down |= view->members[i].liveness == LIVENESS_DOWN;
@@ -238,7 +254,7 @@ static void refresh_ranges(struct anti_entropy *ae, struct actor_context *ctx)
         const struct keyspace *keyspace = &view->keyspaces.keyspaces[i];
         bool known = keyspace->dropped;
         for (uint32_t j = 0; j < count && !known; j++)
-            known = keyspaces_alike(keyspaces[j], keyspace);
+            known = view_keyspaces_alike(view, keyspaces[j], keyspace);
         if (!known)
             keyspaces[count++] = keyspace;
     }
@@ -246,6 +262,7 @@ static void refresh_ranges(struct anti_entropy *ae, struct actor_context *ctx)
         refresh_partition(ae, ctx, keyspaces, count, partition);
     ranges_drop_unused(ae, ctx);
     count_proofs(ae);
+    ae_gains_refresh(ae, ctx);
 }
 
 static void refresh(struct anti_entropy *ae, struct actor_context *ctx)
@@ -308,12 +325,19 @@ static bool schedule_next(struct anti_entropy *ae, struct actor_context *ctx,
 void ae_schedule_tick(struct anti_entropy *ae, struct actor_context *ctx)
 {
     refresh(ae, ctx);
-    uint64_t look_ns = ctx->now_ns + IDLE_LOOK_NS;
+    bool moving = ctx->view->topology.change.state == CHANGE_RUNNING;
+    uint64_t look_ns = ctx->now_ns + (moving ? MOVE_LOOK_NS : IDLE_LOOK_NS);
     while (ae->running < ae->options.exchanges_max) {
         struct ae_exchange_plan plan;
         if (!ae_completion_next(ae, ctx, &plan, &look_ns) &&
             !ae_dirty_next(ae, ctx, &plan, &look_ns) && !ae_task_next(ae, ctx, &plan, &look_ns) &&
             !schedule_next(ae, ctx, &plan, &look_ns))
+            break;
+        CHECK(ae_exchange_begin(ae, ctx, &plan));
+    }
+    while (ae->fills < ae->options.fills_max) {
+        struct ae_exchange_plan plan;
+        if (!ae_gain_next(ae, ctx, &plan, &look_ns))
             break;
         CHECK(ae_exchange_begin(ae, ctx, &plan));
     }
@@ -377,5 +401,6 @@ void ae_schedule_ended(struct anti_entropy *ae, struct actor_context *ctx,
     }
     ae_dirty_ended(ae, ctx, exchange, whole);
     ae_completion_ended(ae, ctx, exchange, whole);
+    ae_gain_ended(ae, ctx, exchange, whole);
     ae_task_ended(ae, ctx, exchange, whole);
 }

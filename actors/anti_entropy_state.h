@@ -7,6 +7,10 @@
  *     transfer    the records that one of them lacks
  *     dirty       marks of ranges that must be compared, on disk
  *     completion  vnodes that were lost
+ *     gain        what a change of the topology gives this member, or has it compare
+ *     registers   registers of such a partition
+ *     report      how far that has come
+ *     members     which member has which slot
  *     record      single rows that were lost
  *     task        repairs that somebody asked for
  *     explain     what each node holds of one key
@@ -23,7 +27,14 @@
 #define AE_TASKS_MAX    8u
 
 /* Whose answer it is: a part of each id. */
-enum ae_owner { AE_OWNER_EXCHANGE = 1, AE_OWNER_COMPLETION, AE_OWNER_RECORD, AE_OWNER_EXPLAIN };
+enum ae_owner {
+    AE_OWNER_EXCHANGE = 1,
+    AE_OWNER_COMPLETION,
+    AE_OWNER_RECORD,
+    AE_OWNER_EXPLAIN,
+    AE_OWNER_GAIN,
+    AE_OWNER_SETTLE,
+};
 
 /* -- exchanges ----------------------------------------------------------------------------------
  *
@@ -36,8 +47,8 @@ enum ae_owner { AE_OWNER_EXCHANGE = 1, AE_OWNER_COMPLETION, AE_OWNER_RECORD, AE_
  */
 enum ae_phase { AE_ROOTS, AE_ALIGN, AE_TREE, AE_DIGESTS, AE_FETCH, AE_WRITE };
 
-/* In the order in which they take the places. */
-enum ae_reason { AE_COMPLETION, AE_DIRTY, AE_TASK, AE_SCHEDULE };
+/* In the order in which they take the places; gains have places, and a pace, of their own. */
+enum ae_reason { AE_COMPLETION, AE_DIRTY, AE_TASK, AE_SCHEDULE, AE_GAIN };
 
 /* A question to one of the two sides. */
 struct ae_ask {
@@ -55,6 +66,7 @@ struct ae_keyspace {
     bool empty[2];
     uint64_t floors[2];
     uint64_t reaped[2];
+    bool incomplete[2];
 };
 
 /* Records at these places go from one side to the other. */
@@ -132,6 +144,7 @@ struct ae_exchange {
     uint32_t
         refused; /* records that were not taken, or keyspaces not heard of: nothing is proven */
     bool differed;
+    bool left_out; /* a keyspace whose copy is being filled: nothing is proven either */
 };
 
 /* -- ranges ------------------------------------------------------------------------------------ */
@@ -150,6 +163,7 @@ struct ae_range {
 };
 
 struct ae_proof {
+    struct counter member;  /* whose slot this is */
     _Atomic uint32_t state; /* enum anti_entropy_state + 1; 0: no pair */
     struct counter driven;
     struct counter identical_as_of_ms;
@@ -159,7 +173,7 @@ struct ae_proof {
 };
 
 struct ae_proofs {
-    struct ae_proof of[MEMBERS_MAX]; /* by member number - 1 */
+    struct ae_proof of[MEMBERS_MAX]; /* by slot */
 };
 
 /* -- vnodes that were lost ----------------------------------------------------------------------
@@ -183,6 +197,49 @@ struct ae_completion {
     uint64_t waiting;       /* members whose roots are awaited */
     uint32_t adopts;        /* answers awaited */
     struct message **roots; /* [MEMBERS_MAX], owned, in ASK only */
+};
+
+/* -- what a change of the topology gives --------------------------------------------------------
+ *
+ *     ASK ─▶ ADOPT ─▶ FILL ─▶ FINISH ─▶ filled
+ *      ▲       │        │        │
+ *      └───────┴────────┴────────┘ failed: again after a pause
+ */
+enum ae_gain_phase { AE_GAIN_ASK, AE_GAIN_ADOPT, AE_GAIN_FILL, AE_GAIN_FINISH };
+
+struct ae_settle; /* anti_entropy_registers.c */
+
+struct ae_gain {
+    uint32_t partition;
+    uint32_t keyspace_id;
+    bool compares; /* this member holds a copy, and compares it with those that drop out */
+    bool filled;
+    uint64_t epoch; /* of the announcement */
+    uint64_t incarnation;
+    enum ae_gain_phase phase;
+    uint64_t serial; /* of the time when this was heard of */
+    uint64_t done;   /* members that it has been filled from since, by slot */
+    uint64_t id;     /* of the question that is open; 0: none */
+    uint64_t next_ns;
+    uint64_t backoff_ns;
+    uint64_t wake_ns;         /* of its next step */
+    uint64_t waiting;         /* members whose roots are awaited, by slot */
+    struct message **roots;   /* [MEMBERS_MAX], owned, in ASK only */
+    struct ae_settle *settle; /* owned; of a consistent keyspace, in FILL */
+};
+
+#define AE_RATE_SECONDS 8u
+
+struct ae_gains {
+    uint32_t count;
+    uint32_t capacity;
+    struct ae_gain *list; /* ascending by (partition, keyspace) */
+    uint64_t change;      /* topology_change_name that the figures are about */
+    uint64_t bytes;       /* copied for it */
+    struct {
+        uint64_t second;
+        uint64_t bytes;
+    } rate[AE_RATE_SECONDS];
 };
 
 /* -- rows that were lost ------------------------------------------------------------------------
@@ -263,24 +320,31 @@ struct anti_entropy {
     bool loaded;     /* the rows of an earlier life */
     uint64_t load_ns;
 
-    int64_t pace_bytes; /* may be sent now; negative: a debt */
-    uint64_t paced_ns;
+    struct ae_pace {
+        int64_t bytes; /* may be sent now; negative: a debt */
+        uint64_t at_ns;
+    } paces[2]; /* of fills, and of all else */
 
-    uint32_t running;
+    uint32_t running; /* but fills */
+    uint32_t fills;
     struct ae_exchange exchanges[ANTI_ENTROPY_EXCHANGES_MAX];
 
     bool viewed; /* the three below are of a view */
     uint64_t view_version;
     uint64_t topology_epoch;
     uint64_t keyspaces_digest;
-    struct ae_seen seen[MEMBERS_MAX]; /* by member number - 1 */
-    uint64_t *replicas; /* of each partition in any keyspace: bits by member number - 1 */
+    uint64_t slots_version;      /* of the view that the next two are of, and one; 0: of none */
+    uint32_t slots[MEMBERS_MAX]; /* members by slot; MEMBER_NONE: nobody yet */
+    uint64_t gone;               /* bits by slot: nothing waits for them */
+    struct ae_seen seen[MEMBERS_MAX]; /* by slot */
+    uint64_t *replicas;               /* of each partition in any keyspace: bits by slot */
     uint32_t range_count;
     uint32_t range_capacity;
     struct ae_range *ranges;             /* ascending by (partition, member) */
     uint64_t look_ns;                    /* when the schedule has something to do */
     _Atomic(struct ae_proofs *) *proofs; /* [partitions]; made once, freed with the actor */
 
+    struct ae_gains gains;
     struct ae_completion *completions; /* [partitions] */
     uint32_t completions_asking;
     struct ae_record records[AE_RECORDS_MAX];
@@ -292,7 +356,6 @@ struct anti_entropy {
 
 /* anti_entropy.c */
 uint64_t ae_id(struct anti_entropy *ae, enum ae_owner owner, uint32_t slot);
-uint64_t ae_member_bit(uint32_t member);
 /* A member that a question can be sent to. */
 bool ae_reachable(const struct actor_context *ctx, uint32_t member);
 uint64_t ae_backoff(const struct anti_entropy *ae, struct actor_context *ctx, uint64_t *backoff_ns);
@@ -305,7 +368,19 @@ struct message *ae_message(enum message_kind kind, uint32_t member, uint64_t id,
 void ae_charge(struct anti_entropy *ae, struct ae_exchange *exchange, uint32_t member,
                size_t payload);
 /* False: not now; then *ret_wait_ns is how long. */
-bool ae_pace(struct anti_entropy *ae, const struct actor_context *ctx, uint64_t *ret_wait_ns);
+bool ae_pace(struct anti_entropy *ae, const struct actor_context *ctx,
+             const struct ae_exchange *exchange, uint64_t *ret_wait_ns);
+/* An answer that was planned by a newer document: gossip fetches it. */
+void ae_heard_epoch(struct anti_entropy *ae, struct actor_context *ctx,
+                    const struct message *message);
+
+/* anti_entropy_members.c */
+/* Takes over who has which slot. What was known of the one before is forgotten. */
+void ae_members_refresh(struct anti_entropy *ae, const struct actor_context *ctx);
+/* By its slot; 0: it has none. */
+uint64_t ae_member_bit(const struct anti_entropy *ae, uint32_t member);
+/* Its slot; MEMBERS_MAX: it has none. */
+uint32_t ae_member_slot(const struct anti_entropy *ae, uint32_t member);
 
 /* anti_entropy_exchange.c */
 struct ae_exchange_plan {
@@ -412,6 +487,55 @@ bool ae_completion_next(struct anti_entropy *ae, struct actor_context *ctx,
 void ae_completion_ended(struct anti_entropy *ae, struct actor_context *ctx,
                          const struct ae_exchange *exchange, bool whole);
 void ae_completion_free(struct ae_completion *completion);
+struct ae_floor_found {
+    uint64_t floor;
+    uint64_t reaped;
+    bool complete; /* one that said so, and is read, is among them */
+    bool all;
+};
+/* What the answers (tree_roots_reply, by slot; NULL: none) of these sources say of one keyspace.
+ * What was removed under a floor F had been sealed by every replica, so every complete one that is
+ * read has a floor of at least F. */
+struct ae_floor_found ae_find_floor(struct anti_entropy *ae, const struct actor_context *ctx,
+                                    uint32_t partition, const struct keyspace *keyspace,
+                                    uint64_t sources, struct message *const *answers);
+
+/* anti_entropy_gain.c */
+void ae_gain_on_incomplete(struct anti_entropy *ae, struct actor_context *ctx,
+                           const struct vnode_incomplete *incomplete);
+/* A new view: what is void goes, and what is to be compared comes. */
+void ae_gains_refresh(struct anti_entropy *ae, struct actor_context *ctx);
+void ae_gain_answered(struct anti_entropy *ae, struct actor_context *ctx, struct message *message);
+void ae_gains_tick(struct anti_entropy *ae, struct actor_context *ctx);
+uint64_t ae_gains_wake_ns(const struct anti_entropy *ae);
+bool ae_gain_next(struct anti_entropy *ae, struct actor_context *ctx,
+                  struct ae_exchange_plan *ret_plan, uint64_t *look_ns);
+void ae_gain_ended(struct anti_entropy *ae, struct actor_context *ctx,
+                   const struct ae_exchange *exchange, bool whole);
+void ae_gains_free(struct anti_entropy *ae);
+/* NULL when it is not there. */
+struct ae_gain *ae_gain_find(const struct anti_entropy *ae, uint32_t partition,
+                             uint32_t keyspace_id);
+/* Those that it is filled from, by slot: of all keyspaces but consistent ones every one is needed.
+ * Not this member. */
+uint64_t ae_gain_sources(const struct anti_entropy *ae, const struct actor_context *ctx,
+                         const struct ae_gain *gain);
+/* Copied for it: `bytes`. */
+void ae_gain_count_bytes(struct anti_entropy *ae, const struct actor_context *ctx, uint64_t bytes);
+
+/* anti_entropy_registers.c */
+/* Lists and settles; true when all that the sources have is settled. */
+bool ae_settle_step(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *gain);
+void ae_settle_listed(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *gain,
+                      struct message *message);
+void ae_settle_done(struct anti_entropy *ae, struct actor_context *ctx,
+                    const struct message *message);
+uint64_t ae_settle_wake_ns(const struct ae_gain *gain);
+void ae_settle_free(struct ae_gain *gain);
+
+/* anti_entropy_report.c */
+void ae_report_on_report(struct anti_entropy *ae, struct actor_context *ctx,
+                         const struct message *message);
 
 /* anti_entropy_record.c */
 void ae_record_on_repair(struct anti_entropy *ae, struct actor_context *ctx,

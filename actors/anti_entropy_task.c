@@ -347,7 +347,7 @@ static void task_cancel(struct anti_entropy *ae, struct actor_context *ctx, stru
     if (task->ended)
         return;
     task->ended = task->cancelled = true;
-    for (uint32_t i = 0; i < ae->options.exchanges_max; i++) {
+    for (uint32_t i = 0; i < ANTI_ENTROPY_EXCHANGES_MAX; i++) {
         struct ae_exchange *exchange = &ae->exchanges[i];
         if (exchange->running && exchange->reason == AE_TASK && exchange->task == task->id)
             ae_exchange_end(ae, ctx, exchange, "the repair was cancelled");

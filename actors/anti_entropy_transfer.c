@@ -164,7 +164,7 @@ const char *ae_transfer_write(struct anti_entropy *ae, struct actor_context *ctx
     while (exchange->record_next < exchange->records.count &&
            exchange->write_count < ae->options.window) {
         uint64_t wait_ns = 0;
-        if (receiver(exchange) != ae->options.self && !ae_pace(ae, ctx, &wait_ns)) {
+        if (receiver(exchange) != ae->options.self && !ae_pace(ae, ctx, exchange, &wait_ns)) {
             exchange->stalled = true;
             exchange->wake_ns = ctx->now_ns + wait_ns;
             break;
@@ -229,6 +229,7 @@ const char *ae_transfer_written(struct anti_entropy *ae, struct actor_context *c
         return NULL;
     case ERR_UNAVAILABLE:
     case ERR_INCOMPLETE:
+    case ERR_STALE_EPOCH:
     case ERR_IO:
         return err_text(reply->status);
     case ERR_STALE_FLOOR:

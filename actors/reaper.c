@@ -67,7 +67,7 @@ static void reaper_ask_for_hints(struct reaper *reaper, struct actor_context *ct
     const struct topology *topology = &ctx->view->topology;
     reaper_step(reaper, ctx, REAPER_HINTS);
     for (uint32_t i = 0; i < topology->member_count; i++) {
-        if (topology->members[i].status == MEMBER_REMOVED)
+        if (topology->members[i].status == MEMBER_REMOVED || topology->members[i].gone)
             continue;
         uint32_t member = topology->members[i].number;
         struct message *message =
@@ -181,7 +181,7 @@ static bool everyone_is_there(const struct view *view)
 {
     for (uint32_t i = 0; i < view->topology.member_count; i++) {
         const struct member *member = &view->topology.members[i];
-        if (member->status != MEMBER_REMOVED && !view_alive(view, member->number))
+        if (member->status != MEMBER_REMOVED && !member->gone && !view_alive(view, member->number))
             return false;
     }
     return true;
@@ -199,7 +199,10 @@ static void reaper_next_place(struct reaper *reaper)
 static bool reaper_find_place(struct reaper *reaper, const struct view *view)
 {
     for (; reaper->partition < view->topology.partitions; reaper->partition++) {
-        for (; reaper->keyspace_index < view->keyspaces.count; reaper->keyspace_index++) {
+        /* While it goes over no round could end: who gains it takes over the floors that there are.
+         */
+        bool joint = topology_is_joint(&view->topology, reaper->partition);
+        for (; !joint && reaper->keyspace_index < view->keyspaces.count; reaper->keyspace_index++) {
             const struct keyspace *keyspace = &view->keyspaces.keyspaces[reaper->keyspace_index];
             bool same = keyspace->id == reaper->keyspace_id;
             if (keyspace->dropped || keyspace->mode != KEYSPACE_AVAILABLE ||

@@ -160,6 +160,9 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
     case MESSAGE_register_accept:
         replica_on_register_accept(replica, ctx, message);
         break;
+    case MESSAGE_register_list:
+        replica_on_register_list(replica, ctx, message);
+        break;
     case MESSAGE_reap_seal:
         replica_on_reap_seal(replica, ctx, message);
         break;
@@ -251,7 +254,6 @@ static void replica_handle(struct actor *actor, struct actor_context *ctx, struc
     case MESSAGE_vnode_report_reply:
     case MESSAGE_client_reports:
     case MESSAGE_client_reports_done:
-    case MESSAGE_register_list:
     case MESSAGE_register_list_reply:
     case MESSAGE_register_settle:
     case MESSAGE_register_settle_done:

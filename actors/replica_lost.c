@@ -195,6 +195,7 @@ void replica_vnode_doubt(struct replica *replica, struct actor_context *ctx, str
         tree_build_cancel(replica);
     replica_void_answers(replica, vnode->partition);
     vnode->state = VNODE_EMPTYING;
+    vnode->absent = false;
     vnode->emptying_staged = false;
     vnode->retry_ns = 0;
     replica->vnodes.emptying++;
@@ -328,6 +329,7 @@ static enum err vnode_complete(struct replica *replica, struct actor_context *ct
     if (err != OK)
         return err;
     vnode->state = VNODE_COMPLETE;
+    replica->gains.cursor = 0; /* it may be nobody's here */
     replica_vnodes_count(replica);
     log_write(ctx->log, LOG_INFO, "vnode_complete", "partition=%" PRIu32, vnode->partition);
     return OK;

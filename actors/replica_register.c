@@ -167,3 +167,82 @@ void replica_on_register_accept(struct replica *replica, struct actor_context *c
     reply->status = err;
     vote_answer(replica, ctx, answer, &vote, err);
 }
+
+/* -- keys
+ * ----------------------------------------------------------------------------------------- */
+
+#define LIST_ROWS  2000u /* that one answer looks at */
+#define LIST_BYTES ((size_t)128 << 10)
+
+struct list {
+    struct replica *replica;
+    struct actor_context *ctx;
+    const struct register_list *asked;
+    struct writer writer;
+    size_t last_size;
+    uint8_t last[STORAGE_KEY_BYTES_MAX];
+    uint32_t rows;
+    bool more;
+};
+
+static bool list_row(void *closure, struct bytes key, struct bytes value)
+{
+    struct list *list = closure;
+    uint64_t hash;
+    uint32_t keyspace_id;
+    struct bytes name;
+    if (list->rows == LIST_ROWS || writer_result(&list->writer).size >= LIST_BYTES) {
+        list->more = true;
+        return false;
+    }
+    list->rows++;
+    CHECK_U64(key.size, <=, sizeof list->last);
+    memcpy(list->last, key.data, key.size);
+    list->last_size = key.size;
+    if (!hash_storage_key_parse(key, &hash, &keyspace_id, &name))
+        return true;
+    /* A row that cannot be read counts as a register: whoever settles it asks all of them. */
+    if (keyspace_id == list->asked->keyspace_id && name.size <= KEY_BYTES_MAX)
+        writer_sized_bytes(&list->writer, name);
+    (void)value;
+    return true;
+}
+
+static enum err list_keys(struct replica *replica, struct actor_context *ctx,
+                          const struct register_list *asked, struct arena *arena,
+                          struct register_list_reply *reply)
+{
+    struct list list = {.replica = replica, .ctx = ctx, .asked = asked};
+    uint8_t from[STORAGE_KEY_BYTES_MAX + 1];
+    if (asked->after.size > STORAGE_KEY_BYTES_MAX)
+        return ERR_INVALID;
+    memcpy(from, asked->after.data, asked->after.size);
+    from[asked->after.size] = 0; /* the next key that there can be */
+    writer_init(&list.writer, arena, 1024);
+    enum err err = store_scan(ctx->store, asked->partition,
+                              bytes_of(from, asked->after.size == 0 ? 0 : asked->after.size + 1),
+                              (struct bytes){0}, list_row, &list);
+    reply->more = list.more;
+    reply->last = arena_copy(arena, bytes_of(list.last, list.last_size));
+    reply->keys = writer_result(&list.writer);
+    return err;
+}
+
+void replica_on_register_list(struct replica *replica, struct actor_context *ctx,
+                              const struct message *message)
+{
+    const struct register_list *asked = &message->register_list;
+    struct message *answer = message_new_reply(message, MESSAGE_register_list_reply, 0);
+    struct register_list_reply *reply = &answer->register_list_reply;
+    reply->status = replica_admit(replica, ctx, message);
+    if (reply->status == OK)
+        reply->status = replica_admit_mode(ctx, asked->keyspace_id, KEYSPACE_CONSISTENT);
+    if (reply->status == OK)
+        reply->status = replica_fence(replica, ctx, message, asked->keyspace_id, FENCE_QUESTION);
+    if (reply->status == OK) /* who has lost what it accepted does not count */
+        reply->status =
+            vnode_votes(vnode_of(&replica->vnodes, asked->partition), asked->keyspace_id);
+    if (reply->status == OK)
+        reply->status = list_keys(replica, ctx, asked, &answer->arena, reply);
+    replica_answer(replica, ctx, answer, reply->status == OK ? store_staged(ctx->store) : 0);
+}

@@ -232,6 +232,8 @@ void replica_on_register_prepare(struct replica *replica, struct actor_context *
                                  const struct message *message);
 void replica_on_register_accept(struct replica *replica, struct actor_context *ctx,
                                 const struct message *message);
+void replica_on_register_list(struct replica *replica, struct actor_context *ctx,
+                              const struct message *message);
 
 /* -- replica_reap.c -------------------------------------------------------------------------------
  */

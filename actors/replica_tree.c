@@ -170,8 +170,8 @@ static void look_at_keyspace(struct replica *replica, struct actor_context *ctx,
     }
     if (keyspace->gone_since_ns == 0)
         keyspace->gone_since_ns = ctx->now_ns;
-    if (keyspace->forgotten ||
-        (!keyspace_map_known_dropped(map, keyspace->id) && ctx->now_ns < keyspace->gone_since_ns + GONE_FOR_NS))
+    if (keyspace->forgotten || (!keyspace_map_known_dropped(map, keyspace->id) &&
+                                ctx->now_ns < keyspace->gone_since_ns + GONE_FOR_NS))
         return;
     keyspace->forgotten = true;
     tree_replace(replica, keyspace, NULL);

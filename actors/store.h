@@ -45,6 +45,8 @@ struct store_class {
     uint64_t (*committed)(const struct store *store);
     void (*submit)(struct store *store);
     enum err (*sync)(struct store *store);
+    uint64_t (*bytes)(struct store *store, uint32_t partition);
+    uint64_t (*free_bytes)(struct store *store);
 };
 
 struct store {
@@ -106,6 +108,18 @@ static inline uint64_t store_committed(const struct store *store)
 static inline void store_submit(struct store *store)
 {
     store->class->submit(store);
+}
+
+/* About what a vnode's partition takes, in bytes; for people and for plans. */
+static inline uint64_t store_bytes(struct store *store, uint32_t partition)
+{
+    return store->class->bytes(store, partition);
+}
+
+/* What the disk has left. */
+static inline uint64_t store_free_bytes(struct store *store)
+{
+    return store->class->free_bytes(store);
 }
 
 /* Waits until all that was staged is durable. Only at start and shutdown, never in a step. */

@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+#define FREE_BYTES ((uint64_t)1 << 40) /* as good as never full */
+
 struct memory_disk {
     struct memory_map **maps; /* partitions + 2, NULL = absent */
     uint32_t partitions;
@@ -326,6 +328,22 @@ static enum err memory_sync(struct store *store)
     return engine->failed ? ERR_IO : OK;
 }
 
+static uint64_t memory_bytes(struct store *store, uint32_t partition)
+{
+    const struct memory_map *map = *disk_map(handle_of(store)->engine->disk, partition);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; map != NULL && i < map->count; i++)
+        bytes +=
+            memory_record_key(map->records[i]).size + memory_record_value(map->records[i]).size;
+    return bytes;
+}
+
+static uint64_t memory_free_bytes(struct store *store)
+{
+    (void)store;
+    return FREE_BYTES;
+}
+
 static const struct store_class memory_store_class = {
     .name = "memory",
     .read = memory_read,
@@ -336,6 +354,8 @@ static const struct store_class memory_store_class = {
     .committed = memory_committed,
     .submit = memory_submit,
     .sync = memory_sync,
+    .bytes = memory_bytes,
+    .free_bytes = memory_free_bytes,
 };
 
 /* -- the engine ------------------------------------------------------------------------------- */

@@ -168,6 +168,8 @@ rocksdb_column_family_handle_t *rdb_family(struct rdb_engine *engine, uint32_t p
 /* Creates it when absent; OVERLOADED, IO (and the engine has failed). */
 enum err rdb_family_create(struct rdb_engine *engine, uint32_t partition,
                            rocksdb_column_family_handle_t **ret_family) MUST_USE;
+/* What it takes on disk and in memory, about. */
+uint64_t rdb_family_bytes(struct rdb_engine *engine, uint32_t partition);
 enum err rdb_family_drop(struct rdb_engine *engine, uint32_t partition) MUST_USE;
 enum err rdb_create_partitions(struct engine *engine, const uint32_t *partitions, size_t count);
 void rdb_families_close(struct rdb_engine *engine);

@@ -29,6 +29,18 @@ static void add_families(struct rdb_engine *engine, struct engine_figures *figur
     pthread_mutex_unlock(&engine->families_mutex);
 }
 
+uint64_t rdb_family_bytes(struct rdb_engine *engine, uint32_t partition)
+{
+    pthread_mutex_lock(&engine->families_mutex);
+    rocksdb_column_family_handle_t *family = rdb_family(engine, partition);
+    uint64_t bytes = 0;
+    if (family != NULL)
+        bytes = family_figure(engine, family, "rocksdb.total-sst-files-size") +
+                family_figure(engine, family, "rocksdb.cur-size-all-mem-tables");
+    pthread_mutex_unlock(&engine->families_mutex);
+    return bytes;
+}
+
 static void add_database(struct rdb_engine *engine, struct engine_figures *figures)
 {
     rocksdb_column_family_handle_t *family = engine->default_family;

@@ -1,5 +1,7 @@
 #include "store/rdb.h"
 
+#include <sys/statvfs.h>
+
 /* A batch is written when it is this big, and at each submit. One write of many costs about two
  * thirds of many writes (bench/micro_store). */
 #define BATCH_BYTES_MAX ((size_t)1 << 20)
@@ -215,6 +217,19 @@ static enum err rdb_sync(struct store *store)
     return rdb_syncer_wait(handle->engine);
 }
 
+static uint64_t rdb_bytes(struct store *store, uint32_t partition)
+{
+    return rdb_family_bytes(handle_of(store)->engine, partition);
+}
+
+static uint64_t rdb_free_bytes(struct store *store)
+{
+    struct statvfs status;
+    if (statvfs(handle_of(store)->engine->options.directory, &status) != 0)
+        return 0;
+    return (uint64_t)status.f_bavail * status.f_frsize;
+}
+
 static const struct store_class rdb_store_class = {
     .name = "rocksdb",
     .read = rdb_read,
@@ -225,6 +240,8 @@ static const struct store_class rdb_store_class = {
     .committed = rdb_committed,
     .submit = rdb_submit,
     .sync = rdb_sync,
+    .bytes = rdb_bytes,
+    .free_bytes = rdb_free_bytes,
 };
 
 void rdb_handle_init(struct rdb_handle *handle, struct rdb_engine *engine, uint32_t index)

@@ -405,7 +405,7 @@ static void foreign_messages_are_counted(void **state)
         MESSAGE_reap_remove,     MESSAGE_vnode_complete, MESSAGE_tree_roots,
         MESSAGE_tree_read,       MESSAGE_digest_read,    MESSAGE_record_fetch,
         MESSAGE_key_explain,     MESSAGE_register_query, MESSAGE_register_prepare,
-        MESSAGE_register_accept,
+        MESSAGE_register_accept, MESSAGE_register_list,
     };
     struct bench b;
     bench_init(&b);
