@@ -25,7 +25,8 @@
  * taken.
  *
  * What generations cannot show: a copy that was taken and started within one generation of the
- * first, after the first's end, is RESTARTED although it may lack that generation's last writes.
+ * first, after the first's end, is RESTARTED although it may lack that generation's last writes; so is
+ * an older one whose starts have caught up before it met anybody.
  * Each key's own clock shows it (amnesia, version.h), and key epochs that begin at the start's time
  * (boot.h) keep its dots unique. A key whose tombstone was reaped since the copy has no clock left
  * to show it; there the floor does that its peers have noted as reaped (actors/message.h,

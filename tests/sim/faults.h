@@ -33,7 +33,6 @@ struct incident {
     int64_t clock_ms;          /* a jump or skew; parts per million for drift */
     uint32_t links[NODES_MAX]; /* bit sets of receivers by sender */
     struct memory_disk *copy;  /* what a restore puts back */
-    uint32_t copy_start;       /* life of the node in which it was taken */
 };
 
 struct faults {

@@ -6,13 +6,38 @@
 
 #define ROT_TRIES 8u /* of one incident */
 
+/* A second process is started from a copy of the node's own directory while the first runs: whoever
+ * has met the first, and has an answer from it, sends the second away. */
+static void try_twin(struct world *world, struct host *host)
+{
+    struct boot twin;
+    const uint64_t nonce = host->hellos.mine.self.start_nonce;
+    struct memory_disk *copy = memory_disk_copy(host->disk, host->engine);
+    if (!host_boots_from(host, copy, &twin))
+        world_fail(world, "boot", "n%u does not start from a copy of its own disk", host->member);
+    twin.hello.self.start_nonce = ~nonce;
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        struct incarnation *row = &world->hosts[i].hellos.rows[host->index];
+        struct incarnation next;
+        if (i == host->index || !world->hosts[i].up || !row->known ||
+            row->identity.start_nonce != nonce)
+            continue;
+        struct incarnation_answer answer =
+            incarnation_judge(row, &twin.hello, twin.epoch_bound, IDENTITY_ANSWERS, &next);
+        if (answer.action != IDENTITY_STOP || !incarnation_equal(row, &next))
+            world_fail(world, "identity", "n%u takes a second process of n%u: %s", i + 1,
+                       host->member, identity_text(answer.verdict));
+    }
+    memory_disk_free(copy);
+}
+
 void faults_disk_begin(struct world *world, struct incident *incident)
 {
-    const struct host *host = &world->hosts[incident->node];
-    if (incident->class == FAULT_RESTORED && incident->copy == NULL) {
+    struct host *host = &world->hosts[incident->node];
+    if (incident->class == FAULT_CLONED && host->up)
+        try_twin(world, host);
+    if (incident->class == FAULT_RESTORED && incident->copy == NULL)
         incident->copy = memory_disk_copy(host->disk, host->engine);
-        incident->copy_start = host->start;
-    }
 }
 
 void faults_disk_end(struct incident *incident)
@@ -108,12 +133,14 @@ static void read_register_row(const struct host *host, const struct memory_disk 
         *ret_row = (struct bytes){0};
 }
 
-/* Who has lost promises does not vote again, if that is found out. Of a copy that was taken in the
- * same life of the node it is not (model/identity.h): then no vote was given since. */
+/* Who has lost promises does not vote again, if that is found out. Of a copy it may not be: one
+ * that was taken in the same life of the node looks like the node, and so does an older one that
+ * has started once more before anybody could judge it (model/identity.h). So no vote was given
+ * since. */
 static bool votes_are_kept(const struct world *world, const struct incident *incident)
 {
     const struct host *host = &world->hosts[incident->node];
-    bool found_out = incident->class == FAULT_WIPED || incident->copy_start != host->start;
+    bool found_out = incident->class == FAULT_WIPED;
     bool same = true;
     struct arena arena;
     if (found_out && world->options.registers.n > 1)
@@ -159,7 +186,8 @@ static void try_clone(struct world *world, struct incident *incident)
     if (!source->up)
         return;
     struct memory_disk *copy = memory_disk_copy(source->disk, source->engine);
-    if (host_boots_from(host, copy))
+    struct boot boot;
+    if (host_boots_from(host, copy, &boot))
         world_fail(world, "boot", "n%u starts from a copy of the disk of n%u", host->member,
                    source->member);
     memory_disk_free(copy);

@@ -396,18 +396,18 @@ static enum err boot(struct host *host, struct engine *engine, struct arena *are
                      why_size);
 }
 
-bool host_boots_from(struct host *host, struct memory_disk *disk)
+bool host_boots_from(struct host *host, struct memory_disk *disk, struct boot *ret_boot)
 {
     char why[256];
     struct arena arena;
-    struct boot booted = {0};
+    *ret_boot = (struct boot){0};
     struct engine_options options = {
         .handle_count = host->world->options.shards + 2,
         .partitions = host->world->options.partitions,
     };
     struct engine *engine = engine_memory_open(&options, disk);
     arena_init(&arena, NULL, 0);
-    enum err err = boot(host, engine, &arena, &booted, why, sizeof why);
+    enum err err = boot(host, engine, &arena, ret_boot, why, sizeof why);
     arena_deinit(&arena);
     engine_close(engine);
     return err == OK;

@@ -91,7 +91,7 @@ void host_init(struct host *host, struct world *world, uint32_t index, uint32_t 
 void host_deinit(struct host *host);
 void host_start(struct host *host);
 /* Whether it would start from this disk. */
-bool host_boots_from(struct host *host, struct memory_disk *disk);
+bool host_boots_from(struct host *host, struct memory_disk *disk, struct boot *ret_boot);
 void host_crash(struct host *host, enum crash_kind kind);
 /* A clean stop: all that was staged is durable. */
 void host_close(struct host *host);
