@@ -7,6 +7,7 @@ void cli_note(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
+    fflush(stdout); /* in the order of what happens, also where both go to one file */
     fputs("coterie: ", stderr);
     vfprintf(stderr, format, arguments);
     fputc('\n', stderr);

@@ -374,6 +374,7 @@ static void node_make_actors(struct node *node)
         anti_entropy_options_default(node->self, node->boot.generation, node->topology.partitions);
     anti_entropy.interval_ns = node->config->number[CONFIG_anti_entropy_interval] * 1000000000u;
     anti_entropy.bytes_per_second = node->config->number[CONFIG_anti_entropy_rate];
+    anti_entropy.fill_bytes_per_second = node->config->number[CONFIG_move_bytes_per_second];
     anti_entropy.reaper.reap_after_ms = node->config->number[CONFIG_reap_after] * 1000u;
     /* Looked for more often where they may go soon, but not more than once a second. */
     uint64_t reap_turn_ns = node->config->number[CONFIG_reap_after] * 100000000u;

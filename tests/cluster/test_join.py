@@ -22,7 +22,7 @@ class Joiner(Node):
     def arguments(self):
         return [COTERIED, "--name", self.name, "--data-dir", self.data, "--client-address", self.endpoint,
                 "--peer-address", "%s:%d" % (self.host, self.peer_port), "--http-address", "",
-                "--join", ",".join(self.seeds)] + self.more
+                "--join", ",".join(self.seeds)] + self.more + self.cluster.flags
 
     def ends_with(self, code, *says):
         process, self.process = self.process, None
