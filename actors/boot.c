@@ -443,6 +443,16 @@ static enum err boot_owner(struct store *meta, struct arena *arena,
     return OK;
 }
 
+/* What this directory holds is no proof of what it has acknowledged or promised. */
+static enum err forgets(struct store *meta, uint32_t partitions)
+{
+    enum err err = replica_rows_doubt_all(meta, partitions);
+    if (err == OK)
+        err = store_put(meta, STORE_META, bytes_of_string(META_FORGOT), bytes_of_string(""),
+                        STORE_SYNC_NOW);
+    return err;
+}
+
 /* All that a start writes; the identity last, so that it is not this start without the rest. */
 static enum err boot_write(struct store *meta, struct arena *arena,
                            const struct boot_options *options, struct owner *owner,
@@ -454,7 +464,7 @@ static enum err boot_write(struct store *meta, struct arena *arena,
         owner->hello.self.generation = options->wall_ms;
     enum err err = OK;
     if (options->log_short)
-        err = replica_rows_doubt_all(meta, owner->partitions);
+        err = forgets(meta, owner->partitions);
     if (err == OK)
         err = boot_epochs(meta, arena, options, boot);
     if (err == OK)
@@ -508,7 +518,7 @@ static enum err renew_write(struct store *meta, struct arena *arena,
     uint64_t above = 0;
     enum err err = replica_rows_vote(meta, owner->partitions, &votes);
     if (err == OK)
-        err = replica_rows_doubt_all(meta, owner->partitions);
+        err = forgets(meta, owner->partitions);
     if (err == OK)
         err = meta_get_u64(meta, arena, META_ABOVE, &above);
     if (err == OK && answer->epoch_bound > above)

@@ -132,5 +132,7 @@ void epoch_lease_committed(struct epoch_lease *lease, uint64_t sequence);
 #define META_KEYSPACES "keyspaces"
 #define META_TOPOLOGY  "topology"
 #define META_SLOT      "topology-slot"
+/* There: what was promised may be forgotten. An epoch in it: not for that one. */
+#define META_FORGOT "topology-forgot"
 
 #endif

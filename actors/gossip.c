@@ -331,6 +331,7 @@ static void gossip_handle(struct actor *actor, struct actor_context *ctx, struct
         gossip_on_topology_accept(gossip, ctx, message);
         break;
     case MESSAGE_topology_prepare_reply:
+        recall_on_prepare_reply(gossip, ctx, message);
         gossip_on_topology_prepare_reply(gossip, ctx, message);
         break;
     case MESSAGE_topology_accept_reply:
@@ -424,6 +425,7 @@ static void gossip_tick(struct actor *actor, struct actor_context *ctx)
         if (gossip->changes[i].origin != NULL)
             gossip_change_step(gossip, ctx, &gossip->changes[i]);
     }
+    recall_tick(gossip, ctx);
     proposer_tick(gossip, ctx);
     moves_tick(gossip, ctx);
     if (ctx->now_ns >= gossip->round_at_ns) {
@@ -455,6 +457,8 @@ static uint64_t gossip_wake_at_ns(const struct actor *actor)
 {
     const struct gossip *gossip = CONTAINER_OF(actor, const struct gossip, actor);
     uint64_t wake_at_ns = proposer_wake_at_ns(gossip);
+    if (recall_wake_at_ns(gossip) < wake_at_ns)
+        wake_at_ns = recall_wake_at_ns(gossip);
     if (moves_wake_at_ns(gossip) < wake_at_ns)
         wake_at_ns = moves_wake_at_ns(gossip);
     if (gossip->round_at_ns < wake_at_ns)
@@ -508,6 +512,7 @@ struct gossip *gossip_new(const struct gossip_options *options, const struct top
         gossip->options.addresses = gossip->addresses;
     }
     arena_init(&gossip->slot.arena, NULL, 0);
+    arena_init(&gossip->recall.arena, NULL, 0);
     arena_init(&gossip->proposer.arena, NULL, 0);
     moves_init(&gossip->moves);
     arena_init(&gossip->scratch, NULL, 0);
@@ -537,6 +542,7 @@ void gossip_free(struct gossip *gossip)
     proposer_free(&gossip->proposer);
     moves_free(&gossip->moves);
     arena_deinit(&gossip->slot.arena);
+    arena_deinit(&gossip->recall.arena);
     document_free(gossip->document);
     document_free(gossip->staged);
     arena_deinit(&gossip->scratch);

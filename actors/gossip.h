@@ -68,6 +68,8 @@ struct gossip_figures {
     struct counter proposals_refused; /* too many at a time */
     struct counter ballots;           /* rounds begun; more than proposals: others proposed too */
     struct counter documents_decided; /* in rounds of this node */
+    struct counter forgotten;         /* 1: this voter has to recall what it promised */
+    struct counter recalls;
     struct counter proposals_unknown; /* ended without knowing */
     struct counter unexpected;
 };

@@ -135,6 +135,9 @@ static void round_begin(struct gossip *gossip, struct actor_context *ctx)
         acceptors.list[i].sets = REGISTER_OLD;
     }
     arena_clear(&proposer->arena);
+    if (proposer->seen_epoch != topology->epoch)
+        proposer->seen = (struct ballot){0};
+    proposer->seen_epoch = topology->epoch;
     proposer->seen =
         ballot_above(proposer->seen, gossip->options.self, gossip->options.incarnation);
     register_round_prepare(&proposer->round, &acceptors, proposer->seen);

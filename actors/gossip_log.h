@@ -18,6 +18,14 @@
  * document is as it asks for; if not, somebody may have undone it: it is not made again, and the
  * answer is unknown.
  *
+ * A voter whose directory may have forgotten what it promised (it was wiped or restored, or its log
+ * is short: boot.h writes META_FORGOT) does not vote before it has *recalled* (gossip_recall.c): it
+ * prepares a ballot far above all others at the other voters. When so many have promised it that
+ * every majority has one of them, whatever was decided below that ballot is among what they have
+ * accepted, and what else it may have promised can do no harm below it. When nothing was accepted
+ * there, then it cannot have known a later document, and has recalled for good; otherwise it does
+ * so again in the next epoch. Voters that have forgotten as well count when all have answered.
+ *
  * Sends and receives topology_prepare, topology_accept and their replies; what is decided is spread
  * as topology_document (gossip_document.c). Time: a round is begun again after phase_timeout_ns
  * without a majority, a proposal ends after proposal_timeout_ns. Memory: PROPOSALS_MAX proposals,
@@ -35,7 +43,9 @@ struct gossip;
 
 struct slot {
     bool loaded;
-    uint64_t epoch; /* to be decided; other than the one in force + 1: of the past, void */
+    bool forgot;             /* has to recall before it votes, other than in: */
+    uint64_t recalled_epoch; /* 0: none */
+    uint64_t epoch;          /* to be decided; other than the one in force + 1: of the past, void */
     struct register_state state;
     struct arena arena; /* of the accepted document */
 };
@@ -44,6 +54,37 @@ void gossip_on_topology_prepare(struct gossip *gossip, struct actor_context *ctx
                                 const struct message *message);
 void gossip_on_topology_accept(struct gossip *gossip, struct actor_context *ctx,
                                const struct message *message);
+
+/* OK: the slot is that of the epoch that comes next, its row is read. */
+enum err slot_open_next(struct gossip *gossip, struct actor_context *ctx) MUST_USE;
+/* Stages what the slot is to be, and only then has it so. */
+enum err slot_keep(struct gossip *gossip, struct actor_context *ctx,
+                   const struct register_state *state) MUST_USE;
+
+/* -- gossip_recall.c: what a voter that has forgotten does
+ * ----------------------------------------------------------------------------------------- */
+
+struct recall {
+    bool asks; /* a round is under way */
+    uint64_t epoch;
+    uint64_t id;
+    uint64_t late_at_ns; /* of the round, or when to begin one */
+    struct ballot ballot;
+    struct ballot seen;
+    uint32_t answered; /* bit by place among the voters */
+    uint32_t promised; /* of these */
+    struct ballot accepted;
+    struct bytes value;
+    struct arena arena;
+};
+
+/* True: the slot may vote. Otherwise it is seen to. */
+bool recall_is_done(const struct gossip *gossip);
+void recall_tick(struct gossip *gossip, struct actor_context *ctx);
+uint64_t recall_wake_at_ns(const struct gossip *gossip);
+/* Answers to a proposer's rounds are none of its own. */
+void recall_on_prepare_reply(struct gossip *gossip, struct actor_context *ctx,
+                             const struct message *message);
 
 /* -- gossip_log.c: the proposer
  * --------------------------------------------------------------------------- */
@@ -88,7 +129,8 @@ struct proposer {
     uint64_t late_at_ns;
     uint64_t retry_at_ns;
     uint32_t attempts;
-    struct ballot seen; /* every ballot so far is at or below it */
+    struct ballot seen; /* every ballot so far in this epoch is at or below it */
+    uint64_t seen_epoch;
 };
 
 /* Consumes the message. */

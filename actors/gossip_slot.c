@@ -17,12 +17,10 @@ static struct bytes slot_encode(struct arena *arena, uint64_t epoch,
     return writer_result(&writer);
 }
 
-static enum err slot_load(struct gossip *gossip, struct actor_context *ctx)
+static enum err slot_read(struct gossip *gossip, struct actor_context *ctx)
 {
     struct slot *slot = &gossip->slot;
     struct bytes value = {0};
-    if (slot->loaded)
-        return OK;
     enum err err =
         store_read(ctx->store, STORE_META, bytes_of_string(META_SLOT), &slot->arena, &value);
     if (err == OK) {
@@ -33,22 +31,61 @@ static enum err slot_load(struct gossip *gossip, struct actor_context *ctx)
     }
     if (err == OK && slot->epoch > gossip_topology(gossip)->epoch + 1)
         err = ERR_CORRUPT;
-    if (err != OK && err != ERR_NOT_FOUND) {
-        /* What was promised is not known: nothing is promised. */
+    if (err == ERR_NOT_FOUND)
+        err = OK;
+    if (err != OK) {
         *slot = (struct slot){.arena = slot->arena};
         arena_clear(&slot->arena);
         counter_add(&gossip->figures.store_errors, 1);
+    }
+    return err;
+}
+
+static enum err slot_load(struct gossip *gossip, struct actor_context *ctx)
+{
+    struct slot *slot = &gossip->slot;
+    struct bytes value = {0};
+    if (slot->loaded)
+        return OK;
+    enum err err = slot_read(gossip, ctx);
+    if (err == ERR_CORRUPT) /* what it has promised is not known any more */
+        err = store_put(ctx->store, STORE_META, bytes_of_string(META_FORGOT), bytes_of_string(""),
+                        STORE_SYNC_NOW);
+    if (err != OK)
         return err;
+    err =
+        store_read(ctx->store, STORE_META, bytes_of_string(META_FORGOT), &gossip->scratch, &value);
+    if (err != OK && err != ERR_NOT_FOUND)
+        return err;
+    if (err == OK) {
+        struct reader reader = reader_of(value);
+        uint64_t epoch = reader_u64(&reader);
+        slot->forgot = true;
+        counter_set(&gossip->figures.forgotten, 1);
+        slot->recalled_epoch = reader_done(&reader) ? epoch : 0;
     }
     slot->loaded = true;
     return OK;
 }
 
-/* OK: the slot is that of this epoch. */
+enum err slot_open_next(struct gossip *gossip, struct actor_context *ctx)
+{
+    struct slot *slot = &gossip->slot;
+    uint64_t epoch = gossip_topology(gossip)->epoch + 1;
+    enum err err = slot_load(gossip, ctx);
+    if (err == OK && slot->epoch != epoch) {
+        CHECK_U64(slot->epoch, <, epoch);
+        arena_clear(&slot->arena);
+        slot->epoch = epoch;
+        slot->state = (struct register_state){0};
+    }
+    return err;
+}
+
+/* OK: the slot is that of this epoch, and may vote. */
 static enum err slot_open(struct gossip *gossip, struct actor_context *ctx,
                           const struct message *message, uint64_t epoch)
 {
-    struct slot *slot = &gossip->slot;
     uint64_t ours = gossip_topology(gossip)->epoch;
     if (epoch <= ours) {
         gossip_tell(gossip, ctx, message->from.node);
@@ -60,19 +97,12 @@ static enum err slot_open(struct gossip *gossip, struct actor_context *ctx,
     }
     if (gossip->held.count >= HELD_MAX)
         return ERR_OVERLOADED;
-    enum err err = slot_load(gossip, ctx);
-    if (err == OK && slot->epoch != epoch) {
-        CHECK_U64(slot->epoch, <, epoch);
-        arena_clear(&slot->arena);
-        slot->epoch = epoch;
-        slot->state = (struct register_state){0};
-    }
-    return err;
+    enum err err = slot_open_next(gossip, ctx);
+    return err == OK && !recall_is_done(gossip) ? ERR_INCOMPLETE : err;
 }
 
-/* Stages what the slot is to be, and only then has it so. */
-static enum err slot_keep(struct gossip *gossip, struct actor_context *ctx,
-                          const struct register_state *state)
+enum err slot_keep(struct gossip *gossip, struct actor_context *ctx,
+                   const struct register_state *state)
 {
     struct slot *slot = &gossip->slot;
     struct bytes row = slot_encode(&gossip->scratch, slot->epoch, state);

@@ -56,6 +56,7 @@ struct gossip {
     struct document *staged;   /* NULL, or in force once the log is durable up to: */
     uint64_t staged_sequence;
     struct slot slot;
+    struct recall recall;
     struct proposer proposer;
     struct moves moves;
     struct boot_address addresses[MEMBERS_MAX]; /* the options' */

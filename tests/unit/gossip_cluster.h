@@ -42,7 +42,11 @@ struct node {
     uint64_t told;
     bool sync_due;
     uint64_t tick_ns;
-    uint64_t epoch_said; /* the greatest epoch that it said to have in force */
+    bool forgets;             /* its votes were not recalled when it went */
+    uint64_t epoch_said;      /* the greatest epoch that it said to have in force */
+    struct memory_disk *copy; /* an older one of its disk, or NULL */
+    enum identity_verdict
+        lost; /* what its peers say of its disk at the next start; FIRST: nothing */
 };
 
 struct cluster {
@@ -65,6 +69,7 @@ struct cluster {
     struct node nodes[NODES_MAX];
     struct bytes documents[EPOCHS_MAX]; /* by epoch, in the arena */
     uint64_t epoch_max;
+    struct topology newest;
     /* The test's part; may be NULL. */
     void (*on_edge)(struct cluster *c, const struct message *message);
     /* To another actor of a node; true: it was taken care of. */
@@ -105,8 +110,10 @@ static inline void note_document(struct cluster *c, struct bytes bytes)
             c->on_epoch(c, topology.epoch);
     } else if (!bytes_equal(*known, bytes))
         fail_msg("two documents of epoch %" PRIu64, topology.epoch);
-    if (topology.epoch > c->epoch_max)
+    if (topology.epoch > c->epoch_max) {
         c->epoch_max = topology.epoch;
+        c->newest = topology;
+    }
 }
 
 static inline struct topology document_of(struct cluster *c, uint64_t epoch)
@@ -145,7 +152,8 @@ static inline void cluster_on_committed(void *host, uint32_t handle, uint64_t se
 
 static inline void node_step(struct cluster *c, struct node *node, struct message *message);
 
-/* `joined`: at its first start, the document that names it; else NULL. */
+/* One that was removed does not start. `joined`: at its first start, the document that names it;
+ * else NULL. */
 static inline void node_start(struct cluster *c, struct node *node, const struct topology *joined)
 {
     struct engine_options engine = {.handle_count = HANDLE_COUNT,
@@ -164,9 +172,26 @@ static inline void node_start(struct cluster *c, struct node *node, const struct
                                    .start_nonce = c->now_ns,
                                    .wall_ms = WALL_MS + c->now_ns / MS};
     char why[512] = "";
+    struct store *meta = engine_store(node->engine, HANDLE_BOOT);
+    struct boot_renewal renewal = {
+        .answer = {.verdict = node->lost,
+                   .action = IDENTITY_RENEW,
+                   .known = {.node_id = node->boot.hello.self.node_id,
+                             .generation = node->boot.generation},
+                   .epoch_bound = node->boot.epoch_bound},
+        .fresh = {.bytes = {(uint8_t)node->member, (uint8_t)node->life, 1}}};
     arena_clear(&node->arena);
-    enum err err = boot_node(engine_store(node->engine, HANDLE_BOOT), &node->arena, &options,
-                             &node->boot, why, sizeof why);
+    enum err err = boot_node(meta, &node->arena, &options, &node->boot, why, sizeof why);
+    if (err == OK && node->lost != IDENTITY_FIRST) {
+        err = boot_renew(meta, &node->arena, &renewal, why, sizeof why);
+        if (err == OK)
+            err = boot_node(meta, &node->arena, &options, &node->boot, why, sizeof why);
+        node->lost = IDENTITY_FIRST;
+    }
+    if (err == ERR_DENIED && topology_was_removed(&c->newest, node->member)) {
+        engine_close(node->engine);
+        return;
+    }
     if (err != OK)
         fail_msg("member %u: %s", node->member, why);
     note_document(c, topology_encode(&node->arena, &node->boot.topology));
@@ -192,10 +217,27 @@ static inline void node_start(struct cluster *c, struct node *node, const struct
 
 static inline void node_crash(struct cluster *c, struct node *node)
 {
+    node->forgets = counter_get(&gossip_figures(node->gossip)->forgotten) != 0;
     gossip_free(node->gossip);
     view_unref(node->view);
     engine_memory_crash(node->engine, CRASH_POWER, &c->prng);
     node->up = false;
+}
+
+/* Its disk is empty at the next start, or an older copy of itself, and its peers tell it so. */
+static inline void node_lose_disk(struct node *node)
+{
+    assert_false(node->up);
+    node->epoch_said = 0;
+    if (node->copy == NULL) {
+        memory_disk_wipe(node->disk);
+        node->lost = IDENTITY_WIPED;
+        return;
+    }
+    memory_disk_free(node->disk);
+    node->disk = node->copy;
+    node->copy = NULL;
+    node->lost = IDENTITY_RESTORED;
 }
 
 static inline void send_away(struct cluster *c, struct node *node, struct message *message)
@@ -406,6 +448,8 @@ static inline void cluster_deinit(struct cluster *c)
         if (c->nodes[i].up)
             node_crash(c, &c->nodes[i]);
         memory_disk_free(c->nodes[i].disk);
+        if (c->nodes[i].copy != NULL)
+            memory_disk_free(c->nodes[i].copy);
         arena_deinit(&c->nodes[i].arena);
     }
     while (heap_peek(&c->heap) != NULL) {
