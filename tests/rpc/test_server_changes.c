@@ -310,36 +310,47 @@ static Coterie__V1__GetPlanResponse *plan_got(struct fixture *fixture, stage_wor
     return response;
 }
 
+/* What n4 receives when it joins: a quarter of 192 copies, but for what evenness need not have. */
+static uint32_t quarter(struct fixture *fixture)
+{
+    Coterie__V1__GetPlanResponse *response = plan_got(fixture, NULL);
+    uint32_t gains = planned(response->plan, "n4")->gains;
+    FREE(get_plan, response);
+    assert_in_range(gains, 46, 48);
+    return gains;
+}
+
 /* Four nodes of three with N = 3: each holds three quarters of all copies afterwards. */
 static void test_plan_of_a_join(void **state)
 {
     refused(plan(*state, NULL), GRPC_STATUS_FAILED_PRECONDITION, "NOTHING_STAGED",
             "no change is staged");
     joined(*state, (struct join_words){.id = 1});
+    uint32_t copies = quarter(*state);
     Coterie__V1__GetPlanResponse *response = plan_got(*state, NULL);
     const Coterie__V1__Plan *plan = response->plan;
     const Coterie__V1__PlanNode *n4 = planned(plan, "n4");
     assert_int_equal(plan->epoch, 2);
     assert_int_equal(n4->state, COTERIE__V1__NODE__STATE__STATE_JOINING);
     assert_int_equal(n4->copies_before, 0);
-    assert_int_equal(n4->copies_after, 48);
-    assert_int_equal(n4->gains, 48);
-    assert_int_equal(n4->bytes_in, 48u * FAKE_COPY_BYTES);
-    assert_int_equal(n4->eta_ms, 48000); /* at the node's own pace of 1 MB/s */
+    assert_int_equal(n4->copies_after, copies);
+    assert_int_equal(n4->gains, copies);
+    assert_int_equal(n4->bytes_in, copies * FAKE_COPY_BYTES);
+    assert_int_equal(n4->eta_ms, 1000 * copies); /* at the node's own pace of 1 MB/s */
     assert_true(n4->fits && n4->free_known);
-    assert_float_equal(n4->share_after, 0.25, 1e-9);
+    assert_true(n4->share_after > 0.23 && n4->share_after < 0.251);
     const Coterie__V1__PlanNode *n1 = planned(plan, "n1");
     assert_int_equal(n1->copies_before, 64);
-    assert_int_equal(n1->copies_after, 48);
+    assert_int_equal(n1->copies_after + n1->loses, 64);
     assert_int_equal(n1->gains, 0);
-    assert_int_equal(n1->bytes_out, 16u * FAKE_COPY_BYTES);
-    assert_int_equal(plan->copies_moved, 48);
-    assert_int_equal(plan->copies_moved_min, 48);
-    assert_int_equal(plan->bytes, 48u * FAKE_COPY_BYTES);
+    assert_int_equal(n1->bytes_out, n1->loses * FAKE_COPY_BYTES);
+    assert_int_equal(plan->copies_moved, copies);
+    assert_int_equal(plan->copies_moved_min, copies);
+    assert_int_equal(plan->bytes, copies * FAKE_COPY_BYTES);
     assert_int_equal(plan->n_zones, 1);
     assert_int_equal(plan->zones[0]->nodes_after, 4);
     assert_int_equal(plan->zones[0]->copies_after, 192);
-    assert_true(plan->balance_after < 1.001);
+    assert_true(plan->balance_after < 1.05);
     assert_int_equal(plan->n_refusals, 0);
     assert_true(says(plan->warnings, plan->n_warnings, "node n2 does not answer"));
     FREE(get_plan, response);
@@ -414,15 +425,18 @@ static void test_commit_what_does_not_fit(void **state)
 {
     struct fixture *fixture = *state;
     joined(fixture, (struct join_words){.id = 1});
-    atomic_store(&fixture->node.gossip.free_bytes, 48u * FAKE_COPY_BYTES * 11 / 10 - 1);
-    refused(commit(fixture, 0, false), GRPC_STATUS_FAILED_PRECONDITION, "DOES_NOT_FIT",
-            "node n4 receives 48000000 bytes and has 52799999 free");
+    uint64_t needed = quarter(fixture) * (uint64_t)FAKE_COPY_BYTES * 11 / 10;
+    char expected[100];
+    snprintf(expected, sizeof expected, "node n4 receives %llu bytes and has %llu free",
+             (unsigned long long)(needed * 10 / 11), (unsigned long long)(needed - 1));
+    atomic_store(&fixture->node.gossip.free_bytes, needed - 1);
+    refused(commit(fixture, 0, false), GRPC_STATUS_FAILED_PRECONDITION, "DOES_NOT_FIT", expected);
     Coterie__V1__GetPlanResponse *response = plan_got(fixture, NULL);
     assert_false(planned(response->plan, "n4")->fits);
     assert_true(planned(response->plan, "n1")->fits); /* receives nothing */
     assert_int_equal(response->plan->n_refusals, 1);
     FREE(get_plan, response);
-    atomic_store(&fixture->node.gossip.free_bytes, 48u * FAKE_COPY_BYTES * 11 / 10);
+    atomic_store(&fixture->node.gossip.free_bytes, needed);
     commits(fixture, 0, false);
 }
 
@@ -515,6 +529,7 @@ static void test_get_change(void **state)
     assert_int_equal(got->n_phases, 0);
     FREE(get_change, got);
     joined(*state, (struct join_words){.id = 1});
+    uint32_t copies = quarter(*state);
     commits(*state, 0, false);
     got = change_got(*state);
     assert_int_equal(got->change->state, COTERIE__V1__CHANGE__STATE__STATE_RUNNING);
@@ -524,12 +539,12 @@ static void test_get_change(void **state)
     const Coterie__V1__ReceivingNode *n4 = got->nodes[0];
     assert_string_equal(n4->node, "n4");
     assert_true(n4->answers);
-    assert_int_equal(n4->gains, 48);
+    assert_int_equal(n4->gains, copies);
     assert_int_equal(n4->filled, 3);
     assert_int_equal(n4->bytes_copied, FAKE_COPIED);
-    assert_int_equal(n4->bytes_total, 48u * FAKE_COPY_BYTES);
+    assert_int_equal(n4->bytes_total, copies * FAKE_COPY_BYTES);
     assert_int_equal(n4->bytes_per_second, FAKE_RATE);
-    assert_int_equal(n4->eta_ms, (48u * FAKE_COPY_BYTES - FAKE_COPIED) / (FAKE_RATE / 1000));
+    assert_int_equal(n4->eta_ms, (copies * FAKE_COPY_BYTES - FAKE_COPIED) / (FAKE_RATE / 1000));
     assert_int_equal(got->bytes_copied, FAKE_COPIED);
     FREE(get_change, got);
 }
