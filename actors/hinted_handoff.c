@@ -105,6 +105,33 @@ static bool hint_is_sound(const struct hinted_handoff *hinted_handoff,
                                              ctx->view->topology.partitions);
 }
 
+enum err hint_keep_row(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                       struct hint *hint)
+{
+    uint8_t memory[ROW_KEY_BYTES_MAX];
+    size_t before = 0;
+    struct target *target = hint_target(hinted_handoff, hint->target);
+    if (target == NULL)
+        return ERR_LIMIT;
+    struct bytes row_key = bytes_of(memory, hint_row_key(hint, memory));
+    enum err err = hint_join(hinted_handoff, ctx, target, row_key, hint, &before);
+    if (err == ERR_CORRUPT || err == ERR_UNSUPPORTED)
+        hint_dirty(hinted_handoff, ctx, target, hint->partition, "a hint came damaged");
+    if (err != OK)
+        return err;
+    struct bytes value = hint_encode(&hinted_handoff->scratch, hint);
+    if (!hint_has_room(hinted_handoff, target, before, row_key.size + value.size)) {
+        counter_add(&hinted_handoff->figures.overflow, 1);
+        hint_dirty(hinted_handoff, ctx, target, hint->partition, "no room for more hints");
+        return ERR_LIMIT;
+    }
+    err = hint_row_change(hinted_handoff, ctx, target, row_key, before, &value);
+    if (err == OK)
+        counter_add(&hinted_handoff->figures.stored, 1);
+    hint_gauge(hinted_handoff, ctx, target);
+    return err;
+}
+
 static enum err hint_keep(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
                           const struct hint_store *request)
 {
@@ -121,30 +148,9 @@ static enum err hint_keep(struct hinted_handoff *hinted_handoff, struct actor_co
         .request_context = write->request_context,
         .record = write->record,
     };
-    uint8_t memory[ROW_KEY_BYTES_MAX];
-    size_t before = 0;
     if (!hint_is_sound(hinted_handoff, ctx, &hint))
         return ERR_INVALID;
-    struct target *target = hint_target(hinted_handoff, hint.target);
-    if (target == NULL)
-        return ERR_LIMIT;
-    struct bytes row_key = bytes_of(memory, hint_row_key(&hint, memory));
-    enum err err = hint_join(hinted_handoff, ctx, target, row_key, &hint, &before);
-    if (err == ERR_CORRUPT || err == ERR_UNSUPPORTED)
-        hint_dirty(hinted_handoff, ctx, target, hint.partition, "a hint came damaged");
-    if (err != OK)
-        return err;
-    struct bytes value = hint_encode(&hinted_handoff->scratch, &hint);
-    if (!hint_has_room(hinted_handoff, target, before, row_key.size + value.size)) {
-        counter_add(&hinted_handoff->figures.overflow, 1);
-        hint_dirty(hinted_handoff, ctx, target, hint.partition, "no room for more hints");
-        return ERR_LIMIT;
-    }
-    err = hint_row_change(hinted_handoff, ctx, target, row_key, before, &value);
-    if (err == OK)
-        counter_add(&hinted_handoff->figures.stored, 1);
-    hint_gauge(hinted_handoff, ctx, target);
-    return err;
+    return hint_keep_row(hinted_handoff, ctx, &hint);
 }
 
 static enum err hint_admit(const struct hinted_handoff *hinted_handoff,

@@ -18,7 +18,8 @@
  * since takes nothing old from it: the least of what was joined, unless one of them holds all of
  * the other. It says the request id of the last put in it, so that the target knows a retry. What
  * is given up -- no room, too old, damaged, refused for good -- is counted, logged, and told to
- * anti-entropy as a dirty range, except when the member itself has been removed.
+ * anti-entropy as a dirty range. A hint whose target is no replica of its key any more, or no
+ * member, is kept for those that are, instead.
  *
  * A hint that is refused under its floor is kept, tried again every few seconds, and its range told
  * to anti-entropy: a round of reaping that has sealed the target but not the replica that the hint
@@ -75,10 +76,12 @@ struct hinted_handoff_figures {
     struct counter overflow; /* hint_store refused: over the bytes for its target or in total */
     struct counter expired;
     struct counter corrupt;
-    struct counter stale;    /* refusals by targets whose floor is greater; kept */
-    struct counter rejected; /* refused by the target for good */
-    struct counter dirty;    /* range_dirty sent: partitions of a target */
-    struct counter held;     /* now */
+    struct counter stale;      /* refusals by targets whose floor is greater; kept */
+    struct counter rejected;   /* refused by the target for good */
+    struct counter dirty;      /* range_dirty sent: partitions of a target */
+    struct counter retargeted; /* their targets were no replicas any more: others got them */
+    struct counter orphaned;   /* of keyspaces that were dropped */
+    struct counter held;       /* now */
     struct counter store_errors;
     struct counter unexpected;
 };

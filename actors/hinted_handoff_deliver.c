@@ -252,9 +252,24 @@ static void flight_answered(struct hinted_handoff *hinted_handoff, struct actor_
     }
 }
 
+/* The target's document is newer than this node's: gossip fetches it. */
+static void heard_epoch(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                        const struct message *message)
+{
+    if (message->epoch <= ctx->view->topology.epoch ||
+        message->from.node == hinted_handoff->options.self)
+        return;
+    struct message *tell = message_new(MESSAGE_topology_behind, 0);
+    tell->to = (struct actor_id){.node = hinted_handoff->options.self, .kind = ACTOR_GOSSIP};
+    tell->topology_behind =
+        (struct topology_behind){.member = message->from.node, .epoch = message->epoch};
+    outbox_send(ctx, &hinted_handoff->actor, tell);
+}
+
 void hint_deliver_answered(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
                            const struct message *message)
 {
+    heard_epoch(hinted_handoff, ctx, message);
     for (uint32_t i = 0; i < hinted_handoff->target_count; i++) {
         struct target *target = hinted_handoff->targets[i];
         struct flight *flight = target->flights;
@@ -326,7 +341,8 @@ static enum err turn_scan(struct actor_context *ctx, const struct target *target
     return store_scan(ctx->store, STORE_HINTS, from, to, turn_visit, turn);
 }
 
-/* Drops a row that cannot or need not be delivered. */
+/* Whether the row is not to be sent: it cannot or need not be delivered, and is dropped; or it
+ * belongs to others by now. */
 static bool row_drop(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
                      struct target *target, const struct row *row, struct hint *hint)
 {
@@ -334,25 +350,23 @@ static bool row_drop(struct hinted_handoff *hinted_handoff, struct actor_context
     struct counter *counter = NULL;
     const char *why = NULL;
     uint32_t partition = 0;
-    if (!hint_member_is_there(ctx->view, target->member)) {
-        counter = &figures->refused;
-    } else if (hint_decode(row->key, row->value, hint) != OK ||
-               record_verify(hint->keyspace_id, hint->key, hint->record) != OK) {
+    size_t size = row->key.size + row->value.size;
+    if (hint_decode(row->key, row->value, hint) != OK ||
+        record_verify(hint->keyspace_id, hint->key, hint->record) != OK) {
         counter = &figures->corrupt;
         why = "a hint was damaged on disk";
     } else if (hint->stored_at_ms + hinted_handoff->options.age_max_ms < ctx->wall_ms) {
         counter = &figures->expired;
         why = "hints were too old";
+    } else {
+        return hint_place(hinted_handoff, ctx, target, row->key, size, hint) != HINT_STAYS;
     }
-    if (counter == NULL)
-        return false;
-    if (hint_row_change(hinted_handoff, ctx, target, row->key, row->key.size + row->value.size,
-                        NULL) != OK) {
+    if (hint_row_change(hinted_handoff, ctx, target, row->key, size, NULL) != OK) {
         counter_add(&figures->store_errors, 1);
         return true;
     }
     counter_add(counter, 1);
-    if (why != NULL && hint_row_partition(ctx->view, row->key, &partition))
+    if (hint_row_partition(ctx->view, row->key, &partition))
         hint_dirty(hinted_handoff, ctx, target, partition, why);
     return true;
 }

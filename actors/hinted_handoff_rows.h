@@ -4,6 +4,7 @@
  *     hinted_handoff.c          the actor, and the way in
  *     hinted_handoff_rows.c     rows in the store, and what they add up to
  *     hinted_handoff_deliver.c  the way out
+ *     hinted_handoff_retarget.c and where to, when the target is not a replica any more
  *     hinted_handoff_pause.c    what is held back, dirty ranges, questions, figures
  */
 #ifndef ACTORS_HINTED_HANDOFF_ROWS_H
@@ -119,6 +120,9 @@ struct hint {
     struct bytes record;
 };
 
+/* Keeps it for its target, joined to what is kept already. LIMIT: no room. */
+enum err hint_keep_row(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                       struct hint *hint) MUST_USE;
 /* Answers when all that was staged up to here is durable. */
 void hint_answer(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
                  struct message *reply);
@@ -158,6 +162,19 @@ void hint_deliver_answered(struct hinted_handoff *hinted_handoff, struct actor_c
                            const struct message *message);
 /* Forgets what is in flight; the rows stay. */
 void hint_deliver_stop(struct target *target);
+
+/* -- hinted_handoff_retarget.c ------------------------------------------------------------------
+ */
+
+enum hint_place {
+    HINT_STAYS, /* its target is a replica of the key */
+    HINT_MOVED, /* others are; its row is gone */
+    HINT_STUCK, /* it is to go, and cannot now: not to be sent */
+};
+/* Where a sound row belongs by the view; moves it. */
+enum hint_place hint_place(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                           struct target *target, struct bytes row_key, size_t row_size,
+                           const struct hint *hint) MUST_USE;
 
 /* -- hinted_handoff_pause.c ---------------------------------------------------------------------
  */

@@ -355,6 +355,13 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA(register_refused, "Votes not cast: what this copy had promised is lost.");
     REPLICA(incomplete_refused, "Requests to a vnode that is being filled after a loss.");
     REPLICA(stale_floor, "Writes refused because they were read before tombstones were reaped.");
+    REPLICA(stale_epoch, "Messages refused: they were planned before the partition's last step.");
+    REPLICA(behind, "Messages refused: their sender's topology is newer than this node's.");
+    REPLICA(gains, "Copies (of a keyspace in a partition) that changes gave this node, begun.");
+    REPLICA(gains_filled, "Such copies that are filled.");
+    REPLICA(vnodes_dropped, "Vnodes that changes took from this node, dropped.");
+    REPLICA(keyspaces_removed, "Keyspaces that changes took from vnodes that stay here.");
+    REPLICA_GAUGE(gains_filling, "Copies that a change gives this node and that are not filled.");
     REPLICA(rows_repaired, "Rows that failed their checksum, replaced by what the others hold.");
     REPLICA(repairs_asked, "Times that the others were asked for such a row.");
     REPLICA(quarantine_full, "Such rows that found no room in the quarantine.");
@@ -382,6 +389,8 @@ static void write_actors(FILE *out, struct node *node)
     HINTS(stale, "Refusals of hints under an older floor: kept, and the range is looked at.");
     HINTS(rejected, "Hints that their targets refused for good: their replicas stay behind.");
     HINTS(dirty, "Ranges handed to anti-entropy because hints for them were given up.");
+    HINTS(retargeted, "Hints whose targets are no replicas any more, kept for those that are.");
+    HINTS(orphaned, "Hints of keyspaces that were dropped.");
     HINTS(probes, "Hints sent to a target that had granted no more, to ask again.");
     metric(out, "coterie_hints_targets_paused", "gauge", "Targets whose delivery is paused here.",
            counter_get(&hinted_handoff_figures(node->hinted_handoff)->paused));
@@ -398,6 +407,10 @@ static void write_actors(FILE *out, struct node *node)
     ANTI_ENTROPY(asked_again, "Questions and records sent again because no answer came.");
     ANTI_ENTROPY(dirty_marked, "Reports that a replica may lack something.");
     ANTI_ENTROPY(dirty_lost, "Such reports for which there was no room, or no member any more.");
+    ANTI_ENTROPY(gains_filled, "Copies that changes gave this node, filled from the old replicas.");
+    ANTI_ENTROPY(fills, "Comparisons begun to fill them.");
+    ANTI_ENTROPY(fill_bytes, "Bytes to and from peers for that, by the payload.");
+    ANTI_ENTROPY(registers_settled, "Registers decided once more because their replicas change.");
     ANTI_ENTROPY(completed, "Vnodes that were lost and have been filled again.");
     ANTI_ENTROPY(records_repaired, "Rows that failed their checksum and were fetched again.");
     ANTI_ENTROPY(records_missing, "Such rows that no other replica holds.");
@@ -405,6 +418,7 @@ static void write_actors(FILE *out, struct node *node)
     ANTI_ENTROPY_NOW(exchanges_running, "Comparisons under way.");
     ANTI_ENTROPY_NOW(dirty, "Replicas that may lack something and wait for their comparison.");
     ANTI_ENTROPY_NOW(incomplete, "Vnodes of this node that are being filled.");
+    ANTI_ENTROPY_NOW(gains, "Copies that a change gives this node and that are being filled.");
     ANTI_ENTROPY_NOW(ranges, "Pairs of replicas that this node compares.");
     ANTI_ENTROPY_NOW(ranges_proven, "Among them: proven identical since the start.");
     ANTI_ENTROPY_NOW(tasks, "Repairs running.");

@@ -32,6 +32,10 @@ static inline void bench_init(struct bench *b)
 {
     memset(b, 0, sizeof *b);
     fixture_init(&b->f, 4, 1);
+    for (uint32_t i = 0; i < b->f.map.count; i++) /* TARGET is a replica of every key */
+        ((struct keyspace *)b->f.map.keyspaces)[i].n = 4;
+    view_unref(b->f.view);
+    b->f.ctx.view = b->f.view = view_new(&b->f.topology, &b->f.map, SELF);
     b->options = hinted_handoff_options_default(SELF, 1);
     fixture_set_liveness(&b->f, TARGET, LIVENESS_DOWN);
     bench_start(b, 1);

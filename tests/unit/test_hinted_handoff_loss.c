@@ -411,37 +411,17 @@ static void damage_met_by_a_join(void **state)
     bench_deinit(&b);
 }
 
-/* Nobody has to be brought up to date that is no member any more. */
+/* Nobody is kept a hint for that is no member any more. */
 static void removed_members_get_nothing(void **state)
 {
     (void)state;
     struct bench b;
     bench_init(&b);
-    keep_hint(&b, "k", 3, "v");
     b.f.view->topology.members[TARGET - 1].status = MEMBER_REMOVED;
     store_hint(&b, TARGET, "k", one_write(&b, "k", 4, "w"));
     expect_stored(&b, ERR_INVALID);
-    fixture_pass(&b.f, SECONDS);
-    fixture_silent(&b.f);
     assert_int_equal(hints(&b), 0);
-    assert_int_equal(counter_get(&b.figures->refused), 2);
-    assert_int_equal(counter_get(&b.figures->dirty), 0);
-    bench_deinit(&b);
-}
-
-static void removed_while_in_flight(void **state)
-{
-    (void)state;
-    struct bench b;
-    bench_init(&b);
-    keep_hint(&b, "k", 3, "v");
-    struct message *message = deliver_to_target(&b);
-    b.f.view->topology.members[TARGET - 1].status = MEMBER_REMOVED;
-    answer_delivery(&b, message->id, TARGET, ERR_INVALID);
-    message_free(message);
-    assert_int_equal(hints(&b), 0);
-    assert_false(wait_for_mail(&b, SECONDS));
-    assert_int_equal(counter_get(&b.figures->dirty), 0);
+    assert_int_equal(counter_get(&b.figures->refused), 1);
     bench_deinit(&b);
 }
 
@@ -481,7 +461,6 @@ int main(void)
         cmocka_unit_test(refused_for_now),
         cmocka_unit_test(overflow_is_dirty),
         cmocka_unit_test(dirty_ranges_are_paced),
-        cmocka_unit_test(removed_while_in_flight),
         cmocka_unit_test(expiry_is_dirty),
         cmocka_unit_test(joined_hints_expire),
         cmocka_unit_test(damage_is_dirty),

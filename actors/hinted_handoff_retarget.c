@@ -1,0 +1,56 @@
+/* Hints whose target is no replica of their key any more: handed to the members that are.
+ *
+ * A hint may be one of the two copies of a write that was acknowledged. When a change takes the
+ * partition from its target, or the target has left for good, its state is kept for every member of
+ * the present set instead, as hints of their own, and the old row goes in the same write of the
+ * log. Most of those members hold it already, and say so. A hint of a keyspace that was dropped
+ * goes. */
+#include "actors/hinted_handoff_rows.h"
+
+static enum err keep_for_all(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                             const struct replica_set *set, const struct hint *hint)
+{
+    enum err err = OK;
+    for (uint32_t i = 0; i < set->count && err == OK; i++) {
+        const struct member *member =
+            topology_member(&ctx->view->topology, set->replicas[i].member);
+        struct hint copy = *hint;
+        copy.target = set->replicas[i].member;
+        if (member != NULL && member->status != MEMBER_REMOVED && !member->gone)
+            err = hint_keep_row(hinted_handoff, ctx, &copy);
+    }
+    return err;
+}
+
+enum hint_place hint_place(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                           struct target *target, struct bytes row_key, size_t row_size,
+                           const struct hint *hint)
+{
+    const struct keyspace_map *map = &ctx->view->keyspaces;
+    const struct keyspace *keyspace = keyspace_map_find_id(map, hint->keyspace_id);
+    struct hinted_handoff_figures *figures = &hinted_handoff->figures;
+    struct replica_set set = {0};
+    enum err err = OK;
+    bool orphaned = keyspace_map_known_dropped(map, hint->keyspace_id);
+    if (keyspace == NULL && !orphaned) /* told of to others, and soon to this node */
+        return hint_member_is_there(ctx->view, hint->target) ? HINT_STAYS : HINT_STUCK;
+    if (!orphaned) {
+        view_replica_set(ctx->view, keyspace, hint->partition, &set);
+        for (uint32_t i = 0; i < set.count; i++) {
+            if (set.replicas[i].member == hint->target &&
+                hint_member_is_there(ctx->view, hint->target))
+                return HINT_STAYS;
+        }
+        if (set.count == 0)
+            return HINT_STUCK;
+        err = keep_for_all(hinted_handoff, ctx, &set, hint);
+    }
+    if (err == OK)
+        err = hint_row_change(hinted_handoff, ctx, target, row_key, row_size, NULL);
+    if (err != OK) {
+        counter_add(&figures->store_errors, err != ERR_LIMIT);
+        return HINT_STUCK; /* tried again with the next pass */
+    }
+    counter_add(orphaned ? &figures->orphaned : &figures->retargeted, 1);
+    return HINT_MOVED;
+}
