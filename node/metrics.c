@@ -432,6 +432,10 @@ static void write_actors(FILE *out, struct node *node)
     REAPER(put_off,
            "Rounds and turns put off: a member or its answer was missing, or hints were kept.");
     REAPER(reaped, "Tombstones and expired records removed everywhere.");
+    GOSSIP(documents_adopted, "Topology documents put in force here.");
+    GOSSIP(documents_decided, "Of those: decided in rounds of this node.");
+    GOSSIP(ballots, "Rounds begun to decide on a document.");
+    GOSSIP(proposals_unknown, "Changes whose outcome this node could not tell.");
     GOSSIP(rounds, "Gossip rounds.");
     GOSSIP(convictions, "Peers that went down.");
     GOSSIP(revivals, "Peers that came back.");
@@ -446,6 +450,23 @@ static void write_actors(FILE *out, struct node *node)
 #undef ANTI_ENTROPY
 #undef ANTI_ENTROPY_NOW
 #undef REAPER
+}
+
+static void write_change(FILE *out, const struct topology *topology)
+{
+    static const char *const names[] = {"waiting", "announced", "copied", "done"};
+    uint32_t phases[ARRAY_COUNT(names)] = {0};
+    bool runs = topology->change.state == CHANGE_RUNNING;
+    for (uint32_t i = 0; i < topology->partitions && runs; i++)
+        phases[topology->phases[i]]++;
+    metric(out, "coterie_topology_change_running", "gauge", "1 while partitions go over.", runs);
+    metric(out, "coterie_topology_change_paused", "gauge", "1 while that is paused.",
+           topology->change.paused);
+    header(out, "coterie_topology_change_partitions", "gauge",
+           "Partitions by the phase of the change that runs.");
+    for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+        fprintf(out, "coterie_topology_change_partitions{phase=\"%s\"} %" PRIu32 "\n", names[i],
+                phases[i]);
 }
 
 char *metrics_text(struct node *node)
@@ -468,6 +489,7 @@ char *metrics_text(struct node *node)
                     view_alive(view, view->topology.members[i].number) ? 1 : 0);
     metric(out, "coterie_topology_epoch", "gauge", "Epoch of the topology document.",
            view->topology.epoch);
+    write_change(out, &view->topology);
     convergence_metrics(node, view, out);
     view_unref(view);
     write_operations(out, node);

@@ -13,6 +13,12 @@ static const char *liveness_text(enum liveness liveness)
     return texts[liveness];
 }
 
+static const char *state_text(const struct member *member)
+{
+    static const char *const texts[] = {"joining", "normal", "leaving", "removed"};
+    return member->gone && member->status != MEMBER_REMOVED ? "gone" : texts[member->status];
+}
+
 static uint32_t partitions_owned(const struct topology *topology, const struct member *member)
 {
     uint32_t owned = 0;
@@ -31,8 +37,8 @@ static json_t *members_json(const struct view *view)
         const struct member *member = &view->topology.members[i];
         json_array_append_new(
             members,
-            json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:f, s:I}", "name", member->name,
-                      "address", member->address, "data_center",
+            json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:i, s:s, s:f, s:I}", "name", member->name,
+                      "state", state_text(member), "address", member->address, "data_center",
                       view->topology.data_centers[member_place(member)->data_center], "zone",
                       member_place(member)->zone, "weight", (int)member_place(member)->weight,
                       "partitions", (int)partitions_owned(&view->topology, member), "liveness",
@@ -109,14 +115,16 @@ static void escape(FILE *out, const char *text)
 
 static void page_members(FILE *out, const struct view *view)
 {
-    fputs("<h2>Nodes</h2><table><tr><th>name<th>address<th>data centre<th>zone<th>weight"
+    fputs("<h2>Nodes</h2><table><tr><th>name<th>state<th>address<th>data centre<th>zone<th>weight"
           "<th>partitions<th>starts<th>liveness<th>phi</tr>",
           out);
     for (uint32_t i = 0; i < view->topology.member_count; i++) {
         const struct member *member = &view->topology.members[i];
+        if (member->status == MEMBER_REMOVED)
+            continue;
         fputs("<tr><td>", out);
         escape(out, member->name);
-        fputs("<td>", out);
+        fprintf(out, "<td>%s<td>", state_text(member));
         escape(out, member->address);
         fputs("<td>", out);
         escape(out, view->topology.data_centers[member_place(member)->data_center]);
@@ -128,6 +136,24 @@ static void page_members(FILE *out, const struct view *view)
                 liveness_text(view->members[i].liveness), view->members[i].phi);
     }
     fputs("</table>", out);
+}
+
+/* How far the partitions are that go over; coterie changes says more. */
+static void page_change(FILE *out, const struct topology *topology)
+{
+    uint32_t phases[PHASE_DONE + 1] = {0};
+    if (topology->change.state == CHANGE_NONE)
+        return;
+    for (uint32_t i = 0; i < topology->partitions; i++)
+        phases[topology->phases[i]]++;
+    fprintf(out,
+            "<h2>Change</h2><p>%s%s%s. Partitions: %" PRIu32 " waiting, %" PRIu32
+            " announced, %" PRIu32 " copied, %" PRIu32 " done.</p>",
+            topology->change.state == CHANGE_STAGED ? "Staged: nothing moves before it is committed"
+                                                    : "Running",
+            topology->change.paused ? ", paused" : "",
+            topology->change.aborting ? ", aborting" : "", phases[PHASE_WAITING],
+            phases[PHASE_ANNOUNCED], phases[PHASE_COPIED], phases[PHASE_DONE]);
 }
 
 static void page_copies(FILE *out, const struct node *node, const struct view *view)
@@ -226,6 +252,7 @@ char *status_page(struct node *node)
             view->topology.epoch, view->topology.partitions, store.keys_estimate,
             store.sst_bytes >> 20, store.wal_bytes >> 20);
     page_members(out, view);
+    page_change(out, &view->topology);
     page_copies(out, node, view);
     page_keyspaces(out, view);
     page_actors(out, node);

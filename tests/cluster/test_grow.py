@@ -1,0 +1,236 @@
+"""Rules: a cluster grows and shrinks under load. No acknowledged write is lost, nothing deleted comes back, no request
+fails because partitions go over; a node that is killed in the middle of a move comes back and the move goes on.
+DESIGN.md sections 4 and 7; RELIABILITY section 2 (moves).
+
+Part one: 3 -> 4 -> 3 nodes, error rate and p99 against the quiet minute before. Part two: 3 -> 6 -> 4 nodes at 2,000
+writes a second, kill -9 of an old node while three join, and of a node that receives while two leave."""
+
+import math
+import sys
+import threading
+import time
+
+from cluster import Cluster, cluster_digests, cluster_pb2, grpc, kv, wait_for
+from ledger import Load, judge_all, read_all
+from test_join import Joiner
+
+NONE, RUNNING = cluster_pb2.Change.STATE_NONE, cluster_pb2.Change.STATE_RUNNING
+PRELOADED, VALUE_BYTES = 6000, 2000
+PACE = 4 << 20
+
+
+class Probe(threading.Thread):
+    """One client that writes and reads without a pause; what each request took, and how it ended."""
+
+    def __init__(self, load):
+        super().__init__(daemon=True)
+        self.load, self.done, self.stopping = load, [], False
+        self.start()
+
+    def run(self):
+        count = 0
+        while not self.stopping:
+            node = self.load.nodes[count % len(self.load.nodes)]
+            key, began = b"probe-%d" % (count % 997), time.monotonic()
+            error = None
+            try:
+                node.put(key, b"%d" % count, timeout=10)
+                node.get(key, timeout=10)
+            except grpc.RpcError as failed:
+                error = "%s through %s: %s" % (failed.code().name, node.name, failed.details())
+            self.done.append((began, (time.monotonic() - began) / 2, error))
+            count += 1
+            time.sleep(0.002)
+
+    def since(self, began):
+        """(requests, errors, p99 in ms) of what was begun since."""
+        some = [one for one in self.done if one[0] >= began]
+        times = sorted(one[1] for one in some)
+        p99 = times[min(len(times) - 1, math.ceil(0.99 * len(times)) - 1)] if times else 0
+        return 2 * len(some), [one[2] for one in some if one[2]], 1000 * p99
+
+
+def change_of(nodes):
+    for node in nodes:
+        try:
+            return node.admin.GetChange(cluster_pb2.GetChangeRequest(), timeout=10)
+        except grpc.RpcError:
+            continue
+    return None
+
+
+def wait_until_over(nodes, seconds=180):
+    def over():
+        got = change_of(nodes)
+        return got is not None and got.change.state == NONE and got
+    return wait_for("the change to be over", over, seconds)
+
+
+def in_the_middle(nodes, seconds=60):
+    """Some partitions have gone over, and some have not."""
+    def some():
+        got = change_of(nodes)
+        change = got.change if got else None
+        return change and change.state == RUNNING and change.partitions_done >= 3 and change.partitions_waiting >= 3
+    return wait_for("a change in its middle", some, seconds)
+
+
+def commit(node):
+    epoch = node.admin.GetPlan(cluster_pb2.GetPlanRequest(), timeout=15).plan.epoch
+    node.admin.CommitChange(cluster_pb2.CommitChangeRequest(expected_epoch=epoch), timeout=15)
+    node.admin.SetPace(cluster_pb2.SetPaceRequest(bytes_per_second=PACE), timeout=15)
+
+
+def leave(node, name):
+    node.admin.StageChange(cluster_pb2.StageChangeRequest(leave=cluster_pb2.Leave(node=name)), timeout=15)
+
+
+def preload(node):
+    for first in range(0, PRELOADED, 200):
+        request = kv.BatchWriteRequest()
+        for i in range(first, first + 200):
+            request.items.add(key=b"p%d" % i, value=(b"%d " % i).ljust(VALUE_BYTES, b"."))
+        reply = node.kv.BatchWrite(request, timeout=30)
+        assert all(item.status.code == 0 for item in reply.items), reply.items[0].status
+
+
+def check_preloaded(node):
+    for first in range(0, PRELOADED, 500):
+        keys = [b"p%d" % i for i in range(first, first + 500)]
+        for item in node.kv.BatchGet(kv.BatchGetRequest(keys=keys), timeout=30).items:
+            assert item.status.code == 0, item.status
+            expected = (item.key[1:] + b" ").ljust(VALUE_BYTES, b".")
+            assert [v.value for v in item.result.values] == [expected], item.key
+
+
+def judge(load, nodes):
+    for node in nodes:
+        keys = load.keys()
+        sums, examples = judge_all(keys, read_all(node, keys, r=2))
+        assert sums == [0, 0, 0, 0], "lost, resurrected, phantom, doubled: %s through %s: %s" % (
+            sums, node.name, examples)
+        check_preloaded(node)
+
+
+def joins(cluster, names, *flags):
+    nodes = [Joiner(cluster, name, [cluster.nodes[0].endpoint], *flags) for name in names]
+    for node in nodes:
+        node.start()
+    for node in nodes:
+        node.wait_serving(60)
+    return nodes
+
+
+def ends_by_itself(node):
+    process, node.process = node.process, None
+    code = process.wait(30)
+    assert code == 78, "exit %d:\n%s" % (code, node.log_tail())
+
+
+def tell(what, load, before, probe, began):
+    requests, errors, p99 = probe.since(began)
+    after = load.counts()
+    acknowledged, _, refused, unknown = (a - b for a, b in zip(after, before))
+    seconds = time.monotonic() - began
+    print("%-28s %5.1f s, %6d writes acknowledged (%4.0f/s), %d not applied, %d unknown; %5d probes, %d failed, "
+          "p99 %.1f ms" % (what, seconds, acknowledged, acknowledged / seconds, refused, unknown, requests,
+                           len(errors), p99), flush=True)
+    for error in errors[:3]:
+        print("    " + error)
+    all_requests = acknowledged + refused + unknown + requests
+    return (refused + unknown + len(errors)) / all_requests, p99
+
+
+def three_four_three(cluster):
+    n1 = cluster.nodes[0]
+    preload(n1)
+    load = Load(list(cluster.nodes), seed=1, rate=300, writers=4)
+    probe = Probe(load)
+    time.sleep(2)
+    began, before = time.monotonic(), load.counts()
+    time.sleep(8)
+    _, quiet = tell("quiet", load, before, probe, began)
+
+    n4, = joins(cluster, ["n4"], "--join-hold")
+    began, before = time.monotonic(), load.counts()
+    commit(n1)
+    wait_until_over(cluster.nodes)
+    grow_errors, grow = tell("3 -> 4", load, before, probe, began)
+    load.nodes.append(n4)
+    time.sleep(2)
+
+    began, before = time.monotonic(), load.counts()
+    leave(n1, "n4")
+    commit(n1)
+    load.nodes.remove(n4)  # as its clients would: what it serves goes on, but its process ends by itself
+    wait_until_over(cluster.nodes)
+    shrink_errors, shrink = tell("4 -> 3", load, before, probe, began)
+    ends_by_itself(n4)
+    probe.stopping = True
+    probe.join()
+    load.stop()
+    judge(load, cluster.nodes)
+    print("p99 while moving: %.1f and %.1f times the quiet one; errors %.3f %% and %.3f %%" % (
+        grow / quiet, shrink / quiet, 100 * grow_errors, 100 * shrink_errors), flush=True)
+    assert grow_errors <= 0.001 and shrink_errors <= 0.001
+
+
+def three_six_four(cluster):
+    n1, n2, n3 = cluster.nodes
+    load = Load(list(cluster.nodes), seed=2, rate=2000)
+    probe = Probe(load)
+    time.sleep(2)
+    began, before = time.monotonic(), load.counts()
+    more = joins(cluster, ["n5", "n6", "n7"])  # their change is committed by themselves
+    wait_for("their change to run", lambda: change_of([n1, n3]).change.state == RUNNING, 60)
+    n1.admin.SetPace(cluster_pb2.SetPaceRequest(bytes_per_second=PACE), timeout=15)
+    in_the_middle([n1, n3])
+    n2.kill()
+    time.sleep(3)
+    n2.start().wait_serving(60)
+    wait_until_over([n1, n3])
+    states = {n.name: n.state for n in n1.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=5).nodes}
+    assert all(states[node.name] == cluster_pb2.Node.STATE_NORMAL for node in more), states
+    tell("3 -> 6, n2 killed", load, before, probe, began)
+
+    load.nodes.extend(more[:1])
+    time.sleep(2)
+    began, before = time.monotonic(), load.counts()
+    leave(n1, "n6")
+    leave(n1, "n7")
+    commit(n1)
+    in_the_middle([n1, n3])
+    more[0].kill()
+    time.sleep(3)
+    more[0].start().wait_serving(60)
+    wait_until_over([n1, n3])
+    for node in more[1:]:
+        ends_by_itself(node)
+    tell("6 -> 4, n5 killed", load, before, probe, began)
+    probe.stopping = True
+    probe.join()
+    load.stop()
+    left = cluster.nodes + more[:1]
+    judge(load, left)
+    wait_for("equal copies", lambda: not cluster_digests(left)[1], 120)
+    for node in more[:1]:
+        node.terminate()
+
+
+def main():
+    """Arguments: which parts (one, two); without: both."""
+    parts = sys.argv[1:] or ["one", "two"]
+    flags = ["--coordinators", "1", "--replicas", "1", "--grpc-threads", "1", "--memory", "64MiB"]
+    with Cluster(3, flags) as cluster:
+        cluster.start()
+        if "one" in parts:
+            three_four_three(cluster)
+        else:
+            preload(cluster.nodes[0])
+        if "two" in parts:
+            three_six_four(cluster)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
