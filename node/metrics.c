@@ -323,6 +323,8 @@ static void write_actors(FILE *out, struct node *node)
     COORDINATOR(register_conflicts, "Of those: attempts that met another's and began again.");
     COORDINATOR(corrupt, "Records from replicas that failed their checksum.");
     COORDINATOR(hints_sent, "Hints sent for replicas that could not take a write.");
+    COORDINATOR(replanned, "Requests refused for the epoch of their plan, and planned anew.");
+    COORDINATOR(epochs_told, "Times that gossip was told of a newer topology epoch.");
     COORDINATOR(remote_onward,
                 "Copies of writes left to a replica of another data centre to be passed on there.");
     COORDINATOR(remote_stranded,
