@@ -103,6 +103,9 @@ static bool runner_step_actor(struct runner *runner, struct cell *cell, struct a
     ctx->now_ns = runtime_now_ns();
     if (runner->inbox.count == 0 && actor_wake_at_ns(cell->actor) > ctx->now_ns)
         return false;
+    /* After the mail was taken: a message that came when a view was out is stepped with it. */
+    struct view *view = runtime_view_ref(runner->runtime);
+    ctx->view = view;
     ctx->wall_ms = runtime_wall_ms();
     ctx->prng = &cell->prng;
     ctx->store = cell->store;
@@ -117,6 +120,8 @@ static bool runner_step_actor(struct runner *runner, struct cell *cell, struct a
     /* `now` was read before: a tick may come late but never early. */
     if (actor_wake_at_ns(cell->actor) <= ctx->now_ns)
         actor_tick(cell->actor, ctx);
+    ctx->view = NULL;
+    view_unref(view);
     return true;
 }
 
@@ -141,9 +146,7 @@ static void runner_submit(struct runner *runner, uint64_t stepped)
 bool runner_round(struct runner *runner)
 {
     static_assert(RUNTIME_ACTORS_MAX <= 64, "one bit an actor");
-    struct view *view = runtime_view_ref(runner->runtime);
-    struct actor_context ctx = {
-        .view = view, .outbox = &runner->outbox, .log = runner->runtime->options.log};
+    struct actor_context ctx = {.outbox = &runner->outbox, .log = runner->runtime->options.log};
     uint64_t stepped = 0;
     for (uint32_t i = 0; i < runner->cell_count; i++) {
         if (runner_step_actor(runner, runner->cells[i], &ctx))
@@ -154,7 +157,6 @@ bool runner_round(struct runner *runner)
         runner_submit(runner, stepped);
         runner_flush(runner);
     }
-    view_unref(view);
     return stepped != 0;
 }
 

@@ -210,6 +210,62 @@ static void mailbox_bound_holds(void **state)
     }
 }
 
+/* -- views
+ * ---------------------------------------------------------------------------------------- */
+
+struct witness {
+    struct actor actor;
+    uint64_t version; /* of the view in its last step */
+    sem_t stepped;
+};
+
+static void witness_handle(struct actor *actor, struct actor_context *ctx, struct message *message)
+{
+    struct witness *witness = (struct witness *)actor;
+    witness->version = ctx->view->version;
+    message_free(message);
+    sem_post(&witness->stepped);
+}
+
+static const struct actor_class witness_class = {.name = "witness", .handle = witness_handle};
+
+/* runner.h, view: what comes in after a view was published is stepped with it, also on a thread that
+ * is in the middle of its round. */
+static void no_step_with_a_view_from_before_its_message(void **state)
+{
+    (void)state;
+    struct runtime *runtime = runtime_new(&options_default, house_view());
+    struct gate gate = {0};
+    struct witness witness = {0};
+    sem_init(&gate.entered, 0, 0);
+    sem_init(&gate.open, 0, 0);
+    sem_init(&witness.stepped, 0, 0);
+    actor_init(&gate.actor, &gate_class, house_id(ACTOR_GOSSIP, 0));
+    actor_init(&witness.actor, &witness_class, house_id(ACTOR_COORDINATOR, 0));
+    runtime_add_actor(runtime, &gate.actor, NULL, "both");
+    runtime_add_actor(runtime, &witness.actor, NULL, "both");
+    runtime_start(runtime);
+    runtime_thread_register();
+    struct runtime_wakes wakes = {0};
+    assert_true(runtime_post(runtime, house_message(gate.actor.id, 0, 0), &wakes));
+    runtime_wake(runtime, &wakes);
+    house_wait(&gate.entered);
+    struct view *view = house_view();
+    view->version = 7;
+    runtime_publish(runtime, view);
+    assert_true(runtime_post(runtime, house_message(witness.actor.id, 0, 0), &wakes));
+    sem_post(&gate.open);
+    runtime_wake(runtime, &wakes);
+    house_wait(&witness.stepped);
+    runtime_stop(runtime);
+    assert_int_equal(witness.version, 7);
+    runtime_thread_unregister();
+    runtime_free(runtime);
+    sem_destroy(&gate.entered);
+    sem_destroy(&gate.open);
+    sem_destroy(&witness.stepped);
+}
+
 /* -- routes ------------------------------------------------------------------------------------ */
 
 struct counting {
@@ -417,6 +473,7 @@ int main(void)
         cmocka_unit_test(delivers_once_in_order_to_the_edge),
         cmocka_unit_test(delivers_once_in_order_to_another_node),
         cmocka_unit_test(mailbox_bound_holds),
+        cmocka_unit_test(no_step_with_a_view_from_before_its_message),
         cmocka_unit_test(routes_by_partition_and_index),
         cmocka_unit_test(store_is_submitted_once_a_batch),
         cmocka_unit_test(stop_drains_mail),
