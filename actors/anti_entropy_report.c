@@ -119,6 +119,7 @@ void ae_report_on_report(struct anti_entropy *ae, struct actor_context *ctx,
                 filled[p / 8] |= (uint8_t)(1u << p % 8);
         }
         reply->filled = bytes_of(filled, size);
+        reply->keyspaces_digest = keyspace_map_digest(&ctx->view->keyspaces);
         count_vnodes(ae, ctx->view, filled, reply);
         reply->bytes_copied = ae->gains.bytes;
         reply->bytes_per_second = rate_of(ae, ctx);

@@ -67,6 +67,26 @@ static void take_report(const struct topology *topology, const struct moves_repo
     }
 }
 
+/* What a change gives to whom follows from the keyspaces: a member that does not know one yet has
+ * nothing to fill in it, as it sees it, and who lacks one here would not miss it. So nothing goes on
+ * before all that are not down know the same. */
+static bool keyspaces_agree(const struct gossip *gossip)
+{
+    const struct topology *topology = gossip_topology(gossip);
+    for (uint32_t i = 0; i < topology->member_count; i++) {
+        const struct member *member = &topology->members[i];
+        const struct moves_report *report = &gossip->moves.reports[member->slot];
+        bool self = member->number == gossip->options.self;
+        if (!member_counts(member) || self ||
+            gossip->peers[member->slot].liveness == LIVENESS_DOWN)
+            continue;
+        if (report->member != member->number || report->change != topology_change_name(topology) ||
+            report->keyspaces_digest != gossip->map_digest)
+            return false;
+    }
+    return true;
+}
+
 static void progress_now(const struct gossip *gossip, uint64_t now_ns,
                          struct topology_progress *ret_progress)
 {
@@ -91,7 +111,7 @@ bool moves_step(struct gossip *gossip, struct actor_context *ctx, struct arena *
 {
     const struct topology *topology = gossip_topology(gossip);
     struct topology_progress progress;
-    if (topology->change.state != CHANGE_RUNNING)
+    if (topology->change.state != CHANGE_RUNNING || !keyspaces_agree(gossip))
         return false;
     progress_now(gossip, ctx->now_ns, &progress);
     return topology_step(arena, topology, &gossip->map, &progress, ret_next);
@@ -165,6 +185,7 @@ static void note_report(struct gossip *gossip, struct actor_context *ctx,
         .change = reply->change,
         .epoch = reply->epoch,
         .keeps_hints = reply->hints != 0,
+        .keyspaces_digest = reply->keyspaces_digest,
     };
     size_t size =
         reply->filled.size < sizeof report->filled ? reply->filled.size : sizeof report->filled;

@@ -31,6 +31,7 @@ struct moves_report {
     uint64_t change; /* topology_change_name */
     uint64_t epoch;
     bool keeps_hints;
+    uint64_t keyspaces_digest;
     uint8_t filled[PARTITIONS_MAX / 8];
 };
 

@@ -830,6 +830,8 @@ struct vnode_report_reply {
     uint64_t free_bytes;       /* of the disk */
     uint64_t hints;            /* kept for others: a leaving member stays while there are any */
     struct bytes sizes; /* bytes by partition, big-endian u64 each; empty when not asked for */
+    /* keyspace_map_digest of the map that `filled` is about: what a change gives depends on it */
+    uint64_t keyspaces_digest;
 };
 
 /* The rpc layer to its gossip: ask every member for its report. */

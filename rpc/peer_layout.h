@@ -383,6 +383,7 @@ static const struct field vnode_report_reply_fields[] = {
     FIELD(FIELD_U64, struct vnode_report_reply, free_bytes, 0, UINT64_MAX),
     FIELD(FIELD_BYTES, struct vnode_report_reply, sizes, 0, 8 * PARTITIONS_MAX),
     FIELD(FIELD_U64, struct vnode_report_reply, hints, 0, UINT64_MAX),
+    FIELD(FIELD_U64, struct vnode_report_reply, keyspaces_digest, 0, UINT64_MAX),
 };
 static const struct layout vnode_report_reply_layout = FIELDS_OF(vnode_report_reply_fields);
 

@@ -74,6 +74,7 @@ static bool vnodes_answer(struct cluster *c, struct node *node, const struct mes
     reply->change = vnodes->change;
     reply->filled = bytes_of(filled, topology->partitions / 8);
     reply->hints = vnodes->hints;
+    reply->keyspaces_digest = keyspace_map_digest(&node->view->keyspaces);
     reply->bytes_copied = 1000 + node->member;
     answer->from = actor_id_of(node->member, ACTOR_ANTI_ENTROPY);
     answer->epoch = topology->epoch;

@@ -376,6 +376,7 @@ static struct message *random_message(enum message_kind kind)
         body->bytes_per_second = random_u64();
         body->free_bytes = random_u64();
         body->hints = random_u64();
+        body->keyspaces_digest = random_u64();
         body->sizes = random_bytes(arena, 0, (size_t)8 * PARTITIONS_MAX);
     } else if (kind == MESSAGE_register_list) {
         struct register_list *body = &message->register_list;
@@ -612,6 +613,7 @@ static void same_message(const struct message *a, const struct message *b)
         SAME(vnode_report_reply.bytes_per_second);
         SAME(vnode_report_reply.free_bytes);
         SAME(vnode_report_reply.hints);
+        SAME(vnode_report_reply.keyspaces_digest);
         SAME_BYTES(vnode_report_reply.sizes);
     } else if (a->kind == MESSAGE_register_list) {
         SAME(register_list.partition);
