@@ -57,9 +57,8 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
         counter_add(&replica->figures.merged_same, 1);
         return OK;
     }
-    if (!MUTATE(FLOOR_UNCHECKED) &&
-        write->floor <
-            vnode_floor(vnode_of(&replica->vnodes, write->partition), write->keyspace_id)) {
+    if (write->floor <
+        vnode_floor(vnode_of(&replica->vnodes, write->partition), write->keyspace_id)) {
         counter_add(&replica->figures.stale_floor, 1);
         return ERR_STALE_FLOOR;
     }

@@ -60,7 +60,6 @@
     X(CHECKSUM_UNCHECKED, "a record is read, merged and sent whatever its checksum says",          \
       "rule 25")                                                                                   \
     X(TREE_OF_ONE_BIT, "hash trees take two records for one when a weak digest says so", "2.5")    \
-    X(FLOOR_UNCHECKED, "a write from before tombstones were reaped brings them back", "rule 14")   \
     X(REAP_WITHOUT_THE_LAST, "tombstones are reaped when all replicas but one agree", "rule 13")   \
     X(REAP_WHAT_DIFFERS, "tombstones are reaped that some replica does not hold", "rule 13")       \
     X(HINT_OVERFLOW_SILENT, "hints that find no room are given up, and nobody is told", "rule 22") \
