@@ -359,7 +359,9 @@ static bool row_drop(struct hinted_handoff *hinted_handoff, struct actor_context
         counter = &figures->expired;
         why = "hints were too old";
     } else {
-        return hint_place(hinted_handoff, ctx, target, row->key, size, hint) != HINT_STAYS;
+        enum hint_place place = hint_place(hinted_handoff, ctx, target, row->key, size, hint);
+        target->pass_stale |= place == HINT_STUCK; /* looked at again after a while */
+        return place != HINT_STAYS;
     }
     if (hint_row_change(hinted_handoff, ctx, target, row->key, size, NULL) != OK) {
         counter_add(&figures->store_errors, 1);

@@ -37,9 +37,12 @@ enum hint_place hint_place(struct hinted_handoff *hinted_handoff, struct actor_c
     if (!orphaned) {
         view_replica_set(ctx->view, keyspace, hint->partition, &set);
         for (uint32_t i = 0; i < set.count; i++) {
-            if (set.replicas[i].member == hint->target &&
-                hint_member_is_there(ctx->view, hint->target))
-                return HINT_STAYS;
+            if (set.replicas[i].member != hint->target ||
+                !hint_member_is_there(ctx->view, hint->target))
+                continue;
+            /* The new set has taken its copy already: what comes there now would go with it. */
+            bool drops_out = set.joint && set.replicas[i].sides == 1u << TOPOLOGY_NOW;
+            return drops_out ? HINT_STUCK : HINT_STAYS;
         }
         if (set.count == 0)
             return HINT_STUCK;

@@ -22,6 +22,7 @@ static struct vnode_part part_find(const struct replica *replica, const struct v
         bool next_alone = set.replicas[i].sides == 1u << TOPOLOGY_NEXT;
         if (view->topology.phases[partition] == PHASE_ANNOUNCED && next_alone)
             part.announced = view->topology.phase_epochs[partition];
+        part.drops_out = set.joint && set.replicas[i].sides == 1u << TOPOLOGY_NOW;
     }
     return part;
 }
@@ -81,7 +82,8 @@ enum err replica_fence(struct replica *replica, struct actor_context *ctx,
     const struct topology *topology = &ctx->view->topology;
     uint32_t partition = message_partition(message);
     CHECK_U64(partition, <, topology->partitions);
-    if (fence != FENCE_SPREAD && message->epoch < topology->phase_epochs[partition])
+    bool spreads = fence == FENCE_SPREAD || fence == FENCE_HINT;
+    if (!spreads && message->epoch < topology->phase_epochs[partition])
         return stale(replica);
     if (fence == FENCE_QUESTION && message->epoch > topology->epoch)
         return behind(replica, ctx, message);
@@ -89,6 +91,10 @@ enum err replica_fence(struct replica *replica, struct actor_context *ctx,
         return OK;
     struct vnode_part part =
         replica_part(replica, ctx, vnode_of(&replica->vnodes, partition), keyspace_id);
+    /* A hint is forgotten once its target has it. This copy was taken from already, and goes:
+     * nobody would have what the hint alone knew. */
+    if (fence == FENCE_HINT && part.drops_out)
+        return stale(replica);
     if (part.role >= (fence == FENCE_READ ? ROLE_READER : ROLE_WRITER))
         return OK;
     return message->epoch > topology->epoch ? behind(replica, ctx, message) : stale(replica);

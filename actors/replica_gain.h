@@ -36,6 +36,7 @@
 struct vnode_part {
     enum replica_role role;
     uint64_t announced; /* epoch, when it gains it; 0: it does not */
+    bool drops_out;     /* both sets are written, and it is in the old one alone */
 };
 
 enum gain_state { GAIN_NONE, GAIN_EMPTY, GAIN_FILLED };

@@ -135,7 +135,9 @@ void replica_on_write(struct replica *replica, struct actor_context *ctx,
         err = replica_admit_mode(ctx, write->keyspace_id, KEYSPACE_AVAILABLE);
     if (err == OK)
         err = replica_fence(replica, ctx, message, write->keyspace_id,
-                            write->reason == WRITE_REPLICATE ? FENCE_WRITE : FENCE_SPREAD);
+                            write->reason == WRITE_REPLICATE ? FENCE_WRITE
+                            : write->reason == WRITE_HINT    ? FENCE_HINT
+                                                             : FENCE_SPREAD);
     if (err == OK && write->reason == WRITE_HINT)
         err = replica_take_hint(replica, ctx, message, &answer->replica_write_reply.credit);
     if (err == OK)

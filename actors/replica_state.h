@@ -104,6 +104,7 @@ enum fence {
     FENCE_READ,     /* by a reader only */
     FENCE_WRITE,    /* by a reader or a writer */
     FENCE_SPREAD,   /* likewise, whenever it was planned */
+    FENCE_HINT,     /* likewise, but by who stays */
     FENCE_QUESTION, /* likewise, of anti-entropy: by who knows the sender's document */
 };
 

@@ -196,10 +196,13 @@ static void phase_table(struct bench *b, uint32_t partition, enum replica_role r
             bool ahead = epochs[i] > b->f.topology.epoch;
             bool old = epochs[i] < step && !spreads(asked);
             bool small = role < role_needed(asked);
+            bool goes = asked == ASK_HINT && role != ROLE_NONE &&
+                        topology_is_joint(&b->f.topology, partition) &&
+                        change_sides(&b->f, KEYSPACE, partition, SELF) == 1u << TOPOLOGY_NOW;
             bool refused_ahead = ahead && (small || is_tree_question(asked));
             if (refused_ahead)
                 assert_int_equal(status, ERR_UNAVAILABLE);
-            else if (old || small)
+            else if (old || small || goes)
                 assert_int_equal(status, ERR_STALE_EPOCH);
             else
                 assert_true(passes(status));

@@ -364,6 +364,7 @@ static void answers_are_voided(void **state)
     fixture_pass(&g.b.f, 2000 * MS);
     struct version_set set = test_write(&g.b.f, &(struct version_set){0}, NULL, 2, 1, "v");
     send_write(&g.b, KEYSPACE, g.key, test_record(&g.b.f, KEYSPACE, g.key, &set), WRITE_HINT);
+    fixture_silent(&g.b.f);
     step(&g, PHASE_ANNOUNCED);
     step(&g, PHASE_COPIED);
     fixture_silent(&g.b.f);
