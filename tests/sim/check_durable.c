@@ -152,6 +152,21 @@ static enum err read_durable(struct host *host, const struct asked *asked, struc
     return err;
 }
 
+/* A keeper that knows the target to be no replica any more keeps the hint for one that is. */
+static void join_other_hints(struct host *host, const struct asked *asked, struct arena *arena,
+                             struct version_set *held)
+{
+    for (uint32_t i = 0; i < host->world->options.nodes; i++) {
+        struct asked other = *asked;
+        struct bytes record = {0};
+        struct version_set kept;
+        other.target = i + 1;
+        if (read_durable(host, &other, arena, &record) == OK &&
+            record_decode(arena, asked->keyspace_id, asked->key, record, &kept) == OK)
+            *held = version_set_merge(arena, held, &kept);
+    }
+}
+
 /* A crash would leave all that the answer speaks of. */
 static bool answer_is_true(struct host *host, const struct asked *asked, struct bytes spoken)
 {
@@ -177,6 +192,8 @@ static bool answer_is_true(struct host *host, const struct asked *asked, struct 
     if (!good && asked->target != MEMBER_NONE) {
         host_peek_durable(&host->world->hosts[asked->target - 1], asked->keyspace_id, asked->key,
                           &arena, &held);
+        if (world_has(host->world, FAULT_MEMBERSHIP))
+            join_other_hints(host, asked, &arena, &held);
         all = check_explained(host->world, asked->keyspace_id, asked->key, &held.clock, &arena);
         good =
             clock_descends(&all, &said.clock) || counter_get(&hints->stale) > 0 ||
