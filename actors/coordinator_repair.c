@@ -6,9 +6,9 @@
  * repair does not come through in time, the read fails: the newer value is never handed out while a
  * quorum may still answer without it.
  *
- * While a partition is announced the next step will read the other set of replicas. What such a
- * read answers is there too before it leaves, by the level of the read: who is in both sets and has
- * voted counts, others are sent it. */
+ * While two sets are written the next step, or an abort, will read the other one. What such a read
+ * answers is there too before it leaves, by the level of the read: who is in both sets and has voted
+ * counts, others are sent it. */
 #include "actors/coordinator_request.h"
 
 #include "base/mutation.h"
@@ -16,8 +16,7 @@
 
 bool coordinator_repair_copies(const struct request *request)
 {
-    return request->replicas.joint && request->replicas.read_side == TOPOLOGY_NOW &&
-           quorum_overlaps(&request->quorum);
+    return request->replicas.joint && quorum_overlaps(&request->quorum);
 }
 
 /* The answer of a replica, by its index. */
@@ -120,12 +119,13 @@ static bool repair_choose_copies(struct actor_context *ctx, struct request *requ
 {
     struct quorum both;
     uint64_t holders = request->answered | request->copied | request->repairing;
+    uint32_t other = request->replicas.read_side == TOPOLOGY_NOW ? TOPOLOGY_NEXT : TOPOLOGY_NOW;
     if (request->repair.size == 0 || !coordinator_repair_copies(request) ||
         !repair_both_sets(request, holders, &both))
         return true;
     for (uint32_t i = 0; i < request->replicas.count; i++) {
         uint32_t member = request->replicas.replicas[i].member;
-        bool wanted = (request->replicas.replicas[i].sides >> TOPOLOGY_NEXT & 1) != 0 &&
+        bool wanted = (request->replicas.replicas[i].sides >> other & 1) != 0 &&
                       ((holders | request->uncopied) >> i & 1) == 0 &&
                       view_alive(ctx->view, member);
         if (!wanted || !(all || coordinator_get_helps(&both, member)))

@@ -62,7 +62,7 @@ enum fault_class {
 };
 
 /* Left out unless they are asked for (--with). */
-#define FAULTS_ASKED (1u << FAULT_MEMBERSHIP)
+#define FAULTS_ASKED 0u
 
 const char *fault_class_name(enum fault_class class);
 /* FAULT_CLASS_COUNT when there is none of that name. */

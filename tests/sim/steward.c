@@ -87,6 +87,7 @@ static void ask(struct world *world, const struct topology_operation *operation)
     steward->member = operation->member;
     steward->gone = operation->gone;
     world->figures.steward.asked++;
+    world->figures.fired[FAULT_MEMBERSHIP]++;
     struct message *message = message_new(MESSAGE_client_topology, 0);
     message->from = (struct actor_id){.node = host->member, .kind = ACTOR_EDGE};
     message->to = (struct actor_id){.node = host->member, .kind = ACTOR_GOSSIP};
@@ -255,11 +256,11 @@ static void go_on(struct world *world)
 {
     struct steward *steward = &world->steward;
     uint32_t dead = dead_member(world);
-    if (world->topology.change.state == CHANGE_RUNNING) {
-        go_on_running(world);
-    } else if (dead != MEMBER_NONE) {
+    if (dead != MEMBER_NONE) {
         ask(world,
             &(struct topology_operation){.kind = TOPOLOGY_LEAVE, .member = dead, .gone = true});
+    } else if (world->topology.change.state == CHANGE_RUNNING) {
+        go_on_running(world);
     } else if (steward->joining) {
         ask_join(world);
     } else if (world->topology.change.state == CHANGE_STAGED) {
