@@ -212,7 +212,13 @@ def three_six_four(cluster):
     load.stop()
     left = cluster.nodes + more[:1]
     judge(load, left)
-    wait_for("equal copies", lambda: not cluster_digests(left)[1], 120)
+    try:
+        wait_for("equal copies", lambda: not cluster_digests(left)[1], 60)
+    except AssertionError:
+        held, bad = cluster_digests(left)
+        for place in bad[:8]:
+            print("    not equal: %s: %s" % (place, held[place]))
+        raise
     for node in more[:1]:
         node.terminate()
 
