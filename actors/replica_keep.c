@@ -69,6 +69,16 @@ static enum err vnode_keep(struct replica *replica, struct store *store, const s
     return err;
 }
 
+/* Rows that are being removed are in no tree: the next start has to meet them. */
+static bool is_leaving(const struct vnode *vnode)
+{
+    for (uint32_t i = 0; i < vnode->keyspace_count; i++) {
+        if (vnode->keyspaces[i].leaving)
+            return true;
+    }
+    return false;
+}
+
 enum err replica_keep_trees(struct replica *replica, struct store *store)
 {
     enum err err = OK;
@@ -77,7 +87,8 @@ enum err replica_keep_trees(struct replica *replica, struct store *store)
     for (uint32_t i = 0; i < replica->vnodes.count && err == OK; i++) {
         const struct vnode *vnode = &replica->vnodes.vnodes[i];
         uint8_t key[ROW_KEY_BYTES];
-        if (vnode->trees_ready && !vnode->trees_suspect && vnode->state != VNODE_EMPTYING)
+        if (vnode->trees_ready && !vnode->trees_suspect && vnode->state != VNODE_EMPTYING &&
+            !is_leaving(vnode))
             err = vnode_keep(replica, store, vnode);
         else /* should its removal at the start have failed */
             err =
