@@ -391,7 +391,7 @@ static void check_holders(struct world *world, uint32_t key)
     struct arena arena;
     registers_key_name(key, name);
     uint32_t id = world->registers.keyspace_id;
-    const struct view *view = world->hosts[0].view;
+    const struct view *view = steward_newest_host(world)->view;
     view_replica_set(view, keyspace_map_find_id(&view->keyspaces, id),
                      hash_partition(hash_key(id, bytes_of_string(name)), world->options.partitions),
                      &set);
@@ -399,6 +399,8 @@ static void check_holders(struct world *world, uint32_t key)
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         struct bytes row = {0};
         bool replica = false;
+        if (!steward_is_member(world, i))
+            continue; /* what it has left with is nobody's */
         for (uint32_t j = 0; j < set.count; j++)
             replica |= set.replicas[j].member == i + 1;
         host_peek_record(&world->hosts[i], id, bytes_of_string(name), &arena, &row);

@@ -128,7 +128,7 @@ static void draw_membership(struct sim_options *options, uint32_t without)
         ~(1u << FAULT_WIPED | 1u << FAULT_RESTORED | 1u << FAULT_CLONED | 1u << FAULT_CORRUPT);
 }
 
-/* In a stream of its own, too. Moves of registers come later. */
+/* In a stream of its own, too. */
 static void draw_registers(struct sim_options *options)
 {
     struct prng random;
@@ -145,7 +145,7 @@ static void draw_registers(struct sim_options *options)
     registers->ttl_share = prng_chance(prng, 0.6) ? 0 : 0.3 * prng_unit(prng);
     uint64_t pace_ns = options->safety_ns / registers->operations_max * registers->clients;
     registers->think_mean_ns = prng_chance(prng, 0.6) ? pace_ns : random_log(prng, 200000, pace_ns);
-    if (prng_chance(prng, 0.25) || sim_options_has(options, FAULT_MEMBERSHIP))
+    if (prng_chance(prng, 0.25))
         *registers = (struct sim_registers){0};
 }
 

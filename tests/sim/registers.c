@@ -93,12 +93,11 @@ uint32_t registers_acceptors(struct world *world, uint32_t key, uint32_t *ret_lo
     struct arena arena;
     char name[16];
     registers_key_name(key, name);
-    for (uint32_t i = 0; i < world->options.nodes && set.count == 0; i++) {
-        const struct keyspace *keyspace = host_keyspace(&world->hosts[i], REGISTERS_KEYSPACE);
-        if (keyspace != NULL)
-            view_replica_set(world->hosts[i].view, keyspace,
-                             partition_of(world, bytes_of_string(name)), &set);
-    }
+    const struct host *newest = steward_newest_host(world);
+    const struct keyspace *keyspace =
+        newest == NULL ? NULL : host_keyspace(newest, REGISTERS_KEYSPACE);
+    if (keyspace != NULL)
+        view_replica_set(newest->view, keyspace, partition_of(world, bytes_of_string(name)), &set);
     arena_init(&arena, NULL, 0);
     *ret_lost = 0;
     for (uint32_t i = 0; i < set.count; i++) {
@@ -387,6 +386,14 @@ bool registers_quiet(struct world *world)
     return registers->quiet_step >= quiet_steps(world) && registers->running == 0;
 }
 
+/* The first member from there on; all of them are up. */
+static uint32_t member_from(const struct world *world, uint32_t node)
+{
+    while (!steward_is_member(world, node % world->options.nodes))
+        node++;
+    return node % world->options.nodes;
+}
+
 /* The last read of a key is its final state. */
 static void quiet_step(struct world *world)
 {
@@ -401,7 +408,7 @@ static void quiet_step(struct world *world)
                                   .write = registers->count,
                                   .key = step / (2 * REGISTER_QUIET_ROUNDS),
                                   .ended_ns = NEVER_NS,
-                                  .node = (step / 2 + registers->started) % world->options.nodes,
+                                  .node = member_from(world, step / 2 + registers->started),
                                   .quiet = true};
     registers->count++;
     attempt->final = step % (2 * REGISTER_QUIET_ROUNDS) == 2 * REGISTER_QUIET_ROUNDS - 1;

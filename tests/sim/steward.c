@@ -166,11 +166,23 @@ static void ask_join(struct world *world)
     ask(world, &operation);
 }
 
+/* Without a majority of its votes nobody can tell what a register holds, and a change that moves it
+ * waits for ever: of three or more replicas one may be away for good at a time. */
+static bool votes_live_on(const struct world *world)
+{
+    bool any_dead = false;
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        const struct member *member = topology_member(&world->topology, world->hosts[i].member);
+        any_dead |= world->hosts[i].dead && member != NULL && member->status != MEMBER_REMOVED;
+    }
+    return world->options.registers.keys == 0 || (world->options.registers.n >= 3 && !any_dead);
+}
+
 /* Its disk is lost with it, so there must be a copy of all that it has. */
 static bool may_die(struct world *world, uint32_t node)
 {
     struct incident loss = {.class = FAULT_WIPED, .node = node};
-    return members_up(world) > 3 && faults_disk_may_lose(world, &loss);
+    return members_up(world) > 3 && votes_live_on(world) && faults_disk_may_lose(world, &loss);
 }
 
 static void begin_change(struct world *world)
