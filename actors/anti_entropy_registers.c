@@ -197,7 +197,8 @@ static bool page_take(struct anti_entropy *ae, struct ae_gain *gain)
     }
     settle->count = kept;
     settle->more = bound.size != 0;
-    memcpy(settle->after, bound.data, bound.size);
+    if (bound.size != 0)
+        memcpy(settle->after, bound.data, bound.size);
     settle->after_size = bound.size;
     pages_drop(settle);
     settle->settling = true;

@@ -106,7 +106,7 @@ static bool hint_is_sound(const struct hinted_handoff *hinted_handoff,
 }
 
 enum err hint_keep_row(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
-                       struct hint *hint)
+                       struct hint *hint, bool bounded)
 {
     uint8_t memory[ROW_KEY_BYTES_MAX];
     size_t before = 0;
@@ -120,7 +120,7 @@ enum err hint_keep_row(struct hinted_handoff *hinted_handoff, struct actor_conte
     if (err != OK)
         return err;
     struct bytes value = hint_encode(&hinted_handoff->scratch, hint);
-    if (!hint_has_room(hinted_handoff, target, before, row_key.size + value.size)) {
+    if (bounded && !hint_has_room(hinted_handoff, target, before, row_key.size + value.size)) {
         counter_add(&hinted_handoff->figures.overflow, 1);
         hint_dirty(hinted_handoff, ctx, target, hint->partition, "no room for more hints");
         return ERR_LIMIT;
@@ -150,12 +150,23 @@ static enum err hint_keep(struct hinted_handoff *hinted_handoff, struct actor_co
     };
     if (!hint_is_sound(hinted_handoff, ctx, &hint))
         return ERR_INVALID;
-    return hint_keep_row(hinted_handoff, ctx, &hint);
+    return hint_keep_row(hinted_handoff, ctx, &hint, true);
+}
+
+/* A member that leaves hands on what it keeps, and is gone when there is nothing left: nobody would
+ * know of what came later. */
+static bool is_on_its_way(const struct hinted_handoff *hinted_handoff, const struct view *view)
+{
+    const struct member *self = topology_member(&view->topology, hinted_handoff->options.self);
+    return view->topology.change.state == CHANGE_RUNNING && self != NULL &&
+           self->status == MEMBER_LEAVING;
 }
 
 static enum err hint_admit(const struct hinted_handoff *hinted_handoff,
                            const struct actor_context *ctx, const struct message *message)
 {
+    if (is_on_its_way(hinted_handoff, ctx->view))
+        return ERR_UNAVAILABLE;
     if (message->deadline_ns != 0 && ctx->now_ns >= message->deadline_ns)
         return ERR_TIMEOUT;
     return hinted_handoff->held.count < hinted_handoff->options.held_max ? OK : ERR_OVERLOADED;

@@ -3,8 +3,9 @@
  * A hint may be one of the two copies of a write that was acknowledged. When a change takes the
  * partition from its target, or the target has left for good, its state is kept for every member of
  * the present set instead, as hints of their own, and the old row goes in the same write of the
- * log. Most of those members hold it already, and say so. A hint of a keyspace that was dropped
- * goes. */
+ * log. Most of those members hold it already, and say so. Room for hints does not bound this: it
+ * adds no more than one row a replica to what was there, and one that found no room would stay for
+ * ever. A hint of a keyspace that was dropped goes. */
 #include "actors/hinted_handoff_rows.h"
 
 static enum err keep_for_all(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
@@ -17,7 +18,7 @@ static enum err keep_for_all(struct hinted_handoff *hinted_handoff, struct actor
         struct hint copy = *hint;
         copy.target = set->replicas[i].member;
         if (member != NULL && member->status != MEMBER_REMOVED && !member->gone)
-            err = hint_keep_row(hinted_handoff, ctx, &copy);
+            err = hint_keep_row(hinted_handoff, ctx, &copy, false);
     }
     return err;
 }

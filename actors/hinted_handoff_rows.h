@@ -120,9 +120,10 @@ struct hint {
     struct bytes record;
 };
 
-/* Keeps it for its target, joined to what is kept already. LIMIT: no room. */
+/* Keeps it for its target, joined to what is kept already. LIMIT: no room, when that is `bounded`.
+ */
 enum err hint_keep_row(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
-                       struct hint *hint) MUST_USE;
+                       struct hint *hint, bool bounded) MUST_USE;
 /* Answers when all that was staged up to here is durable. */
 void hint_answer(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
                  struct message *reply);

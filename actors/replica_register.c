@@ -216,7 +216,8 @@ static enum err list_keys(struct replica *replica, struct actor_context *ctx,
     uint8_t from[STORAGE_KEY_BYTES_MAX + 1];
     if (asked->after.size > STORAGE_KEY_BYTES_MAX)
         return ERR_INVALID;
-    memcpy(from, asked->after.data, asked->after.size);
+    if (asked->after.size != 0)
+        memcpy(from, asked->after.data, asked->after.size);
     from[asked->after.size] = 0; /* the next key that there can be */
     writer_init(&list.writer, arena, 1024);
     enum err err = store_scan(ctx->store, asked->partition,

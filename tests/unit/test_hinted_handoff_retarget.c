@@ -143,23 +143,39 @@ static void held_back_while_it_goes_over(void **state)
     bench_deinit(&b);
 }
 
-/* One that cannot be kept for others stays as it is: no room. */
-static void nothing_is_lost_for_lack_of_room(void **state)
+/* What is kept already is handed on whatever room there is for more. */
+static void room_does_not_bound_it(void **state)
 {
     (void)state;
     struct bench b;
     start(&b);
-    b.options.total_bytes_max = 220;
+    b.options.total_bytes_max = 220; /* one */
     hinted_handoff_free(b.hinted_handoff);
     bench_start(&b, 2);
     const char *key = keep(&b, 1);
+    uint32_t partition = test_partition(&b.f, SIBLINGS, key);
     change_leave(&b.f, TARGET);
     change_finish(&b.f);
-    for (uint32_t member = 3; member <= 5; member++)
-        fixture_set_liveness(&b.f, member, LIVENESS_DOWN);
-    deliver(&b, key, 0, 5 * SECONDS);
-    assert_true(counter_get(&b.figures->hints) > 0);
-    assert_int_equal(counter_get(&b.figures->retargeted), 0);
+    uint32_t got = deliver(&b, key, 0, 20 * SECONDS);
+    for (uint32_t member = 1; member <= 5; member++)
+        assert_int_equal(got >> member & 1, is_replica(&b, partition, member));
+    assert_int_equal(counter_get(&b.figures->hints), 0);
+    bench_deinit(&b);
+}
+
+/* Who leaves takes no more: it is gone when it has handed on what it keeps. */
+static void who_leaves_takes_none(void **state)
+{
+    (void)state;
+    struct bench b;
+    start(&b);
+    const char *key = keep(&b, 1);
+    change_leave(&b.f, SELF);
+    store_hint(&b, TARGET, key, one_write(&b, key, 3, "v"));
+    fixture_sync(&b.f);
+    expect_stored(&b, ERR_UNAVAILABLE);
+    assert_int_equal(deliver(&b, key, 0, 10 * SECONDS) >> TARGET & 1, 1);
+    assert_int_equal(counter_get(&b.figures->hints), 0);
     bench_deinit(&b);
 }
 
@@ -191,9 +207,9 @@ static void dropped_keyspaces(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(of_one_that_has_left), cmocka_unit_test(kept_until_all_have_it),
-        cmocka_unit_test(held_back_while_it_goes_over),      cmocka_unit_test(nothing_is_lost_for_lack_of_room),
-        cmocka_unit_test(dropped_keyspaces),
+        cmocka_unit_test(of_one_that_has_left),         cmocka_unit_test(kept_until_all_have_it),
+        cmocka_unit_test(held_back_while_it_goes_over), cmocka_unit_test(room_does_not_bound_it),
+        cmocka_unit_test(who_leaves_takes_none),        cmocka_unit_test(dropped_keyspaces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
