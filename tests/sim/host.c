@@ -445,9 +445,17 @@ void host_start(struct host *host)
     char why[256] = "";
     host->deaf = true;
     hellos_renew(host);
-    if (boot(host, host->engine, &arena, &booted, why, sizeof why) != OK)
-        world_fail(world, "boot", "n%u: %s", host->member, why);
+    enum err err = boot(host, host->engine, &arena, &booted, why, sizeof why);
     host->deaf = false;
+    if (err == ERR_DENIED && world_has(world, FAULT_MEMBERSHIP)) { /* steward_settled judges it */
+        trace_line(&world->trace, world->now_ns, "n%u: %s", host->member, why);
+        engine_close(host->engine);
+        host->engine = NULL;
+        arena_deinit(&arena);
+        return;
+    }
+    if (err != OK)
+        world_fail(world, "boot", "n%u: %s", host->member, why);
     trace_line(&world->trace, world->now_ns, "n%u starts, generation %llu", host->member,
                (unsigned long long)booted.generation);
     if (!world->failure.failed) {

@@ -104,8 +104,10 @@ static void check_once(struct host *host, const struct mint_watch *watch, const 
          other = other->next) {
         if (other->operation != watch->operation)
             continue;
-        /* Where clocks jump, as all do when they are set right, ten minutes are soon over. */
-        bool knew = other->dot.member == mint->dot.member && other->start == host->start &&
+        /* Where clocks jump, as all do when they are set right, ten minutes are soon over. With a
+         * copy that is emptied, or given up and gained again, goes what it knew of requests. */
+        bool keeps = host->put_backs == 0 && !world_has(world, FAULT_MEMBERSHIP);
+        bool knew = keeps && other->dot.member == mint->dot.member && other->start == host->start &&
                     !world_has(world, FAULT_JUMP) && world->phase == PHASE_SAFETY;
         if (!retried || knew)
             world_fail(world, "dots", "n%u: operation %u is minted a second time%s", host->member,
