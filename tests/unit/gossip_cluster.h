@@ -274,7 +274,8 @@ static inline void node_take_out(struct cluster *c, struct node *node, struct me
     if (message->kind == MESSAGE_view_publish) {
         view_unref(node->view);
         node->view = view_ref(message->view_publish.view);
-        note_document(c, topology_encode(&c->arena, &node->view->topology));
+        if (node->boot.address_count == 0) /* else it may say other addresses */
+            note_document(c, topology_encode(&c->arena, &node->view->topology));
         note_in_force(node, node->view->topology.epoch);
         message_free(message);
     } else if (message->to.kind == ACTOR_EDGE) {

@@ -324,10 +324,53 @@ static void one_document_an_epoch(void **state)
     assert_true(applied > 0 && refused > 0 && unknown > 0 && voters > 0 && crashes > 0);
 }
 
+static const char *address_in(const struct view *view, uint32_t member)
+{
+    return topology_member(&view->topology, member)->address;
+}
+
+/* gossip_moves.h: a node whose list says another address than the document has it proposed until it
+ * is in; until then, and for the others of the list, its own views say what the list says (boot.h).
+ */
+static void own_address_is_proposed(void **state)
+{
+    (void)state;
+    static struct cluster c;
+    cluster_init(&c, 5, 3);
+    cluster_start(&c);
+    play_until(&c, c.now_ns + 3000 * MS);
+    assert_int_equal(c.epoch_max, 1);
+    node_crash(&c, node_of(&c, 2));
+    c.topology = fixture_topology(&c.arena, 3, 1, 16, 9901);
+    node_start(&c, node_of(&c, 2), NULL);
+    const struct view *own = node_of(&c, 2)->view;
+    for (uint32_t member = 1; member <= 3; member++) {
+        char address[32];
+        snprintf(address, sizeof address, "127.0.0.1:%u", 9900 + member);
+        assert_string_equal(address_in(own, member), address);
+    }
+    play_until(&c, c.now_ns + 3000 * MS);
+    assert_int_equal(c.epoch_max, 2); /* once, and nothing of the others */
+    for (uint32_t member = 1; member <= 3; member += 2) {
+        assert_string_equal(address_in(node_of(&c, member)->view, 2), "127.0.0.1:9902");
+        assert_string_equal(address_in(node_of(&c, member)->view, member),
+                            member == 1 ? "127.0.0.1:7701" : "127.0.0.1:7703");
+    }
+    /* What the document says anew goes before the list. */
+    struct topology_operation operation = {.kind = TOPOLOGY_ADDRESS, .member = 3};
+    snprintf(operation.address, sizeof operation.address, "10.0.0.3:1");
+    ask(&c, node_of(&c, 1), 1, &operation);
+    play_until(&c, c.now_ns + 3000 * MS);
+    assert_string_equal(address_in(node_of(&c, 2)->view, 3), "10.0.0.3:1");
+    assert_string_equal(address_in(node_of(&c, 2)->view, 1), "127.0.0.1:9901");
+    cluster_deinit(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_document_an_epoch),
+        cmocka_unit_test(own_address_is_proposed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
