@@ -72,6 +72,17 @@ static bool look_at_hint(void *closure, struct bytes row_key, struct bytes value
     return true;
 }
 
+/* By the view of the one that removes: who becomes a replica after that view copies from replicas
+ * that know of it, and so from after the removal. */
+static bool is_replica_by(const struct host *host, uint32_t member, uint32_t keyspace_id,
+                          struct bytes key)
+{
+    const struct keyspace *keyspace = keyspace_map_find_id(&host->view->keyspaces, keyspace_id);
+    uint32_t partition =
+        hash_partition(hash_key(keyspace_id, key), host->world->options.partitions);
+    return keyspace != NULL && view_role(host->view, keyspace, partition, member) != ROLE_NONE;
+}
+
 /* Every other node that holds something of the key holds all of this. */
 static void check_removal(struct host *host, struct reap_watch *watch, uint32_t key,
                           const struct version_set *set, uint64_t floor)
@@ -93,7 +104,7 @@ static void check_removal(struct host *host, struct reap_watch *watch, uint32_t 
         bool there = i == host->index ||
                      host_peek_durable(other, watch->keyspace_id, look.key, &watch->arena, &held);
         bool replica =
-            check_is_replica(world, other->member, watch->keyspace, bytes_of_string(name));
+            is_replica_by(host, other->member, watch->keyspace_id, bytes_of_string(name));
         if (i == host->index || !replica || other->losses > 0 ||
             host_is_rotten(other, watch->keyspace_id, bytes_of_string(name)))
             continue;

@@ -111,7 +111,9 @@ void keyspaces_check(struct world *world)
     for (uint32_t i = 0; i < world->keyspaces.count; i++) {
         const struct keyspace_ask *ask = &world->keyspaces.asks[i];
         for (uint32_t node = 0; node < world->options.nodes; node++) {
+            /* One that only a leaving member had heard of goes with it (ARCHITECTURE.md). */
             if (ask->state == KEYSPACE_MADE && world->hosts[node].up &&
+                steward_is_member(world, ask->node) &&
                 host_keyspace(&world->hosts[node], ask->name) == NULL)
                 world_fail(world, "lost", "keyspace %s was acknowledged; n%u does not know it",
                            ask->name, node + 1);

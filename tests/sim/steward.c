@@ -182,6 +182,11 @@ static bool votes_live_on(const struct world *world)
 static bool may_die(struct world *world, uint32_t node)
 {
     struct incident loss = {.class = FAULT_WIPED, .node = node};
+    /* A change that is taken back would hand a single copy to somebody who is gone. */
+    for (uint32_t i = 0; i < world->options.keyspace_count; i++) {
+        if (world->options.keyspaces[i].n < 2)
+            return false;
+    }
     return members_up(world) > 3 && votes_live_on(world) && faults_disk_may_lose(world, &loss);
 }
 
