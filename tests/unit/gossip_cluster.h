@@ -249,7 +249,7 @@ static inline void send_away(struct cluster *c, struct node *node, struct messag
     assert_true(bytes.size > 0);
     uint32_t copies = prng_chance(&c->prng, c->loss) ? 0 : 1;
     copies += prng_chance(&c->prng, c->doubles);
-    if (c->cut_until_ns[node->member][to] > c->now_ns || to > c->node_count)
+    if (to > c->node_count || c->cut_until_ns[node->member][to] > c->now_ns)
         copies = 0;
     for (uint32_t i = 0; i < copies; i++) {
         uint8_t *memory = malloc(bytes.size);

@@ -370,7 +370,8 @@ static uint32_t run(uint32_t leaver, uint32_t silent, const struct deviation *de
     arena_init(&w.arena, NULL, 0);
     w.now_ns = MS;
     w.first = fixture_topology(&w.arena, NODES, 1, 8, 7701);
-    memcpy(w.deviations, deviations, sizeof *deviations * count);
+    for (uint32_t i = 0; i < count; i++)
+        w.deviations[i] = deviations[i];
     w.deviation_count = count;
     w.silent = silent;
     /* Two that meet, one of which replaces a voter; then one that the new voters decide. */
