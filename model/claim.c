@@ -55,6 +55,20 @@ static bool extra_is_better(const struct board *board, const uint32_t *zone_quot
     return zone_quotas[zone_a] < zone_quotas[zone_b];
 }
 
+/* Shares that bounds have cut add up to less than the ring: everybody with a weight may take one more.
+ */
+static uint32_t next_round(const struct board *board, bool *may_grow)
+{
+    uint32_t first = MEMBERS_MAX;
+    for (uint32_t i = 0; i < board->input->member_count; i++) {
+        may_grow[i] = board->input->members[i].weight != 0;
+        if (may_grow[i] && (first == MEMBERS_MAX || board->quotas[i] < board->quotas[first]))
+            first = i;
+    }
+    CHECK_U64(first, !=, MEMBERS_MAX);
+    return first;
+}
+
 /* Every member gets its share rounded down or up. Who is rounded up: first whom it keeps within the
  * balance, then who keeps a partition by it. */
 static void board_set_quotas(struct board *board)
@@ -67,6 +81,7 @@ static void board_set_quotas(struct board *board)
         board->quotas[i] = (uint32_t)(board->shares[i].parts / board->shares[i].of);
         may_grow[i] = board->shares[i].parts % board->shares[i].of != 0;
         zone_quotas[board->zones[i]] += board->quotas[i];
+        CHECK_U64(board->quotas[i], <=, left);
         left -= board->quotas[i];
     }
     for (; left > 0; left--) {
@@ -76,7 +91,8 @@ static void board_set_quotas(struct board *board)
                 (best == MEMBERS_MAX || extra_is_better(board, zone_quotas, i, best)))
                 best = i;
         }
-        CHECK_U64(best, !=, MEMBERS_MAX);
+        if (best == MEMBERS_MAX)
+            best = next_round(board, may_grow);
         may_grow[best] = false;
         board->quotas[best]++;
         zone_quotas[board->zones[best]]++;
