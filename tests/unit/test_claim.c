@@ -529,6 +529,35 @@ static struct scene scene_of_config(const json_t *config)
     return scene;
 }
 
+/* Weights that no claim can follow: fewer zones than copies, a light zone that has a copy of
+ * everything nevertheless, and heavy ones without members enough for the rest. Every partition has
+ * an owner whatever they are. */
+static void test_weights_that_cannot_be_followed(void **state)
+{
+    (void)state;
+    for (uint32_t n = 2; n <= 5; n++) {
+        for (uint32_t heavy = 1; heavy <= 3; heavy++) {
+            for (uint16_t weight = 1; weight <= WEIGHT_MAX; weight = (uint16_t)(weight * 2)) {
+                struct claim_member members[6];
+                struct arena arena;
+                for (uint32_t i = 0; i < 6; i++)
+                    members[i] = (struct claim_member){
+                        .number = i + 1, .weight = i < heavy ? weight : 1, .zone = i >= heavy};
+                arena_init(&arena, NULL, 0);
+                struct claim_result result =
+                    claim(&arena, &(struct claim_input){.members = members,
+                                                        .member_count = heavy + 3,
+                                                        .partitions = 64,
+                                                        .replicas = n,
+                                                        .spread = n});
+                for (uint32_t p = 0; p < 64; p++)
+                    assert_in_range(result.owners[p], 1, heavy + 3);
+                arena_deinit(&arena);
+            }
+        }
+    }
+}
+
 static void test_location_examples(void **state)
 {
     (void)state;
@@ -614,6 +643,7 @@ int main(void)
         cmocka_unit_test(test_leaving_member_gives_up_everything),
         cmocka_unit_test(test_first_claim_mixes_neighbours),
         cmocka_unit_test(test_same_input_same_output),
+        cmocka_unit_test(test_weights_that_cannot_be_followed),
         cmocka_unit_test(test_location_examples),
         cmocka_unit_test(test_three_data_centers),
     };
