@@ -12,6 +12,8 @@
  */
 #include "actors/anti_entropy_state.h"
 
+#include "base/mutation.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -127,7 +129,7 @@ uint64_t ae_gain_sources(const struct anti_entropy *ae, const struct actor_conte
     bool announced = ctx->view->topology.phases[gain->partition] == PHASE_ANNOUNCED;
     uint64_t sources = 0;
     struct replica_set set;
-    if (keyspace == NULL)
+    if (keyspace == NULL || (MUTATE(GAIN_FROM_ONE) && gain->done != 0))
         return 0;
     view_replica_set(ctx->view, keyspace, gain->partition, &set);
     for (uint32_t i = 0; i < set.count; i++) {
@@ -415,7 +417,8 @@ static void adopt_answered(struct anti_entropy *ae, struct actor_context *ctx, s
                            enum err status)
 {
     close_question(gain);
-    if (status == ERR_PRECONDITION) { /* it is filled already: that was told too late */
+    if (status == ERR_PRECONDITION ||
+        MUTATE(GAIN_UNFILLED)) { /* it is filled already: that was told too late */
         finish(ae, ctx, gain);
         return;
     }
@@ -498,8 +501,9 @@ static void gain_step(struct anti_entropy *ae, struct actor_context *ctx, struct
     case AE_GAIN_FILL:
         if (!due && gain->settle == NULL)
             break;
-        if (settles(ctx, gain) ? !is_paused(ctx) && ae_settle_step(ae, ctx, gain)
-                               : (ae_gain_sources(ae, ctx, gain) & ~gain->done) == 0)
+        if (settles(ctx, gain) && !MUTATE(REGISTERS_UNSETTLED)
+                ? !is_paused(ctx) && ae_settle_step(ae, ctx, gain)
+                : settles(ctx, gain) || (ae_gain_sources(ae, ctx, gain) & ~gain->done) == 0)
             finish(ae, ctx, gain);
         break;
     }

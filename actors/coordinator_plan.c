@@ -16,6 +16,8 @@ static void plan_level(const struct keyspace *keyspace, bool write, enum consist
 void coordinator_request_add_replicas(const struct replica_set *set, bool joint,
                                       struct quorum *quorum)
 {
+    if (MUTATE(ANNOUNCED_COUNTS_OLD) && set->read_side == TOPOLOGY_NOW)
+        joint = false; /* its readers are the old set */
     for (uint32_t i = 0; i < set->count; i++) {
         if (joint)
             quorum_add_joint_replica(quorum, set->replicas[i].member, set->replicas[i].sides,

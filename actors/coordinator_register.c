@@ -121,10 +121,14 @@ static bool attempt_plan(struct coordinator *coordinator, struct actor_context *
                                  "keyspace: a register has at most 32 replicas");
         return false;
     }
-    work->acceptors.count = set->count;
+    work->acceptors.count = 0;
     for (uint32_t i = 0; i < set->count; i++) {
-        work->acceptors.list[i].member = set->replicas[i].member;
-        work->acceptors.list[i].sets = set->joint ? set->replicas[i].sides : REGISTER_OLD;
+        bool joint = set->joint && !MUTATE(REGISTER_COUNTS_READERS);
+        if (!joint && !set->replicas[i].reader)
+            continue;
+        uint32_t place = work->acceptors.count++;
+        work->acceptors.list[place].member = set->replicas[i].member;
+        work->acceptors.list[place].sets = joint ? set->replicas[i].sides : REGISTER_OLD;
     }
     return true;
 }

@@ -57,7 +57,9 @@ static void answer_send(struct gossip *gossip, struct actor_context *ctx, struct
 void gossip_answer_durable(struct gossip *gossip, struct actor_context *ctx, struct message *answer)
 {
     uint64_t sequence = store_staged(ctx->store);
-    if (sequence <= store_committed(ctx->store)) {
+    bool vote = answer->kind == MESSAGE_topology_prepare_reply ||
+                answer->kind == MESSAGE_topology_accept_reply;
+    if (sequence <= store_committed(ctx->store) || (MUTATE(TOPOLOGY_PROMISE_NOT_SYNCED) && vote)) {
         answer_send(gossip, ctx, answer);
     } else if (gossip->held.count >= HELD_MAX) {
         counter_add(&gossip->figures.answers_dropped, 1);

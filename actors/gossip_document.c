@@ -1,6 +1,8 @@
 /* The topology document in force: adopted, made durable, shown, spread; who is a peer by it. */
 #include "actors/gossip_state.h"
 
+#include "base/mutation.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -119,7 +121,8 @@ enum err gossip_adopt(struct gossip *gossip, struct actor_context *ctx, struct b
 
 bool gossip_document_committed(struct gossip *gossip, struct actor_context *ctx)
 {
-    if (gossip->staged == NULL || store_committed(ctx->store) < gossip->staged_sequence)
+    bool durable = gossip->staged != NULL && store_committed(ctx->store) >= gossip->staged_sequence;
+    if (gossip->staged == NULL || !(durable || MUTATE(TOPOLOGY_NOT_SYNCED)))
         return false;
     document_free(gossip->document);
     gossip->document = gossip->staged;

@@ -1,6 +1,8 @@
 /* The proposer of the topology log (actors/gossip_log.h). */
 #include "actors/gossip_state.h"
 
+#include "base/mutation.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -134,6 +136,10 @@ static void round_begin(struct gossip *gossip, struct actor_context *ctx)
         acceptors.list[i].member = topology->voters[i];
         acceptors.list[i].sets = REGISTER_OLD;
     }
+    if (MUTATE(TOPOLOGY_MINORITY_DECIDES)) {
+        acceptors.list[0] = acceptors.list[prng_below(ctx->prng, acceptors.count)];
+        acceptors.count = 1;
+    }
     arena_clear(&proposer->arena);
     if (proposer->seen_epoch != topology->epoch)
         proposer->seen = (struct ballot){0};
@@ -243,7 +249,8 @@ static void round_step(struct gossip *gossip, struct actor_context *ctx,
     case REGISTER_WAIT:
         break;
     case REGISTER_PROPOSE:
-        if (round->accepted.counter != 0) /* somebody's, which may be decided already */
+        if (round->accepted.counter != 0 &&
+            !MUTATE(TOPOLOGY_ANY_DOCUMENT)) /* somebody's, which may be decided already */
             round_accept(gossip, ctx, round->value);
         else if (proposal_first(&gossip->proposer)->step)
             offer_step(gossip, ctx);

@@ -2,6 +2,8 @@
  * acceptor of the topology log (actors/gossip_log.h). */
 #include "actors/gossip_state.h"
 
+#include "base/mutation.h"
+
 #include <stdlib.h>
 
 /* {epoch, register_state}. A row of another epoch than the one to be decided is of the past: the
@@ -31,6 +33,8 @@ static enum err slot_read(struct gossip *gossip, struct actor_context *ctx)
     }
     if (err == OK && slot->epoch > gossip_topology(gossip)->epoch + 1)
         err = ERR_CORRUPT;
+    if (err == OK && MUTATE(TOPOLOGY_PROMISE_FORGOTTEN))
+        *slot = (struct slot){.arena = slot->arena};
     if (err == ERR_NOT_FOUND)
         err = OK;
     if (err != OK) {

@@ -8,6 +8,8 @@
  * ever. A hint of a keyspace that was dropped goes. */
 #include "actors/hinted_handoff_rows.h"
 
+#include "base/mutation.h"
+
 static enum err keep_for_all(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
                              const struct replica_set *set, const struct hint *hint)
 {
@@ -47,7 +49,8 @@ enum hint_place hint_place(struct hinted_handoff *hinted_handoff, struct actor_c
         }
         if (set.count == 0)
             return HINT_STUCK;
-        err = keep_for_all(hinted_handoff, ctx, &set, hint);
+        if (!MUTATE(HINTS_LEFT_BEHIND))
+            err = keep_for_all(hinted_handoff, ctx, &set, hint);
     }
     if (err == OK)
         err = hint_row_change(hinted_handoff, ctx, target, row_key, row_size, NULL);

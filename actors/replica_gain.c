@@ -1,6 +1,7 @@
 #include "actors/replica_gain.h"
 
 #include "actors/replica_state.h"
+#include "base/mutation.h"
 
 #include <inttypes.h>
 
@@ -59,7 +60,8 @@ static bool gain_is_of(const struct vnode_gain *gain, const struct vnode_part *p
 /* Nothing of it counts: it is nobody's here, or an announcement gives it anew. */
 static bool is_void(const struct vnode_keyspace *entry, const struct vnode_part *part)
 {
-    if (part->role == ROLE_NONE)
+    bool old = part->role == ROLE_WRITER && part->announced == 0;
+    if (part->role == ROLE_NONE || (MUTATE(DROPPED_WHEN_COPIED) && old))
         return true;
     return part->announced != 0 && (entry == NULL || !gain_is_of(&entry->gain, part));
 }

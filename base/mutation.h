@@ -15,6 +15,10 @@
 
 /* X(name, what the mutant does, section of RELIABILITY that tells of it) */
 #define MUTATION_TABLE(X)                                                                          \
+    MUTATION_TABLE_REQUESTS(X)                                                                     \
+    MUTATION_TABLE_MEMBERSHIP(X)
+
+#define MUTATION_TABLE_REQUESTS(X)                                                                 \
     X(MERGE_DROPS_EQUAL_DOT, "a merge drops a version that both sides hold", "2.1.4")              \
     X(MERGE_BY_COUNTER, "a merge compares counters and not the key epoch", "2.1.1")                \
     X(CONTEXT_COVERS_SIBLINGS, "a put's context covers siblings its writer never saw", "2.1.5")    \
@@ -89,6 +93,26 @@
     X(REGISTER_BAD_ROW_IS_NEW, "an acceptor takes a damaged row for an empty register", "rule 35") \
     X(REGISTER_TAKES_EVENTUAL, "a replica takes eventual writes to a consistent keyspace",         \
       "rule 33")
+
+/* Of clusters that change: they are killed in runs that have changes. */
+#define MUTATION_TABLE_MEMBERSHIP(X)                                                               \
+    X(EPOCH_UNCHECKED, "a replica answers whatever epoch and role it was asked in", "rule 28")     \
+    X(ANNOUNCED_COUNTS_OLD, "a write in ANNOUNCED counts the old set only", "rule 28")             \
+    X(COPIED_UNFILLED, "the new set is read before it is filled", "rule 28")                       \
+    X(GAIN_UNFILLED, "a gaining member is complete as soon as it is empty", "rule 28")             \
+    X(GAIN_FROM_ONE, "a fill takes from one old replica only", "rule 28")                          \
+    X(DROPPED_WHEN_COPIED, "who loses a partition drops it before the last step", "rule 28")       \
+    X(ABORT_KEEPS_PHASES, "an abort exchanges the sides and keeps the phases", "rule 28")          \
+    X(HINTS_LEFT_BEHIND, "hints for who is no replica any more are thrown away", "rule 22")        \
+    X(TOPOLOGY_PROMISE_FORGOTTEN, "a start forgets what was promised of the next epoch",           \
+      "rule 35")                                                                                   \
+    X(TOPOLOGY_PROMISE_NOT_SYNCED, "a voter answers before its vote is durable", "rule 35")        \
+    X(TOPOLOGY_MINORITY_DECIDES, "less than half of the voters decide an epoch", "3")              \
+    X(TOPOLOGY_ANY_DOCUMENT, "a proposer goes on with its own document whatever is accepted", "3") \
+    X(TOPOLOGY_NOT_SYNCED, "a document is in force before it is durable", "rule 17")               \
+    X(MEMBER_NUMBER_AGAIN, "a member gets the number of one that has left", "rule 29")             \
+    X(REGISTERS_UNSETTLED, "registers go over without being decided again", "rule 35")             \
+    X(REGISTER_COUNTS_READERS, "a round on a partition that goes over counts one set only", "3")
 
 enum mutation {
     MUTATION_NONE,

@@ -1,5 +1,6 @@
 #include "model/topology_change.h"
 
+#include "base/mutation.h"
 #include "model/topology_claim.h"
 #include "model/topology_operating.h"
 #include "model/topology_sets.h"
@@ -154,7 +155,7 @@ static void exchange_sides(struct topology *topology)
 static void abort_running(struct topology *topology)
 {
     exchange_sides(topology);
-    for (uint32_t p = 0; p < topology->partitions; p++) {
+    for (uint32_t p = 0; p < topology->partitions && !MUTATE(ABORT_KEEPS_PHASES); p++) {
         switch ((enum partition_phase)topology->phases[p]) {
         case PHASE_WAITING:
             topology->phases[p] = PHASE_DONE;

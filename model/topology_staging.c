@@ -1,3 +1,4 @@
+#include "base/mutation.h"
 #include "model/topology_operating.h"
 #include "model/topology_sets.h"
 #include "model/topology_words.h"
@@ -217,6 +218,12 @@ enum err topology_join(struct operating *operating)
             "the cluster has 64 members, the most there can be: let one leave first");
     struct member *member = &topology->members[topology->member_count - 1];
     member->slot = slot_free(topology);
+    if (MUTATE(MEMBER_NUMBER_AGAIN) && (member - 1)->status == MEMBER_REMOVED) {
+        member--; /* with all that it is */
+        *member = (struct member){.slot = slot_free(topology)};
+        topology->member_count--;
+        topology->number_next--;
+    }
     member->number = topology->number_next++;
     member->status = MEMBER_JOINING;
     memcpy(member->join_id, operation->join_id, sizeof member->join_id);

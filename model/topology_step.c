@@ -1,4 +1,6 @@
 #include "model/topology_change.h"
+
+#include "base/mutation.h"
 #include "model/topology_sets.h"
 
 #include <string.h>
@@ -118,7 +120,8 @@ static void step_onwards(struct stepper *stepper, uint32_t partition)
         step_to(stepper, partition, PHASE_DONE);
         return;
     }
-    if (phase == PHASE_ANNOUNCED && known && have_filled(stepper, needs.needing, partition))
+    if (phase == PHASE_ANNOUNCED && known &&
+        (have_filled(stepper, needs.needing, partition) || MUTATE(COPIED_UNFILLED)))
         step_to(stepper, partition, PHASE_COPIED);
     stepper->under_way += needs.needing != 0;
 }

@@ -17,6 +17,7 @@
  *   check_converged.c  what was read at ALL is what every replica holds
  *   check_same.c       without any read all replicas get equal, and then all is silent
  *   check_held.c       with all hints delivered W replicas hold each acknowledged write
+ *   check_log.c        votes and documents of the topology are durable when they are told
  *   check_registers.c  keys of consistent keyspaces are linearizable
  *   check_trees.c      a hash tree says what its rows say
  *   check_put_back.c   what a copy of a disk takes back that nobody can see
@@ -87,6 +88,9 @@ void check_put_ended(struct world *world, struct operation *operation,
 void check_durable_asked(struct host *host, const struct message *message);
 void check_durable_answered(struct host *host, const struct message *answer);
 void check_durable_forget(struct host *host);
+void check_log_asked(struct host *host, const struct message *message);
+void check_log_answered(struct host *host, const struct message *answer);
+void check_log_view(struct host *host);
 /* Around an answer to a hint that was sent. */
 struct hints_watch {
     struct arena arena;
@@ -130,6 +134,8 @@ void check_register_ended(struct world *world, const struct register_attempt *at
 void check_registers_finally(struct world *world);
 /* All has healed, hints are delivered, nothing has been read yet. */
 void check_held(struct world *world);
+/* A node acts by a newer document than any before. */
+void check_held_step(struct world *world, const struct topology *before, const struct view *view);
 /* Whether all replicas are equal and nobody knows of anything to do; else `why` says what differs.
  */
 bool check_same(struct world *world, char *why, size_t why_size);

@@ -1,7 +1,9 @@
 /* Once all has healed and every hint has been delivered, an acknowledged write is held by as many
  * replicas as its level asked for, before any read could have repaired them: a fallback's hint
  * counted, so it was durable and has reached the replica that it stood for (RELIABILITY rule 22).
- */
+ *
+ * And with every step of a change: whichever quorum of the replicas that are read from then on is
+ * asked, it holds together what quorums have acknowledged before (rule 28). */
 #include "model/hash.h"
 #include "tests/sim/world.h"
 
@@ -9,6 +11,7 @@
 struct held {
     struct arena arena;
     uint32_t count;
+    uint32_t dead; /* bit by place: given up */
     struct version_set sets[REPLICAS_TOTAL_MAX];
 };
 
@@ -70,6 +73,86 @@ void check_held(struct world *world)
         for (uint32_t key = 0; key < world->options.keys; key++) {
             if (world->workload.touched[keyspace][key])
                 check_key(world, keyspace, key);
+        }
+    }
+}
+
+/* -- steps of a change
+ * --------------------------------------------------------------------------------------------- */
+
+/* What a power cut would leave at those that are read of a key. */
+static void look_durably(struct world *world, const struct view *view, uint32_t keyspace,
+                         uint32_t key, struct held *held)
+{
+    uint32_t id = world->workload.keyspace_ids[keyspace];
+    const struct keyspace *found = keyspace_map_find_id(&view->keyspaces, id);
+    struct replica_set set = {0};
+    char name[16];
+    key_name(key, name);
+    uint64_t hash = hash_key(id, bytes_of_string(name));
+    held->count = 0;
+    if (found != NULL)
+        view_replica_set(view, found, hash_partition(hash, world->options.partitions), &set);
+    for (uint32_t i = 0; i < set.count; i++) {
+        struct host *host = &world->hosts[set.replicas[i].member - 1];
+        if (!set.replicas[i].reader)
+            continue;
+        struct version_set *state = &held->sets[held->count++];
+        *state = (struct version_set){0};
+        if (host->dead)
+            held->dead |= 1u << (held->count - 1);
+        else
+            host_peek_durable(host, id, bytes_of_string(name), &held->arena, state);
+    }
+}
+
+/* One that was given up answers nobody: no quorum has it. */
+static bool quorum_covers(struct world *world, uint32_t keyspace, uint32_t key, struct held *held,
+                          uint32_t members, const struct clock *acknowledged)
+{
+    struct clock joined = {0};
+    if ((members & held->dead) != 0 || (uint32_t)__builtin_popcount(members) != held->count / 2 + 1)
+        return true;
+    for (uint32_t i = 0; i < held->count; i++) {
+        if ((members >> i & 1) != 0)
+            joined = clock_merge(&held->arena, &joined, &held->sets[i].clock);
+    }
+    struct clock explained = check_with_reaped(world, keyspace, key, &joined, &held->arena);
+    return clock_descends(&explained, acknowledged);
+}
+
+static void check_step_of_key(struct world *world, const struct view *view, uint32_t keyspace,
+                              uint32_t key)
+{
+    const struct clock *acknowledged = &world->check.acknowledged[keyspace][key][REPLICAS_SIM_MAX];
+    struct held held = {0};
+    arena_init(&held.arena, NULL, 0);
+    look_durably(world, view, keyspace, key, &held);
+    for (uint32_t members = 1; members < 1u << held.count; members++) {
+        if (!quorum_covers(world, keyspace, key, &held, members, acknowledged)) {
+            world_fail(world, "held",
+                       "with epoch %llu a quorum of the replicas of %s/key%u lacks what quorums "
+                       "have acknowledged",
+                       (unsigned long long)view->topology.epoch,
+                       world->options.keyspaces[keyspace].name, key);
+            break;
+        }
+    }
+    arena_deinit(&held.arena);
+}
+
+void check_held_step(struct world *world, const struct topology *before, const struct view *view)
+{
+    const struct topology *after = &view->topology;
+    for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {
+        for (uint32_t key = 0; key < world->options.keys; key++) {
+            char name[16];
+            key_name(key, name);
+            uint64_t hash = hash_key(world->workload.keyspace_ids[keyspace], bytes_of_string(name));
+            uint32_t p = hash_partition(hash, world->options.partitions);
+            if (world->workload.touched[keyspace][key] && world->options.data_centers == 1 &&
+                before->phases[p] != after->phases[p])
+                check_step_of_key(world, view, keyspace, key);
         }
     }
 }

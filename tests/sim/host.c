@@ -232,6 +232,7 @@ static void see_topology(struct host *host)
 {
     struct world *world = host->world;
     steward_saw(world, host, &host->view->topology);
+    check_log_view(host);
     if (!topology_was_removed(&host->view->topology, host->member))
         return;
     struct event *event = world_plan(world, world->now_ns + MS_NS, EVENT_LEFT);
@@ -256,6 +257,7 @@ static void deliver(struct host *host, struct message *message, uint64_t at_ns)
     trace_mix(&world->trace, at_ns, message->kind, message->id,
               (uint64_t)message->to.node << 16 | message->to.kind);
     check_durable_answered(host, message);
+    check_log_answered(host, message);
     check_registers_leaves(host, message);
     if (message->to.node != host->member) {
         network_send(world, host, message, at_ns);
@@ -297,8 +299,10 @@ static void step(struct host *host, struct host_actor *actor, struct actor_conte
     trace_step(host, actor, message);
     if (actor->actor->id.kind == ACTOR_GOSSIP)
         host->gossip_ran_ns = host->world->now_ns;
-    if (message != NULL)
+    if (message != NULL) {
         check_durable_asked(host, message);
+        check_log_asked(host, message);
+    }
     if (message == NULL) {
         actor_tick(actor->actor, ctx);
     } else if (message->kind == MESSAGE_replica_mint) {

@@ -43,6 +43,22 @@ struct host_actor {
     uint64_t turn;       /* number of the planned one */
 };
 
+/* check_log.c: what a voter has been asked, and has agreed to, over all its lives. */
+#define LOG_ASKED_MAX 64u
+
+struct log_watch {
+    struct log_asked {
+        uint64_t id;
+        struct actor_id by;
+        uint64_t epoch;
+        struct ballot ballot;
+    } asked[LOG_ASKED_MAX];
+    uint32_t next;
+    uint64_t epoch;
+    struct ballot promised;
+    uint64_t shown; /* the epoch that it acts by */
+};
+
 struct host {
     struct world *world;
     uint32_t index;
@@ -66,6 +82,7 @@ struct host {
     struct hinted_handoff *hinted_handoff;
     struct anti_entropy *anti_entropy;
     struct asked *asked; /* check_durable.c: requests whose answers have not left */
+    struct log_watch log_watch;
     uint64_t gossip_ran_ns;
     uint64_t doubt_from_ns; /* check_detector.c: a long pause began */
     uint64_t doubt_until_ns;

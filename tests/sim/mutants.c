@@ -25,6 +25,13 @@ static const struct {
 #undef X
 };
 
+/* Those of clusters that change are looked for in runs that have changes, the others as ever. */
+static const bool of_membership[MUTATION_COUNT] = {
+#define X(mutant, does, told) [MUTATION_##mutant] = true,
+    MUTATION_TABLE_MEMBERSHIP(X)
+#undef X
+};
+
 /* Shared with the process that runs it. */
 struct mutant {
     _Atomic uint64_t seed; /* the one at work, or the one that killed it */
@@ -71,9 +78,12 @@ static void be_silent(void)
     }
 }
 
-static bool run_seed(uint64_t seed, char checker[32])
+static bool run_seed(enum mutation mutation, uint64_t seed, char checker[32])
 {
-    struct sim_options options = sim_options_draw(seed, FAULTS_ASKED);
+    bool moves = of_membership[mutation];
+    struct sim_options options = sim_options_draw(seed, moves ? 0 : FAULTS_ASKED);
+    if (moves && !sim_options_has(&options, FAULT_MEMBERSHIP))
+        return true;
     alarm(HANG_SECONDS);
     struct world_result result = world_run(&options, false, NULL);
     alarm(0);
@@ -81,12 +91,14 @@ static bool run_seed(uint64_t seed, char checker[32])
     return !result.failure.failed;
 }
 
-static _Noreturn void live(const struct mutants_options *options, struct mutant *mutant)
+static _Noreturn void live(const struct mutants_options *options, enum mutation mutation,
+                           struct mutant *mutant)
 {
+    mutation_chosen = mutation;
     static_assert(sizeof mutant->checker == sizeof((struct failure *)0)->checker, "copied whole");
     for (uint64_t seed = options->start; seed < options->start + options->seeds; seed++) {
         atomic_store(&mutant->seed, seed);
-        if (!run_seed(seed, mutant->checker)) {
+        if (!run_seed(mutation, seed, mutant->checker)) {
             atomic_store(&mutant->killed, true);
             break;
         }
@@ -94,10 +106,10 @@ static _Noreturn void live(const struct mutants_options *options, struct mutant 
     _exit(0);
 }
 
-static _Noreturn void control(const struct mutant *mutant)
+static _Noreturn void control(enum mutation mutation, const struct mutant *mutant)
 {
     char checker[32];
-    _exit(run_seed(atomic_load(&mutant->seed), checker) ? 0 : 1);
+    _exit(run_seed(mutation, atomic_load(&mutant->seed), checker) ? 0 : 1);
 }
 
 static void start(struct suite *suite, enum mutation mutation, bool is_control)
@@ -113,9 +125,8 @@ static void start(struct suite *suite, enum mutation mutation, bool is_control)
         return;
     be_silent();
     if (is_control)
-        control(&suite->mutants[mutation]);
-    mutation_chosen = mutation;
-    live(suite->options, &suite->mutants[mutation]);
+        control(mutation, &suite->mutants[mutation]);
+    live(suite->options, mutation, &suite->mutants[mutation]);
 }
 
 /* -- the suite --------------------------------------------------------------------------------- */

@@ -112,6 +112,42 @@ static void draw_center_cuts(struct sim_options *options)
     }
 }
 
+/* A small cluster under a dense load that changes again and again: reads come right behind a step,
+ * and writes whose messages are lost. */
+static void draw_rush(struct prng *prng, struct sim_options *options)
+{
+    options->rush = true;
+    options->nodes = options->nodes_first = (uint32_t)prng_between(prng, 3, 5);
+    options->data_centers = 1;
+    options->partitions = 8;
+    options->keyspace_count = 1;
+    struct sim_keyspace *keyspace = &options->keyspaces[0];
+    keyspace->n = 3;
+    keyspace->read_level = keyspace->write_level = CONSISTENCY_QUORUM;
+    if (prng_chance(prng, 0.3))
+        keyspace->write_level = CONSISTENCY_ONE;
+    keyspace->read_count = keyspace->write_count = 0;
+    options->hoarding = false;
+    options->ttl_share = 0;
+    options->local_share = 0;
+    options->quorum_share = 1;
+    options->keys = (uint32_t)prng_between(prng, 8, 32);
+    options->clients = (uint32_t)prng_between(prng, 8, CLIENTS_MAX);
+    options->operations_max = 3000;
+    options->safety_ns = 4 * (uint64_t)SECOND_NS;
+    options->think_mean_ns = random_log(prng, MS_NS, 10 * (uint64_t)MS_NS);
+    options->requests_max = 64;
+    options->held_max = 1024;
+    options->changes = 6;
+    options->context_share = 0.9;
+    options->reap_after_ms = random_log(prng, 20, 1000);
+    options->compare_every_ns = SECOND_NS;
+    options->faults &= 1u << FAULT_DELAY | 1u << FAULT_DUPLICATE | 1u << FAULT_REORDER |
+                       1u << FAULT_RESTART | 1u << FAULT_CRASH | 1u << FAULT_FSYNC_SLOW |
+                       1u << FAULT_PAUSE_NODE | 1u << FAULT_MEMBERSHIP;
+    options->faults |= 1u << FAULT_LOSS;
+}
+
 /* Its own stream: what changes the cluster leaves the rest of a seed as it was. A disk that is lost
  * while others drop their copies could take the last one. */
 static void draw_membership(struct sim_options *options, uint32_t without)
@@ -126,6 +162,8 @@ static void draw_membership(struct sim_options *options, uint32_t without)
     options->faults |= 1u << FAULT_MEMBERSHIP;
     options->faults &=
         ~(1u << FAULT_WIPED | 1u << FAULT_RESTORED | 1u << FAULT_CLONED | 1u << FAULT_CORRUPT);
+    if (prng_chance(&prng, 0.25))
+        draw_rush(&prng, options);
 }
 
 /* In a stream of its own, too. */
@@ -224,8 +262,8 @@ struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
     /* Drawn last: seeds from before it mean what they meant. */
     for (uint32_t i = 0; i < options.keyspace_count; i++)
         options.keyspaces[i].strict = prng_chance(prng, 0.3);
-    options.delete_share = 0.1;
-    if (prng_chance(prng, 0.06))
+    options.delete_share = options.rush ? 0.3 : 0.1;
+    if (prng_chance(prng, 0.06) && !options.rush)
         draw_graves(prng, &options);
     options.faults &= ~without;
     return options;
@@ -275,6 +313,8 @@ void sim_options_print(const struct sim_options *options, FILE *file)
             (double)options->fsync_mean_ns / MS_NS);
     if (options->hoarding)
         fprintf(file, " (and hoarding of siblings)");
+    if (options->rush)
+        fprintf(file, " (and changes under a dense load)");
     if (options->graves)
         fprintf(file, " (and deletes, reaped soon)");
     for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++) {

@@ -121,6 +121,7 @@ struct sim_options {
     uint64_t compare_every_ns; /* anti-entropy's turns */
     uint64_t hint_bytes_max;   /* for one target; 0: as in production */
     bool graves;               /* keys are deleted, reaped and written again all the time */
+    bool rush;                 /* changes under a dense load (draw_rush) */
     bool hoarding;             /* writers hand back the context of a key that was not there yet */
     double local_share;        /* of operations at LOCAL_QUORUM and LOCAL_ONE */
     double quorum_share;       /* of the rest at QUORUM; the others draw any level */

@@ -5,6 +5,7 @@
 #include "tests/sim/world.h"
 
 #define TURN_NS   (150 * (uint64_t)MS_NS) /* on average */
+#define BESIDES   2u
 #define ANSWER_NS (12 * (uint64_t)SECOND_NS)
 
 void steward_init(struct steward *steward, uint64_t seed, uint32_t changes)
@@ -288,6 +289,23 @@ static void go_on(struct world *world)
     }
 }
 
+/* Somebody else, who asks at the same time: two proposers meet. Nobody waits for the answer. */
+static void ask_besides(struct world *world)
+{
+    struct prng *prng = &world->steward.prng;
+    uint32_t node = draw_member_up(world);
+    if (node == NODES_MAX)
+        return;
+    struct host *host = &world->hosts[node];
+    struct message *message = message_new(MESSAGE_client_topology, 0);
+    message->from = (struct actor_id){.node = host->member, .kind = ACTOR_EDGE};
+    message->to = (struct actor_id){.node = host->member, .kind = ACTOR_GOSSIP};
+    message->deadline_ns = host_monotonic_ns(host) + SECOND_NS;
+    message->client_topology.operation = (struct topology_operation){
+        .kind = TOPOLOGY_PACE, .bytes_per_second = random_log(prng, 1 << 20, 1 << 26)};
+    host_post(host, message);
+}
+
 void steward_on_turn(struct world *world)
 {
     struct steward *steward = &world->steward;
@@ -297,6 +315,10 @@ void steward_on_turn(struct world *world)
     if (steward->asked &&
         (world->now_ns > steward->until_ns || !host->up || host->start != steward->start))
         steward->asked = false;
+    for (uint32_t i = 0; i < BESIDES && world->phase == PHASE_SAFETY &&
+                         world->topology.change.state == CHANGE_RUNNING;
+         i++)
+        ask_besides(world);
     if (!steward->asked)
         go_on(world);
     plan_turn(world);
@@ -365,6 +387,8 @@ void steward_saw(struct world *world, struct host *host, const struct topology *
     if (topology->epoch <= world->topology.epoch)
         return;
     check_step(world, &world->topology, topology);
+    if (topology == &host->view->topology)
+        check_held_step(world, &world->topology, host->view);
     world->figures.steward.finished +=
         world->topology.change.state == CHANGE_RUNNING && topology->change.state == CHANGE_NONE;
     topology_copy(&world->arena, topology, &world->topology);

@@ -3,7 +3,8 @@
  *
  * The steward looks at the newest document that is in force anywhere and does the next thing that
  * it asks for, so an answer that was lost, or that says "unknown", needs nothing of its own. Once
- * the faults have healed it brings what it has begun to an end.
+ * the faults have healed it brings what it has begun to an end. While a change runs others ask for
+ * something at the same moments, so that proposers meet.
  *
  * Also here: what must hold of documents. One document an epoch, whoever has it; from one to the
  * next every partition stays or takes one step, or the whole change turns round.
