@@ -227,6 +227,16 @@ static bool somebody_returned(struct anti_entropy *ae, const struct view *view)
     return returned;
 }
 
+/* Pairs are new, and who has left may have been the only one to know of a copy that lacks
+ * something.
+ */
+static bool change_ended(struct anti_entropy *ae, const struct view *view)
+{
+    bool before = ae->changing;
+    ae->changing = view->topology.change.state == CHANGE_RUNNING;
+    return before && !ae->changing;
+}
+
 /* All ranges have their turn soon; equal ones cost two small messages. */
 static void bring_forward(struct anti_entropy *ae, struct actor_context *ctx)
 {
@@ -273,7 +283,8 @@ static void refresh(struct anti_entropy *ae, struct actor_context *ctx)
     CHECK_U64(view->topology.partitions, ==, ae->options.partitions);
     ae->view_version = view->version;
     refresh_ranges(ae, ctx);
-    if (somebody_returned(ae, view))
+    bool ended = change_ended(ae, view);
+    if (somebody_returned(ae, view) || ended)
         bring_forward(ae, ctx);
 }
 

@@ -337,6 +337,7 @@ struct anti_entropy {
     uint32_t slots[MEMBERS_MAX]; /* members by slot; MEMBER_NONE: nobody yet */
     uint64_t gone;               /* bits by slot: nothing waits for them */
     struct ae_seen seen[MEMBERS_MAX]; /* by slot */
+    bool changing;                    /* a change of the topology is under way */
     uint64_t *replicas;               /* of each partition in any keyspace: bits by slot */
     uint32_t range_count;
     uint32_t range_capacity;

@@ -57,8 +57,10 @@ static inline void fake_report(struct arena *arena, const struct view *view, uin
 {
     size_t size = sizeof(uint64_t) * view->topology.partitions;
     uint8_t *sizes = arena_alloc_zero(arena, size);
-    for (size_t i = 0; i < size; i++)
-        sizes[i] = i % 8 < 4 ? 0 : (uint8_t)(FAKE_COPY_BYTES >> (56 - 8 * (i % 8)));
+    for (size_t i = 0; i < size; i++) {
+        if (i % 8 >= 4)
+            sizes[i] = (uint8_t)(FAKE_COPY_BYTES >> (56 - 8 * (i % 8)));
+    }
     *report = (struct vnode_report_reply){
         .status = member == 2 ? ERR_UNAVAILABLE : OK,
         .epoch = view->topology.epoch,
