@@ -129,7 +129,7 @@ uint64_t ae_gain_sources(const struct anti_entropy *ae, const struct actor_conte
     bool announced = ctx->view->topology.phases[gain->partition] == PHASE_ANNOUNCED;
     uint64_t sources = 0;
     struct replica_set set;
-    if (keyspace == NULL || (MUTATE(GAIN_FROM_ONE) && gain->done != 0))
+    if (keyspace == NULL)
         return 0;
     view_replica_set(ctx->view, keyspace, gain->partition, &set);
     for (uint32_t i = 0; i < set.count; i++) {
