@@ -403,7 +403,7 @@ static enum err boot_epochs(struct store *meta, struct arena *arena,
     boot->epoch_start = options->wall_ms << 20;
     if (MUTATE(EPOCHS_BEGIN_AT_ONE)) {
         boot->epoch_start = 1;
-        above = 0;
+        above = limit = 0;
     }
     uint64_t least = limit > above ? limit : above;
     if (boot->epoch_start < least)

@@ -125,6 +125,8 @@ static bool repair_choose_copies(struct actor_context *ctx, struct request *requ
         return true;
     for (uint32_t i = 0; i < request->replicas.count; i++) {
         uint32_t member = request->replicas.replicas[i].member;
+        if (!all && quorum_state(&both) == QUORUM_MET)
+            break;
         bool wanted = (request->replicas.replicas[i].sides >> other & 1) != 0 &&
                       ((holders | request->uncopied) >> i & 1) == 0 &&
                       view_alive(ctx->view, member);

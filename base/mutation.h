@@ -30,7 +30,7 @@
     X(CLEAN_MARK_STAYS, "a start leaves the mark of the last clean stop", "rule 38")               \
     X(GENERATION_IS_TIME, "the generation is the wall clock at the start", "2.10")                 \
     X(CLONE_IS_WELCOME, "a node starts from a copy of another one's directory", "rule 29")         \
-    X(EPOCHS_BEGIN_AT_ONE, "a new directory starts its key epochs at one", "2.1.1")                \
+    X(EPOCHS_BEGIN_AT_ONE, "each start begins its key epochs at one", "2.1.1")                \
     X(W_COUNTS_NODE_TWICE, "a quorum counts a node each time that it answers", "rule 18")          \
     X(READ_ERROR_IS_NOT_FOUND, "a replica takes a read error for \"nothing here\"", "rule 5")      \
     X(ACK_BEFORE_SYNC, "a replica answers writes before they are durable", "rule 17")              \
