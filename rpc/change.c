@@ -248,7 +248,7 @@ static bool replicate_operation(const struct view *view, const Coterie__V1__Repl
     }
     operation->kind = TOPOLOGY_REPLICATE;
     operation->keyspace_id = keyspace->id;
-    for (uint32_t i = 0; i < view->topology.data_center_count; i++)
+    for (uint32_t i = 0; i < view->topology.data_center_count && i < DATA_CENTERS_MAX; i++)
         operation->n[i] =
             (uint8_t)(by_data_center ? view_replicas(view, TOPOLOGY_NEXT, keyspace, i) : words->n);
     return n_by_data_center(view, words, operation, ret_error);
