@@ -9,8 +9,8 @@
 
 #include "base/mutation.h"
 
-static struct vnode_part part_find(const struct replica *replica, const struct view *view,
-                                   const struct keyspace *keyspace, uint32_t partition)
+struct vnode_part replica_part_of(const struct replica *replica, const struct view *view,
+                                  const struct keyspace *keyspace, uint32_t partition)
 {
     struct replica_set set;
     struct vnode_part part = {.role = ROLE_NONE};
@@ -27,24 +27,18 @@ static struct vnode_part part_find(const struct replica *replica, const struct v
     return part;
 }
 
-struct vnode_part replica_part_of(const struct replica *replica, const struct view *view,
-                                  const struct keyspace *keyspace, uint32_t partition)
-{
-    return part_find(replica, view, keyspace, partition);
-}
-
 /* A keyspace that this node has not heard of yet is taken for what the sender says. */
 struct vnode_part replica_part(struct replica *replica, const struct actor_context *ctx,
                                struct vnode *vnode, uint32_t keyspace_id)
 {
-    const struct keyspace *keyspace = keyspace_map_find_id(&ctx->view->keyspaces, keyspace_id);
     struct vnode_keyspace *entry = vnode_keyspace_find(vnode, keyspace_id);
     uint64_t version = ctx->view->version + 1;
     struct vnode_part part = {.role = ROLE_READER};
     if (entry != NULL && entry->part_version == version)
         return entry->part;
+    const struct keyspace *keyspace = keyspace_map_find_id(&ctx->view->keyspaces, keyspace_id);
     if (keyspace != NULL) {
-        part = part_find(replica, ctx->view, keyspace, vnode->partition);
+        part = replica_part_of(replica, ctx->view, keyspace, vnode->partition);
         if (entry == NULL && part.role != ROLE_NONE)
             entry = vnode_keyspace_get(vnode, keyspace_id);
     }
