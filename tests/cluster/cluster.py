@@ -91,12 +91,14 @@ class Node:
         self.data = os.path.join(cluster.folder, name)
         self.endpoint = "%s:%d" % (host, self.client_port)
         self.channel = None
+        self.left_channels = []
         self.connect()
 
     def connect(self):
-        """A new channel: one that saw its server die may fail fast for seconds after the next start."""
+        """A new channel: one that saw its server die may fail fast for seconds after the next start. The one before
+        stays open until the end: another thread may be about to send on it."""
         if self.channel is not None:
-            self.channel.close()
+            self.left_channels.append(self.channel)
         self.channel = grpc.insecure_channel("ipv4:" + self.endpoint, options=CHANNEL_OPTIONS)
         self.kv = key_value_service_pb2_grpc.KeyValueStub(self.channel)
         self.admin = cluster_service_pb2_grpc.ClusterStub(self.channel)
@@ -245,7 +247,8 @@ class Cluster:
             if node.process is not None:
                 node.resume()
                 node.kill()
-            node.channel.close()
+            for channel in node.left_channels + [node.channel]:
+                channel.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self):
