@@ -17,22 +17,10 @@
 
 static_assert(sizeof PREFIX - 1 == PREFIX_BYTES, "rows are taken apart by their size");
 
-static void put_u32(uint8_t *memory, uint32_t value)
-{
-    for (int i = 0; i < 4; i++)
-        memory[i] = (uint8_t)(value >> (24 - 8 * i));
-}
-
-static uint32_t get_u32(const uint8_t *memory)
-{
-    return (uint32_t)memory[0] << 24 | (uint32_t)memory[1] << 16 | (uint32_t)memory[2] << 8 |
-           memory[3];
-}
-
 static struct bytes vnode_key(uint32_t partition, uint8_t memory[ROW_KEY_BYTES])
 {
     memcpy(memory, PREFIX, PREFIX_BYTES);
-    put_u32(memory + PREFIX_BYTES, partition);
+    key_put_u32(memory + PREFIX_BYTES, partition);
     return bytes_of(memory, PREFIX_BYTES + 4);
 }
 
@@ -40,7 +28,7 @@ static struct bytes tree_key(uint32_t partition, uint32_t keyspace_id,
                              uint8_t memory[ROW_KEY_BYTES])
 {
     vnode_key(partition, memory);
-    put_u32(memory + PREFIX_BYTES + 4, keyspace_id);
+    key_put_u32(memory + PREFIX_BYTES + 4, keyspace_id);
     return bytes_of(memory, ROW_KEY_BYTES);
 }
 
@@ -62,7 +50,7 @@ static enum err vnode_keep(struct replica *replica, struct store *store, const s
                         merkle_encode(&replica->scratch, keyspace->tree), STORE_SYNC_LATER);
         count++;
     }
-    put_u32(value + 1, count);
+    key_put_u32(value + 1, count);
     if (err == OK)
         err = store_put(store, STORE_META, vnode_key(vnode->partition, key),
                         bytes_of(value, sizeof value), STORE_SYNC_LATER);
@@ -126,11 +114,11 @@ static bool kept_row(void *closure, struct bytes key, struct bytes value)
 {
     struct kept *kept = closure;
     if (kept->trusted && key.size == ROW_KEY_BYTES)
-        take_tree(kept, get_u32(key.data + PREFIX_BYTES + 4), value);
+        take_tree(kept, key_get_u32(key.data + PREFIX_BYTES + 4), value);
     if (kept->trusted && key.size == PREFIX_BYTES + 4 && value.size == 5 &&
         value.data[0] == ROW_FORMAT) {
         kept->known = true;
-        kept->expected = get_u32(value.data + 1);
+        kept->expected = key_get_u32(value.data + 1);
     }
     enum err err = store_delete(kept->ctx->store, STORE_META, key, STORE_SYNC_LATER);
     (void)err; /* replica_keep_trees does not rely on it */

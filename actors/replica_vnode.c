@@ -97,22 +97,10 @@ struct vnode_keyspace *vnode_keyspace_get(struct vnode *vnode, uint32_t keyspace
  * ------------------------------------------------------------------------------------------
  */
 
-static void put_u32(uint8_t *memory, uint32_t value)
-{
-    for (int i = 0; i < 4; i++)
-        memory[i] = (uint8_t)(value >> (24 - 8 * i));
-}
-
-static uint32_t get_u32(const uint8_t *memory)
-{
-    return (uint32_t)memory[0] << 24 | (uint32_t)memory[1] << 16 | (uint32_t)memory[2] << 8 |
-           memory[3];
-}
-
 static struct bytes state_key(uint32_t partition, uint8_t memory[ROW_KEY_BYTES])
 {
     memcpy(memory, STATE_PREFIX, PREFIX_BYTES);
-    put_u32(memory + PREFIX_BYTES, partition);
+    key_put_u32(memory + PREFIX_BYTES, partition);
     return bytes_of(memory, PREFIX_BYTES + 4);
 }
 
@@ -120,8 +108,8 @@ static struct bytes part_key(const char *prefix, uint32_t partition, uint32_t ke
                              uint8_t memory[ROW_KEY_BYTES])
 {
     memcpy(memory, prefix, PREFIX_BYTES);
-    put_u32(memory + PREFIX_BYTES, partition);
-    put_u32(memory + PREFIX_BYTES + 4, keyspace_id);
+    key_put_u32(memory + PREFIX_BYTES, partition);
+    key_put_u32(memory + PREFIX_BYTES + 4, keyspace_id);
     return bytes_of(memory, ROW_KEY_BYTES);
 }
 
@@ -134,7 +122,7 @@ static struct bytes floor_key(uint32_t partition, uint32_t keyspace_id,
 static struct bytes lost_key(uint32_t partition, uint8_t memory[ROW_KEY_BYTES])
 {
     memcpy(memory, LOST_PREFIX, PREFIX_BYTES);
-    put_u32(memory + PREFIX_BYTES, partition);
+    key_put_u32(memory + PREFIX_BYTES, partition);
     return bytes_of(memory, PREFIX_BYTES + 4);
 }
 
@@ -210,7 +198,7 @@ struct load {
 /* The vnode of a row, NULL when it is another shard's. */
 static struct vnode *load_vnode(const struct load *load, struct bytes key)
 {
-    uint32_t partition = get_u32(key.data + PREFIX_BYTES);
+    uint32_t partition = key_get_u32(key.data + PREFIX_BYTES);
     const struct vnode_table *table = load->table;
     if (partition >= table->partitions || replica_shard(partition, table->shards) != table->shard)
         return NULL;
@@ -256,7 +244,7 @@ static bool load_gain(void *closure, struct bytes key, struct bytes value)
     uint8_t state = reader_u8(&reader);
     uint64_t epoch = reader_u64(&reader);
     known = known && reader_done(&reader) && (state == GAIN_EMPTY || state == GAIN_FILLED);
-    vnode_keyspace_get(vnode, get_u32(key.data + PREFIX_BYTES + 4))->gain = (struct vnode_gain){
+    vnode_keyspace_get(vnode, key_get_u32(key.data + PREFIX_BYTES + 4))->gain = (struct vnode_gain){
         .state = known ? (enum gain_state)state : GAIN_EMPTY,
         .epoch = known ? epoch : 0,
         .incarnation = ++load->table->incarnation,
@@ -280,7 +268,7 @@ static bool load_floor(void *closure, struct bytes key, struct bytes value)
         return true;
     }
     struct vnode_keyspace *keyspace =
-        vnode_keyspace_get(vnode, get_u32(key.data + PREFIX_BYTES + 4));
+        vnode_keyspace_get(vnode, key_get_u32(key.data + PREFIX_BYTES + 4));
     keyspace->has_row = true;
     keyspace->floor = keyspace->floor_durable = floor;
     keyspace->adopted_at_ms = adopted_at_ms;

@@ -95,6 +95,18 @@ struct bytes reader_sized_bytes(struct reader *reader, size_t size_max)
     return reader_bytes(reader, (size_t)reader_varint_max(reader, size_max));
 }
 
+void key_put_u32(uint8_t memory[4], uint32_t value)
+{
+    for (int i = 0; i < 4; i++)
+        memory[i] = (uint8_t)(value >> (24 - 8 * i));
+}
+
+uint32_t key_get_u32(const uint8_t memory[4])
+{
+    return (uint32_t)memory[0] << 24 | (uint32_t)memory[1] << 16 | (uint32_t)memory[2] << 8 |
+           memory[3];
+}
+
 void writer_init(struct writer *writer, struct arena *arena, size_t capacity)
 {
     capacity = capacity < 16 ? 16 : capacity;

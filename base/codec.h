@@ -30,6 +30,10 @@ size_t reader_left(const struct reader *reader);
 /* True when nothing failed and nothing is left. */
 bool reader_done(const struct reader *reader);
 
+/* Numbers in keys: big-endian, so that keys are in the order of the numbers. */
+void key_put_u32(uint8_t memory[4], uint32_t value);
+uint32_t key_get_u32(const uint8_t memory[4]);
+
 struct writer {
     struct arena *arena;
     uint8_t *data;

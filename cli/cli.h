@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "rpc/client.h"
+#include "rpc/code.h"
 
 #include <stdio.h>
 
@@ -151,7 +152,6 @@ ProtobufCMessage *cli_call(struct cli *cli, const char *method, const ProtobufCM
 enum cli_exit cli_report(const struct cli *cli, const struct rpc_client_status *status,
                          bool is_write);
 enum cli_exit cli_exit_of(grpc_status_code code);
-const char *cli_code_name(int code);
 __attribute__((format(printf, 1, 2))) void cli_note(const char *format, ...);
 
 /* -- run_*.c ------------------------------------------------------------------------------ */

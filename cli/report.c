@@ -14,28 +14,6 @@ void cli_note(const char *format, ...)
     va_end(arguments);
 }
 
-const char *cli_code_name(int code)
-{
-    static const char *const names[] = {"OK",
-                                        "CANCELLED",
-                                        "UNKNOWN",
-                                        "INVALID_ARGUMENT",
-                                        "DEADLINE_EXCEEDED",
-                                        "NOT_FOUND",
-                                        "ALREADY_EXISTS",
-                                        "PERMISSION_DENIED",
-                                        "RESOURCE_EXHAUSTED",
-                                        "FAILED_PRECONDITION",
-                                        "ABORTED",
-                                        "OUT_OF_RANGE",
-                                        "UNIMPLEMENTED",
-                                        "INTERNAL",
-                                        "UNAVAILABLE",
-                                        "DATA_LOSS",
-                                        "UNAUTHENTICATED"};
-    return code >= 0 && (size_t)code < ARRAY_COUNT(names) ? names[code] : "UNKNOWN_CODE";
-}
-
 enum cli_exit cli_exit_of(grpc_status_code code)
 {
     switch ((int)code) {
@@ -139,10 +117,10 @@ static const char *outcome_in_words(const char *outcome)
 
 static void report_json(const struct rpc_client_status *status, bool is_write, const char *next)
 {
-    json_t *error = json_pack("{s:s, s:s}", "code", cli_code_name((int)status->code), "message",
+    json_t *error = json_pack("{s:s, s:s}", "code", rpc_code_name((int)status->code), "message",
                               status->message);
     if (error == NULL) /* the message is not UTF-8 */
-        error = json_pack("{s:s}", "code", cli_code_name((int)status->code));
+        error = json_pack("{s:s}", "code", rpc_code_name((int)status->code));
     const struct {
         const char *name, *text;
     } fields[] = {
@@ -179,7 +157,7 @@ enum cli_exit cli_report(const struct cli *cli, const struct rpc_client_status *
     }
     fprintf(stderr, "coterie: %s\n",
             status->message[0] != '\0' ? status->message : "the node gives no message");
-    fprintf(stderr, "  code:    %s%s%s, from %s\n", cli_code_name((int)status->code),
+    fprintf(stderr, "  code:    %s%s%s, from %s\n", rpc_code_name((int)status->code),
             status->reason[0] != '\0' ? " " : "", status->reason, status->endpoint);
     if (status->needed[0] != '\0')
         fprintf(stderr, "  answers: %s of %s needed\n", status->acknowledged, status->needed);

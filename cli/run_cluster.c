@@ -188,7 +188,7 @@ static const char *ask_health(struct cli *cli, const char *endpoint, bool *ret_r
     *ret_reached = strcmp(status.reason, "NOT_CONNECTED") != 0;
     if (response != NULL)
         return name_in(answers, ARRAY_COUNT(answers), (int)response->status);
-    return arena_printf(&cli->arena, "%s: %s", cli_code_name((int)status.code), status.message);
+    return arena_printf(&cli->arena, "%s: %s", rpc_code_name((int)status.code), status.message);
 }
 
 enum cli_exit cli_run_health(struct cli *cli)

@@ -89,7 +89,7 @@ void transfer_item_answer(struct transfer *transfer, struct transfer_batch *batc
     }
     bool tells_outcome = transfer->class->is_write && outcome[0] != '\0';
     item_failed(transfer, batch, item,
-                arena_printf(&batch->arena, "%s (%s%s%s%s%s)", message, cli_code_name(code),
+                arena_printf(&batch->arena, "%s (%s%s%s%s%s)", message, rpc_code_name(code),
                              reason[0] != '\0' ? " " : "", reason, tells_outcome ? ", " : "",
                              tells_outcome ? outcome : ""));
 }

@@ -3,6 +3,7 @@
 #include "node/convergence.h"
 #include "node/http.h"
 #include "node/node.h"
+#include "rpc/code.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -16,26 +17,6 @@ static const char *const operation_texts[RPC_OPERATION_COUNT] = {
     [RPC_BATCH_WRITE] = "batch_write",
     [RPC_CLUSTER] = "cluster",
     [RPC_NULL] = "null",
-};
-
-static const char *const code_texts[17] = {
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
 };
 
 static void header(FILE *out, const char *name, const char *type, const char *help)
@@ -56,10 +37,10 @@ static void write_operations(FILE *out, const struct node *node)
         rpc_server_figures(node->server, (enum rpc_operation)i, &figures[i]);
     header(out, "coterie_requests_total", "counter", "Client requests by operation and gRPC code.");
     for (int i = 0; i < RPC_OPERATION_COUNT; i++) {
-        for (int code = 0; code < 17; code++) {
+        for (int code = 0; code < RPC_CODES; code++) {
             if (figures[i].errors[code] != 0 || code == 0)
                 fprintf(out, "coterie_requests_total{operation=\"%s\",code=\"%s\"} %" PRIu64 "\n",
-                        operation_texts[i], code_texts[code], figures[i].errors[code]);
+                        operation_texts[i], rpc_code_name(code), figures[i].errors[code]);
         }
     }
     header(out, "coterie_request_duration_seconds", "histogram",

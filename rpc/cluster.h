@@ -23,6 +23,8 @@ void request_end(struct request *request);
 const struct keyspace *keyspace_named(const struct view *view, const char *name, const char *field,
                                       struct status *ret_error);
 
+Coterie__V1__Node__State node_state_of(enum member_status status);
+
 /* How far it is proven that copies are the same; `list`: every pair of them. */
 Coterie__V1__Convergence *convergence_new(struct request *request, bool list);
 

@@ -112,7 +112,7 @@ struct edge_queue {
 
 struct operation_figures {
     _Atomic uint64_t requests;
-    _Atomic uint64_t codes[17];
+    _Atomic uint64_t codes[RPC_CODES];
     _Atomic uint64_t latency[RPC_LATENCY_BUCKETS];
     _Atomic uint64_t latency_ns_total;
 };

@@ -1,6 +1,6 @@
 /* peer_link.h -- what the parts of the peer port share (internal to it): peers.c has the table of
- * links, peer_identity.c knows who may be behind one, peer_link.c sends to one peer, peer_serve.c
- * receives from all.
+ * links, peer_identity.c knows who may be behind one, peer_link.c sends to one peer, over one stream
+ * at a time (peer_attempt.h), peer_serve.c receives from all.
  *
  * Locks: rpc_peers.lock may be taken while a link's lock is held, never the other way round. Frames
  * are given to gRPC with no lock held (it may write to the socket at once): the busy flag `sending`

@@ -94,21 +94,6 @@ static uint64_t eta_ms(uint64_t bytes, uint64_t bytes_per_second)
     return bytes_per_second == 0 ? 0 : (uint64_t)((double)bytes * 1000 / (double)bytes_per_second);
 }
 
-static Coterie__V1__Node__State state_of(enum member_status status)
-{
-    switch (status) {
-    case MEMBER_JOINING:
-        return COTERIE__V1__NODE__STATE__STATE_JOINING;
-    case MEMBER_NORMAL:
-        return COTERIE__V1__NODE__STATE__STATE_NORMAL;
-    case MEMBER_LEAVING:
-        return COTERIE__V1__NODE__STATE__STATE_LEAVING;
-    case MEMBER_REMOVED:
-        break;
-    }
-    return COTERIE__V1__NODE__STATE__STATE_REMOVED;
-}
-
 static double share(uint32_t copies, uint32_t all)
 {
     return all == 0 ? 0 : (double)copies / (double)all;
@@ -147,7 +132,7 @@ static Coterie__V1__PlanNode *node_words(struct planned *planned, const struct p
     Coterie__V1__PlanNode *node = arena_alloc(planned->arena, sizeof *node);
     coterie__v1__plan_node__init(node);
     node->node = arena_string(planned->arena, bytes_of_string(member->name));
-    node->state = state_of(member->status);
+    node->state = node_state_of(member->status);
     node->gone = member->gone;
     node->data_center = text_of(topology->data_centers[place->data_center]);
     node->zone = arena_string(planned->arena, bytes_of_string(place->zone));

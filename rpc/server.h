@@ -11,6 +11,7 @@
 
 #include "actors/anti_entropy.h"
 #include "actors/hinted_handoff.h"
+#include "rpc/code.h"
 #include "rpc/context.h"
 #include "rpc/loop.h"
 
@@ -30,7 +31,7 @@ enum rpc_operation {
 
 struct rpc_operation_figures {
     uint64_t requests;
-    uint64_t errors[17]; /* by gRPC status code; [0] is successes */
+    uint64_t errors[RPC_CODES]; /* by gRPC status code; [0] is successes */
     uint64_t latency[RPC_LATENCY_BUCKETS];
     uint64_t latency_ns_total;
 };

@@ -161,7 +161,7 @@ void cluster_status_handle(struct call *call, struct bytes payload)
 
 /* -- ListNodes --------------------------------------------------------------------------------- */
 
-static Coterie__V1__Node__State state_of(enum member_status status)
+Coterie__V1__Node__State node_state_of(enum member_status status)
 {
     switch (status) {
     case MEMBER_JOINING:
@@ -217,7 +217,7 @@ static Coterie__V1__Node *node_new(struct arena *arena, const struct view *view,
     node->data_center = text_of(topology->data_centers[place->data_center]);
     node->zone = text_of(place->zone);
     node->weight = place->weight;
-    node->state = state_of(member->status);
+    node->state = node_state_of(member->status);
     node->liveness = liveness_of(view, member->number);
     node->phi = view->members[index].phi;
     node->generation = view->members[index].generation;
