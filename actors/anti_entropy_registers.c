@@ -301,10 +301,12 @@ bool ae_settle_step(struct anti_entropy *ae, struct actor_context *ctx, struct a
             gain->id = 0;
         else if (late)
             list_ask(ae, ctx, gain);
-        settle->wake_ns = settle->waiting == 0 && !late ? ctx->now_ns + RETRY_NS : settle->late_ns;
-        /* Refused at once by too many: not before a while. */
-        if (!settle->settling && settle->waiting == 0 && !enough && !late)
+        /* Refused at once by too many: asked again after a while, which further steps do not put
+         * off. */
+        if (!settle->settling && settle->waiting == 0 && !enough &&
+            settle->late_ns > ctx->now_ns + RETRY_NS)
             settle->late_ns = ctx->now_ns + RETRY_NS;
+        settle->wake_ns = settle->late_ns;
         if (!settle->settling)
             return false;
     }

@@ -285,6 +285,46 @@ static void registers_are_settled(void **state)
     moves_deinit(&m);
 }
 
+/* The actor has its turn at short intervals, as when it has much else to do. */
+static void keep_busy(struct moves *m, uint32_t member, uint64_t ns)
+{
+    for (uint64_t passed = 0; passed < ns; passed += 20 * MS) {
+        struct actor_context ctx = moves_context(m, &m->nodes[member]);
+        actor_tick(anti_entropy_actor(m->nodes[member].ae), &ctx);
+        moves_run(m, 20 * MS);
+    }
+}
+
+/* Lists that the old set refuses, for it has not heard of the announcement yet, are asked for again
+ * soon, whatever else keeps the actor busy. */
+static void refused_lists_are_asked_again(void **state)
+{
+    (void)state;
+    struct moves m;
+    moves_init(&m);
+    change_operate(&m.f, (struct topology_operation){.kind = TOPOLOGY_REPLICATE,
+                                                     .keyspace_id = m.f.keyspace_ids[STRONG],
+                                                     .n = {1}});
+    change_operate(&m.f, (struct topology_operation){.kind = TOPOLOGY_COMMIT});
+    change_publish(&m.f);
+    uint32_t partition = change_partition(&m.f, STRONG, 3);
+    const char *key = change_key(&m.f, STRONG, partition, 0);
+    moves_show_all(&m);
+    moves_run(&m, SECONDS);
+    for (uint32_t member = 1; member <= NODES; member++) {
+        if ((change_sides(&m.f, STRONG, partition, member) & 1u << TOPOLOGY_NOW) != 0)
+            accept_register(&m, member, partition, key);
+    }
+    moves_step(&m, partition, PHASE_ANNOUNCED);
+    moves_show(&m, SELF);
+    keep_busy(&m, SELF, SECONDS);
+    assert_int_equal(m.settled, 0);
+    moves_show_all(&m);
+    keep_busy(&m, SELF, SECONDS);
+    assert_int_equal(m.settled, 1);
+    moves_deinit(&m);
+}
+
 /* An announcement that was taken back: nothing is said to be filled for it, and the copy goes. */
 static void taken_back(void **state)
 {
@@ -330,6 +370,7 @@ int main(void)
         cmocka_unit_test(paced),
         cmocka_unit_test(smaller_sets_are_compared),
         cmocka_unit_test(registers_are_settled),
+        cmocka_unit_test(refused_lists_are_asked_again),
         cmocka_unit_test(taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
