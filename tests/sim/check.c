@@ -33,7 +33,9 @@ void check_sent(struct world *world, const struct host *from, const struct messa
         return;
     if (message->from.kind == ACTOR_ANTI_ENTROPY || message->to.kind == ACTOR_ANTI_ENTROPY) {
         world->figures.anti_entropy_messages++;
-        world->figures.anti_entropy_writes += message->kind == MESSAGE_replica_write;
+        world->figures.anti_entropy_writes +=
+            message->kind == MESSAGE_replica_write &&
+            !(world->phase == PHASE_IDLE && check_reaped_is(world, &message->replica_write));
         check_bounds_messages(world);
         return;
     }

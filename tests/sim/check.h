@@ -61,7 +61,6 @@ struct check {
         uint64_t requests_messages;
         uint64_t register_messages;
         uint64_t anti_entropy_writes;
-        uint64_t reaped;
     } idle;
     /* check_outcome.c: operations that were said to be not applied */
     uint8_t *not_applied;
@@ -113,6 +112,8 @@ struct reap_watch {
 void check_reap_before(struct host *host, const struct message *message,
                        struct reap_watch *ret_watch);
 void check_reap_after(struct host *host, struct reap_watch *watch, uint64_t floor);
+/* Each version of the record is dead, and was removed by a replica already. */
+bool check_reaped_is(struct world *world, const struct replica_write *write);
 void check_reaped_read(struct world *world, const struct operation *operation);
 /* The clock of all that was reaped of a key so far; joined with another one. */
 struct clock check_reaped(const struct world *world, uint32_t keyspace, uint32_t key);

@@ -1,5 +1,6 @@
 /* Convergence without any read (RELIABILITY C5): when faults have ended, all replicas of each key
- * hold the same bytes, nothing is left to hand over, and the cluster falls silent. */
+ * hold the same bytes, nothing is left to hand over, and the cluster falls silent. Tombstones are
+ * reaped all the while, and one that was read just before it went is handed round once more. */
 #include "model/hash.h"
 #include "tests/sim/world.h"
 
@@ -68,7 +69,6 @@ void check_idle_began(struct world *world)
     world->check.idle.requests_messages = world->figures.requests_messages;
     world->check.idle.register_messages = world->figures.registers.messages;
     world->check.idle.anti_entropy_writes = world->figures.anti_entropy_writes;
-    world->check.idle.reaped = world->figures.reaped;
 }
 
 void check_idle_ended(struct world *world)
@@ -76,8 +76,7 @@ void check_idle_ended(struct world *world)
     const struct world_figures *now = &world->figures;
     uint64_t moved = now->requests_messages - world->check.idle.requests_messages;
     moved += now->registers.messages - world->check.idle.register_messages;
-    if (now->reaped == world->check.idle.reaped)
-        moved += now->anti_entropy_writes - world->check.idle.anti_entropy_writes;
+    moved += now->anti_entropy_writes - world->check.idle.anti_entropy_writes;
     if (moved > 0)
         world_fail(world, "same", "%llu messages about keys in a cluster that nobody asks anything",
                    (unsigned long long)moved);

@@ -72,7 +72,8 @@ struct world_figures {
     uint64_t undelivered;       /* no connection, and the sender knew */
     uint64_t requests_messages; /* between nodes, without gossip and anti-entropy */
     uint64_t anti_entropy_messages;
-    uint64_t anti_entropy_writes; /* among them records that are handed over */
+    /* among them records that are handed over; while all is idle, of what is not reaped already */
+    uint64_t anti_entropy_writes;
     uint64_t fired[FAULT_CLASS_COUNT];
     uint64_t paths[PATH_COUNT];
     struct steward_figures steward;
