@@ -167,7 +167,8 @@ static enum err stage_nothing(struct vnode *vnode, struct store *store)
     return err;
 }
 
-/* May be begun again at any point. */
+/* May be begun again at any point. Trees go with the rows, whether or not what tells of them can be
+ * staged now. */
 static enum err drop_all(struct replica *replica, struct actor_context *ctx, struct vnode *vnode)
 {
     bool held = false;
@@ -177,12 +178,13 @@ static enum err drop_all(struct replica *replica, struct actor_context *ctx, str
         replica->gains.swept = NULL;
     replica_void_answers(replica, vnode->partition);
     enum err err = store_drop(ctx->store, vnode->partition);
-    if (err == OK)
-        err = stage_nothing(vnode, ctx->store);
     if (err != OK)
         return err;
     tree_vnode_emptied(replica, ctx, vnode);
     quarantine_emptied(replica, vnode->partition, 0);
+    err = stage_nothing(vnode, ctx->store);
+    if (err != OK)
+        return err;
     vnode->keyspace_count = 0;
     replica->vnodes.emptying -= vnode->state == VNODE_EMPTYING;
     vnode->state = VNODE_COMPLETE;

@@ -350,6 +350,30 @@ static void losses(void **state)
     }
 }
 
+/* A loss that cannot be written down yet: trees say what the rows do all the while, and it is
+ * brought to an end later. */
+static void loss_while_overloaded(void **state)
+{
+    (void)state;
+    struct gain_bench g;
+    gain_init(&g);
+    fill(&g);
+    fixture_sync(&g.b.f);
+    change_abort(&g.b.f);
+    step(&g, PHASE_COPIED);
+    assert_true(lies_there(&g, KEYSPACE, g.key));
+    engine_memory_set_faults(g.b.f.engine, &g.b.f.prng, 0, 1.0, false);
+    step(&g, PHASE_DONE);
+    assert_false(lies_there(&g, KEYSPACE, g.key));
+    assert_int_equal(replica_trees_differing(g.b.replica, g.b.f.ctx.store), 0);
+    assert_int_equal(counter_get(&figures(&g)->vnodes_dropped), 0);
+    engine_memory_set_faults(g.b.f.engine, NULL, 0, 0, false);
+    fixture_pass(&g.b.f, 2000 * MS);
+    assert_int_equal(counter_get(&figures(&g)->vnodes_dropped), 1);
+    assert_int_equal(counter_get(&figures(&g)->tree_drift), 0);
+    bench_deinit(&g.b);
+}
+
 /* A loss while answers wait for the log: nobody hears of writes that are gone. */
 static void answers_are_voided(void **state)
 {
@@ -472,6 +496,7 @@ int main(void)
         cmocka_unit_test(gains_given_back),
         cmocka_unit_test(announced_anew),
         cmocka_unit_test(losses),
+        cmocka_unit_test(loss_while_overloaded),
         cmocka_unit_test(answers_are_voided),
         cmocka_unit_test(beside_others),
         cmocka_unit_test(doubted_while_gained),
