@@ -218,13 +218,11 @@ static void coordinator_on_hedge(struct coordinator *coordinator, struct actor_c
                                  struct request *request)
 {
     coordinator_hedge_on_due(coordinator, ctx, request);
-    coordinator_request_wake(coordinator, request);
 }
 
 static void coordinator_on_soon(struct coordinator *coordinator, struct actor_context *ctx,
                                 struct request *request)
 {
-    uint64_t id = request->id;
     request->soon_at_ns = NEVER_NS;
     switch (request->state) {
     case REQUEST_READING:
@@ -246,8 +244,6 @@ static void coordinator_on_soon(struct coordinator *coordinator, struct actor_co
     case REQUEST_STATE_COUNT:
         UNREACHABLE("such a request waits for no view");
     }
-    if (request->state != REQUEST_FREE && request->id == id)
-        coordinator_request_wake(coordinator, request);
 }
 
 static void coordinator_tick(struct actor *actor, struct actor_context *ctx)
@@ -255,10 +251,12 @@ static void coordinator_tick(struct actor *actor, struct actor_context *ctx)
     struct coordinator *coordinator = coordinator_of(actor);
     const struct heap_entry *least;
     while ((least = heap_peek(&coordinator->wakes)) != NULL && least->key <= ctx->now_ns) {
-        uint64_t id = heap_pop(&coordinator->wakes).tie;
-        struct request *request = &coordinator->requests[id & 0xFFFF];
-        if (request->state == REQUEST_FREE || request->id != id)
-            continue; /* ended long ago */
+        struct heap_entry entry = heap_pop(&coordinator->wakes);
+        struct request *request = &coordinator->requests[entry.tie & 0xFFFF];
+        if (request->state == REQUEST_FREE || request->id != entry.tie ||
+            request->wake_at_ns != entry.key)
+            continue; /* ended long ago, or was to be woken earlier */
+        request->wake_at_ns = NEVER_NS;
         if (request->deadline_ns <= ctx->now_ns)
             coordinator_on_deadline(coordinator, ctx, request);
         else if (request->late_at_ns <= ctx->now_ns)
@@ -267,9 +265,9 @@ static void coordinator_tick(struct actor *actor, struct actor_context *ctx)
             coordinator_on_hedge(coordinator, ctx, request);
         else if (request->soon_at_ns <= ctx->now_ns)
             coordinator_on_soon(coordinator, ctx, request);
-        else if (request->late_at_ns == NEVER_NS)
+        /* Its time may have been moved; what goes on is never left without a wake-up. */
+        if (request->state != REQUEST_FREE)
             coordinator_request_wake(coordinator, request);
-        /* else its time was moved, and that wake-up is in the heap */
     }
     arena_clear(&coordinator->scratch);
 }
@@ -303,6 +301,7 @@ static void coordinator_check(const struct actor *actor)
         CHECK(!request->strict || request->stood_in == 0);
         CHECK(!request->unsent || request->mint == NULL);
         CHECK(request->soon_at_ns == NEVER_NS || request->state != REQUEST_COMPARING);
+        CHECK_U64(request->wake_at_ns, <=, coordinator_request_first_ns(request));
     }
     CHECK_U64(used + coordinator->free_count, ==, coordinator->options.requests_max);
 }

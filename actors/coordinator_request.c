@@ -41,6 +41,7 @@ struct request *coordinator_request_new(struct coordinator *coordinator, struct 
     request->late_at_ns = NEVER_NS;
     request->hedge_at_ns = NEVER_NS;
     request->soon_at_ns = NEVER_NS;
+    request->wake_at_ns = NEVER_NS;
     uint64_t deadline_ns = origin->deadline_ns;
     if (deadline_ns == 0)
         deadline_ns = ctx->now_ns + coordinator->options.deadline_default_ns;
@@ -102,6 +103,7 @@ void coordinator_request_compare(struct coordinator *coordinator, struct request
 void coordinator_request_renew(struct coordinator *coordinator, struct request *request)
 {
     request->id = coordinator_request_id(coordinator, (uint32_t)(request - coordinator->requests));
+    request->wake_at_ns = NEVER_NS;
 }
 
 void coordinator_request_free_list(struct message *list)
@@ -139,42 +141,35 @@ void coordinator_request_end(struct coordinator *coordinator, struct request *re
     in_flight_changed(coordinator);
 }
 
-/* Drops the entries of requests that have ended, so that the heap stays within a few entries a
- * request however long deadlines are. */
+static bool wakes_somebody(const struct coordinator *coordinator, const struct heap_entry *entry)
+{
+    const struct request *request = &coordinator->requests[entry->tie & 0xFFFF];
+    return request->state != REQUEST_FREE && request->id == entry->tie &&
+           request->wake_at_ns == entry->key;
+}
+
+/* Drops the entries that wake nobody, so that the heap stays within a few entries a request however
+ * long deadlines are. */
 static void wakes_compact(struct coordinator *coordinator)
 {
     struct heap kept;
     heap_init(&kept);
     for (size_t i = 0; i < coordinator->wakes.count; i++) {
-        struct heap_entry entry = coordinator->wakes.entries[i];
-        const struct request *request = &coordinator->requests[entry.tie & 0xFFFF];
-        if (request->state != REQUEST_FREE && request->id == entry.tie)
-            heap_push(&kept, entry);
+        if (wakes_somebody(coordinator, &coordinator->wakes.entries[i]))
+            heap_push(&kept, coordinator->wakes.entries[i]);
     }
     heap_deinit(&coordinator->wakes);
     coordinator->wakes = kept;
 }
 
-void coordinator_request_wake_at(struct coordinator *coordinator, const struct request *request,
-                                 uint64_t at_ns)
-{
-    if (coordinator->wakes.count >= 8 * (size_t)coordinator->options.requests_max + 64)
-        wakes_compact(coordinator);
-    heap_push(&coordinator->wakes, (struct heap_entry){.key = at_ns, .tie = request->id});
-}
-
 void coordinator_request_drop_wakes(struct coordinator *coordinator)
 {
     const struct heap_entry *least;
-    while ((least = heap_peek(&coordinator->wakes)) != NULL) {
-        const struct request *request = &coordinator->requests[least->tie & 0xFFFF];
-        if (request->state != REQUEST_FREE && request->id == least->tie)
-            return;
+    while ((least = heap_peek(&coordinator->wakes)) != NULL && !wakes_somebody(coordinator, least))
         heap_pop(&coordinator->wakes);
-    }
 }
 
-void coordinator_request_wake(struct coordinator *coordinator, const struct request *request)
+uint64_t coordinator_request_first_ns(const struct request *request)
 {
     uint64_t at_ns = request->deadline_ns;
     if (request->late_at_ns < at_ns)
@@ -183,7 +178,18 @@ void coordinator_request_wake(struct coordinator *coordinator, const struct requ
         at_ns = request->hedge_at_ns;
     if (request->soon_at_ns < at_ns)
         at_ns = request->soon_at_ns;
-    coordinator_request_wake_at(coordinator, request, at_ns);
+    return at_ns;
+}
+
+void coordinator_request_wake(struct coordinator *coordinator, struct request *request)
+{
+    uint64_t at_ns = coordinator_request_first_ns(request);
+    if (at_ns >= request->wake_at_ns)
+        return;
+    if (coordinator->wakes.count >= 8 * (size_t)coordinator->options.requests_max + 64)
+        wakes_compact(coordinator);
+    request->wake_at_ns = at_ns;
+    heap_push(&coordinator->wakes, (struct heap_entry){.key = at_ns, .tie = request->id});
 }
 
 void coordinator_request_set_late(struct coordinator *coordinator, struct actor_context *ctx,

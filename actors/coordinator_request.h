@@ -33,13 +33,14 @@ struct request {
     uint64_t started_ns;
     /* A change of the topology is under way: look again; NEVER_NS: no need. */
     uint64_t soon_at_ns;
-    uint64_t soon_ns;  /* the last wait; doubles */
-    bool plan_refused; /* a replica knows of a step that the plan does not */
-    bool plan_renewed; /* refusals of an earlier plan may be on their way */
-    bool unsent;       /* puts: nothing of it was staged anywhere; begins anew at soon_at_ns */
-    uint64_t behind;   /* replicas that do not know of the plan's epoch yet; asked at soon_at_ns */
-    uint64_t epoch;    /* of the view that it was planned with; in all that it sends */
-    uint32_t policy;   /* enum replica_policy */
+    uint64_t soon_ns;    /* the last wait; doubles */
+    uint64_t wake_at_ns; /* the first of its entries in `wakes`; none of its times is earlier */
+    bool plan_refused;   /* a replica knows of a step that the plan does not */
+    bool plan_renewed;   /* refusals of an earlier plan may be on their way */
+    bool unsent;         /* puts: nothing of it was staged anywhere; begins anew at soon_at_ns */
+    uint64_t behind; /* replicas that do not know of the plan's epoch yet; asked at soon_at_ns */
+    uint64_t epoch;  /* of the view that it was planned with; in all that it sends */
+    uint32_t policy; /* enum replica_policy */
     bool strict; /* writes: a fallback's hint never counts, asked by the client or the keyspace */
     uint32_t partition;
     uint64_t hash;
@@ -105,7 +106,7 @@ struct coordinator {
     uint64_t serial;
     uint64_t ballot_counter; /* the greatest that was used in this life */
     uint64_t changes;        /* ids given to changes of registers */
-    struct heap wakes;       /* (time, id): stale entries are skipped */
+    struct heap wakes;       /* (time, id); what is not a request's wake_at_ns is skipped */
     struct peer_latency {
         uint32_t member; /* MEMBER_NONE: this place and those after it are free */
         uint32_t samples;
@@ -147,13 +148,13 @@ void coordinator_request_renew(struct coordinator *coordinator, struct request *
 void coordinator_request_forget_answers(struct request *request);
 void coordinator_request_free_list(struct message *list);
 void coordinator_request_end(struct coordinator *coordinator, struct request *request);
-void coordinator_request_wake_at(struct coordinator *coordinator, const struct request *request,
-                                 uint64_t at_ns);
-/* Drops the next wake-ups while they are of requests that have ended: most reads end long before
- * anything of them is late. */
+/* Drops the next wake-ups while they wake nobody: most reads end long before anything of them is
+ * late. */
 void coordinator_request_drop_wakes(struct coordinator *coordinator);
-/* A wake-up for the first of its times. */
-void coordinator_request_wake(struct coordinator *coordinator, const struct request *request);
+/* The first of its times. */
+uint64_t coordinator_request_first_ns(const struct request *request);
+/* A wake-up for it, unless it has one that is as early. */
+void coordinator_request_wake(struct coordinator *coordinator, struct request *request);
 /* The next time to ask again, and the wake-up for it or for the deadline. `late_ns` is the first
  * wait. */
 void coordinator_request_set_late(struct coordinator *coordinator, struct actor_context *ctx,
