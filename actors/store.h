@@ -85,8 +85,10 @@ static inline enum err MUST_USE store_scan(struct store *store, uint32_t partiti
     return store->class->scan(store, partition, from, to, visit, closure);
 }
 
-/* All of a vnode's partition in one call (not STORE_META or STORE_HINTS, which have several users);
- * durable when it returns. Writes staged to it before are gone. */
+/* All of a vnode's partition in one call (not STORE_META or STORE_HINTS, which have several users).
+ * A crash may undo it, or a part of it, until something that is staged behind it is durable: so a
+ * row that says that this is empty goes behind, and before it nothing here counts. OVERLOADED, IO:
+ * as above. */
 static inline enum err MUST_USE store_drop(struct store *store, uint32_t partition)
 {
     return store->class->drop(store, partition);

@@ -13,9 +13,10 @@
  *
  * Threads
  *   a handle            one thread at a time; its counters are read by any
- *   families[]          read without a lock by the threads that own the partition; written under
- *                       families_mutex, which also keeps a family alive for rdb_figures.c
- *   failed, full, pressed  set by any thread or by the syncer, read by all
+ *   families[]          read without a lock; written under families_mutex. Making one holds up
+ * every write for tens of milliseconds, as dropping one would: so one that was made stays, and a
+ * dropped partition is one that was emptied failed, full, pressed  set by any thread or by the
+ * syncer, read by all
  */
 #ifndef STORE_RDB_H
 #define STORE_RDB_H
@@ -90,7 +91,8 @@ struct rdb_compactor {
     pthread_mutex_t mutex; /* of `stop` */
     pthread_cond_t wake;
     bool stop;
-    pthread_mutex_t running;          /* held while a family is compacted, or dropped */
+    pthread_mutex_t unlinking;        /* held while files of an emptied family go */
+    _Atomic bool *emptied;            /* by slot: nothing was written since it was dropped */
     _Atomic uint64_t *deletes;        /* staged so far, by slot */
     struct rdb_compactor_look *looks; /* the thread's */
     struct counter compactions;
@@ -170,7 +172,9 @@ enum err rdb_family_create(struct rdb_engine *engine, uint32_t partition,
                            rocksdb_column_family_handle_t **ret_family) MUST_USE;
 /* What it takes on disk and in memory, about. */
 uint64_t rdb_family_bytes(struct rdb_engine *engine, uint32_t partition);
-enum err rdb_family_drop(struct rdb_engine *engine, uint32_t partition) MUST_USE;
+bool rdb_family_is_empty(struct rdb_engine *engine, uint32_t partition);
+/* Removes all that it holds. */
+void rdb_batch_empty(rocksdb_writebatch_t *batch, rocksdb_column_family_handle_t *family);
 enum err rdb_create_partitions(struct engine *engine, const uint32_t *partitions, size_t count);
 void rdb_families_close(struct rdb_engine *engine);
 
@@ -178,9 +182,11 @@ void rdb_families_close(struct rdb_engine *engine);
 
 void rdb_compactor_start(struct rdb_engine *engine);
 void rdb_compactor_stop(struct rdb_engine *engine);
-/* No family is compacted in between: one that runs is broken off. */
-void rdb_compactor_hold(struct rdb_engine *engine);
-void rdb_compactor_release(struct rdb_engine *engine);
+/* The thread that owns the partition: it was emptied. */
+void rdb_compactor_emptied(struct rdb_engine *engine, uint32_t partition);
+bool rdb_compactor_is_emptied(const struct rdb_engine *engine, uint32_t partition);
+/* That thread: it is about to be written. */
+void rdb_compactor_written(struct rdb_engine *engine, uint32_t partition);
 
 /* -- rdb_handle.c ----------------------------------------------------------------------------- */
 

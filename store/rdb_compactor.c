@@ -7,22 +7,70 @@
 #define LOOK_MS     1000u
 #define QUIET_LOOKS 3u /* without another deletion */
 
+static size_t slot_of(const struct rdb_engine *engine, uint32_t partition)
+{
+    return engine_partition_slot(partition, engine->options.partitions);
+}
+
+/* Files of an emptied family go without being read; what is not in files of its own is left to the
+ * compaction. The log has to say first that it was emptied: files that are gone are gone at once.
+ */
+static void compactor_unlink(struct rdb_engine *engine, size_t slot,
+                             rocksdb_column_family_handle_t *family)
+{
+    struct rdb_compactor *compactor = &engine->compactor;
+    char *error = NULL;
+    pthread_mutex_lock(&compactor->unlinking);
+    if (atomic_load(&compactor->emptied[slot])) {
+        rocksdb_flush_wal(engine->db, 1, &error);
+        if (error == NULL)
+            rocksdb_delete_file_in_range_cf(engine->db, family, NULL, 0, NULL, 0, &error);
+    }
+    pthread_mutex_unlock(&compactor->unlinking);
+    if (error != NULL)
+        rdb_fail(engine, error);
+    rocksdb_free(error);
+}
+
 /* One family's deletions become space: what they delete and they themselves go. Automatic
  * compactions get there too, but only when new writes push them. */
 static void compactor_compact(struct rdb_engine *engine, size_t slot)
 {
-    struct rdb_compactor *compactor = &engine->compactor;
-    pthread_mutex_lock(&compactor->running);
     rocksdb_column_family_handle_t *family =
         atomic_load_explicit(&engine->families[slot], memory_order_acquire);
-    if (family != NULL) {
-        rocksdb_compactoptions_t *options = rocksdb_compactoptions_create();
-        rocksdb_compactoptions_set_exclusive_manual_compaction(options, 0);
-        rocksdb_compact_range_cf_opt(engine->db, family, options, NULL, 0, NULL, 0);
-        rocksdb_compactoptions_destroy(options);
-        counter_add(&compactor->compactions, 1);
-    }
-    pthread_mutex_unlock(&compactor->running);
+    if (family == NULL)
+        return;
+    compactor_unlink(engine, slot, family);
+    rocksdb_compactoptions_t *options = rocksdb_compactoptions_create();
+    rocksdb_compactoptions_set_exclusive_manual_compaction(options, 0);
+    rocksdb_compact_range_cf_opt(engine->db, family, options, NULL, 0, NULL, 0);
+    rocksdb_compactoptions_destroy(options);
+    counter_add(&engine->compactor.compactions, 1);
+}
+
+void rdb_compactor_emptied(struct rdb_engine *engine, uint32_t partition)
+{
+    struct rdb_compactor *compactor = &engine->compactor;
+    size_t slot = slot_of(engine, partition);
+    atomic_store(&compactor->emptied[slot], true);
+    atomic_fetch_add_explicit(&compactor->deletes[slot], RDB_COMPACT_DELETES_MIN,
+                              memory_order_relaxed);
+}
+
+bool rdb_compactor_is_emptied(const struct rdb_engine *engine, uint32_t partition)
+{
+    return atomic_load_explicit(&engine->compactor.emptied[slot_of(engine, partition)],
+                                memory_order_relaxed);
+}
+
+void rdb_compactor_written(struct rdb_engine *engine, uint32_t partition)
+{
+    struct rdb_compactor *compactor = &engine->compactor;
+    if (!rdb_compactor_is_emptied(engine, partition))
+        return;
+    pthread_mutex_lock(&compactor->unlinking);
+    atomic_store(&compactor->emptied[slot_of(engine, partition)], false);
+    pthread_mutex_unlock(&compactor->unlinking);
 }
 
 /* Whether this family's turn has come: many deletions and then none for a while, or very many. */
@@ -73,12 +121,13 @@ void rdb_compactor_start(struct rdb_engine *engine)
     size_t slots = (size_t)engine->options.partitions + 2;
     compactor->deletes = calloc(slots, sizeof *compactor->deletes);
     compactor->looks = calloc(slots, sizeof *compactor->looks);
-    CHECK(compactor->deletes != NULL && compactor->looks != NULL);
+    compactor->emptied = calloc(slots, sizeof *compactor->emptied);
+    CHECK(compactor->deletes != NULL && compactor->looks != NULL && compactor->emptied != NULL);
     pthread_condattr_t monotonic;
     CHECK(pthread_condattr_init(&monotonic) == 0);
     CHECK(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
     CHECK(pthread_mutex_init(&compactor->mutex, NULL) == 0);
-    CHECK(pthread_mutex_init(&compactor->running, NULL) == 0);
+    CHECK(pthread_mutex_init(&compactor->unlinking, NULL) == 0);
     CHECK(pthread_cond_init(&compactor->wake, &monotonic) == 0);
     pthread_condattr_destroy(&monotonic);
     sigset_t all;
@@ -100,20 +149,9 @@ void rdb_compactor_stop(struct rdb_engine *engine)
     rocksdb_disable_manual_compaction(engine->db);
     CHECK(pthread_join(compactor->thread, NULL) == 0);
     pthread_cond_destroy(&compactor->wake);
-    pthread_mutex_destroy(&compactor->running);
+    pthread_mutex_destroy(&compactor->unlinking);
     pthread_mutex_destroy(&compactor->mutex);
+    free(compactor->emptied);
     free(compactor->looks);
     free(compactor->deletes);
-}
-
-void rdb_compactor_hold(struct rdb_engine *engine)
-{
-    rocksdb_disable_manual_compaction(engine->db);
-    pthread_mutex_lock(&engine->compactor.running);
-}
-
-void rdb_compactor_release(struct rdb_engine *engine)
-{
-    pthread_mutex_unlock(&engine->compactor.running);
-    rocksdb_enable_manual_compaction(engine->db);
 }

@@ -29,12 +29,21 @@ static void add_families(struct rdb_engine *engine, struct engine_figures *figur
     pthread_mutex_unlock(&engine->families_mutex);
 }
 
+bool rdb_family_is_empty(struct rdb_engine *engine, uint32_t partition)
+{
+    rocksdb_column_family_handle_t *family = rdb_family(engine, partition);
+    return family == NULL || rdb_compactor_is_emptied(engine, partition) ||
+           (family_figure(engine, family, "rocksdb.num-entries-active-mem-table") == 0 &&
+            family_figure(engine, family, "rocksdb.num-entries-imm-mem-tables") == 0 &&
+            family_figure(engine, family, "rocksdb.live-sst-files-size") == 0);
+}
+
 uint64_t rdb_family_bytes(struct rdb_engine *engine, uint32_t partition)
 {
     pthread_mutex_lock(&engine->families_mutex);
     rocksdb_column_family_handle_t *family = rdb_family(engine, partition);
     uint64_t bytes = 0;
-    if (family != NULL)
+    if (family != NULL && !rdb_compactor_is_emptied(engine, partition))
         bytes = family_figure(engine, family, "rocksdb.total-sst-files-size") +
                 family_figure(engine, family, "rocksdb.cur-size-all-mem-tables");
     pthread_mutex_unlock(&engine->families_mutex);

@@ -57,13 +57,11 @@ static enum err refuse(struct rdb_handle *handle)
 /* Writes what is staged. OVERLOADED: RocksDB would have had to wait; the batch stays, readable and
  * not durable, and is tried again. A failed write other than a stall is final: what the log holds
  * of it is not known. */
-static enum err batch_write(struct rdb_handle *handle)
+static enum err batch_send(struct rdb_handle *handle, rocksdb_writebatch_t *batch)
 {
     struct rdb_engine *engine = handle->engine;
-    if (handle->overlay.count == 0)
-        return OK;
     char *error = NULL;
-    rocksdb_write(engine->db, engine->write_options, handle->batch, &error);
+    rocksdb_write(engine->db, engine->write_options, batch, &error);
     if (error != NULL && rdb_is_stall(error)) {
         rocksdb_free(error);
         atomic_store_explicit(&handle->stalled, true, memory_order_relaxed);
@@ -75,6 +73,16 @@ static enum err batch_write(struct rdb_handle *handle)
         return ERR_IO;
     }
     atomic_store_explicit(&handle->stalled, false, memory_order_relaxed);
+    return OK;
+}
+
+static enum err batch_write(struct rdb_handle *handle)
+{
+    if (handle->overlay.count == 0)
+        return OK;
+    enum err err = batch_send(handle, handle->batch);
+    if (err != OK)
+        return err;
     rocksdb_writebatch_clear(handle->batch);
     overlay_clear(&handle->overlay);
     handle->batch_bytes = 0;
@@ -113,6 +121,7 @@ static enum err rdb_stage(struct store *store, uint32_t partition, struct bytes 
         if (err != OK)
             return err;
     }
+    rdb_compactor_written(engine, partition);
     if (value != NULL)
         rocksdb_writebatch_put_cf(handle->batch, family, (const char *)key.data, key.size,
                                   (const char *)value->data, value->size);
@@ -182,10 +191,21 @@ static enum err rdb_drop(struct store *store, uint32_t partition)
     CHECK_U64(partition, <, engine->options.partitions); /* the others have several users */
     if (atomic_load_explicit(&engine->failed, memory_order_acquire))
         return ERR_IO;
+    rocksdb_column_family_handle_t *family = rdb_family(engine, partition);
+    if (family == NULL)
+        return OK;
+    enum err err = batch_write(handle); /* what was staged comes before */
+    if (err != OK || rdb_family_is_empty(engine, partition))
+        return err;
+    rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+    rdb_batch_empty(batch, family);
+    err = batch_send(handle, batch);
+    rocksdb_writebatch_destroy(batch);
+    if (err != OK)
+        return err;
     cache_clear(&handle->cache);
-    /* A batch that names a dropped family would fail as a whole. */
-    enum err err = batch_write(handle);
-    return err == OK ? rdb_family_drop(engine, partition) : err;
+    rdb_compactor_emptied(engine, partition);
+    return OK;
 }
 
 static uint64_t rdb_staged(const struct store *store)

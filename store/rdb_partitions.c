@@ -1,3 +1,4 @@
+#include "model/hash.h"
 #include "store/rdb.h"
 
 #include <stdio.h>
@@ -73,28 +74,11 @@ enum err rdb_family_create(struct rdb_engine *engine, uint32_t partition,
     return err;
 }
 
-/* A family that is created again under the same name has a new id, and the log names families by
- * id: what the log still holds of the dropped one is skipped at recovery. */
-enum err rdb_family_drop(struct rdb_engine *engine, uint32_t partition)
+void rdb_batch_empty(rocksdb_writebatch_t *batch, rocksdb_column_family_handle_t *family)
 {
-    char *error = NULL;
-    rdb_compactor_hold(engine);
-    pthread_mutex_lock(&engine->families_mutex);
-    rocksdb_column_family_handle_t *family = rdb_family(engine, partition);
-    if (family != NULL) {
-        rocksdb_drop_column_family(engine->db, family, &error);
-        if (error == NULL) {
-            atomic_store_explicit(family_place(engine, partition), NULL, memory_order_release);
-            rocksdb_column_family_handle_destroy(family);
-        }
-    }
-    pthread_mutex_unlock(&engine->families_mutex);
-    rdb_compactor_release(engine);
-    if (error == NULL)
-        return OK;
-    rdb_fail(engine, error);
-    rocksdb_free(error);
-    return ERR_IO;
+    char end[STORAGE_KEY_BYTES_MAX + 1]; /* behind every key */
+    memset(end, 0xff, sizeof end);
+    rocksdb_writebatch_delete_range_cf(batch, family, "", 0, end, sizeof end);
 }
 
 enum err rdb_create_partitions(struct engine *base, const uint32_t *partitions, size_t count)

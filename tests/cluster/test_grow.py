@@ -6,17 +6,20 @@ Part one: 3 -> 4 -> 3 nodes, error rate and p99 against the quiet minute before.
 writes a second, kill -9 of an old node while three join, and of a node that receives while two leave."""
 
 import math
+import os
+import subprocess
 import sys
 import threading
 import time
 
-from cluster import Cluster, cluster_digests, cluster_pb2, grpc, kv, wait_for
+from cluster import COTERIED, Cluster, cluster_digests, cluster_pb2, grpc, kv, maintenance_pb2, wait_for
 from ledger import Load, judge_all, read_all
 from test_join import Joiner
 
 NONE, RUNNING = cluster_pb2.Change.STATE_NONE, cluster_pb2.Change.STATE_RUNNING
 PRELOADED, VALUE_BYTES = 6000, 2000
 PACE = 4 << 20
+COTERIE = os.environ.get("COTERIE", os.path.join(os.path.dirname(COTERIED), "coterie"))
 
 
 class Probe(threading.Thread):
@@ -141,6 +144,43 @@ def tell(what, load, before, probe, began):
     return (refused + unknown + len(errors)) / all_requests, p99
 
 
+def coterie(nodes, *words):
+    """What the command line says of this cluster; for people who look for the reason of a failure."""
+    endpoints = ",".join(node.endpoint for node in nodes)
+    done = subprocess.run([COTERIE, "--endpoints", endpoints, "--deadline-ms", "20000", *words],
+                          capture_output=True, text=True, timeout=60, check=False)
+    return "$ coterie %s\n%s%s" % (" ".join(words), done.stdout, done.stderr)
+
+
+def unequal_keys(node, keys, most):
+    """Of these keys those whose replicas hold different records."""
+    found = []
+    for key in keys:
+        told = node.maintenance.Explain(maintenance_pb2.ExplainRequest(key=key), timeout=10)
+        replicas = [one for one in told.nodes if one.replica]
+        if len({(one.found, one.checksum) for one in replicas}) > 1 or any(one.problem for one in replicas):
+            found.append((key, told.partition))
+            if len(found) == most:
+                break
+    return found
+
+
+def tell_differences(nodes, keys, bad):
+    """All that says why copies differ, before the cluster is gone."""
+    held, still = cluster_digests(nodes)
+    for place in bad[:16]:
+        print("    not equal: %s: %s" % (place, held.get(place)))
+    print("    of %d places %d differ still" % (len(bad), len(still)))
+    for key, partition in unequal_keys(nodes[0], keys, 8):
+        print("    partition %d" % partition)
+        print(coterie(nodes, "explain", key.decode()))
+    for words in (["digest"], ["hints"], ["status", "-o", "json"], ["changes"]):
+        print(coterie(nodes, *words))
+    for node in nodes:
+        print("---- log of %s" % node.name)
+        print(node.log_tail(400), flush=True)
+
+
 def three_four_three(cluster):
     n1 = cluster.nodes[0]
     preload(n1)
@@ -215,9 +255,7 @@ def three_six_four(cluster):
     try:
         wait_for("equal copies", lambda: not cluster_digests(left)[1], 60)
     except AssertionError:
-        held, bad = cluster_digests(left)
-        for place in bad[:8]:
-            print("    not equal: %s: %s" % (place, held[place]))
+        tell_differences(left, [key.name for key in load.keys()], cluster_digests(left)[1])
         raise
     for node in more[:1]:
         node.terminate()
