@@ -105,8 +105,8 @@ uint64_t engine_memory_mark(const struct engine *engine);
 void engine_memory_sync(struct engine *engine, uint64_t mark);
 /* Whether any staged write asked for STORE_SYNC_NOW and is not durable yet. */
 bool engine_memory_wants_sync(const struct engine *engine);
-/* What a crash that loses all that is not durable would leave of a key; NOT_FOUND. Not of a partition that was
- * dropped since. No fault is injected. */
+/* What a crash that loses all that is not durable would leave of a key; NOT_FOUND. No fault is
+ * injected. */
 enum err engine_memory_read_durable(const struct engine *engine, uint32_t partition,
                                     struct bytes key, struct arena *arena,
                                     struct bytes *ret_value) MUST_USE;

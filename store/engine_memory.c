@@ -18,7 +18,7 @@ struct memory_disk {
 
 /* One staged write that is not durable yet. */
 struct pending {
-    struct memory_map *map;       /* NULL when the partition was dropped since: nothing to undo */
+    struct memory_map *map;       /* NULL: nothing to undo */
     struct memory_record *before; /* owned; NULL when the key was absent */
     struct memory_record
         *after; /* the map's, or the `before` of a later write; NULL for a delete */
@@ -275,32 +275,26 @@ static enum err memory_scan(struct store *store, uint32_t partition, struct byte
     return OK;
 }
 
-/* What was dropped cannot be undone. */
-static void forget_map(struct pending *list, size_t count, const struct memory_map *map)
-{
-    for (size_t i = 0; i < count; i++) {
-        struct pending *pending = &list[i];
-        if (pending->map != map)
-            continue;
-        free(pending->before);
-        *pending = (struct pending){.sequence = pending->sequence, .handle = pending->handle};
-    }
-}
-
+/* Deletions that count as no write of the handle's: a crash takes them back from the end, all, some
+ * or none, until something behind them is durable. */
 static enum err memory_drop(struct store *store, uint32_t partition)
 {
-    struct memory_engine *engine = handle_of(store)->engine;
+    struct memory_handle *handle = handle_of(store);
+    struct memory_engine *engine = handle->engine;
     CHECK_U64(partition, <, engine->disk->partitions); /* the others have several users */
     if (engine->failed)
         return ERR_IO;
-    struct memory_map **place = disk_map(engine->disk, partition);
-    if (*place == NULL)
-        return OK;
-    CHECK_U64((*place)->scans, ==, 0);
-    forget_map(engine->log, engine->log_count, *place);
-    forget_map(engine->settled, ENGINE_MEMORY_LIES_MAX, *place);
-    memory_map_free(*place);
-    *place = NULL;
+    struct memory_map *map = *disk_map(engine->disk, partition);
+    CHECK(map == NULL || map->scans == 0);
+    while (map != NULL && map->count > 0) {
+        struct bytes key = memory_record_key(map->records[map->count - 1]);
+        struct memory_record *before = memory_map_replace(map, key, NULL);
+        log_push(engine, (struct pending){.map = map,
+                                          .before = before,
+                                          .sequence = handle->staged,
+                                          .handle = handle->index});
+        engine->disk->sequence++;
+    }
     return OK;
 }
 

@@ -13,10 +13,10 @@
  *
  * Threads
  *   a handle            one thread at a time; its counters are read by any
- *   families[]          read without a lock; written under families_mutex. Making one holds up
- * every write for tens of milliseconds, as dropping one would: so one that was made stays, and a
- * dropped partition is one that was emptied failed, full, pressed  set by any thread or by the
- * syncer, read by all
+ *   families[]          read without a lock; written under families_mutex. Making one holds up all
+ *                       writes for tens of milliseconds, as dropping one would: so one that was made
+ *                       stays, and a dropped partition is one that was emptied
+ *   failed, full, pressed  set by any thread or by the syncer, read by all
  */
 #ifndef STORE_RDB_H
 #define STORE_RDB_H
