@@ -358,7 +358,8 @@ static enum err look_keyspace(struct replica *replica, struct actor_context *ctx
         /* A gain may follow rows of registers that no tree tells of. */
         if (entry == NULL && part->announced != 0)
             entry = vnode_keyspace_get(vnode, keyspace_id);
-        if (entry != NULL && (part->announced != 0 || has_something(entry)))
+        if (entry != NULL && (part->announced != 0 || has_something(entry) ||
+                              quarantine_holds(replica, vnode->partition, keyspace_id)))
             leave(replica, vnode, entry);
         return OK;
     }

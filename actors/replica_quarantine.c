@@ -196,6 +196,16 @@ void quarantine_repaired(struct replica *replica, struct actor_context *ctx, uin
         drop(replica, (uint32_t)place);
 }
 
+bool quarantine_holds(const struct replica *replica, uint32_t partition, uint32_t keyspace_id)
+{
+    for (uint32_t i = 0; i < replica->quarantine.count; i++) {
+        const struct quarantine_row *row = &replica->quarantine.rows[i];
+        if (row->partition == partition && row->has_name && row->keyspace_id == keyspace_id)
+            return true;
+    }
+    return false;
+}
+
 void quarantine_emptied(struct replica *replica, uint32_t partition, uint32_t keyspace_id)
 {
     for (uint32_t i = replica->quarantine.count; i-- > 0;) {

@@ -56,6 +56,8 @@ void quarantine_met(struct replica *replica, struct actor_context *ctx, uint32_t
 /* It was replaced. */
 void quarantine_repaired(struct replica *replica, struct actor_context *ctx, uint32_t partition,
                          struct bytes storage_key);
+/* Whether a bad row of the keyspace lies there: no tree counts it. */
+bool quarantine_holds(const struct replica *replica, uint32_t partition, uint32_t keyspace_id);
 /* All rows of the vnode are gone, or of one keyspace (0: of all). */
 void quarantine_emptied(struct replica *replica, uint32_t partition, uint32_t keyspace_id);
 

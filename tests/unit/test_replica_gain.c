@@ -463,6 +463,51 @@ static void beside_others(void **state)
     bench_deinit(&g.b);
 }
 
+static void go_on(struct gain_bench *g, uint64_t ns)
+{
+    struct message *message;
+    fixture_pass(&g->b.f, ns);
+    fixture_sync(&g->b.f);
+    while ((message = outbox_take(&g->b.f.outbox)) != NULL)
+        message_free(message);
+}
+
+/* A bad row goes with the rest, though no tree counts it and nothing else is left. */
+static void bad_rows_go_too(void **state)
+{
+    (void)state;
+    struct gain_bench g;
+    bool found;
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    memset(&g, 0, sizeof g);
+    fixture_init(&g.b.f, 5, 1);
+    bench_start(&g.b);
+    change_replicate(&g.b.f, OTHER, 5);
+    change_finish(&g.b.f);
+    change_replicate(&g.b.f, KEYSPACE, 1);
+    g.partition = change_partition(&g.b.f, KEYSPACE, 1u << TOPOLOGY_NOW);
+    g.key = change_key(&g.b.f, KEYSPACE, g.partition, 1);
+    fixture_pass(&g.b.f, 5000 * MS);
+    assert_int_equal(put(&g, KEYSPACE, g.key, "v"), OK);
+    uint32_t id = g.b.f.keyspace_ids[KEYSPACE];
+    struct bytes name = bytes_of_string(g.key);
+    struct bytes key = bytes_of(memory, hash_storage_key(id, name, hash_key(id, name), memory));
+    assert_true(engine_memory_damage(g.b.f.engine, g.partition, key, 80));
+    assert_int_equal(get(&g, KEYSPACE, g.key, &found), ERR_CORRUPT);
+    for (int i = 0; i < 5000; i++) /* the trees are built anew without it */
+        go_on(&g, 4 * MS);
+    assert_int_equal(counter_get(&figures(&g)->quarantined), 1);
+    for (uint32_t phase = PHASE_ANNOUNCED; phase <= PHASE_DONE; phase++) {
+        change_step(&g.b.f, g.partition, (enum partition_phase)phase);
+        for (int i = 0; i < 100; i++)
+            go_on(&g, 10 * MS);
+    }
+    assert_int_equal(change_sides(&g.b.f, OTHER, g.partition, SELF), 3);
+    assert_false(lies_there(&g, KEYSPACE, g.key));
+    assert_int_equal(counter_get(&figures(&g)->quarantined), 0);
+    bench_deinit(&g.b);
+}
+
 /* A copy that is doubted while it is filled, or after, is filled again. */
 static void doubted_while_gained(void **state)
 {
@@ -499,6 +544,7 @@ int main(void)
         cmocka_unit_test(loss_while_overloaded),
         cmocka_unit_test(answers_are_voided),
         cmocka_unit_test(beside_others),
+        cmocka_unit_test(bad_rows_go_too),
         cmocka_unit_test(doubted_while_gained),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
