@@ -45,6 +45,7 @@ struct batch {
     uint64_t crashes_unsynced;
     uint64_t fired[FAULT_CLASS_COUNT];
     uint64_t fired_in[FAULT_CLASS_COUNT];
+    uint64_t fired_moving[FAULT_CLASS_COUNT];
     uint64_t paths[PATH_COUNT];
     struct {
         uint64_t seeds;
@@ -136,6 +137,7 @@ static void take_report(struct batch *batch, const struct report *report)
     for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++) {
         batch->fired[class] += result->figures.fired[class];
         batch->fired_in[class] += result->figures.fired[class] > 0;
+        batch->fired_moving[class] += result->figures.fired_moving[class];
     }
     for (uint32_t path = 0; path < PATH_COUNT; path++)
         batch->paths[path] += result->figures.paths[path];
@@ -287,12 +289,13 @@ static void print_failures(struct batch *batch)
 static bool print_faults(const struct batch *batch)
 {
     bool all = true;
-    printf("%-20s %12s %10s\n", "fault", "fired", "in seeds");
+    printf("%-20s %12s %10s %12s\n", "fault", "fired", "in seeds", "in changes");
     for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++) {
         bool left_out = (batch->options->without & (1u << class)) != 0;
         bool never = batch->fired[class] == 0 && !left_out;
-        printf("%-20s %12" PRIu64 " %10" PRIu64 "%s\n", fault_class_name((enum fault_class) class),
-               batch->fired[class], batch->fired_in[class],
+        printf("%-20s %12" PRIu64 " %10" PRIu64 " %12" PRIu64 "%s\n",
+               fault_class_name((enum fault_class) class), batch->fired[class],
+               batch->fired_in[class], batch->fired_moving[class],
                left_out ? "  left out"
                : never  ? "  never"
                         : "");

@@ -3,19 +3,25 @@
 #include "model/hash.h"
 #include "tests/sim/world.h"
 
-bool check_is_replica(const struct world *world, uint32_t member, uint32_t keyspace,
-                      struct bytes key)
+struct replica_set check_replica_set(const struct world *world, uint32_t keyspace, struct bytes key)
 {
     const struct host *host = steward_newest_host(world);
-    if (host == NULL)
-        return false;
-    const struct keyspace *found =
-        keyspace_map_find_id(&host->view->keyspaces, world->workload.keyspace_ids[keyspace]);
     struct replica_set replicas = {0};
+    const struct keyspace *found = NULL;
+    if (host != NULL)
+        found =
+            keyspace_map_find_id(&host->view->keyspaces, world->workload.keyspace_ids[keyspace]);
     if (found != NULL)
         view_replica_set(host->view, found,
                          hash_partition(hash_key(found->id, key), world->options.partitions),
                          &replicas);
+    return replicas;
+}
+
+bool check_is_replica(const struct world *world, uint32_t member, uint32_t keyspace,
+                      struct bytes key)
+{
+    struct replica_set replicas = check_replica_set(world, keyspace, key);
     for (uint32_t i = 0; i < replicas.count; i++) {
         if (replicas.replicas[i].member == member)
             return true;

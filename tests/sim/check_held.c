@@ -11,7 +11,7 @@
 struct held {
     struct arena arena;
     uint32_t count;
-    uint32_t dead; /* bit by place: given up */
+    uint32_t silent; /* bit by place: it answers nobody */
     struct version_set sets[REPLICAS_TOTAL_MAX];
 };
 
@@ -99,19 +99,21 @@ static void look_durably(struct world *world, const struct view *view, uint32_t 
             continue;
         struct version_set *state = &held->sets[held->count++];
         *state = (struct version_set){0};
-        if (host->dead)
-            held->dead |= 1u << (held->count - 1);
+        if (host->dead || host_is_rotten(host, id, bytes_of_string(name)))
+            held->silent |= 1u << (held->count - 1);
         else
             host_peek_durable(host, id, bytes_of_string(name), &held->arena, state);
     }
 }
 
-/* One that was given up answers nobody: no quorum has it. */
+/* One that was given up answers nobody, nor does one whose row is bad, before it has all that the
+ * others hold: no quorum has it. */
 static bool quorum_covers(struct world *world, uint32_t keyspace, uint32_t key, struct held *held,
                           uint32_t members, const struct clock *acknowledged)
 {
     struct clock joined = {0};
-    if ((members & held->dead) != 0 || (uint32_t)__builtin_popcount(members) != held->count / 2 + 1)
+    if ((members & held->silent) != 0 ||
+        (uint32_t)__builtin_popcount(members) != held->count / 2 + 1)
         return true;
     for (uint32_t i = 0; i < held->count; i++) {
         if ((members >> i & 1) != 0)

@@ -226,11 +226,11 @@ void faults_set_clocks(struct world *world)
         bool skewed = prng_chance(&prng, 0.7);
         if (world_has(world, FAULT_SKEW) && skewed) {
             host->wall_skew_ms = behind ? -skew_ms : skew_ms;
-            world->figures.fired[FAULT_SKEW]++;
+            world_fired(world, FAULT_SKEW);
         }
         if (world_has(world, FAULT_DRIFT)) {
             host->drift_ppm = drift_ppm;
-            world->figures.fired[FAULT_DRIFT]++;
+            world_fired(world, FAULT_DRIFT);
         }
     }
 }
@@ -252,7 +252,7 @@ static void crash_host(struct world *world, uint32_t node, enum fault_class clas
     struct host *host = &world->hosts[node];
     if (!host->up)
         return;
-    world->figures.fired[class]++;
+    world_fired(world, class);
     if (class == FAULT_RESTART) {
         host_close(host);
     } else {
@@ -344,7 +344,7 @@ static void pause_begin(struct world *world, const struct incident *incident)
     struct host *host = &world->hosts[incident->node];
     if (!host->up)
         return;
-    world->figures.fired[incident->class]++;
+    world_fired(world, incident->class);
     if (incident->class == FAULT_PAUSE_NODE)
         host_pause(host, incident->ends_at_ns);
     else
@@ -401,12 +401,12 @@ void faults_on_begin(struct world *world, struct incident *incident)
         break;
     case FAULT_JUMP:
         world->hosts[incident->node].wall_skew_ms += incident->clock_ms;
-        world->figures.fired[FAULT_JUMP]++;
+        world_fired(world, FAULT_JUMP);
         break;
     case FAULT_OVERLOADED:
     case FAULT_READ_ERROR:
     case FAULT_STALL:
-        world->figures.fired[incident->class]++;
+        world_fired(world, incident->class);
         set_disk(world, incident->node);
         break;
     default:
@@ -462,7 +462,7 @@ uint64_t faults_fsync_ns(struct world *world, uint32_t node)
         if (incident->class != FAULT_FSYNC_SLOW)
             continue;
         latency_ns += prng_below(prng, incident->strength_ns);
-        world->figures.fired[FAULT_FSYNC_SLOW]++;
+        world_fired(world, FAULT_FSYNC_SLOW);
     }
     return latency_ns;
 }

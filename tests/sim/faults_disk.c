@@ -48,22 +48,41 @@ void faults_disk_end(struct incident *incident)
 
 /* -- the budget -------------------------------------------------------------------------------- */
 
-/* What all nodes but one have on their disks of a key. A disk that was put back may be emptied any
- * moment. Hints do not count: they are forgotten when
- * their target has said that it has the write, and it may be the target that is struck. */
+/* What all nodes of a set but one have on their disks of a key. A disk that was put back may be
+ * emptied any moment. Hints do not count: they are forgotten when their target has said that it has
+ * the write, and it may be the target that is struck. */
 static struct version_set held_elsewhere(struct world *world, uint32_t node, uint32_t keyspace,
-                                         struct bytes key, struct arena *arena)
+                                         struct bytes key, uint8_t sides, struct arena *arena)
 {
     uint32_t keyspace_id = world->workload.keyspace_ids[keyspace];
+    struct replica_set set = check_replica_set(world, keyspace, key);
     struct version_set all = {0};
-    for (uint32_t i = 0; i < world->options.nodes; i++) {
+    for (uint32_t i = 0; i < set.count; i++) {
+        struct host *host = &world->hosts[set.replicas[i].member - 1];
         struct version_set held = {0};
-        if (i != node && check_is_replica(world, i + 1, keyspace, key) &&
-            !host_put_back_lately(&world->hosts[i]) &&
-            host_peek_durable(&world->hosts[i], keyspace_id, key, arena, &held))
+        if (host->index != node && (set.replicas[i].sides & sides) != 0 &&
+            !host_put_back_lately(host) && host_peek_durable(host, keyspace_id, key, arena, &held))
             all = version_set_merge(arena, &all, &held);
     }
     return all;
+}
+
+/* The sets that the node is in, each by itself: either may be the one that is left in the end. */
+static uint32_t sides_of(const struct world *world, uint32_t node, uint32_t keyspace,
+                         struct bytes key, uint8_t ret_sides[2])
+{
+    struct replica_set set = check_replica_set(world, keyspace, key);
+    uint8_t mine = 0;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < set.count; i++)
+        mine |= set.replicas[i].member == node + 1 ? set.replicas[i].sides : 0;
+    for (uint8_t side = 0; side < 2; side++) {
+        if ((mine & 1u << side) != 0)
+            ret_sides[count++] = (uint8_t)(1u << side);
+    }
+    if (count == 0) /* what lies there all the same */
+        ret_sides[count++] = 1u << TOPOLOGY_NOW | 1u << TOPOLOGY_NEXT;
+    return count;
 }
 
 /* A copy that is put back does not count: who sees that it is one has it emptied. */
@@ -71,16 +90,21 @@ static bool key_is_spare(struct world *world, uint32_t node, uint32_t keyspace, 
 {
     struct arena arena;
     struct version_set mine = {0};
+    uint8_t sides[2];
     char name[16];
     uint32_t id = world->workload.keyspace_ids[keyspace];
+    bool spare = true;
     key_name(key, name);
     struct bytes text = bytes_of_string(name);
     arena_init(&arena, NULL, 0);
     host_peek_durable(&world->hosts[node], id, text, &arena, &mine);
     host_join_hints(&world->hosts[node], id, text, &arena, &mine);
-    struct version_set others = held_elsewhere(world, node, keyspace, text, &arena);
-    struct clock explained = check_with_reaped(world, keyspace, key, &others.clock, &arena);
-    bool spare = clock_descends(&explained, &mine.clock);
+    uint32_t count = sides_of(world, node, keyspace, text, sides);
+    for (uint32_t i = 0; i < count; i++) {
+        struct version_set others = held_elsewhere(world, node, keyspace, text, sides[i], &arena);
+        struct clock explained = check_with_reaped(world, keyspace, key, &others.clock, &arena);
+        spare = spare && clock_descends(&explained, &mine.clock);
+    }
     arena_deinit(&arena);
     return spare;
 }
@@ -235,7 +259,7 @@ static void rot_register(struct world *world, struct host *host)
         !engine_memory_damage(host->engine, hash_partition(hash, world->options.partitions), key,
                               bit))
         return;
-    world->figures.fired[FAULT_CORRUPT]++;
+    world_fired(world, FAULT_CORRUPT);
     world->figures.registers.rotten++;
     trace_line(&world->trace, world->now_ns, "n%u: a bit of %s turns", host->member, name);
 }
@@ -244,7 +268,9 @@ void faults_disk_rot(struct world *world, struct incident *incident)
 {
     struct host *host = &world->hosts[incident->node];
     struct prng *prng = &host->disk_prng;
-    if (host->up && world->options.registers.keys > 0 && prng_chance(prng, 0.5))
+    /* A vote that is lost does not come back, and a change may make its set smaller. */
+    if (host->up && world->options.registers.keys > 0 && !world_has(world, FAULT_MEMBERSHIP) &&
+        prng_chance(prng, 0.5))
         rot_register(world, host);
     for (uint32_t i = 0; i < ROT_TRIES && host->up; i++) {
         uint32_t keyspace = (uint32_t)prng_below(prng, world->options.keyspace_count);
@@ -262,7 +288,7 @@ void faults_disk_rot(struct world *world, struct incident *incident)
             !engine_memory_damage(host->engine, hash_partition(hash, world->options.partitions),
                                   bytes_of(memory, size), bit))
             continue;
-        world->figures.fired[FAULT_CORRUPT]++;
+        world_fired(world, FAULT_CORRUPT);
         trace_line(&world->trace, world->now_ns, "n%u: a bit of ks%u/%s turns", host->member,
                    keyspace, name);
     }

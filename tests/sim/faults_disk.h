@@ -2,7 +2,8 @@
  * taken for another node's, or rotten in places.
  *
  * There is a budget: what is lost on one disk is always on another one, durable, so that nothing
- * that was acknowledged is gone for good. An incident for which that does not hold yet waits.
+ * that was acknowledged is gone for good. While a partition goes over, that is so in each of its
+ * two sets. An incident for which it does not hold yet waits.
  */
 #ifndef SIM_FAULTS_DISK_H
 #define SIM_FAULTS_DISK_H

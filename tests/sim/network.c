@@ -77,7 +77,7 @@ static struct passage passage_of(struct world *world, uint32_t from, uint32_t to
             passage.lost = true;
             break;
         }
-        world->figures.fired[incident->class]++;
+        world_fired(world, incident->class);
     }
     return passage;
 }

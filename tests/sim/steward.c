@@ -88,7 +88,7 @@ static void ask(struct world *world, const struct topology_operation *operation)
     steward->member = operation->member;
     steward->gone = operation->gone;
     world->figures.steward.asked++;
-    world->figures.fired[FAULT_MEMBERSHIP]++;
+    world_fired(world, FAULT_MEMBERSHIP);
     struct message *message = message_new(MESSAGE_client_topology, 0);
     message->from = (struct actor_id){.node = host->member, .kind = ACTOR_EDGE};
     message->to = (struct actor_id){.node = host->member, .kind = ACTOR_GOSSIP};

@@ -75,6 +75,7 @@ struct world_figures {
     /* among them records that are handed over; while all is idle, of what is not reaped already */
     uint64_t anti_entropy_writes;
     uint64_t fired[FAULT_CLASS_COUNT];
+    uint64_t fired_moving[FAULT_CLASS_COUNT]; /* of these, while a change of the topology ran */
     uint64_t paths[PATH_COUNT];
     struct steward_figures steward;
     uint64_t renewals;         /* nodes that began as new incarnations */
@@ -144,6 +145,12 @@ struct event *world_plan(struct world *world, uint64_t at_ns, enum event_kind ki
 /* The first failure counts; the run ends after the event that found it. */
 __attribute__((format(printf, 3, 4))) void world_fail(struct world *world, const char *checker,
                                                       const char *format, ...);
+
+static inline void world_fired(struct world *world, enum fault_class class)
+{
+    world->figures.fired[class]++;
+    world->figures.fired_moving[class] += world->topology.change.state == CHANGE_RUNNING;
+}
 
 static inline bool world_has(const struct world *world, enum fault_class class)
 {
