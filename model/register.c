@@ -234,3 +234,9 @@ enum register_verdict register_round_answer(struct register_round *round,
     }
     return round_verdict(round);
 }
+
+bool register_renewal_listed(uint32_t acceptors, uint64_t others, uint64_t fenced, uint64_t listed)
+{
+    return (others & ~fenced) == 0 &&
+           (uint32_t)__builtin_popcountll(listed & others) > acceptors / 2;
+}

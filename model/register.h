@@ -139,4 +139,44 @@ enum register_verdict register_round_answer(struct register_round *round,
 /* `members` holds a majority of each set that there is; bits by place. */
 bool register_majority(const struct register_acceptors *acceptors, uint32_t members);
 
+/* -- an acceptor that begins anew
+ * ------------------------------------------------------------------------------------------
+ *
+ * An acceptor whose memory is gone has given promises and acceptances that count for ever and that
+ * it does not know. As long as it says nothing, nothing is wrong: a majority without it has a
+ * member in common with every majority there ever was, and that one remembers. To vote again it
+ *
+ *   1. has an epoch E decided after its loss;
+ *   2. lists the keys of the others, all of which have E in force by then and refuse rounds that
+ *      were planned before it. A majority of all acceptors lists; who has lost its memory too
+ *      refuses older rounds, and lists nothing;
+ *   3. has each key settled by a round of E or later, for which it does not vote;
+ *   4. has a second epoch F decided, and votes in rounds of F and later alone.
+ *
+ * Why that is enough. (a) Its former life answered rounds from before E alone, for E was not
+ * decided yet when it ended. (b) After the second step nobody promises or accepts anything in those
+ * any more. What they can have chosen was chosen before the list, and shows at one of those that
+ * listed, for two majorities meet there. What they have proposed had a promise of one who answered
+ * the list, and of one who takes part in any settling round: so the settled ballot is above it. (c)
+ * The third step leaves each chosen value, or one built on it, with a majority that remembers;
+ * every later quorum meets it, whether the acceptor is in it or not. (d) Rounds between E and F
+ * have quorums without the acceptor; rounds from F on know one life of it only.
+ *
+ * Why F: a round of E may have been accepted by a member before it was fenced, and an old round
+ * gone over it there with the former life's promise; then the acceptor, asked late, would make a
+ * majority for the former. Why everybody and not a majority in the second step: one that was not
+ * fenced, together with the former life's promise and one of somebody from before the fence, makes
+ * a quorum for an old ballot above the settled one, which the acceptor knows nothing of when it
+ * accepts below it (five acceptors). One that is gone for good (topology.h) promises nothing any
+ * more and is left out; it counts among `acceptors`. Two of three that were emptied, or the only
+ * one, never list a majority: they stay without a vote. What it forgets between its loss and F does
+ * no harm, for nothing of it has counted; a loss after F begins again, with other epochs. From E on
+ * the acceptor may learn what it is sent, as one whose answers are lost.
+ *
+ * tests/unit/test_register_renewal.c plays every order of events, and each step left out. */
+
+/* Step 2 is done. Of `acceptors` in all, `others` are those besides the one that begins anew that
+ * are not gone; `fenced` have answered in E or later, `listed` of these with all their keys. */
+bool register_renewal_listed(uint32_t acceptors, uint64_t others, uint64_t fenced, uint64_t listed);
+
 #endif
