@@ -30,9 +30,11 @@
 #define DOTS_MAX     256u
 #define BACKUPS_MAX  4u
 #define LOSSES_MAX   8u
+#define EPOCHS_MAX   512u
 #define EVENTUAL_ID  UINT64_MAX /* of a write that no coordinator knows */
 #define WALL_MS      1800000000000u
-#define REQUEST_NS   (2000 * MS) /* deadline of every request */
+#define REQUEST_NS   (2000 * MS)  /* deadline of every request */
+#define OPERATION_NS (10000 * MS) /* of every operation on the topology */
 #define PERIODIC_NS  (100 * MS)
 
 enum { HANDLE_REPLICA, HANDLE_GOSSIP, HANDLE_HINTS, HANDLE_ANTI_ENTROPY, HANDLE_COUNT };
@@ -55,7 +57,11 @@ struct node {
     bool renewing;                     /* its next start is that of a new incarnation */
     struct incarnation_answer told;
     struct memory_disk *disk;
-    bool lost; /* its disk, at some time */
+    bool lost;                     /* its disk, at some time */
+    const struct topology *joined; /* of one that came later: the document that named it first */
+    struct topology document;
+    bool holds_documents; /* they do not arrive; the newest of them waits: */
+    struct message *held_document;
     struct engine *engine;
     struct coordinator *coordinator;
     struct replica *replica;
@@ -69,13 +75,21 @@ struct node {
     int64_t wall_skew_ms;
 };
 
-enum event_kind { EVENT_MESSAGE, EVENT_SYNCED, EVENT_PERIODIC, EVENT_TICK, EVENT_START };
+enum event_kind {
+    EVENT_MESSAGE,
+    EVENT_SYNCED,
+    EVENT_PERIODIC,
+    EVENT_TICK,
+    EVENT_START,
+    EVENT_MEET,
+    EVENT_LEAVE
+};
 
 struct event {
     enum event_kind kind;
     uint32_t node; /* index */
     uint32_t start;
-    uint64_t mark; /* of a sync; the slot of a tick */
+    uint64_t mark; /* of a sync; the slot of a tick; whom to meet */
     struct message *message;
 };
 
@@ -120,8 +134,11 @@ enum tamper {
 
 struct cluster {
     struct arena arena;
-    struct topology topology;
-    uint32_t node_count;
+    struct topology topology; /* that it began with */
+    struct topology newest;   /* that any node has had in force */
+    uint64_t documents[EPOCHS_MAX];
+    uint32_t centers;
+    uint32_t node_count; /* with those that have not joined yet, and those that have left */
     struct node nodes[NODES_MAX];
     bool cut[NODES_MAX][NODES_MAX]; /* from, to */
     struct {
@@ -172,6 +189,12 @@ struct cluster {
         char name[16]; /* empty: a free place */
         struct memory_disk *disk;
     } backups[BACKUPS_MAX];
+    /* on the topology, the last one, and what it came to */
+    uint64_t operation;
+    bool operated;
+    enum err operation_status;
+    uint32_t operation_number;
+    struct bytes operation_document;
     bool asked;  /* the last command of a client became a request */
     bool reaped; /* tombstones have been removed */
     uint32_t never_count;

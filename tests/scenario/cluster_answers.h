@@ -4,6 +4,9 @@
 
 #include "tests/scenario/cluster_text.h"
 
+static void topology_answered(struct cluster *c, uint32_t node,
+                              const struct client_topology_done *done);
+
 static void keep_context(struct cluster *c, const struct request *request, struct bytes bytes)
 {
     if (request->keep_as[0] == 0)
@@ -111,6 +114,10 @@ static void client_answer(struct cluster *c, const struct message *message)
                     err_text(done->status), done->ranges_done, done->ranges_total,
                     done->ranges_failed, done->ended ? ", ended" : "",
                     done->why == NULL ? "" : done->why);
+        return;
+    }
+    if (message->kind == MESSAGE_client_topology_done) {
+        topology_answered(c, message->from.node, &message->client_topology_done);
         return;
     }
     bool get = message->kind == MESSAGE_client_get_done;

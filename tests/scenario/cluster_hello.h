@@ -9,7 +9,11 @@
 
 static void node_start(struct node *node);
 static void node_crash(struct node *node, bool keep);
+static void node_leave(struct node *node);
 static void plan_sync(struct node *node);
+
+/* What one knows of the other before any hello. */
+enum hello_look { HELLO_UNKNOWN, HELLO_KNOWN, HELLO_REMOVED };
 
 /* After the boot: whom it remembers. */
 static void hello_load(struct node *node, const struct boot *boot)
@@ -36,6 +40,22 @@ static void hello_renew(struct node *node)
         boot_renew(engine_store(node->engine, HANDLE_GOSSIP), &c->arena, &renewal, why, sizeof why);
     CHECK(err == OK);
     node->renewing = false;
+}
+
+static enum hello_look hello_look_one(const struct node *judge, const struct node *node)
+{
+    const struct topology *topology = &judge->view->topology;
+    const struct member *member = topology_member(topology, node->number);
+    if (topology_was_removed(topology, node->number) || (member != NULL && member->gone))
+        return HELLO_REMOVED;
+    return member == NULL ? HELLO_UNKNOWN : HELLO_KNOWN;
+}
+
+/* Both have to know each other. */
+static enum hello_look hello_look(const struct node *judge, const struct node *node)
+{
+    enum hello_look look = hello_look_one(judge, node);
+    return look == HELLO_KNOWN ? hello_look_one(node, judge) : look;
 }
 
 /* False: the node has begun again as a new incarnation. */
@@ -66,20 +86,33 @@ static bool hello_judge(struct node *judge, struct node *node)
     return true;
 }
 
-/* False: `node` has begun again, and has met all others as what it is now. */
+/* Whether a link between them may be used: both know each other, and the judge knows the node for
+ * what it is. Who was removed is told so, and ends. */
+static bool hello_pair(struct node *judge, struct node *node)
+{
+    if (hello_look_one(judge, node) == HELLO_REMOVED) {
+        cluster_say(node->cluster, "n%u tells n%u: %s", judge->number, node->number,
+                    identity_text(IDENTITY_REMOVED));
+        node_leave(node);
+        return false;
+    }
+    return hello_look(judge, node) == HELLO_KNOWN && hello_judge(judge, node);
+}
+
+/* False: `node` has ended; or begun again, and has met all others as what it is now. */
 static bool hello_all(struct node *node)
 {
     struct cluster *c = node->cluster;
-    for (uint32_t i = 0; i < c->node_count; i++) {
+    uint32_t start = node->start;
+    for (uint32_t i = 0; i < c->node_count && node->start == start; i++) {
         struct node *other = &c->nodes[i];
         if (other == node || !other->up || c->cut[node->number - 1][i] ||
             c->cut[i][node->number - 1])
             continue;
-        if (!hello_judge(other, node))
-            return false;
-        hello_judge(node, other);
+        if (hello_pair(other, node))
+            hello_pair(node, other);
     }
-    return true;
+    return node->start == start;
 }
 
 #endif

@@ -90,11 +90,19 @@ static bool is_lost_by_name(const struct cluster *c, const struct message *messa
     return false;
 }
 
+/* The last document that is on its way to a node that they do not reach. */
+static void hold_document(struct node *to, struct message *document)
+{
+    message_free(to->held_document);
+    to->held_document = document;
+}
+
 /* Gives true when the sender is to crash now. */
 static bool network_send(struct cluster *c, struct node *from, struct message *message)
 {
     struct node *to = cluster_node(c, message->to.node);
-    bool lost = c->cut[from->number - 1][to->number - 1] || is_lost_by_name(c, message);
+    bool lost = c->cut[from->number - 1][to->number - 1] || is_lost_by_name(c, message) ||
+                (to->up && hello_look_one(to, from) != HELLO_KNOWN);
     bool crash = false;
     CHECK(message_crosses_nodes(message->kind));
     c->reaped |= message->kind == MESSAGE_reap_remove;
@@ -112,6 +120,8 @@ static bool network_send(struct cluster *c, struct node *from, struct message *m
     }
     if (lost)
         message_free(message);
+    else if (to->holds_documents && message->kind == MESSAGE_topology_document)
+        hold_document(to, message);
     else
         plan_message(c, to, NETWORK_NS, message);
     return crash;

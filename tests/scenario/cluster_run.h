@@ -3,22 +3,9 @@
 #define TESTS_SCENARIO_CLUSTER_RUN_H
 
 #include "tests/scenario/cluster_answers.h"
-#include "tests/scenario/cluster_network.h"
+#include "tests/scenario/cluster_members.h"
 
 /* -- steps ----------------------------------------------------------------------------------- */
-
-static void take_view(struct cluster *c, struct node *node, struct message *message)
-{
-    struct view *view = view_ref(message->view_publish.view);
-    for (uint32_t number = 1; number <= c->node_count; number++) {
-        bool before = view_alive(node->view, number);
-        if (view_alive(view, number) != before)
-            cluster_say(c, "n%u sees n%u %s", node->number, number, before ? "down" : "up again");
-    }
-    view_unref(node->view);
-    node->view = view;
-    message_free(message);
-}
 
 static void flush(struct cluster *c, struct node *node, struct outbox *outbox)
 {
@@ -90,21 +77,13 @@ static void node_step(struct node *node, uint32_t slot, struct message *message)
     CHECK(start == node->start || !node->up);
 }
 
-static void tell_link(struct cluster *c, struct node *node, uint32_t member, bool up)
-{
-    struct message *message = message_new(MESSAGE_peer_link, 0);
-    message->to = (struct actor_id){.node = node->number, .kind = ACTOR_GOSSIP};
-    message->peer_link.member = member;
-    message->peer_link.up = up;
-    plan_message(c, node, NETWORK_NS, message);
-}
-
 static void tell_links(struct node *node, bool up)
 {
     struct cluster *c = node->cluster;
     for (uint32_t i = 0; i < c->node_count; i++) {
         struct node *other = &c->nodes[i];
-        if (other == node || !other->up || c->cut[node->number - 1][i])
+        if (other == node || !other->up || c->cut[node->number - 1][i] ||
+            hello_look_one(other, node) == HELLO_UNKNOWN)
             continue;
         tell_link(c, other, node->number, up);
         if (up)
@@ -122,7 +101,7 @@ static void cluster_heal(struct cluster *c)
     for (uint32_t i = 0; i < c->node_count; i++) {
         for (uint32_t j = 0; j < c->node_count; j++) {
             if ((cut[i][j] || cut[j][i]) && c->nodes[i].up && c->nodes[j].up &&
-                hello_judge(&c->nodes[j], &c->nodes[i]))
+                hello_pair(&c->nodes[j], &c->nodes[i]))
                 tell_link(c, &c->nodes[i], j + 1, true);
         }
     }
@@ -141,7 +120,8 @@ static void node_start(struct node *node)
     node->starting = true;
     node->engine = engine_memory_open(&options, node->disk);
     struct boot_options boot_options = {
-        .topology = &c->topology,
+        .topology = node->joined == NULL ? &c->topology : NULL,
+        .joined = node->joined,
         .self = node->number,
         .shards = 1,
         .random_id = {(uint8_t)node->number, (uint8_t)node->start},
@@ -153,6 +133,11 @@ static void node_start(struct node *node)
     hello_renew(node);
     enum err err = boot_node(engine_store(node->engine, HANDLE_GOSSIP), &c->arena, &boot_options,
                              &boot, why, sizeof why);
+    if (err == ERR_DENIED) {
+        cluster_say(c, "n%u does not start: the directory %s", node->number, why);
+        engine_close(node->engine);
+        return;
+    }
     CHECK(err == OK);
     struct coordinator_options coordinator =
         coordinator_options_default(node->number, 0, boot.generation, boot.epoch_start);
@@ -208,6 +193,7 @@ static void node_end(struct node *node)
     hinted_handoff_free(node->hinted_handoff);
     anti_entropy_free(node->anti_entropy);
     view_unref(node->view);
+    node->view = NULL;
     node->up = false;
     node->start++;
     for (uint32_t i = 0; i < c->request_count; i++) {
@@ -290,6 +276,12 @@ static void run_event(struct cluster *c, struct event *event)
     case EVENT_START:
         node_start(node);
         break;
+    case EVENT_MEET:
+        meet_members(node, event->mark);
+        break;
+    case EVENT_LEAVE:
+        node_leave(node);
+        break;
     }
 }
 
@@ -324,7 +316,9 @@ static void cluster_settle(struct cluster *c)
     cluster_run_until(c, c->now_ns + 20 * MS);
 }
 
-static void cluster_init(struct cluster *c, uint32_t nodes, uint32_t centers, FILE *trace)
+/* After the nodes come spares: no members at first. */
+static void cluster_init(struct cluster *c, uint32_t nodes, uint32_t spares, uint32_t centers,
+                         FILE *trace)
 {
     struct topology_seed seeds[NODES_MAX] = {0};
     const char *why = NULL;
@@ -337,10 +331,12 @@ static void cluster_init(struct cluster *c, uint32_t nodes, uint32_t centers, FI
     }
     enum err err = topology_initial(&c->arena, seeds, nodes, 16, &c->topology, &why);
     CHECK(err == OK);
-    c->node_count = nodes;
+    topology_copy(&c->arena, &c->topology, &c->newest);
+    c->node_count = nodes + spares;
+    c->centers = centers;
     c->now_ns = c->begun_ns = 1000 * MS;
     c->trace = trace;
-    for (uint32_t i = 0; i < nodes; i++)
+    for (uint32_t i = 0; i < c->node_count; i++)
         c->nodes[i] = (struct node){.cluster = c, .number = i + 1, .disk = memory_disk_new()};
     for (uint32_t i = 0; i < nodes; i++)
         node_start(&c->nodes[i]);
@@ -353,6 +349,7 @@ static void cluster_deinit(struct cluster *c)
         if (c->nodes[i].up)
             node_crash(&c->nodes[i], true);
         memory_disk_free(c->nodes[i].disk);
+        message_free(c->nodes[i].held_document);
     }
     for (uint32_t i = 0; i < BACKUPS_MAX; i++)
         memory_disk_free(c->backups[i].disk);

@@ -1,7 +1,8 @@
 /* script.h -- the commands of a story, one a line, and the checks at its end.
  *
- *   nodes 3 [centers 2] [reaping 5s] [comparing 10s]    first of all; the age of tombstones that
- *                                            go, and how often replicas are compared
+ *   nodes 3 [spares 1] [centers 2] [reaping 5s] [comparing 10s]    first of all; how many more
+ *                                            are there that are no members, the age of tombstones
+ *                                            that go, how often replicas are compared
  *   put n1 KEY VALUE [LEVEL] [with CONTEXT] [in KEYSPACE] [as CONTEXT] [until 3s]
  *   del n1 KEY ...   get n1 KEY ...          the same words
  *   put n1 KEY VALUE if-absent | if=VALUE | if-version=3 [id NAME] in KEYSPACE
@@ -23,13 +24,23 @@
  *   backup n2 NAME    restore n2 NAME        a copy of its disk; puts it back, of one that is down
  *   create n1 NAME [consistent] [lww] [periodic] [n=2]   drop n1 NAME   keyspaces n2
  *   show KEY [in KEYSPACE]                   what each node's disk holds, and who keeps hints
- *   never VALUE                              if the last request was applied: nobody reads it again
+ *   change n4 join [weight 2]                it begins to run, and has a place to be
+ *   change n2 leave | gone                   gone: it is dead, and nobody waits for it
+ *   change n3 weight 4 | zone east           another place to be
+ *   commit [force]    abort    pause    resume    of what was staged so, or is under way
+ *   ... through n2                           at the end of these: who is asked, instead of the
+ * first member that is up wait KEY [in KEYSPACE] announced | copied | done    until all members
+ * know that it is wait end                                 until the change is over replicas KEY
+ * [in KEYSPACE]               where it is, and where it goes hold n2    release n2 topology
+ * documents do not reach it; the last one does never VALUE                              if the last
+ * request was applied: nobody reads it again
  *
  * `with none` is the context of a writer that has seen nothing.
  */
 #ifndef TESTS_SCENARIO_SCRIPT_H
 #define TESTS_SCENARIO_SCRIPT_H
 
+#include "tests/scenario/script_change.h"
 #include "tests/scenario/script_faults.h"
 #include "tests/scenario/script_request.h"
 
@@ -252,7 +263,7 @@ static bool command_run(struct cluster *c, const struct words *words)
     } else if (word_is(words, 0, "keyspaces")) {
         command_keyspaces(c, node);
     } else {
-        return false;
+        return command_run_change(c, words);
     }
     return true;
 }

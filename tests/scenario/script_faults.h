@@ -23,7 +23,7 @@ static void command_life(struct cluster *c, const struct words *words)
 {
     struct node *node = word_node(c, word_at(words, 1));
     if (word_is(words, 0, "start")) {
-        if (!node->up)
+        if (!node->up && may_start(node))
             node_start(node);
     } else if (!node->up) {
         return;

@@ -8,6 +8,8 @@
 static void check_hints_gone(struct cluster *c)
 {
     for (uint32_t i = 0; i < c->node_count; i++) {
+        if (!c->nodes[i].up)
+            continue;
         uint64_t hints = counter_get(&hinted_handoff_figures(c->nodes[i].hinted_handoff)->hints);
         if (hints != 0)
             cluster_fail(c, "n%u still keeps %llu hints although all is well", i + 1,
@@ -37,6 +39,17 @@ static void read_all(struct cluster *c, uint32_t node, const struct request *ask
     CHECK(err == OK);
 }
 
+/* RELIABILITY section 2 (moves): a change that was committed comes to its end, or back to where it
+ * began. */
+static void end_change(struct cluster *c)
+{
+    uint64_t until_ns = c->now_ns + 60000 * MS;
+    while (c->now_ns < until_ns && !change_is_over(c))
+        cluster_run_until(c, c->now_ns + 100 * MS);
+    if (!change_is_over(c))
+        cluster_fail(c, "a change is not at its end although all is well");
+}
+
 /* RELIABILITY rules 17, 19: when all is well again every write that was acknowledged is covered by
  * what is read, and every node reads the same, with nothing left to repair. */
 static void story_ends(struct cluster *c)
@@ -46,35 +59,36 @@ static void story_ends(struct cluster *c)
     for (uint32_t i = 0; i < c->node_count; i++) {
         c->nodes[i].slow = c->nodes[i].syncing = c->nodes[i].unreadable = false;
         node_set_reads(&c->nodes[i], false);
+        release(c, &c->nodes[i]);
         if (c->nodes[i].up)
             plan_sync(&c->nodes[i]);
     }
     cluster_run_until(c, c->now_ns + 500 * MS);
     for (uint32_t i = 0; i < c->node_count; i++) {
-        if (!c->nodes[i].up)
+        if (!c->nodes[i].up && may_start(&c->nodes[i]) && is_member_now(&c->nodes[i]))
             node_start(&c->nodes[i]);
     }
+    end_change(c);
     cluster_run_until(c, c->now_ns + 10000 * MS);
     check_hints_gone(c);
     uint32_t asked = c->request_count;
+    uint32_t one = first_member(c)->number;
+    const struct node *other = last_member(c);
+    const struct counter *differed = &coordinator_figures(other->coordinator)->read_differed;
     for (uint32_t r = 0; r < asked && c->failure[0] == 0; r++) {
         const struct request *request = &c->requests[r];
         struct clock first = {0};
         struct clock second = {0};
         if (!request->is_put || request->strong ||
             (request->outcome != OUTCOME_APPLIED && !request->cut_off) ||
-            keyspace_map_find(&c->nodes[0].view->keyspaces, request->keyspace) == NULL)
+            keyspace_map_find(&other->view->keyspaces, request->keyspace) == NULL)
             continue; /* not written, or dropped with its keyspace */
         /* Twice: a replica that meets its own lost writes in a repair adds an epoch of its own. */
-        read_all(c, 1, request, &first);
-        read_all(c, 1, request, &first);
-        uint64_t differed = counter_get(
-            &coordinator_figures(c->nodes[c->node_count - 1].coordinator)->read_differed);
-        read_all(c, c->node_count, request, &second);
-        if (!clock_equal(&first, &second) ||
-            counter_get(
-                &coordinator_figures(c->nodes[c->node_count - 1].coordinator)->read_differed) !=
-                differed)
+        read_all(c, one, request, &first);
+        read_all(c, one, request, &first);
+        uint64_t before = counter_get(differed);
+        read_all(c, other->number, request, &second);
+        if (!clock_equal(&first, &second) || counter_get(differed) != before)
             cluster_fail(c, "the replicas of %s differ after a read at ALL", request->key);
         if (!request->cut_off && !request->periodic && !is_forgotten(c, request->key) &&
             !clock_descends(&first, &request->context))

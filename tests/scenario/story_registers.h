@@ -127,7 +127,7 @@ static void judge_key(struct cluster *c, const struct request *asked)
 /* Acceptors that have lost their disks do not vote again. */
 static bool key_has_majority(const struct cluster *c, const struct request *request)
 {
-    const struct view *view = c->nodes[0].view;
+    const struct view *view = newest_view(c);
     const struct keyspace *keyspace = keyspace_map_find(&view->keyspaces, request->keyspace);
     struct replica_set set = {0};
     uint32_t lost = 0;
@@ -157,9 +157,9 @@ static bool was_asked(const struct cluster *c, const struct request *request)
 static void registers_end(struct cluster *c)
 {
     uint32_t asked = c->request_count;
+    const uint32_t through[] = {first_member(c)->number, last_member(c)->number};
     for (uint32_t r = 0; r < asked && c->failure[0] == 0; r++) {
         const struct request *request = &c->requests[r];
-        const uint32_t through[] = {1, c->node_count};
         if (!request->strong || was_asked(c, request))
             continue;
         for (uint32_t i = 0; i < ARRAY_COUNT(through); i++) {
