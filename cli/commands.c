@@ -350,7 +350,9 @@ const struct cli_command cli_commands[] = {
      .details = STAGE_DETAILS
      "For a node whose disk is lost or that will never run again; refused while it answers. Have "
      "its\nsuccessor join first (coteried --join ... --join-hold), so that both move as one; "
-     "without one\nthe other nodes take its share. A node that was given up never comes back.",
+     "without one\nthe other nodes take its share. A node that was given up never comes back, also "
+     "when "
+     "this was\nonly staged: no abort undoes it (--dry-run shows the plan and gives nobody up).",
      .examples = "coteried --name n5 --data-dir /data/n5 --join 10.0.0.1:7700 --join-hold ... &\n"
                  "coterie replace n2 --yes --wait",
      .run = cli_run_replace},

@@ -170,9 +170,15 @@ static enum cli_exit stage(struct cli *cli, stage_words *words)
     if (cli->options[OPTION_YES] != NULL)
         return commit_and_wait(cli, plan, true);
     print_all(cli, plan, true, false);
-    cli_note("staged, nothing moves yet\n"
-             "  stage more, or carry it out:  coterie commit\n"
-             "  take it back:                 coterie abort");
+    if (words->what_case == COTERIE__V1__STAGE_CHANGE_REQUEST__WHAT_LEAVE && words->leave->gone)
+        cli_note("staged, nothing moves yet, but %s is given up from now on: no abort undoes that\n"
+                 "  have its successor join, if it is to have one:  coterie join\n"
+                 "  carry it out:                                   coterie commit",
+                 words->leave->node);
+    else
+        cli_note("staged, nothing moves yet\n"
+                 "  stage more, or carry it out:  coterie commit\n"
+                 "  take it back:                 coterie abort");
     return plan->n_refusals == 0 ? CLI_OK : CLI_UNHEALTHY;
 }
 

@@ -81,7 +81,9 @@ static void print_change(struct cli *cli, const change_words *words)
     printf("change, %s (epoch %" PRIu64 ")\n", plan_change_text(arena, change), words->epoch);
     plan_print_parts(change);
     if (change->state == COTERIE__V1__CHANGE__STATE__STATE_STAGED) {
-        puts("nothing moves before it is committed: coterie plan, then coterie commit");
+        puts("nothing moves before it is committed: coterie plan, then coterie commit (nodes that "
+             "join "
+             "do that themselves within seconds when nothing else is staged)");
         return;
     }
     printf("partitions  %u of %u done, %u copied, %u announced, %u waiting\n",

@@ -59,6 +59,9 @@ struct member {
      * must not run again (it ends when it reads this, as a removed one). LEAVING or REMOVED, or any
      * status while a change is RUNNING. Its name and address may be given to another member. */
     bool gone;
+    /* JOINING, and staged until an operator commits it: members that join meanwhile do not have
+     * their change committed by themselves (node/join.h). */
+    bool held;
     uint8_t
         join_id[16]; /* random, of whoever asked to join: asking twice joins once. Zero: initial */
     char name[NODE_NAME_MAX + 1];

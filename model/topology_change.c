@@ -89,6 +89,8 @@ static enum err operate_commit(struct operating *operating)
     if (err != OK)
         return err;
     topology_claim_next(operating->arena, topology, operating->keyspaces);
+    for (uint32_t i = 0; i < topology->member_count; i++)
+        topology->members[i].held = false;
     topology->change.state = CHANGE_RUNNING;
     topology->change.began_epoch = topology->epoch;
     topology->change.began_ms = operating->operation->wall_ms;
@@ -104,6 +106,7 @@ static bool abort_staged(struct topology *topology)
         struct member *member = &topology->members[i];
         bool stays =
             member_place_equal(&member->places[TOPOLOGY_NOW], &member->places[TOPOLOGY_NEXT]);
+        member->held = false;
         if (member->status == MEMBER_JOINING)
             member->status = MEMBER_REMOVED;
         else if (member->status == MEMBER_LEAVING && !member->gone)
@@ -203,7 +206,8 @@ static enum err operate_flow(struct operating *operating)
     struct topology_change *change = &operating->after.change;
     if (change->state != CHANGE_RUNNING)
         return topology_refused(operating, ERR_PRECONDITION,
-                                "no change is under way: commit what is staged first");
+                                "no change is under way: pause, resume and pace are for one that "
+                                "runs (coterie commit carries out what is staged)");
     struct topology_change before = *change;
     enum topology_operation_kind kind = operating->operation->kind;
     if (kind == TOPOLOGY_PACE)

@@ -26,7 +26,7 @@
 #include "model/topology.h"
 
 enum topology_operation_kind {
-    TOPOLOGY_JOIN, /* a new member, staged: name, address, join_id, place */
+    TOPOLOGY_JOIN, /* a new member, staged: name, address, join_id, place, hold */
     /* member, staged (one that is only staged to join is removed at once). `gone`: it is dead and
      * will not come back, which no abort undoes; of a running change too, which then waits for it
      * no longer. */
@@ -47,6 +47,7 @@ struct topology_operation {
     enum topology_operation_kind kind;
     uint32_t member;
     bool gone;
+    bool hold; /* of a join: its change waits for an operator */
     bool force;
     uint64_t expected_epoch;
     uint64_t wall_ms;

@@ -6,12 +6,16 @@
 #define FORMAT_VERSION 2u
 /* One side, no change: numbers as given, slots in their order, voters chosen. */
 #define FORMAT_VERSION_ONE_SIDE 1u
+/* In one byte with the member's status. */
+#define MEMBER_GONE 0x80u
+#define MEMBER_HELD 0x40u
 
 static void write_member(struct writer *writer, const struct member *member)
 {
     writer_varint(writer, member->number);
     writer_u8(writer, member->slot);
-    writer_u8(writer, (uint8_t)((unsigned)member->status | (member->gone ? 0x80u : 0u)));
+    writer_u8(writer, (uint8_t)((unsigned)member->status | (member->gone ? MEMBER_GONE : 0u) |
+                                (member->held ? MEMBER_HELD : 0u)));
     writer_bytes(writer, bytes_of(member->join_id, sizeof member->join_id));
     writer_sized_bytes(writer, bytes_of_string(member->name));
     writer_sized_bytes(writer, bytes_of_string(member->address));
@@ -98,8 +102,9 @@ static void read_member(struct reader *reader, struct member *ret_member)
     ret_member->number = (uint32_t)reader_varint_max(reader, UINT32_MAX);
     ret_member->slot = reader_u8(reader);
     uint8_t status = reader_u8(reader);
-    ret_member->status = status_of(reader, status & 0x7fu);
-    ret_member->gone = (status & 0x80u) != 0;
+    ret_member->status = status_of(reader, status & (MEMBER_HELD - 1));
+    ret_member->gone = (status & MEMBER_GONE) != 0;
+    ret_member->held = (status & MEMBER_HELD) != 0;
     struct bytes join_id = reader_bytes(reader, sizeof ret_member->join_id);
     if (join_id.size == sizeof ret_member->join_id)
         memcpy(ret_member->join_id, join_id.data, join_id.size);

@@ -110,9 +110,10 @@ static enum err check_address(struct operating *operating, const struct member *
             return topology_refused(
                 operating, ERR_EXISTS,
                 arena_printf(operating->arena,
-                             "member %u (%s) has the address %s: give another one, or "
-                             "stage that member to leave as gone first",
-                             member->number, member->name, address));
+                             "member %u (%s) has the address %s: give another one, or, if "
+                             "that member will never run again, give it up first (coterie "
+                             "replace %s)",
+                             member->number, member->name, address, member->name));
     }
     return OK;
 }
@@ -187,9 +188,10 @@ static enum err check_name(struct operating *operating)
         return topology_refused(
             operating, ERR_EXISTS,
             arena_printf(operating->arena,
-                         "member %u has the name %s: give another one, or stage that "
-                         "member to leave as gone first",
-                         holder->number, name));
+                         "member %u has the name %s: give another one, or, if that member's "
+                         "disk is lost, give it up (coterie replace %s), then start this one "
+                         "again",
+                         holder->number, name, name));
     return OK;
 }
 
@@ -226,6 +228,7 @@ enum err topology_join(struct operating *operating)
     }
     member->number = topology->number_next++;
     member->status = MEMBER_JOINING;
+    member->held = operation->hold;
     memcpy(member->join_id, operation->join_id, sizeof member->join_id);
     memcpy(member->name, operation->name, strlen(operation->name));
     memcpy(member->address, operation->address, strlen(operation->address));
@@ -272,6 +275,7 @@ enum err topology_leave(struct operating *operating)
     }
     if (member->status == MEMBER_JOINING) {
         member->status = MEMBER_REMOVED;
+        member->held = false;
         return OK;
     }
     operating->same = member->status == MEMBER_LEAVING && (member->gone || !gone);

@@ -22,6 +22,9 @@ static bool member_valid(const struct topology *topology, const struct member *m
     if (member->gone && member->status != MEMBER_LEAVING && member->status != MEMBER_REMOVED &&
         topology->change.state != CHANGE_RUNNING)
         return false;
+    if (member->held &&
+        (member->status != MEMBER_JOINING || topology->change.state != CHANGE_STAGED))
+        return false;
     bool still = topology->change.state == CHANGE_NONE;
     bool settled = member->status == MEMBER_NORMAL || member->status == MEMBER_REMOVED;
     return !still || (settled && member_place_equal(&member->places[TOPOLOGY_NOW],

@@ -170,6 +170,7 @@ static Coterie__V1__JoinResponse *ask_once(struct arena *arena, struct rpc_clien
     place.zone = config->text[CONFIG_zone];
     place.weight = (uint32_t)config->number[CONFIG_weight];
     request.place = &place;
+    request.hold = config->number[CONFIG_join_hold] != 0;
     return (Coterie__V1__JoinResponse *)rpc_client_call(
         client, "/coterie.v1.Cluster/Join", &request.base, &coterie__v1__join_response__descriptor,
         CALL_MS, true, arena, ret_status);

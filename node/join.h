@@ -8,7 +8,8 @@
  *
  * What was joined is only staged. Unless --join-hold is given, a thread has it committed as soon as
  * nothing else is staged and nobody has staged anything for some seconds, so that nodes that start
- * together move together.
+ * together move together. What an operator has staged, another node that joins with --join-hold
+ * among it, is committed by that operator alone, and this node's place with it.
  *
  * File DATA_DIR/joined (little-endian): "coterie-joined-1\n" | 16 bytes join id | u32 number, 0
  * when not answered yet | sized bytes document | u64 XXH3-64 of all before.

@@ -13,15 +13,16 @@
 
 enum watched {
     WATCH_GOES_ON,
-    WATCH_MAY_COMMIT, /* nothing but joins is staged */
+    WATCH_OPERATOR,   /* somebody has staged other things: theirs to commit */
+    WATCH_MAY_COMMIT, /* nothing is staged but joins that commit themselves */
     WATCH_ENDS,       /* it is not joining any more, or its change runs */
 };
 
-static bool nothing_but_joins(const struct topology *topology)
+static bool nothing_but_joins(const struct topology *topology, uint32_t self)
 {
     for (uint32_t i = 0; i < topology->member_count; i++) {
         const struct member *member = &topology->members[i];
-        if (member->status == MEMBER_LEAVING ||
+        if (member->status == MEMBER_LEAVING || (member->held && member->number != self) ||
             (member->status == MEMBER_NORMAL &&
              !member_place_equal(&member->places[TOPOLOGY_NOW], &member->places[TOPOLOGY_NEXT])))
             return false;
@@ -44,8 +45,8 @@ static enum watched look(struct node *node, uint64_t *ret_epoch)
     *ret_epoch = topology->epoch;
     if (self == NULL || self->status != MEMBER_JOINING || topology->change.state == CHANGE_RUNNING)
         watched = WATCH_ENDS;
-    else if (topology->change.state == CHANGE_STAGED && nothing_but_joins(topology))
-        watched = WATCH_MAY_COMMIT;
+    else if (topology->change.state == CHANGE_STAGED)
+        watched = nothing_but_joins(topology, node->self) ? WATCH_MAY_COMMIT : WATCH_OPERATOR;
     runtime_view_unlock(node->runtime);
     return watched;
 }
@@ -99,13 +100,20 @@ static void *run(void *closure)
     struct node *node = closure;
     uint64_t epoch = 0;
     uint64_t since_ns = runtime_now_ns();
+    bool said = false;
     runtime_thread_register();
     while (wait_ms(&node->join_watch, LOOK_MS)) {
         uint64_t seen;
         enum watched watched = look(node, &seen);
         if (watched == WATCH_ENDS)
             break;
-        if (seen != epoch || watched == WATCH_GOES_ON) {
+        if (watched == WATCH_OPERATOR && !said) {
+            log_write(&node->log, LOG_INFO, "join_staged",
+                      "why=\"more than joins is staged, or a join that is held\" "
+                      "what_now=\"it moves with the next coterie commit; coterie plan shows all\"");
+            said = true;
+        }
+        if (seen != epoch || watched != WATCH_MAY_COMMIT) {
             epoch = seen;
             since_ns = runtime_now_ns();
         } else if (runtime_now_ns() - since_ns >= SETTLE_MS * UINT64_C(1000000)) {

@@ -55,8 +55,9 @@ static char *member_part(struct arena *arena, const struct topology *topology,
     const struct member_place *next = &member->places[TOPOLOGY_NEXT];
     switch (member->status) {
     case MEMBER_JOINING:
-        return arena_printf(arena, "%s joins: data centre %s, zone %s, weight %u", member->name,
-                            topology->data_centers[next->data_center], next->zone, next->weight);
+        return arena_printf(arena, "%s joins: data centre %s, zone %s, weight %u%s", member->name,
+                            topology->data_centers[next->data_center], next->zone, next->weight,
+                            member->held ? " (held: waits for a commit)" : "");
     case MEMBER_LEAVING:
         return arena_printf(arena, member->gone ? "%s is gone for good" : "%s leaves",
                             member->name);
@@ -275,7 +276,7 @@ bool change_join_operation(const Coterie__V1__JoinRequest *words,
                            struct topology_operation *ret_operation, struct status *ret_error)
 {
     static const uint8_t none[16];
-    struct topology_operation operation = {.kind = TOPOLOGY_JOIN};
+    struct topology_operation operation = {.kind = TOPOLOGY_JOIN, .hold = words->hold != 0};
     if (words->join_id.len != sizeof operation.join_id ||
         memcmp(words->join_id.data, none, sizeof none) == 0) {
         status_invalid(ret_error, "join_id", "must be 16 random bytes");

@@ -102,7 +102,8 @@ def test_grow(cluster):
     n4 = joined["n4"] = Joiner(cluster, "n4", [nodes[0].endpoint], "--join-hold").start().wait_serving(60)
     wait_for("n4 to be known", lambda: states(nodes).get("n4") == "joining")
     plan = coterie(nodes, "plan", "-o", "json").json()
-    assert plan["change"]["parts"] == ["n4 joins: data centre default, zone default, weight 1"], plan
+    assert plan["change"]["parts"] == [
+        "n4 joins: data centre default, zone default, weight 1 (held: waits for a commit)"], plan
     new, = [node for node in plan["nodes"] if node["node"] == "n4"]
     assert (new["copies_before"], new["gains"], new["fits"]) == (0, new["copies_after"], True), new
     assert plan["copies_moved"] == plan["copies_moved_min"] == new["gains"], plan

@@ -67,7 +67,7 @@ def test_joins_once(cluster):
     assert (listed.zone, listed.weight, listed.partitions_owned) == ("z", 3, 0)
     change = n1.admin.GetChange(cluster_pb2.GetChangeRequest(), timeout=10).change
     assert change.state == cluster_pb2.Change.STATE_STAGED, change
-    assert list(change.parts) == ["n4 joins: data centre default, zone z, weight 3"], change
+    assert list(change.parts) == ["n4 joins: data centre default, zone z, weight 3 (held: waits for a commit)"], change
     # A later start asks nobody: its seeds are all dead.
     assert node.terminate() == 0
     node.seeds = [dead]

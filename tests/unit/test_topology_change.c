@@ -35,6 +35,39 @@ static void test_join_is_staged_once(void **state)
     bench_deinit(&bench);
 }
 
+/* A join that is held says so for as long as nobody has committed it, in the encoded document too;
+ * node/join_watch.c leaves it to an operator then. */
+static void test_a_join_is_held(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 3, 16);
+    struct topology_operation join = join_of("n4", 4);
+    join.hold = true;
+    bench_operate(&bench, &join);
+    bench_join(&bench, "n5", 5);
+    struct topology decoded;
+    assert_int_equal(
+        topology_decode(&bench.arena, topology_encode(&bench.arena, &bench.topology), &decoded),
+        OK);
+    assert_true(topology_member(&decoded, 4)->held);
+    assert_false(topology_member(&decoded, 5)->held);
+    assert_int_equal(topology_member(&decoded, 4)->status, MEMBER_JOINING);
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_LEAVE, .member = 4});
+    assert_false(topology_member(&bench.topology, 4)->held);
+    join = join_of("n6", 6);
+    join.hold = true;
+    bench_operate(&bench, &join);
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_COMMIT});
+    assert_false(topology_member(&bench.topology, 6)->held);
+    assert_int_equal(topology_member(&bench.topology, 6)->status, MEMBER_JOINING);
+    /* No member but one that joins and is staged can be held. */
+    struct member *member = &bench.topology.members[bench.topology.member_count - 1];
+    member->held = true;
+    assert_false(topology_valid(&bench.topology));
+    bench_deinit(&bench);
+}
+
 static void test_words_are_checked(void **state)
 {
     (void)state;
@@ -457,6 +490,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_join_is_staged_once),
+        cmocka_unit_test(test_a_join_is_held),
         cmocka_unit_test(test_words_are_checked),
         cmocka_unit_test(test_join_goes_over),
         cmocka_unit_test(test_leave),

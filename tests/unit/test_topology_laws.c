@@ -198,6 +198,7 @@ static void any_operation(struct laws *laws)
         .force = below(laws, 2) == 0,
         .bytes_per_second = below(laws, 3),
         .keyspace_id = laws->keyspaces[below(laws, 3)].id,
+        .hold = laws->join_next % 2 == 0,
     };
     any_place(laws, &operation);
     for (uint32_t i = 0; i < laws->bench.topology.data_center_count; i++)
