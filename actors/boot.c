@@ -1,5 +1,6 @@
 #include "actors/boot.h"
 
+#include "actors/boot_addresses.h"
 #include "actors/replica.h"
 #include "base/mutation.h"
 #include "model/hash.h"
@@ -13,8 +14,7 @@
 #define META_LEASE      "epoch-lease/"
 #define META_ABOVE      "epoch-above"
 #define META_INITIAL    "topology-initial" /* the list of the last start */
-#define META_ADDRESSES  "addresses"
-#define IDENTITY_FORMAT 2u /* 1: without the ids that it supersedes */
+#define IDENTITY_FORMAT 2u                 /* 1: without the ids that it supersedes */
 
 /* Whose directory this is. */
 struct owner {
@@ -217,77 +217,6 @@ static enum err row_write_topology(struct store *meta, struct arena *arena, cons
                      STORE_SYNC_NOW);
 }
 
-static enum err addresses_read(struct store *meta, struct arena *arena, struct boot *boot)
-{
-    struct bytes value = {0};
-    enum err err = store_read(meta, STORE_META, bytes_of_string(META_ADDRESSES), arena, &value);
-    boot->addresses = ARENA_NEW(arena, struct boot_address, MEMBERS_MAX);
-    if (err != OK)
-        return err == ERR_NOT_FOUND ? OK : err;
-    struct reader reader = reader_of(value);
-    uint32_t count = (uint32_t)reader_varint_max(&reader, MEMBERS_MAX);
-    for (uint32_t i = 0; i < count; i++) {
-        struct boot_address *entry = &boot->addresses[i];
-        entry->member = (uint32_t)reader_varint_max(&reader, UINT32_MAX);
-        struct bytes address = reader_sized_bytes(&reader, ADDRESS_MAX);
-        struct bytes instead_of = reader_sized_bytes(&reader, ADDRESS_MAX);
-        if (reader.failed)
-            break;
-        memcpy(entry->address, address.data, address.size);
-        memcpy(entry->instead_of, instead_of.data, instead_of.size);
-    }
-    boot->address_count = count;
-    return reader_done(&reader) ? OK : ERR_CORRUPT;
-}
-
-static enum err addresses_write(struct store *meta, struct arena *arena, const struct boot *boot)
-{
-    struct writer writer;
-    writer_init(&writer, arena, 256);
-    writer_varint(&writer, boot->address_count);
-    for (uint32_t i = 0; i < boot->address_count; i++) {
-        const struct boot_address *entry = &boot->addresses[i];
-        writer_varint(&writer, entry->member);
-        writer_sized_bytes(&writer, bytes_of_string(entry->address));
-        writer_sized_bytes(&writer, bytes_of_string(entry->instead_of));
-    }
-    return store_put(meta, STORE_META, bytes_of_string(META_ADDRESSES), writer_result(&writer),
-                     STORE_SYNC_NOW);
-}
-
-/* What the list says anew takes the place of what was said before; what the document has overtaken
- * goes. */
-static void addresses_follow(struct boot *boot, const struct topology *before,
-                             const struct topology *given)
-{
-    const struct topology *document = &boot->topology;
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < boot->address_count; i++) {
-        struct boot_address entry = boot->addresses[i];
-        const struct member *member = topology_member(document, entry.member);
-        const struct member *listed = topology_member(given, entry.member);
-        const struct member *then = topology_member(before, entry.member);
-        if (member != NULL && listed != NULL && then != NULL &&
-            strcmp(entry.instead_of, member->address) == 0 &&
-            strcmp(listed->address, then->address) == 0)
-            boot->addresses[kept++] = entry;
-    }
-    boot->address_count = kept;
-    for (uint32_t i = 0; i < given->member_count; i++) {
-        const struct member *listed = &given->members[i];
-        const struct member *member = topology_member(document, listed->number);
-        const struct member *then = topology_member(before, listed->number);
-        if (member == NULL || member->status == MEMBER_REMOVED || then == NULL ||
-            strcmp(listed->address, then->address) == 0 ||
-            strcmp(listed->address, member->address) == 0)
-            continue;
-        struct boot_address *entry = &boot->addresses[boot->address_count++];
-        *entry = (struct boot_address){.member = member->number};
-        memcpy(entry->address, listed->address, sizeof entry->address);
-        memcpy(entry->instead_of, member->address, sizeof entry->instead_of);
-    }
-}
-
 static void warn_of_places(const struct boot_options *options, const struct boot *boot)
 {
     const struct member *listed = topology_member(options->topology, boot->self);
@@ -310,7 +239,9 @@ static enum err boot_list(struct store *meta, struct arena *arena,
                           const char **ret_refusal)
 {
     struct topology before;
-    enum err err = addresses_read(meta, arena, boot);
+    enum err err = boot_addresses_read(meta, arena, boot);
+    if (err == OK && options->listed_count != 0)
+        return boot_addresses_by_name(meta, arena, options->listed, options->listed_count, boot);
     if (err != OK || options->topology == NULL)
         return err;
     err = row_read_topology(meta, arena, META_INITIAL, &before);
@@ -333,9 +264,9 @@ static enum err boot_list(struct store *meta, struct arena *arena,
         return ERR_PRECONDITION;
     }
     warn_of_places(options, boot);
-    addresses_follow(boot, &before, options->topology);
+    boot_addresses_follow(boot, &before, options->topology);
     err = row_write_topology(meta, arena, META_INITIAL, options->topology);
-    return err == OK ? addresses_write(meta, arena, boot) : err;
+    return err == OK ? boot_addresses_write(meta, arena, boot) : err;
 }
 
 /* At the first start writes the document; later takes the one that is there. */
@@ -349,9 +280,11 @@ static enum err boot_topology(struct store *meta, struct arena *arena,
         bool joins = options->joined != NULL;
         boot->topology = joins ? *options->joined : *options->topology;
         err = row_write_topology(meta, arena, META_TOPOLOGY, &boot->topology);
-        return err != OK || joins
-                   ? err
-                   : row_write_topology(meta, arena, META_INITIAL, options->topology);
+        if (err == OK && !joins)
+            err = row_write_topology(meta, arena, META_INITIAL, options->topology);
+        if (err == OK && joins)
+            err = boot_addresses_keep(meta, arena, options->listed, options->listed_count);
+        return err;
     }
     *ret_refusal = owner_refusal(owner, options);
     if (*ret_refusal != NULL)

@@ -22,7 +22,7 @@
  * from the log (gossip_log.h). The list that the cluster began with has to name the same members as
  * ever; a zone or weight in it that is not the document's is only warned of. An address in it that
  * was changed since the last start is news: it takes the place of the document's in this node's
- * views until the document has another one.
+ * views until the document has another one (boot_addresses.h).
  */
 #ifndef ACTORS_BOOT_H
 #define ACTORS_BOOT_H
@@ -47,6 +47,10 @@ struct boot_options {
     const struct topology *topology;
     /* Of a node that joins, at its first start: a document with it as a member. */
     const struct topology *joined;
+    /* What --initial-cluster says to a member that has joined: where members are, by name
+     * (boot_addresses.h). Without `topology`. */
+    const struct topology_seed *listed;
+    size_t listed_count;
     uint32_t self;    /* MEMBER_NONE: whose directory it is, not at a first start */
     const char *name; /* that the member has to have; NULL: not looked at */
     uint32_t shards;

@@ -200,6 +200,8 @@ static enum err node_plan_topology(struct node *node, char *why, size_t why_size
                                       &count, why, why_size);
     if (err == OK)
         err = node_plan_join(node, seeds, count, why, why_size);
+    node->listed = seeds;
+    node->listed_count = count;
     if (err != OK || node->joined)
         return err;
     if (count == 0) {
@@ -249,6 +251,8 @@ static enum err node_boot(struct node *node, const struct incarnation_answer *re
     struct boot_options boot = {
         .topology = node->joined ? NULL : &node->topology,
         .joined = node->joined ? &node->topology : NULL,
+        .listed = node->listed,
+        .listed_count = node->joined ? node->listed_count : 0,
         .self = node->self,
         .name = node->config->text[CONFIG_name],
         .shards = node->replica_count,

@@ -37,6 +37,8 @@ struct node {
     const struct config *config;
     struct log log;
     struct arena arena;       /* topology and keyspaces of the start */
+    const struct topology_seed *listed; /* --initial-cluster, in the arena */
+    size_t listed_count;
     struct topology topology; /* of the start; that of now is in the view */
     uint32_t self;
     bool joined;              /* it came by --join: its place is not in a list of its own */

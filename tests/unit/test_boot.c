@@ -328,7 +328,7 @@ static void the_document_wins(void **state)
 }
 
 /* boot.h, `joined`: the first start of a member that joins needs no list; the next ones need
- * nothing, and a list is no use to them. */
+ * nothing, and a founder's list is no use to them. */
 static void joins(void **state)
 {
     (void)state;
@@ -359,6 +359,65 @@ static void joins(void **state)
         assert_int_equal(second.topology.epoch, 2);
         assert_int_equal(second.address_count, 0);
     }
+    fixture_deinit(&f);
+}
+
+static void seed_is(struct topology_seed *seed, const char *name, const char *address)
+{
+    *seed = (struct topology_seed){0};
+    snprintf(seed->name, sizeof seed->name, "%s", name);
+    snprintf(seed->address, sizeof seed->address, "%s", address);
+}
+
+/* boot_addresses.h: to a member that has joined a list is an address book. What it says at the
+ * first start is no news, what is changed in it later is, for members alone, and until the document
+ * says something else. */
+static void joined_hears_of_addresses(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    struct topology_operation join = {.kind = TOPOLOGY_JOIN, .join_id = {1}};
+    snprintf(join.name, sizeof join.name, "n04");
+    snprintf(join.address, sizeof join.address, "127.0.0.1:7704");
+    struct topology joined = document_after(&f, &join);
+    struct topology_seed list[3];
+    seed_is(&list[0], "n01", "127.0.0.1:8801");
+    seed_is(&list[1], "n02", topology_member(&joined, 2)->address);
+    seed_is(&list[2], "stranger", "127.0.0.1:8809");
+    struct boot_options options = options_of(&f);
+    options.topology = NULL;
+    options.joined = &joined;
+    options.self = 4;
+    options.listed = list;
+    options.listed_count = 3;
+    struct boot boot;
+    assert_int_equal(boot_with(&f, &options, &boot), OK);
+    options.joined = NULL;
+    assert_int_equal(boot_with(&f, &options, &boot), OK);
+    assert_int_equal(boot.address_count, 0);
+    snprintf(list[1].address, sizeof list[1].address, "127.0.0.1:8802");
+    snprintf(list[2].address, sizeof list[2].address, "127.0.0.1:8810");
+    for (int i = 0; i < 3; i++) { /* also with the same list again, and without any */
+        options.listed_count = i == 2 ? 0 : 3;
+        assert_int_equal(boot_with(&f, &options, &boot), OK);
+        assert_int_equal(boot.address_count, 1);
+        assert_int_equal(boot.addresses[0].member, 2);
+        assert_string_equal(boot.addresses[0].address, "127.0.0.1:8802");
+        assert_string_equal(boot.addresses[0].instead_of, topology_member(&joined, 2)->address);
+    }
+    snprintf(list[1].address, sizeof list[1].address, "127.0.0.1:8803");
+    options.listed_count = 3;
+    assert_int_equal(boot_with(&f, &options, &boot), OK);
+    assert_int_equal(boot.address_count, 1);
+    assert_string_equal(boot.addresses[0].address, "127.0.0.1:8803");
+    struct topology_operation moved = {.kind = TOPOLOGY_ADDRESS, .member = 2};
+    snprintf(moved.address, sizeof moved.address, "127.0.0.1:8804");
+    f.topology = joined;
+    struct topology next = document_after(&f, &moved);
+    put_document(&f, &next);
+    assert_int_equal(boot_with(&f, &options, &boot), OK);
+    assert_int_equal(boot.address_count, 0);
     fixture_deinit(&f);
 }
 
@@ -582,6 +641,7 @@ int main(void)
         cmocka_unit_test(addresses_of_the_list),
         cmocka_unit_test(the_document_wins),
         cmocka_unit_test(joins),
+        cmocka_unit_test(joined_hears_of_addresses),
         cmocka_unit_test(the_removed_do_not_start),
         cmocka_unit_test(damaged_rows_are_errors),
         cmocka_unit_test(interrupted_starts),
