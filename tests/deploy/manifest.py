@@ -19,7 +19,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 KUBERNETES = os.path.join(ROOT, "deploy/kubernetes")
 KUBECTL = os.environ.get("KUBECTL") or shutil.which("kubectl")
 SKIPPED = 77
-ZONE = "zone-a"  # of every pod's machine
+ZONE = "zone-a"  # of every pod's machine, where nothing else is said
 UNITS = {"": 1, "m": 1e-3, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40,
          "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
@@ -122,10 +122,10 @@ def pod_names(objects):
     return ["%s-%d" % (at(stateful, "metadata name"), i) for i in range(at(stateful, "spec replicas"))]
 
 
-def pod_environment(objects, pod):
+def pod_environment(objects, pod, zone=ZONE):
     environment = dict(settings(objects))
     fields = {"metadata.name": pod, "metadata.namespace": only(objects, "StatefulSet")["metadata"].get("namespace"),
-              "metadata.labels['topology.kubernetes.io/zone']": ZONE}
+              "metadata.labels['topology.kubernetes.io/zone']": zone}
     for entry in at(container(objects), "env"):
         environment[entry["name"]] = entry["value"] if "value" in entry else fields[
             at(entry, "valueFrom fieldRef fieldPath")]

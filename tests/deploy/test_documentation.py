@@ -41,7 +41,9 @@ class Page:
     def __init__(self):
         with open(PAGE) as file:
             text = file.read()
-        self.commands = re.findall(r"(?m)^    (\S.*)$", text)
+        # "    $ ..." with its output is played by test_scaling.py.
+        transcripts = re.compile(r"(?m)^    \$ (?:.*\n(?=    |\n    ))*.*$")
+        self.commands = re.findall(r"(?m)^    (\S.*)$", transcripts.sub("", text))
         self.yaml, = re.findall(r"(?ms)^```yaml\n(.*?)^```", text)
         self.text = text
         self.rendered = {folder: render(folder) for folder in ["base", *OVERLAYS.values()]}

@@ -23,8 +23,9 @@ from manifest import at, container, flags, only, pod_arguments, pod_environment,
 manifest.need_kubectl()
 sys.path.insert(0, os.path.join(manifest.ROOT, "tests/cluster"))
 from network import NetworkCluster, available, enter_hub, ip  # noqa: E402
-from cluster import COTERIED, Node, grpc, health_pb2, wait_for  # noqa: E402
+from cluster import COTERIED, ROOT, Node, grpc, health_pb2, wait_for  # noqa: E402
 
+COTERIE = os.environ.get("COTERIE", os.path.join(ROOT, "build/dev/coterie"))
 NAME_SERVER = "10.77.0.1"
 SEARCH = "%s.svc.cluster.local svc.cluster.local cluster.local"
 A, NOT_FOUND = 1, 3
@@ -32,8 +33,8 @@ RETURN_SECONDS = 30
 
 # A root with libraries, null, proc and the volume; then what the kubelet and the runtime do: no rights, no way back.
 ROOT_SCRIPT = """set -eu
-root=$1 volume=$2 daemon=$3 user=$4 group=$5
-shift 5
+root=$1 volume=$2 daemon=$3 client=$4 user=$5 group=$6
+shift 6
 mount -t tmpfs tmpfs "$root"
 cd "$root"
 mkdir -p usr/lib usr/bin etc/coterie proc dev var/lib/coterie
@@ -41,9 +42,11 @@ ln -s usr/lib lib
 ln -s usr/lib64 lib64
 mkdir -p usr/lib64 && mount --bind /usr/lib64 usr/lib64
 mount --bind /usr/lib usr/lib
-touch dev/null usr/bin/coteried usr/bin/setpriv
+touch dev/null usr/bin/coteried usr/bin/coterie usr/bin/sleep usr/bin/setpriv
 mount --bind /dev/null dev/null
 mount --bind "$daemon" usr/bin/coteried
+mount --bind "$client" usr/bin/coterie
+mount --bind /usr/bin/sleep usr/bin/sleep
 mount --bind /usr/bin/setpriv usr/bin/setpriv
 cp "$volume.resolv" etc/resolv.conf
 install -m 0440 -g "$group" "$volume.key" etc/coterie/cluster.key
@@ -88,13 +91,15 @@ class NameServer(threading.Thread):
 
 
 class Pod(Node):
+    zone = manifest.ZONE
+
     def arguments(self):
         objects = self.cluster.objects
         security = at(pod_template(objects), "spec securityContext")
-        self.environment = dict(pod_environment(objects, self.name), COTERIE_PARTITIONS="64")
+        self.environment = dict(pod_environment(objects, self.name, self.zone), COTERIE_PARTITIONS="64")
         user, group = str(security["runAsUser"]), str(security["runAsGroup"])
         return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ROOT_SCRIPT, "pod", self.root,
-                self.data, COTERIED, user, group] + pod_arguments(objects, self.name)
+                self.data, COTERIED, COTERIE, user, group] + pod_arguments(objects, self.name)
 
     def make_volume(self):
         """As a fresh ext4 volume looks after fsGroup: root's, the group may write, with a lost+found."""
@@ -111,13 +116,15 @@ class Pod(Node):
         with open(self.data + ".resolv", "w") as file:
             file.write("search %s\nnameserver %s\noptions ndots:5\n" % (SEARCH % self.cluster.namespace, NAME_SERVER))
 
+    def full_name(self):
+        service = at(only(self.cluster.objects, "StatefulSet"), "spec serviceName")
+        return "%s.%s.%s.svc.cluster.local" % (self.name, service, self.cluster.namespace)
+
     def set_address(self, address):
         ip("-n", self.space, "addr", "flush", "dev", "eth0")
         ip("-n", self.space, "addr", "add", address + "/24", "dev", "eth0")
         self.host, self.endpoint = address, "%s:%d" % (address, self.client_port)
-        service = at(only(self.cluster.objects, "StatefulSet"), "spec serviceName")
-        name = "%s.%s.%s.svc.cluster.local" % (self.name, service, self.cluster.namespace)
-        self.cluster.name_server.names[name] = address
+        self.cluster.name_server.names[self.full_name()] = address
 
     def daemon(self):
         """The process in the pod, and who it is there."""
@@ -144,18 +151,22 @@ class Pod(Node):
 
 
 class PodCluster(NetworkCluster):
-    def __init__(self, folder):
+    pod_class = Pod
+
+    def __init__(self, folder, machines=0):
+        """Machines for as many pods, at least for those of the manifest."""
         self.objects = manifest.render(folder)
         self.namespace = only(self.objects, "StatefulSet")["metadata"].get("namespace", "default")
-        super().__init__(len(pod_names(self.objects)))
+        super().__init__(max(machines, len(pod_names(self.objects))))
 
     def make_nodes(self, count):
         nodes = super().make_nodes(count)
         self.name_server = NameServer(NAME_SERVER)
         pods = []
-        for node, name in zip(nodes, pod_names(self.objects)):
+        for number, node in enumerate(nodes):
             node.channel.close()
-            pod = Pod(self, name, (7700, 7701, 7702), node.host)
+            name = "%s-%d" % (at(only(self.objects, "StatefulSet"), "metadata name"), number)
+            pod = self.pod_class(self, name, (7700, 7701, 7702), node.host)
             pod.space, pod.wrapper = node.space, node.wrapper
             pod.make_volume()
             pods.append(pod)
