@@ -2,7 +2,9 @@
 After the cut both are byte-equal, by hints, and by anti-entropy alone where none are kept. A write crosses the link
 once, whatever N is on the other side. DESIGN.md 8.
 
-    test_data_centres.py [SECONDS] [RATE]     30 seconds of cut, 120 writes a second in each data centre unless given
+    test_data_centres.py [SECONDS] [RATE] [PART]     30 seconds of cut, 120 writes a second in each data centre unless given;
+                                                     PART is hints, anti-entropy, bytes, or overflow, which is played only
+                                                     when asked for: hints until there is no room, the rest by anti-entropy
 """
 
 import os
@@ -19,6 +21,7 @@ VALUE_BYTES = 1000
 QUIET_SECONDS = 12.0
 SETTLE_SECONDS = 3.0
 FLAGS = ["--memory", "64MiB", "--partitions", "16", "--reap-after", "86400"]
+OVERFLOW_BYTES = "32MiB"  # of hints for one node
 HINTS_ALONE = ["--anti-entropy-interval", "604800", "--anti-entropy-rate", "64KiB"]
 LOCAL = kv.CONSISTENCY_LOCAL_QUORUM
 
@@ -37,12 +40,13 @@ class Load(threading.Thread):
         self.keys = []
         self.took = []  # (ended at, seconds)
         self.errors = []
+        self.began = time.monotonic()
         self.start()
 
     def run(self):
-        began, number = time.monotonic(), 0
+        number = 0
         while not self.stopping.is_set():
-            wait = began + number / self.rate - time.monotonic()
+            wait = self.began + number / self.rate - time.monotonic()
             if wait > 0:
                 time.sleep(wait)
             number += 1
@@ -60,7 +64,7 @@ class Load(threading.Thread):
         try:
             return what()
         except grpc.RpcError as error:
-            self.errors.append("%s: %s %s" % (node.name, error.code(), error.details()))
+            self.errors.append("%.1f s: %s: %s %s" % (time.monotonic() - self.began, node.name, error.code(), error.details()))
             return None
         finally:
             now = time.monotonic()
@@ -174,6 +178,27 @@ def check_everywhere(cluster, loads):
     return len(keys)
 
 
+def wait_cut(loads, until):
+    """Until the cut has lasted; says every five minutes how it goes."""
+    said = time.monotonic()
+    while time.monotonic() < until:
+        time.sleep(min(1.0, max(0.0, until - time.monotonic())))
+        if time.monotonic() - said >= 300:
+            said = time.monotonic()
+            say("  %4.0f min to go, %d writes, %d errors" % (
+                (until - said) / 60, written(loads), sum(len(load.errors) for load in loads)))
+
+
+def say_cut(loads, marks):
+    quiet_from, quiet_until, cut_from, noticed, healed, stopped = marks
+    parts = [("before", quiet_from, quiet_until), ("cut, not noticed", cut_from, noticed),
+             ("cut, noticed", noticed, healed), ("healed", healed, stopped)]
+    for name, begin, end in parts:
+        for center, part in (("dc1", loads[:2]), ("dc2", loads[2:])):
+            say("  %-17s %s %6d requests  p50 %6.1f  p99 %6.1f  max %7.1f ms" % (
+                (name, center) + figures(part, begin, end)))
+
+
 def play_cut(what, flags, seconds, rate):
     with CenterCluster(PER_CENTER, FLAGS + flags) as cluster:
         cluster.start()
@@ -183,7 +208,8 @@ def play_cut(what, flags, seconds, rate):
         cut_from = time.monotonic()
         check_cut_off(cluster)
         noticed = time.monotonic()
-        time.sleep(max(0, cut_from + seconds - time.monotonic()))
+        wait_cut(loads, cut_from + seconds)
+        kept = hints(cluster)
         cluster.heal_centers()
         healed = time.monotonic()
         cluster.wait_alive(60)
@@ -191,28 +217,25 @@ def play_cut(what, flags, seconds, rate):
         for load in loads:
             load.end()
         stopped = time.monotonic()
-        wait_for("both data centres to hold the same", lambda: equal(cluster), 120)
+        wait_for("both data centres to hold the same", lambda: equal(cluster), max(120, seconds / 2))
         took = time.monotonic() - stopped
         assert digest_exit(cluster) == 0
         total = check_everywhere(cluster, loads)
         errors = [error for load in loads for error in load.errors]
         say("%s, cut for %.0f s at %.0f writes/s in each data centre:" % (what, healed - cut_from, rate))
-        parts = [("before", quiet_from, quiet_until), ("cut, not noticed", cut_from, noticed),
-                 ("cut, noticed", noticed, healed), ("healed", healed, stopped)]
-        for name, begin, end in parts:
-            for center, part in (("dc1", loads[:2]), ("dc2", loads[2:])):
-                say("  %-17s %s %6d requests  p50 %6.1f  p99 %6.1f  max %7.1f ms" % (
-                    (name, center) + figures(part, begin, end)))
-        say("  noticed after %.1f s; %d writes, %d errors; hints gone %.1f s after healing, all six copies the same %.1f s "
-            "after the last write; %d hints delivered, %d keys by anti-entropy" % (
-                noticed - cut_from, total, len(errors), stopped - healed, took, metrics(cluster, "coterie_hints_delivered_total"),
-                metrics(cluster, "coterie_anti_entropy_keys_received_total") +
-                metrics(cluster, "coterie_anti_entropy_keys_sent_total")))
+        say_cut(loads, (quiet_from, quiet_until, cut_from, noticed, healed, stopped))
+        delivered = metrics(cluster, "coterie_hints_delivered_total")
+        received = metrics(cluster, "coterie_anti_entropy_keys_received_total")
+        sent = metrics(cluster, "coterie_anti_entropy_keys_sent_total")
+        say("  noticed after %.1f s; %d writes, %d errors; %d hints kept, hints gone %.1f s after healing, all six copies the "
+            "same %.1f s after the last write; %d hints delivered, %d refused for want of room, %d keys by anti-entropy" % (
+                noticed - cut_from, total, len(errors), kept, stopped - healed, took, delivered,
+                metrics(cluster, "coterie_hints_overflow_total"), received + sent))
         assert errors == [], errors[:5]
         quiet = figures(loads, quiet_from, quiet_until)[2]
         cut = figures(loads, cut_from, healed)[2]
         assert cut <= max(3 * quiet, 100), "p99 %.1f ms before, %.1f ms while cut off" % (quiet, cut)
-        return metrics(cluster, "coterie_hints_delivered_total")
+        return delivered, received + sent
 
 
 def play_bytes(flags, rate):
@@ -227,6 +250,15 @@ def play_bytes(flags, rate):
         return each - idle / (2 * rate), passed_on, written(loads)
 
 
+def play_forwarding(rate):
+    once, passed_on, writes = play_bytes([], rate)
+    each, never, _ = play_bytes(["--forward-remote-writes", "0"], rate)
+    say("%d bytes of value, three replicas on the other side: %.0f bytes over the link for a write that is passed on there, "
+        "%.0f for one that is not" % (VALUE_BYTES, once, each))
+    assert passed_on >= 1.9 * writes and never == 0, (passed_on, never, writes)
+    assert once < 0.6 * each
+
+
 def main():
     if not available():
         print("SKIPPED: needs root and network namespaces")
@@ -234,16 +266,18 @@ def main():
     enter_hub()
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 30.0
     rate = float(sys.argv[2]) if len(sys.argv) > 2 else 120.0
-    delivered = play_cut("by hints", HINTS_ALONE, seconds, rate)
-    assert delivered > 0
-    delivered = play_cut("by anti-entropy alone", ["--hints-bytes", "0"], seconds, rate)
-    assert delivered == 0
-    once, passed_on, writes = play_bytes([], rate)
-    each, never, _ = play_bytes(["--forward-remote-writes", "0"], rate)
-    say("%d bytes of value, three replicas on the other side: %.0f bytes over the link for a write that is passed on there, "
-        "%.0f for one that is not" % (VALUE_BYTES, once, each))
-    assert passed_on >= 1.9 * writes and never == 0, (passed_on, never, writes)
-    assert once < 0.6 * each
+    part = sys.argv[3] if len(sys.argv) > 3 else None
+    if part in (None, "hints"):
+        delivered, _ = play_cut("by hints", HINTS_ALONE, seconds, rate)
+        assert delivered > 0
+    if part in (None, "anti-entropy"):
+        delivered, compared = play_cut("by anti-entropy alone", ["--hints-bytes", "0"], seconds, rate)
+        assert delivered == 0 and compared > 0
+    if part == "overflow":
+        delivered, compared = play_cut("by hints, then by anti-entropy", ["--hints-bytes", OVERFLOW_BYTES], seconds, rate)
+        assert delivered > 0 and compared > 0
+    if part in (None, "bytes"):
+        play_forwarding(rate)
 
 
 if __name__ == "__main__":
