@@ -4,6 +4,7 @@
 #include "actors/hinted_handoff_rows.h"
 #include "model/hash.h"
 #include "model/record.h"
+#include "tests/sim/check.h"
 #include "tests/sim/world.h"
 
 #include <stddef.h>
@@ -168,6 +169,31 @@ static void join_other_hints(struct host *host, const struct asked *asked, struc
     }
 }
 
+/* The target had it, and the partition has gone over since: each of those that have it now took
+ * that copy, or what it was repaired with. Only what all of them hold counts. */
+static bool all_that_took_over_hold(struct host *host, const struct asked *asked,
+                                    struct arena *arena, const struct clock *said)
+{
+    struct world *world = host->world;
+    uint32_t keyspace = 0;
+    while (keyspace < SIM_KEYSPACES_MAX &&
+           world->workload.keyspace_ids[keyspace] != asked->keyspace_id)
+        keyspace++;
+    if (keyspace == SIM_KEYSPACES_MAX)
+        return false;
+    struct replica_set set = check_replica_set(world, keyspace, asked->key);
+    for (uint32_t i = 0; i < set.count; i++) {
+        struct version_set held = {0};
+        host_peek_durable(&world->hosts[set.replicas[i].member - 1], asked->keyspace_id, asked->key,
+                          arena, &held);
+        struct clock all =
+            check_explained(world, asked->keyspace_id, asked->key, &held.clock, arena);
+        if (set.replicas[i].member == asked->target || !clock_descends(&all, said))
+            return false;
+    }
+    return set.count > 0;
+}
+
 /* A crash would leave all that the answer speaks of. */
 static bool answer_is_true(struct host *host, const struct asked *asked, struct bytes spoken)
 {
@@ -198,6 +224,7 @@ static bool answer_is_true(struct host *host, const struct asked *asked, struct 
         all = check_explained(host->world, asked->keyspace_id, asked->key, &held.clock, &arena);
         good =
             clock_descends(&all, &said.clock) || counter_get(&hints->stale) > 0 ||
+            all_that_took_over_hold(host, asked, &arena, &said.clock) ||
             host_lost_lately(&host->world->hosts[asked->target - 1]) ||
             host_is_rotten(&host->world->hosts[asked->target - 1], asked->keyspace_id, asked->key);
     } else if (!good) {
