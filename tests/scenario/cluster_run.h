@@ -134,7 +134,7 @@ static void node_start(struct node *node)
     enum err err = boot_node(engine_store(node->engine, HANDLE_GOSSIP), &c->arena, &boot_options,
                              &boot, why, sizeof why);
     if (err == ERR_DENIED) {
-        cluster_say(c, "n%u does not start: the directory %s", node->number, why);
+        cluster_say(c, "n%u does not start: %s", node->number, why);
         engine_close(node->engine);
         return;
     }
