@@ -116,8 +116,9 @@ static void node_room(struct planned *planned, const struct member *member,
                member->name, node->bytes_in);
     else
         refuse(planned,
-               "node %s receives %" PRIu64 " bytes and has %" PRIu64 " free (a tenth more than "
-               "it receives is needed): make room there, give it less weight, or force it",
+               "node %s receives %" PRIu64 " bytes and has %" PRIu64 " free above its reserve (a "
+               "tenth more than it receives is needed): make room there, give it less weight, or "
+               "force it",
                member->name, node->bytes_in, report->free_bytes);
 }
 
@@ -196,8 +197,8 @@ static void warnings_fill(struct planned *planned)
         if (report == NULL && member->status == MEMBER_LEAVING)
             warn(planned,
                  "node %s leaves and does not answer: the change waits until it is back; if it "
-                 "never will be, abort this and stage it as gone",
-                 member->name);
+                 "never will be, abort this and give it up (coterie replace %s)",
+                 member->name, member->name);
         else if (report == NULL)
             warn(planned, "node %s does not answer: what it takes part in waits for it",
                  member->name);

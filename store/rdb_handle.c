@@ -244,10 +244,13 @@ static uint64_t rdb_bytes(struct store *store, uint32_t partition)
 
 static uint64_t rdb_free_bytes(struct store *store)
 {
+    const struct rdb_engine *engine = handle_of(store)->engine;
     struct statvfs status;
-    if (statvfs(handle_of(store)->engine->options.directory, &status) != 0)
+    if (statvfs(engine->options.directory, &status) != 0)
         return 0;
-    return (uint64_t)status.f_bavail * status.f_frsize;
+    uint64_t available = (uint64_t)status.f_bavail * status.f_frsize;
+    uint64_t floor = engine->plan.free_disk_bytes_min;
+    return available > floor ? available - floor : 0;
 }
 
 static const struct store_class rdb_store_class = {

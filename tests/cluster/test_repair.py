@@ -115,7 +115,7 @@ def check_failure(cluster):
     told = json.loads(done.stdout)["nodes"][0]
     assert done.returncode == 5 and told["ranges_failed"] == 64 and told["ranges_done"] == 64, (done, told)
     assert not state(cluster, code=5)["converged"]
-    assert "with node n3, which is down" in coterie(cluster, "status", code=5).stdout
+    assert "compares with node n3, which is down" in coterie(cluster, "status", code=5).stdout
 
 
 def main():
