@@ -74,7 +74,8 @@ struct cli_option {
     const char *name;     /* without the dashes */
     char letter;          /* 0: none */
     const char *argument; /* its name in the help; NULL: a flag */
-    const char *values;   /* for completion, blanks between; "@file" for a path; NULL: free */
+    const char
+        *values; /* for completion, blanks between; "@file", "@node", "@keyspace"; NULL: free */
     const char *help;
 };
 

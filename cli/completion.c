@@ -15,6 +15,15 @@ static void each_first_word(void (*each)(const char *word, size_t size,
     }
 }
 
+/* What completes a value that only the machine or the cluster knows: "@file", "@node", "@keyspace".
+ */
+static const char *function_of(const char *values)
+{
+    if (strcmp(values, "@node") == 0)
+        return "_coterie_nodes";
+    return strcmp(values, "@keyspace") == 0 ? "_coterie_keyspaces" : "_coterie_files";
+}
+
 static void print_first_word(const char *word, size_t size, const struct cli_command *command)
 {
     (void)command;
@@ -73,8 +82,9 @@ static void print_cases(const char *words_name, const char *end, const char *fir
     printf("    for ((i = %s; i < %s; i++)); do\n        case ${%s[i]} in\n            ",
            first_index, end, words_name);
     bool first = true;
+    printf("--endpoints) ((i++)); endpoints=${%s[i]} ;;\n            ", words_name);
     for (int i = 0; i < OPTION_COUNT; i++) {
-        if (cli_options[i].argument == NULL)
+        if (cli_options[i].argument == NULL || i == OPTION_ENDPOINTS)
             continue;
         fputs(first ? "" : "|", stdout);
         print_option_pattern(&cli_options[i]);
@@ -92,8 +102,8 @@ static void print_cases(const char *words_name, const char *end, const char *fir
         print_option_pattern(option);
         if (option->values == NULL)
             puts(") return ;;");
-        else if (strcmp(option->values, "@file") == 0)
-            puts(") _coterie_files; return ;;");
+        else if (option->values[0] == '@')
+            printf(") %s; return ;;\n", function_of(option->values));
         else
             printf(") _coterie_words '%s'; return ;;\n", option->values);
     }
@@ -109,21 +119,35 @@ static void print_cases(const char *words_name, const char *end, const char *fir
         print_option_words(command->options | cli_global_options(command));
         if (command->word_values != NULL && command->word_values[0] != '@')
             printf(" %s", command->word_values);
-        printf("'%s ;;\n", command->word_values != NULL && command->word_values[0] == '@'
-                               ? "; _coterie_files"
-                               : "");
+        bool asks = command->word_values != NULL && command->word_values[0] == '@';
+        printf("'%s%s ;;\n", asks ? "; " : "", asks ? function_of(command->word_values) : "");
     }
     puts("    esac\n    _coterie_words \"$choices\"\n}");
+}
+
+/* The names are asked of the cluster that the command line or COTERIE_ENDPOINTS names; nobody who
+ * answers within half a second, no names. */
+static void print_askers(void)
+{
+    puts("_coterie_asked() {\n"
+         "    _coterie_words \"$(command coterie ${endpoints:+--endpoints \"$endpoints\"} "
+         "--deadline-ms 500 "
+         "\"$@\" 2>/dev/null |\n"
+         "        while read -r name rest; do [[ $name == NAME ]] || echo \"$name\"; done)\"\n"
+         "}\n"
+         "_coterie_nodes() { _coterie_asked nodes; }\n"
+         "_coterie_keyspaces() { _coterie_asked keyspace list; }");
 }
 
 static void completion_bash(void)
 {
     puts("# bash completion for coterie: source <(coterie completion bash)\n"
          "_coterie_words() { COMPREPLY+=($(compgen -W \"$1\" -- \"$current\")); }\n"
-         "_coterie_files() { compopt -o filenames; COMPREPLY+=($(compgen -f -- \"$current\")); }\n"
-         "_coterie() {\n"
+         "_coterie_files() { compopt -o filenames; COMPREPLY+=($(compgen -f -- \"$current\")); }");
+    print_askers();
+    puts("_coterie() {\n"
          "    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}\n"
-         "    local command='' choices='' i\n    COMPREPLY=()");
+         "    local command='' choices='' endpoints='' i\n    COMPREPLY=()");
     print_cases("COMP_WORDS", "COMP_CWORD", "1");
     puts("complete -F _coterie coterie");
 }
@@ -132,11 +156,12 @@ static void completion_zsh(void)
 {
     puts("#compdef coterie\n"
          "_coterie_words() { compadd -- ${=1}; }\n"
-         "_coterie_files() { _files; }\n"
-         "_coterie() {\n"
+         "_coterie_files() { _files; }");
+    print_askers();
+    puts("_coterie() {\n"
          "    local -a line\n    line=(\"${words[@]}\")\n"
          "    local current=${line[CURRENT]} previous=${line[CURRENT-1]}\n"
-         "    local command='' choices='' i");
+         "    local command='' choices='' endpoints='' i");
     print_cases("line", "CURRENT", "2");
     puts("# Loaded by name from $fpath this file is the function's body; else it was sourced.\n"
          "if [[ ${funcstack[1]} == _coterie ]]; then _coterie; else compdef _coterie coterie; fi");
@@ -154,6 +179,14 @@ static void print_quoted(const char *text)
     putchar('\'');
 }
 
+static void fish_values(const char *values)
+{
+    if (values[0] == '@')
+        printf(" -a '(%s)'", function_of(values));
+    else
+        printf(" -a '%s'", values);
+}
+
 static void fish_option(const struct cli_option *option, const char *condition)
 {
     printf("complete -c coterie -n '%s' -l %s", condition, option->name);
@@ -165,7 +198,7 @@ static void fish_option(const struct cli_option *option, const char *condition)
     } else if (option->argument != NULL) {
         fputs(" -x", stdout);
         if (option->values != NULL)
-            printf(" -a '%s'", option->values);
+            fish_values(option->values);
     }
     fputs(" -d ", stdout);
     print_quoted(option->help);
@@ -187,7 +220,14 @@ static void fish_first_word(const char *word, size_t size, const struct cli_comm
 
 static void completion_fish(void)
 {
-    puts("# fish completion for coterie\ncomplete -c coterie -f");
+    puts("# fish completion for coterie\n"
+         "function _coterie_asked\n"
+         "    command coterie --deadline-ms 500 $argv 2>/dev/null | string match -rv '^NAME ' | "
+         "string replace -r ' .*' ''\n"
+         "end\n"
+         "function _coterie_nodes; _coterie_asked nodes; end\n"
+         "function _coterie_keyspaces; _coterie_asked keyspace list; end\n"
+         "complete -c coterie -f");
     each_first_word(fish_first_word);
     for (int i = 0; i < OPTION_COUNT; i++) {
         if ((OPTIONS_GLOBAL & (1ull << i)) != 0)
@@ -212,10 +252,13 @@ static void completion_fish(void)
         } else {
             snprintf(condition, sizeof condition, "__fish_seen_subcommand_from %s", command->name);
         }
-        if (command->word_values != NULL && command->word_values[0] == '@')
+        if (command->word_values != NULL && strcmp(command->word_values, "@file") == 0) {
             printf("complete -c coterie -n '%s' -F\n", condition);
-        else if (command->word_values != NULL)
-            printf("complete -c coterie -n '%s' -a '%s'\n", condition, command->word_values);
+        } else if (command->word_values != NULL) {
+            printf("complete -c coterie -n '%s'", condition);
+            fish_values(command->word_values);
+            putchar('\n');
+        }
         for (int j = 0; j < OPTION_COUNT; j++) {
             if ((command->options & (1ull << j)) != 0)
                 fish_option(&cli_options[j], condition);

@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 
@@ -110,6 +111,32 @@ def test_completion_scripts(cluster):
          "printf '%s\\n' \"${COMPREPLY[@]}\""], check=True, capture_output=True).stdout.decode().split()
     for command in ("get", "put", "del", "cas", "import", "export", "status", "nodes", "ring", "hints", "repair", "digest", "explain", "keyspace"):
         assert command in offered, (command, offered)
+
+
+def offered_for(cluster, *words):
+    """By the bash script, with the cursor behind the last word."""
+    script = coterie(cluster.nodes, "completion", "bash").out.decode()
+    play = "\nCOMP_WORDS=(coterie %s); COMP_CWORD=%d; compopt() { :; }; _coterie; printf '%%s\\n' \"${COMPREPLY[@]}\"" % (
+        " ".join(word or "''" for word in words), len(words))
+    folder = os.path.dirname(os.environ["COTERIE"])
+    variables = {"PATH": folder + ":" + os.environ["PATH"]}
+    return subprocess.run(["bash", "-c", script + play], check=True, capture_output=True, env=variables).stdout.decode().split()
+
+
+def test_completion_knows_the_cluster(cluster):
+    """Names of nodes and keyspaces come from the endpoints on the line; from nobody when nobody answers."""
+    at = ("--endpoints", cluster.nodes[0].endpoint)
+    for words in (["decommission", "n"], ["replace", "n"], ["weight", "n"], ["zone", "n"], ["hints", "pause", "--target", ""],
+                  ["repair", "--node", ""]):
+        assert offered_for(cluster, *at, *words) == ["n1", "n2", "n3"], words
+    assert "default" in offered_for(cluster, *at, "replicate", "d")
+    assert "default" in offered_for(cluster, *at, "get", "-k", "d")
+    assert "n1" not in offered_for(cluster, "--endpoints", "127.0.0.1:1", "decommission", "n")
+    # Every command of the help is there.
+    every = coterie(cluster.nodes, "--help").out.decode()
+    first = set(offered_for(cluster, ""))
+    for command in re.findall(r"(?m)^  (?!coterie )([a-z]+) ", every):
+        assert command in first, (command, first)
 
 
 # -- hints
