@@ -100,8 +100,8 @@ static void add_reasons(struct request *request, const struct behind *behind,
     for (uint32_t i = 0; i < topology->member_count; i++) {
         if (behind->down[i] > 0)
             words->reasons[words->n_reasons++] =
-                arena_printf(arena, "%u with node %s, which is down", behind->down[i],
-                             topology->members[i].name);
+                arena_printf(arena, "%u that %s compares with node %s, which is down",
+                             behind->down[i], self, topology->members[i].name);
     }
     if (behind->failed > 0)
         words->reasons[words->n_reasons++] =
@@ -109,7 +109,7 @@ static void add_reasons(struct request *request, const struct behind *behind,
                          behind->failed, self);
     if (behind->waiting > 0)
         words->reasons[words->n_reasons++] =
-            arena_printf(arena, "%u not compared since %s has started", behind->waiting, self);
+            arena_printf(arena, "%u that %s has not compared yet", behind->waiting, self);
     if (words->dirty > 0)
         words->reasons[words->n_reasons++] =
             arena_printf(arena, "%u copies may lack writes that %s knows of", words->dirty, self);
