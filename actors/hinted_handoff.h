@@ -19,7 +19,7 @@
  * the other. It says the request id of the last put in it, so that the target knows a retry. What
  * is given up -- no room, too old, damaged, refused for good -- is counted, logged, and told to
  * anti-entropy as a dirty range. A hint whose target is no replica of its key any more, or no
- * member, is kept for those that are, instead.
+ * member, or was given up, is kept for those that are, instead.
  *
  * A hint that is refused under its floor is kept, tried again every few seconds, and its range told
  * to anti-entropy: a round of reaping that has sealed the target but not the replica that the hint

@@ -1,4 +1,5 @@
-/* Hints whose target is no replica of their key any more: handed to the members that are.
+/* Hints whose target is no replica of their key any more, or has been given up: handed to the
+ * members that are.
  *
  * A hint may be one of the two copies of a write that was acknowledged. When a change takes the
  * partition from its target, or the target has left for good, its state is kept for every member of
@@ -10,16 +11,31 @@
 
 #include "base/mutation.h"
 
+/* Who was given up stays in the sets until a change has ended; and a member that leaves, which may
+ * be what that change waits for, is not removed before it has handed on what it keeps. */
+static bool may_come_back(const struct view *view, uint32_t number)
+{
+    const struct member *member = topology_member(&view->topology, number);
+    return member != NULL && member->status != MEMBER_REMOVED && !member->gone;
+}
+
+static bool any_may_come_back(const struct view *view, const struct replica_set *set)
+{
+    for (uint32_t i = 0; i < set->count; i++) {
+        if (may_come_back(view, set->replicas[i].member))
+            return true;
+    }
+    return false;
+}
+
 static enum err keep_for_all(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
                              const struct replica_set *set, const struct hint *hint)
 {
     enum err err = OK;
     for (uint32_t i = 0; i < set->count && err == OK; i++) {
-        const struct member *member =
-            topology_member(&ctx->view->topology, set->replicas[i].member);
         struct hint copy = *hint;
         copy.target = set->replicas[i].member;
-        if (member != NULL && member->status != MEMBER_REMOVED && !member->gone)
+        if (may_come_back(ctx->view, copy.target))
             err = hint_keep_row(hinted_handoff, ctx, &copy, false);
     }
     return err;
@@ -40,14 +56,13 @@ enum hint_place hint_place(struct hinted_handoff *hinted_handoff, struct actor_c
     if (!orphaned) {
         view_replica_set(ctx->view, keyspace, hint->partition, &set);
         for (uint32_t i = 0; i < set.count; i++) {
-            if (set.replicas[i].member != hint->target ||
-                !hint_member_is_there(ctx->view, hint->target))
+            if (set.replicas[i].member != hint->target || !may_come_back(ctx->view, hint->target))
                 continue;
             /* The new set has taken its copy already: what comes there now would go with it. */
             bool drops_out = set.joint && set.replicas[i].sides == 1u << TOPOLOGY_NOW;
             return drops_out ? HINT_STUCK : HINT_STAYS;
         }
-        if (set.count == 0)
+        if (!any_may_come_back(ctx->view, &set))
             return HINT_STUCK;
         if (!MUTATE(HINTS_LEFT_BEHIND))
             err = keep_for_all(hinted_handoff, ctx, &set, hint);

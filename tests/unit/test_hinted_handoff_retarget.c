@@ -92,6 +92,35 @@ static void of_one_that_has_left(void **state)
     bench_deinit(&b);
 }
 
+/* The target is given up while a change runs, which may wait for what is kept here: the others get
+ * it before any step. While nobody else is a replica it stays. */
+static void of_one_that_is_given_up(void **state)
+{
+    (void)state;
+    for (int alone = 0; alone < 2; alone++) {
+        struct bench b;
+        start(&b);
+        if (alone == 1) {
+            change_replicate(&b.f, SIBLINGS, 1);
+            change_finish(&b.f);
+        }
+        fixture_set_liveness(&b.f, TARGET, LIVENESS_DOWN);
+        const char *key = keep(&b, 0);
+        uint32_t partition = test_partition(&b.f, SIBLINGS, key);
+        change_operate(&b.f, (struct topology_operation){
+                                 .kind = TOPOLOGY_LEAVE, .member = TARGET, .gone = true});
+        change_publish(&b.f);
+        fixture_set_liveness(&b.f, TARGET, LIVENESS_DOWN);
+        uint32_t got = deliver(&b, key, 0, 20 * SECONDS);
+        for (uint32_t member = 1; member <= 5; member++)
+            assert_int_equal(got >> member & 1,
+                             member != TARGET && is_replica(&b, partition, member));
+        assert_int_equal(counter_get(&b.figures->hints), alone);
+        assert_int_equal(counter_get(&b.figures->retargeted), 1 - alone);
+        bench_deinit(&b);
+    }
+}
+
 /* While one of them is away its copy is kept, over a crash as well. */
 static void kept_until_all_have_it(void **state)
 {
@@ -207,9 +236,10 @@ static void dropped_keyspaces(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(of_one_that_has_left),         cmocka_unit_test(kept_until_all_have_it),
-        cmocka_unit_test(held_back_while_it_goes_over), cmocka_unit_test(room_does_not_bound_it),
-        cmocka_unit_test(who_leaves_takes_none),        cmocka_unit_test(dropped_keyspaces),
+        cmocka_unit_test(of_one_that_has_left),   cmocka_unit_test(of_one_that_is_given_up),
+        cmocka_unit_test(kept_until_all_have_it), cmocka_unit_test(held_back_while_it_goes_over),
+        cmocka_unit_test(room_does_not_bound_it), cmocka_unit_test(who_leaves_takes_none),
+        cmocka_unit_test(dropped_keyspaces),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
