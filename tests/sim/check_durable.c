@@ -169,8 +169,9 @@ static void join_other_hints(struct host *host, const struct asked *asked, struc
     }
 }
 
-/* The target had it, and the partition has gone over since: each of those that have it now took
- * that copy, or what it was repaired with. Only what all of them hold counts. */
+/* The target had it, and the partition has gone over since: each of those that are read now took
+ * that copy, or what it was repaired with. Or it was given up, and they were handed the hint. Only
+ * what all of them hold counts. */
 static bool all_that_took_over_hold(struct host *host, const struct asked *asked,
                                     struct arena *arena, const struct clock *said)
 {
@@ -182,16 +183,20 @@ static bool all_that_took_over_hold(struct host *host, const struct asked *asked
     if (keyspace == SIM_KEYSPACES_MAX)
         return false;
     struct replica_set set = check_replica_set(world, keyspace, asked->key);
+    bool any = false;
     for (uint32_t i = 0; i < set.count; i++) {
+        struct host *other = &world->hosts[set.replicas[i].member - 1];
         struct version_set held = {0};
-        host_peek_durable(&world->hosts[set.replicas[i].member - 1], asked->keyspace_id, asked->key,
-                          arena, &held);
+        if (other->dead || !set.replicas[i].reader)
+            continue;
+        host_peek_durable(other, asked->keyspace_id, asked->key, arena, &held);
         struct clock all =
             check_explained(world, asked->keyspace_id, asked->key, &held.clock, arena);
-        if (set.replicas[i].member == asked->target || !clock_descends(&all, said))
+        if (other->member == asked->target || !clock_descends(&all, said))
             return false;
+        any = true;
     }
-    return set.count > 0;
+    return any;
 }
 
 /* A crash would leave all that the answer speaks of. */
