@@ -48,9 +48,10 @@ void faults_disk_end(struct incident *incident)
 
 /* -- the budget -------------------------------------------------------------------------------- */
 
-/* What all nodes of a set but one have on their disks of a key. A disk that was put back may be
- * emptied any moment. Hints do not count: they are forgotten when their target has said that it has
- * the write, and it may be the target that is struck. */
+/* What all nodes of a set but one have on their disks of a key. A node that was given up does not
+ * come back; a disk that was put back may be emptied any moment. Hints do not count: they are
+ * forgotten when their target has said that it has the write, and it may be the target that is
+ * struck. */
 static struct version_set held_elsewhere(struct world *world, uint32_t node, uint32_t keyspace,
                                          struct bytes key, uint8_t sides, struct arena *arena)
 {
@@ -60,7 +61,7 @@ static struct version_set held_elsewhere(struct world *world, uint32_t node, uin
     for (uint32_t i = 0; i < set.count; i++) {
         struct host *host = &world->hosts[set.replicas[i].member - 1];
         struct version_set held = {0};
-        if (host->index != node && (set.replicas[i].sides & sides) != 0 &&
+        if (host->index != node && (set.replicas[i].sides & sides) != 0 && !host->dead &&
             !host_put_back_lately(host) && host_peek_durable(host, keyspace_id, key, arena, &held))
             all = version_set_merge(arena, &all, &held);
     }
