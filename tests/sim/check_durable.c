@@ -187,7 +187,8 @@ static bool all_that_took_over_hold(struct host *host, const struct asked *asked
     for (uint32_t i = 0; i < set.count; i++) {
         struct host *other = &world->hosts[set.replicas[i].member - 1];
         struct version_set held = {0};
-        if (other->dead || !set.replicas[i].reader)
+        if (other->dead || !set.replicas[i].reader ||
+            host_is_rotten(other, asked->keyspace_id, asked->key))
             continue;
         host_peek_durable(other, asked->keyspace_id, asked->key, arena, &held);
         struct clock all =
