@@ -262,8 +262,7 @@ static void show_failure(const struct batch_options *options, uint64_t seed)
     int status = 0;
     waitpid(pid, &status, 0);
     printf("reproduce: %s --seed %" PRIu64 " --trace", options->program, seed);
-    print_classes(" --without ", options->without & ~FAULTS_ASKED);
-    print_classes(" --with ", FAULTS_ASKED & ~options->without);
+    print_classes(" --without ", options->without);
     printf("\n");
 }
 
@@ -314,7 +313,7 @@ static bool print_paths(const struct batch *batch)
                path % 3 == 2 || path + 1 == PATH_COUNT ? "\n" : "   ");
         all &= batch->paths[path] > 0;
     }
-    return all || batch->done < PATHS_SEEDS_MIN || (batch->options->without & ~FAULTS_ASKED) != 0;
+    return all || batch->done < PATHS_SEEDS_MIN || batch->options->without != 0;
 }
 
 static void print_registers(const struct batch *batch)

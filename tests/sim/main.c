@@ -29,7 +29,6 @@ static const char help[] =
     "  --mutation NAME         with this known bug; with --mutations: only this one\n"
     "  --list-mutations\n"
 #endif
-    "  --with A,B              let in those that are left out otherwise (*)\n"
     "  --without A,B           leave out fault classes:\n"
     "                         ";
 
@@ -42,7 +41,6 @@ enum option_id {
     OPTION_TRACE,
     OPTION_DETERMINISM,
     OPTION_WITHOUT,
-    OPTION_WITH,
     OPTION_HELP,
     OPTION_MUTATIONS,
     OPTION_MUTATION,
@@ -58,7 +56,6 @@ static const struct option option_table[] = {
     {"trace", no_argument, NULL, OPTION_TRACE},
     {"check-determinism", required_argument, NULL, OPTION_DETERMINISM},
     {"without", required_argument, NULL, OPTION_WITHOUT},
-    {"with", required_argument, NULL, OPTION_WITH},
     {"help", no_argument, NULL, OPTION_HELP},
 #ifdef COTERIE_MUTATIONS
     {"mutations", no_argument, NULL, OPTION_MUTATIONS},
@@ -109,8 +106,7 @@ static _Noreturn void print_help(void)
 {
     printf("%s", help);
     for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++)
-        printf(" %s%s%s", fault_class_name((enum fault_class) class),
-               (FAULTS_ASKED >> class & 1) != 0 ? "(*)" : "",
+        printf(" %s%s", fault_class_name((enum fault_class) class),
                class % 5 == 4 ? "\n                         " : "");
     printf("\n");
     exit(0);
@@ -176,9 +172,6 @@ static void parse_one(struct arguments *arguments, int id, const char *name)
     case OPTION_WITHOUT:
         batch->without |= parse_classes(optarg);
         break;
-    case OPTION_WITH:
-        batch->without &= ~parse_classes(optarg);
-        break;
     case OPTION_HELP:
         print_help();
 #ifdef COTERIE_MUTATIONS
@@ -197,8 +190,7 @@ static void parse_one(struct arguments *arguments, int id, const char *name)
 static struct arguments parse(int argc, char **argv)
 {
     const char *seeds = getenv("COTERIE_SIM_SEEDS");
-    struct arguments arguments = {
-        .batch = {.start = 1, .jobs = 2, .without = FAULTS_ASKED, .program = argv[0]}};
+    struct arguments arguments = {.batch = {.start = 1, .jobs = 2, .program = argv[0]}};
     int index = 0;
     int id;
     while ((id = getopt_long(argc, argv, "", option_table, &index)) != -1)

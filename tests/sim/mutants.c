@@ -81,7 +81,7 @@ static void be_silent(void)
 static bool run_seed(enum mutation mutation, uint64_t seed, char checker[32])
 {
     bool moves = of_membership[mutation];
-    struct sim_options options = sim_options_draw(seed, moves ? 0 : FAULTS_ASKED);
+    struct sim_options options = sim_options_draw(seed, 0);
     if (moves && !sim_options_has(&options, FAULT_MEMBERSHIP))
         return true;
     alarm(HANG_SECONDS);

@@ -61,9 +61,6 @@ enum fault_class {
         FAULT_CLASS_COUNT
 };
 
-/* Left out unless they are asked for (--with). */
-#define FAULTS_ASKED 0u
-
 const char *fault_class_name(enum fault_class class);
 /* FAULT_CLASS_COUNT when there is none of that name. */
 enum fault_class fault_class_parse(const char *name);
