@@ -54,13 +54,6 @@ void merkle_deinit(struct merkle *tree)
     *tree = (struct merkle){0};
 }
 
-void merkle_clear(struct merkle *tree)
-{
-    memset(tree->sums, 0, leaf_count(tree) * sizeof *tree->sums);
-    memset(tree->counts, 0, leaf_count(tree) * sizeof *tree->counts);
-    tree->root = (struct merkle_node){0};
-}
-
 unsigned merkle_depth_for(uint64_t count)
 {
     unsigned depth = MERKLE_DEPTH_MIN;
@@ -106,15 +99,6 @@ bool merkle_remove(struct merkle *tree, uint64_t key_hash, uint64_t checksum)
     return true;
 }
 
-bool merkle_replace(struct merkle *tree, uint64_t key_hash, uint64_t old_checksum,
-                    uint64_t new_checksum)
-{
-    if (!merkle_remove(tree, key_hash, old_checksum))
-        return false;
-    merkle_add(tree, key_hash, new_checksum);
-    return true;
-}
-
 /* -- nodes ------------------------------------------------------------------------------------- */
 
 struct merkle_node merkle_root(const struct merkle *tree)
@@ -137,15 +121,6 @@ struct merkle_node merkle_node(const struct merkle *tree, unsigned level, uint32
         node.count += tree->counts[leaf];
     }
     return node;
-}
-
-void merkle_children(const struct merkle *tree, unsigned level, uint32_t index,
-                     unsigned fanout_bits, struct merkle_node *ret_children)
-{
-    CHECK_U64(fanout_bits, <=, MERKLE_FANOUT_BITS_MAX);
-    CHECK_U64(level + fanout_bits, <=, tree->depth);
-    for (uint32_t i = 0; i < 1u << fanout_bits; i++)
-        ret_children[i] = merkle_node(tree, level + fanout_bits, (index << fanout_bits) + i);
 }
 
 bool merkle_node_equal(struct merkle_node a, struct merkle_node b)

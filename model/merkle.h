@@ -64,7 +64,6 @@ struct merkle_range {
 /* An empty tree; `depth` within MERKLE_DEPTH_MIN..MAX. Owns its memory until deinit. */
 void merkle_init(struct merkle *tree, uint32_t partition, uint32_t partitions, unsigned depth);
 void merkle_deinit(struct merkle *tree);
-void merkle_clear(struct merkle *tree);
 /* The depth that gives `count` keys about MERKLE_LEAF_KEYS a leaf. A tree cannot be made deeper
  * without its keys: who sees that a tree is two levels too shallow builds another from a scan. */
 unsigned merkle_depth_for(uint64_t count);
@@ -76,17 +75,11 @@ void merkle_add(struct merkle *tree, uint64_t key_hash, uint64_t checksum);
  * would end without keys but with a sum): then tree and data have parted, the tree is as it was,
  * and must be built anew. */
 bool merkle_remove(struct merkle *tree, uint64_t key_hash, uint64_t checksum) MUST_USE;
-/* An overwrite: remove and add in one. False as in merkle_remove. */
-bool merkle_replace(struct merkle *tree, uint64_t key_hash, uint64_t old_checksum,
-                    uint64_t new_checksum) MUST_USE;
 
 /* -- nodes: level 0 is the root, level `depth` the leaves; index counts from the lowest hash --- */
 
 struct merkle_node merkle_root(const struct merkle *tree);
 struct merkle_node merkle_node(const struct merkle *tree, unsigned level, uint32_t index);
-/* The 2^fanout_bits nodes under a node, at level + fanout_bits <= depth. */
-void merkle_children(const struct merkle *tree, unsigned level, uint32_t index,
-                     unsigned fanout_bits, struct merkle_node *ret_children);
 bool merkle_node_equal(struct merkle_node a, struct merkle_node b);
 /* What an exchange sends of a node. */
 uint32_t merkle_node_hash(struct merkle_node node, uint64_t salt);
@@ -110,8 +103,8 @@ struct merkle_front {
     const uint32_t *indices; /* ascending */
 };
 
-/* Whether a peer may ask for such a step: to be seen before anything else of its message is read (the
- * indices are then decoded with the limit 2^level). */
+/* Whether a peer may ask for such a step: to be seen before anything else of its message is read
+ * (the indices are then decoded with the limit 2^level). */
 bool merkle_step_valid(unsigned level, unsigned fanout_bits, unsigned common_depth);
 /* How far the next step goes down from `count` nodes: so far that it asks for about 64 hashes (six
  * levels where few nodes differ, two where many do), no further than the leaves of the shallower

@@ -3,7 +3,6 @@
 #include "base/mutation.h"
 
 #include <string.h>
-#include <strings.h>
 
 static const char *const consistency_words[] = {
     [CONSISTENCY_DEFAULT] = "DEFAULT",         [CONSISTENCY_ONE] = "ONE",
@@ -18,17 +17,6 @@ const char *consistency_text(enum consistency level)
 {
     CHECK_U64(level, <, ARRAY_COUNT(consistency_words));
     return consistency_words[level];
-}
-
-enum err consistency_parse(const char *text, enum consistency *ret_level)
-{
-    for (size_t i = 0; i < ARRAY_COUNT(consistency_words); i++) {
-        if (strcasecmp(text, consistency_words[i]) == 0) {
-            *ret_level = (enum consistency)i;
-            return OK;
-        }
-    }
-    return ERR_INVALID;
 }
 
 void quorum_init(struct quorum *quorum, enum consistency level, uint32_t count,
@@ -266,15 +254,6 @@ void quorum_progress(const struct quorum *quorum, uint32_t *ret_acked, uint32_t 
     if (quorum->set_count == 2 && set_lack(quorum, &quorum->sets[1]) > set_lack(quorum, set))
         set = &quorum->sets[1];
     set_progress(quorum, set, ret_acked, ret_needed);
-}
-
-bool quorum_settled(const struct quorum *quorum)
-{
-    for (uint8_t i = 0; i < quorum->replica_count; i++) {
-        if (quorum->members[i].state == REPLICA_WAITING)
-            return false;
-    }
-    return true;
 }
 
 bool quorum_counts_in(const struct quorum *quorum, uint8_t data_center)

@@ -34,8 +34,6 @@ enum consistency {
 };
 
 const char *consistency_text(enum consistency level); /* "ONE", ... */
-/* INVALID for an unknown word; any case. */
-enum err consistency_parse(const char *text, enum consistency *ret_level) MUST_USE;
 
 enum quorum_state {
     QUORUM_PENDING, /* more answers are needed and can still come */
@@ -99,8 +97,6 @@ enum quorum_state quorum_state(const struct quorum *quorum);
 /* For errors: "k of n", of the set that is worse off. With counts per data centre: sums over those
  * that matter, answers beyond what a data centre needs left out. */
 void quorum_progress(const struct quorum *quorum, uint32_t *ret_acked, uint32_t *ret_needed);
-/* Whether all replicas have answered or failed. */
-bool quorum_settled(const struct quorum *quorum);
 /* Whether answers from this data centre can count: LOCAL_* levels never wait for another one. */
 bool quorum_counts_in(const struct quorum *quorum, uint8_t data_center);
 /* Whether any two such quorums have a replica in common. One set. */

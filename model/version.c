@@ -155,11 +155,6 @@ struct clock version_set_put_context(struct arena *arena, const struct clock *co
     return clock_add(arena, context == NULL ? &replaced->clock : context, dot);
 }
 
-bool version_set_less(const struct version_set *a, const struct version_set *b)
-{
-    return clock_descends(&b->clock, &a->clock) && !clock_descends(&a->clock, &b->clock);
-}
-
 bool version_set_equal(const struct version_set *a, const struct version_set *b)
 {
     if (a->count != b->count || !clock_equal(&a->clock, &b->clock))
@@ -177,12 +172,4 @@ bool version_is_live(const struct version *version, uint64_t wall_ms)
     if (version->flags & VERSION_TOMBSTONE)
         return false;
     return version->expires_at_ms == 0 || wall_ms < version->expires_at_ms;
-}
-
-uint32_t version_set_live_count(const struct version_set *set, uint64_t wall_ms)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < set->count; i++)
-        count += version_is_live(&set->versions[i], wall_ms);
-    return count;
 }

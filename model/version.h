@@ -138,11 +138,8 @@ struct clock version_set_context(const struct version_set *set);
 struct clock version_set_put_context(struct arena *arena, const struct clock *context,
                                      const struct version_set *replaced, struct dot dot);
 
-/* b's history strictly contains a's (DVVSet "less"). */
-bool version_set_less(const struct version_set *a, const struct version_set *b);
 bool version_set_equal(const struct version_set *a, const struct version_set *b);
-/* The versions that a reader at wall_ms sees: neither tombstones nor expired ones. */
-uint32_t version_set_live_count(const struct version_set *set, uint64_t wall_ms);
+/* A reader at wall_ms sees it: neither a tombstone nor expired. */
 bool version_is_live(const struct version *version, uint64_t wall_ms);
 
 void version_set_encode(struct writer *writer, const struct version_set *set);

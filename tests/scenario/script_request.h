@@ -54,6 +54,17 @@ static bool parse_condition(const struct words *words, int *at, struct asking *a
     return true;
 }
 
+static bool parse_level(const char *word, enum consistency *ret_level)
+{
+    for (int level = CONSISTENCY_DEFAULT; level <= CONSISTENCY_COUNT; level++) {
+        if (strcmp(word, consistency_text((enum consistency)level)) == 0) {
+            *ret_level = (enum consistency)level;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool parse_asking(struct cluster *c, const struct words *words, int at,
                          struct asking *asking)
 {
@@ -75,7 +86,7 @@ static bool parse_asking(struct cluster *c, const struct words *words, int at,
             asking->expires_at_ms = WALL_MS + (c->now_ns + word_ns(c, word_at(words, ++at))) / MS;
         } else if (word_is(words, at, "strict")) {
             asking->strict = true;
-        } else if (consistency_parse(word_at(words, at), &asking->level) != OK) {
+        } else if (!parse_level(word_at(words, at), &asking->level)) {
             cluster_fail(c, "\"%s\" is not understood", word_at(words, at));
             return false;
         }

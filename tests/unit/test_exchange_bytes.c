@@ -131,9 +131,8 @@ static void store(struct side *side, uint32_t at, const struct version_set *set)
         record_encode(&world_arena, KEYSPACE, key_bytes(&world_arena, keys[at].number), set);
     uint64_t checksum = record_checksum(record);
     if (held->dots > 0)
-        assert_true(merkle_replace(tree_of(side, at), keys[at].hash, held->checksum, checksum));
-    else
-        merkle_add(tree_of(side, at), keys[at].hash, checksum);
+        assert_true(merkle_remove(tree_of(side, at), keys[at].hash, held->checksum));
+    merkle_add(tree_of(side, at), keys[at].hash, checksum);
     *held = (struct held){
         .checksum = checksum, .dots = clock_dot_count(&set->clock), .changed = record};
 }

@@ -10,6 +10,12 @@
 
 #include "tests/unit/vectors.h"
 
+/* DVVSet's "less": b's history strictly contains a's. */
+static bool is_less(const struct version_set *a, const struct version_set *b)
+{
+    return clock_descends(&b->clock, &a->clock) && !clock_descends(&a->clock, &b->clock);
+}
+
 /* DVVSet renames the last writer's value to the newest dot of its actor; ours keeps its dot. So the
  * clocks and the values by member are compared. */
 static void assert_values_by_member(const char *id, const struct version_set *a,
@@ -201,7 +207,7 @@ static void run_case(const json_t *json)
     } else if (strcmp(op, "less") == 0 || strcmp(op, "equal_history") == 0) {
         struct version_set left = get_state(loader, json, "left");
         struct version_set right = get_state(loader, json, "right");
-        bool got = op[0] == 'l' ? version_set_less(&left, &right) : equal_history(&left, &right);
+        bool got = op[0] == 'l' ? is_less(&left, &right) : equal_history(&left, &right);
         if (got != json_is_true(json_object_get(json, "expect")))
             fail_msg("%s: gives %d", id, got);
     } else {
