@@ -1,6 +1,7 @@
 #include "actors/view.h"
 
 #include "base/check.h"
+#include "model/topology_sets.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -89,9 +90,7 @@ enum distance view_distance(const struct view *view, uint32_t member)
 uint32_t view_replicas(const struct view *view, enum topology_side side,
                        const struct keyspace *keyspace, uint32_t data_center)
 {
-    const struct topology *topology = &view->topology;
-    return topology_replicas(topology, side, keyspace->id, data_center,
-                             keyspace_n(keyspace, topology->data_centers[data_center]));
+    return topology_side_n(&view->topology, side, keyspace, data_center);
 }
 
 static bool replication_alike(const struct topology *topology, uint32_t a, uint32_t b)
@@ -121,11 +120,8 @@ static void side_list(const struct view *view, enum topology_side side,
                       const struct keyspace *keyspace, uint32_t data_center, uint32_t partition,
                       struct preference_list *ret_list)
 {
-    uint32_t n = view_replicas(view, side, keyspace, data_center);
-    if (n == 0)
-        *ret_list = (struct preference_list){0};
-    else
-        ring_preference_list(&view->topology, side, data_center, partition, n, ret_list);
+    topology_side_list(&view->topology, side, view_replicas(view, side, keyspace, data_center),
+                       data_center, partition, ret_list);
 }
 
 void view_preference_list(const struct view *view, const struct keyspace *keyspace,

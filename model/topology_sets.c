@@ -5,15 +5,29 @@
 /* That of the keyspace which exists in every cluster: unseen ones are hardly greater. */
 #define N_USUAL 3u
 
+uint32_t topology_side_n(const struct topology *topology, enum topology_side side,
+                         const struct keyspace *keyspace, uint32_t data_center)
+{
+    return topology_replicas(topology, side, keyspace->id, data_center,
+                             keyspace_n(keyspace, topology->data_centers[data_center]));
+}
+
+void topology_side_list(const struct topology *topology, enum topology_side side, uint32_t n,
+                        uint32_t data_center, uint32_t partition, struct preference_list *ret_list)
+{
+    if (n == 0)
+        *ret_list = (struct preference_list){0};
+    else
+        ring_preference_list(topology, side, data_center, partition, n, ret_list);
+}
+
 struct replica_class topology_class(const struct topology *topology,
                                     const struct keyspace *keyspace)
 {
     struct replica_class class = {0};
     for (uint32_t i = 0; i < topology->data_center_count; i++) {
-        uint32_t otherwise = keyspace_n(keyspace, topology->data_centers[i]);
         for (uint32_t side = 0; side < 2; side++) {
-            uint32_t n =
-                topology_replicas(topology, (enum topology_side)side, keyspace->id, i, otherwise);
+            uint32_t n = topology_side_n(topology, (enum topology_side)side, keyspace, i);
             class.n[side][i] = (uint8_t)(n < REPLICAS_MAX ? n : REPLICAS_MAX);
         }
     }
@@ -61,11 +75,9 @@ struct side_sets topology_sets(const struct topology *topology, const struct rep
     for (uint32_t i = 0; i < topology->data_center_count; i++) {
         uint32_t sizes[2] = {0};
         for (uint32_t side = 0; side < 2; side++) {
-            if (class->n[side][i] == 0)
-                continue;
             struct preference_list list;
-            ring_preference_list(topology, (enum topology_side)side, i, partition,
-                                 class->n[side][i], &list);
+            topology_side_list(topology, (enum topology_side)side, class->n[side][i], i, partition,
+                               &list);
             sizes[side] = list.replicas;
             for (uint32_t k = 0; k < list.replicas; k++)
                 sets.sets[side] |= (uint64_t)1 << topology_member(topology, list.members[k])->slot;

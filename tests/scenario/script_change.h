@@ -2,6 +2,7 @@
 #ifndef TESTS_SCENARIO_SCRIPT_CHANGE_H
 #define TESTS_SCENARIO_SCRIPT_CHANGE_H
 
+#include "model/topology_sets.h"
 #include "tests/scenario/script_words.h"
 
 #define WAIT_NS (60000 * MS)
@@ -107,10 +108,8 @@ static const char *side_text(const struct view *view, enum topology_side side,
     uint32_t count = 0;
     for (uint32_t i = 0; i < view->topology.data_center_count; i++) {
         struct preference_list list;
-        uint32_t n = view_replicas(view, side, keyspace, i);
-        if (n == 0)
-            continue;
-        ring_preference_list(&view->topology, side, i, partition, n, &list);
+        topology_side_list(&view->topology, side, view_replicas(view, side, keyspace, i), i,
+                           partition, &list);
         for (uint32_t k = 0; k < list.replicas; k++)
             has[list.members[k]] = true;
     }
