@@ -99,15 +99,16 @@ static void look_durably(struct world *world, const struct view *view, uint32_t 
             continue;
         struct version_set *state = &held->sets[held->count++];
         *state = (struct version_set){0};
-        if (host->dead || host_is_rotten(host, id, bytes_of_string(name)))
+        if (host->dead || host_is_rotten(host, id, bytes_of_string(name)) ||
+            !host_copy_votes(host, hash_partition(hash, world->options.partitions)))
             held->silent |= 1u << (held->count - 1);
         else
             host_peek_durable(host, id, bytes_of_string(name), &held->arena, state);
     }
 }
 
-/* One that was given up answers nobody, nor does one whose row is bad, before it has all that the
- * others hold: no quorum has it. */
+/* One that was given up answers nobody, nor does one whose row is bad or whose copy was lost,
+ * before it has all that the others hold: no quorum has it. */
 static bool quorum_covers(struct world *world, uint32_t keyspace, uint32_t key, struct held *held,
                           uint32_t members, const struct clock *acknowledged)
 {

@@ -227,6 +227,7 @@ void faults_disk_lose(struct world *world, struct incident *incident)
         try_clone(world, incident);
     } else if (incident->class == FAULT_WIPED) {
         memory_disk_wipe(host->disk);
+        host->wiped = true;
         host->losses++;
     } else {
         check_put_back(host, incident->copy);

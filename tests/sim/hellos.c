@@ -26,6 +26,7 @@ void hellos_renew(struct host *host)
     struct arena arena;
     if (!host->hellos.renewing)
         return;
+    host->wiped = false; /* from here on its vnodes know that they are lost */
     struct boot_renewal renewal = {.answer = host->hellos.answer,
 
                                    .log = &host->world->log};

@@ -69,6 +69,7 @@ struct host {
     uint32_t start;      /* how often it has started */
     uint32_t losses;     /* disks that were wiped or put back */
     uint32_t put_backs;  /* those that were put back */
+    bool wiped;          /* and it has not begun as a new incarnation yet */
     uint64_t lost_at_ns; /* the last one */
     struct hellos hellos;
     struct memory_disk *disk;
@@ -130,6 +131,8 @@ bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct
 /* Its disk was lost so shortly ago that others may still believe what it said before. */
 bool host_lost_lately(const struct host *host);
 /* Put back so shortly ago that it may not have been compared with all others. */
+/* Its copy of the partition is not one that was lost and is not filled yet. */
+bool host_copy_votes(const struct host *host, uint32_t partition);
 bool host_put_back_lately(const struct host *host);
 /* As bytes; empty: nothing. */
 void host_peek_record(struct host *host, uint32_t keyspace_id, struct bytes key,

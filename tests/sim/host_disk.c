@@ -1,5 +1,6 @@
 /* A node's disk, seen from outside. */
 #include "actors/hinted_handoff_rows.h"
+#include "actors/replica_state.h"
 #include "model/hash.h"
 #include "model/record.h"
 #include "tests/sim/world.h"
@@ -126,6 +127,16 @@ void host_visit_hints(struct host *host, store_visit visit, void *closure)
 bool host_lost_lately(const struct host *host)
 {
     return host->losses > 0 && host->world->now_ns < host->lost_at_ns + 30 * (uint64_t)SECOND_NS;
+}
+
+bool host_copy_votes(const struct host *host, uint32_t partition)
+{
+    uint32_t shards = host->world->options.shards;
+    if (host->wiped || !host->up)
+        return !host->wiped;
+    struct actor *actor = replica_actor(host->replicas[replica_shard(partition, shards)]);
+    struct replica *replica = CONTAINER_OF(actor, struct replica, actor);
+    return vnode_of(&replica->vnodes, partition)->state == VNODE_COMPLETE;
 }
 
 bool host_put_back_lately(const struct host *host)

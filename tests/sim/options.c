@@ -160,7 +160,7 @@ static void draw_membership(struct sim_options *options, uint32_t without)
     if (!moves || (without & 1u << FAULT_MEMBERSHIP) != 0)
         return;
     options->faults |= 1u << FAULT_MEMBERSHIP;
-    options->faults &= ~(1u << FAULT_WIPED | 1u << FAULT_RESTORED | 1u << FAULT_CLONED);
+    options->faults &= ~(1u << FAULT_RESTORED | 1u << FAULT_CLONED);
     if (prng_chance(&prng, 0.25))
         draw_rush(&prng, options);
 }
@@ -182,7 +182,11 @@ static void draw_registers(struct sim_options *options)
     registers->ttl_share = prng_chance(prng, 0.6) ? 0 : 0.3 * prng_unit(prng);
     uint64_t pace_ns = options->safety_ns / registers->operations_max * registers->clients;
     registers->think_mean_ns = prng_chance(prng, 0.6) ? pace_ns : random_log(prng, 200000, pace_ns);
-    if (prng_chance(prng, 0.25))
+    /* A vote that is lost with a disk does not come back, and the next set may be a smaller one: a
+     * change that has to settle registers would wait for ever. */
+    bool votes_go =
+        sim_options_has(options, FAULT_MEMBERSHIP) && sim_options_has(options, FAULT_WIPED);
+    if (prng_chance(prng, 0.25) || votes_go)
         *registers = (struct sim_registers){0};
 }
 
