@@ -148,8 +148,8 @@ static void draw_rush(struct prng *prng, struct sim_options *options)
     options->faults |= 1u << FAULT_LOSS;
 }
 
-/* Its own stream: what changes the cluster leaves the rest of a seed as it was. A disk that is lost
- * while others drop their copies could take the last one. */
+/* Its own stream: what changes the cluster leaves the rest of a seed as it was. Older copies of
+ * disks are not put back then: what a step rests on may be what such a copy lacks, unseen. */
 static void draw_membership(struct sim_options *options, uint32_t without)
 {
     struct prng prng;
@@ -160,7 +160,7 @@ static void draw_membership(struct sim_options *options, uint32_t without)
     if (!moves || (without & 1u << FAULT_MEMBERSHIP) != 0)
         return;
     options->faults |= 1u << FAULT_MEMBERSHIP;
-    options->faults &= ~(1u << FAULT_RESTORED | 1u << FAULT_CLONED);
+    options->faults &= ~(1u << FAULT_RESTORED);
     if (prng_chance(&prng, 0.25))
         draw_rush(&prng, options);
 }
