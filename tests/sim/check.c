@@ -36,6 +36,7 @@ void check_sent(struct world *world, const struct host *from, const struct messa
         world->figures.anti_entropy_writes +=
             message->kind == MESSAGE_replica_write &&
             !(world->phase == PHASE_IDLE && check_reaped_is(world, &message->replica_write));
+        world->figures.anti_entropy_digests += message->kind == MESSAGE_digest_read;
         check_bounds_messages(world);
         return;
     }
@@ -108,6 +109,7 @@ void check_retried(struct world *world, uint32_t write)
 void check_began(struct world *world, struct operation *operation)
 {
     operation->reaped = check_reaped(world, operation->keyspace, operation->key);
+    check_joint_began(world, operation);
     if (operation->kind == OPERATION_GET) {
         check_monotonic_began(world, operation);
         check_centers_began(world, operation);

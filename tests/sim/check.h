@@ -17,6 +17,7 @@
  *   check_converged.c  what was read at ALL is what every replica holds
  *   check_same.c       without any read all replicas get equal, and then all is silent
  *   check_held.c       with all hints delivered W replicas hold each acknowledged write
+ *   check_change.c     what a change of the cluster must keep, with each step of it
  *   check_log.c        votes and documents of the topology are durable when they are told
  *   check_registers.c  keys of consistent keyspaces are linearizable
  *   check_trees.c      a hash tree says what its rows say
@@ -37,7 +38,8 @@ struct memory_disk;
 struct operation;
 struct register_attempt;
 
-#define REPLICAS_SIM_MAX 10u /* two data centres of five */
+#define REPLICAS_SIM_MAX   10u /* two data centres of five */
+#define PARTITIONS_SIM_MAX 32u
 
 struct dot_shadow {
     uint64_t identity; /* hash of keyspace, key and dot; 0: free */
@@ -54,13 +56,18 @@ struct check {
     struct clock acknowledged[SIM_KEYSPACES_MAX][KEYS_MAX][REPLICAS_SIM_MAX + 1];
     /* check_centers.c: what a majority in data centre `index` has been said to hold durably */
     struct clock local_quorums[SIM_KEYSPACES_MAX][KEYS_MAX][SIM_CENTERS_MAX];
+    /* check_change.c: what quorums had acknowledged when its partition was last announced */
+    struct clock announced[SIM_KEYSPACES_MAX][KEYS_MAX];
     /* check_reaped.c: what replicas have removed */
     struct clock reaped[SIM_KEYSPACES_MAX][KEYS_MAX];
+    uint64_t reap_began_ns[PARTITIONS_SIM_MAX]; /* the last round */
     /* check_same.c: as the silence began */
     struct {
         uint64_t requests_messages;
         uint64_t register_messages;
         uint64_t anti_entropy_writes;
+        uint64_t anti_entropy_digests;
+        uint64_t reaped; /* when all was the same */
     } idle;
     /* check_outcome.c: operations that were said to be not applied */
     uint8_t *not_applied;
@@ -114,6 +121,16 @@ void check_reap_before(struct host *host, const struct message *message,
 void check_reap_after(struct host *host, struct reap_watch *watch, uint64_t floor);
 /* Each version of the record is dead, and was removed by a replica already. */
 bool check_reaped_is(struct world *world, const struct replica_write *write);
+/* A round of reaping begins. */
+void check_reap_began(struct host *host, const struct message *message);
+/* Around a write that comes to a replica. */
+struct write_watch {
+    uint32_t keyspace;
+    uint32_t key;
+};
+void check_reaped_before(struct host *host, const struct message *message,
+                         struct write_watch *ret_watch);
+void check_reaped_after(struct host *host, const struct write_watch *watch);
 void check_reaped_read(struct world *world, const struct operation *operation);
 /* The clock of all that was reaped of a key so far; joined with another one. */
 struct clock check_reaped(const struct world *world, uint32_t keyspace, uint32_t key);
@@ -137,6 +154,16 @@ void check_registers_finally(struct world *world);
 void check_held(struct world *world);
 /* A node acts by a newer document than any before. */
 void check_held_step(struct world *world, const struct topology *before, const struct view *view);
+void check_change_step(struct world *world, const struct topology *before, const struct view *view);
+/* Around the word that what a change gives to a node has been filled. */
+struct filled_watch {
+    uint32_t keyspace_id;
+    uint32_t partition;
+    uint64_t filled;
+};
+void check_filled_before(struct host *host, const struct message *message,
+                         struct filled_watch *ret_watch);
+void check_filled_after(struct host *host, const struct filled_watch *watch);
 /* Whether all replicas are equal and nobody knows of anything to do; else `why` says what differs.
  */
 bool check_same(struct world *world, char *why, size_t why_size);
@@ -171,6 +198,10 @@ void check_phantom(struct world *world, uint32_t keyspace, uint32_t key,
 void check_monotonic_began(struct world *world, struct operation *operation);
 void check_monotonic_ended(struct world *world, struct operation *operation,
                            const struct clock *clock);
+void check_joint_began(const struct world *world, struct operation *operation);
+/* Of one whose answer speaks for a quorum. */
+void check_joint_ended(struct world *world, const struct operation *operation,
+                       const struct clock *clock);
 void check_centers_began(struct world *world, struct operation *operation);
 void check_centers_ended(struct world *world, const struct operation *operation,
                          const struct clock *clock);

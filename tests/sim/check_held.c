@@ -154,7 +154,8 @@ void check_held_step(struct world *world, const struct topology *before, const s
             uint64_t hash = hash_key(world->workload.keyspace_ids[keyspace], bytes_of_string(name));
             uint32_t p = hash_partition(hash, world->options.partitions);
             if (world->workload.touched[keyspace][key] && world->options.data_centers == 1 &&
-                before->phases[p] != after->phases[p])
+                (before->phases[p] != after->phases[p] ||
+                 before->change.aborting != after->change.aborting))
                 check_step_of_key(world, view, keyspace, key);
         }
     }

@@ -50,6 +50,7 @@ void check_monotonic_ended(struct world *world, struct operation *operation,
     if (world_has(world, FAULT_MEMBERSHIP)) {
         if (!is_quorum(world, operation) || operation->fallbacks > 0)
             return;
+        check_joint_ended(world, operation, clock);
         k = operation->replicas = operation->primaries = REPLICAS_SIM_MAX;
     }
     if (operation->primaries < k)

@@ -49,7 +49,10 @@ void check_reap_before(struct host *host, const struct message *message,
 }
 
 struct hint_look {
+    struct host *keeper;
     const struct reap_watch *watch;
+    uint32_t partition;
+    bool waited; /* one of the range, since before the round began */
     const struct version_set *set;
     struct bytes key;
     struct arena *arena;
@@ -62,8 +65,14 @@ static bool look_at_hint(void *closure, struct bytes row_key, struct bytes value
     struct hint_look *look = closure;
     struct hint hint;
     struct version_set kept;
-    if (hint_decode(row_key, value, &hint) != OK || !bytes_equal(hint.key, look->key) ||
-        hint.keyspace_id != look->watch->keyspace_id || hint.floor < look->floor ||
+    struct world *world = look->keeper->world;
+    if (hint_decode(row_key, value, &hint) != OK || hint.keyspace_id != look->watch->keyspace_id ||
+        hint.partition != look->partition)
+        return true;
+    uint64_t age_ms = host_wall_ms(look->keeper) - hint.stored_at_ms;
+    look->waited |=
+        age_ms > 1 + (world->now_ns - world->check.reap_began_ns[look->partition]) / MS_NS;
+    if (!bytes_equal(hint.key, look->key) || hint.floor < look->floor ||
         record_decode(look->arena, hint.keyspace_id, hint.key, hint.record, &kept) != OK)
         return true;
     for (uint32_t i = 0; i < kept.count; i++)
@@ -90,15 +99,19 @@ static void check_removal(struct host *host, struct reap_watch *watch, uint32_t 
     struct world *world = host->world;
     char name[16];
     key_name(key, name);
+    uint64_t hash = hash_key(watch->keyspace_id, bytes_of_string(name));
+    uint32_t partition = hash_partition(hash, world->options.partitions);
     bool first = !clock_descends(&world->check.reaped[watch->keyspace][key], &set->clock);
     struct hint_look look = {.watch = watch,
                              .set = set,
                              .key = bytes_of_string(name),
                              .arena = &watch->arena,
-                             .floor = floor};
+                             .floor = floor,
+                             .partition = partition};
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         struct host *other = &world->hosts[i];
         struct version_set held = {0};
+        look.keeper = other;
         if (other->up)
             host_visit_hints(other, look_at_hint, &look);
         bool there = i == host->index ||
@@ -113,8 +126,16 @@ static void check_removal(struct host *host, struct reap_watch *watch, uint32_t 
             world_fail(world, "reaped", "n%u removes ks%u/%s, and n%u holds less of it",
                        host->member, watch->keyspace, name, other->member);
     }
+    /* A hint may move to another keeper when somebody leaves, and clocks may be set. */
+    if (look.waited && first && !world_has(world, FAULT_MEMBERSHIP) &&
+        !world_has(world, FAULT_JUMP))
+        world_fail(world, "reaped", "n%u removes ks%u/%s, and hints of its range wait all along",
+                   host->member, watch->keyspace, name);
     if (look.revives)
         world_fail(world, "reaped", "n%u removes ks%u/%s, and a hint could bring some of it back",
+                   host->member, watch->keyspace, name);
+    if (topology_is_joint(&host->view->topology, partition))
+        world_fail(world, "reaped", "n%u removes ks%u/%s while its partition goes over",
                    host->member, watch->keyspace, name);
     for (uint32_t i = 0; i < set->count; i++) {
         if (!is_dead(&set->versions[i]))
@@ -142,6 +163,52 @@ void check_reap_after(struct host *host, struct reap_watch *watch, uint64_t floo
                    name);
     }
     arena_deinit(&watch->arena);
+}
+
+void check_reap_began(struct host *host, const struct message *message)
+{
+    host->world->check.reap_began_ns[message->reap_scan.partition] = host->world->now_ns;
+}
+
+/* -- what is written --------------------------------------------------------------------------- */
+
+void check_reaped_before(struct host *host, const struct message *message,
+                         struct write_watch *ret_watch)
+{
+    const struct world *world = host->world;
+    const struct replica_write *write = &message->replica_write;
+    struct write_watch *watch = ret_watch;
+    *watch = (struct write_watch){.keyspace = world->options.keyspace_count};
+    for (uint32_t i = 0; i < world->options.keyspace_count; i++) {
+        if (world->workload.keyspace_ids[i] == write->keyspace_id &&
+            key_parse(write->key, &watch->key))
+            watch->keyspace = i;
+    }
+}
+
+/* What covered it is on no replica any more, and was on each: nobody may have it again but a disk
+ * that is an older copy of itself. */
+void check_reaped_after(struct host *host, const struct write_watch *watch)
+{
+    struct world *world = host->world;
+    struct arena arena;
+    struct version_set set = {0};
+    char name[16];
+    if (watch->keyspace == world->options.keyspace_count || host->put_backs > 0 ||
+        world->check.reaped[watch->keyspace][watch->key].count == 0)
+        return;
+    const struct clock *reaped = &world->check.reaped[watch->keyspace][watch->key];
+    key_name(watch->key, name);
+    arena_init(&arena, NULL, 0);
+    host_peek(host, world->workload.keyspace_ids[watch->keyspace], bytes_of_string(name), &arena,
+              &set);
+    for (uint32_t i = 0; i < set.count; i++) {
+        if (!is_dead(&set.versions[i]) && clock_covers(reaped, set.versions[i].dot))
+            world_fail(world, "reaped",
+                       "n%u takes a write to ks%u/%s that was deleted and reaped before",
+                       host->member, watch->keyspace, name);
+    }
+    arena_deinit(&arena);
 }
 
 /* -- what is read ------------------------------------------------------------------------------ */

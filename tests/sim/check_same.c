@@ -60,6 +60,7 @@ bool check_same(struct world *world, char *why, size_t why_size)
             return false;
         }
     }
+    world->check.idle.reaped = world->figures.reaped;
     why[0] = 0;
     return true;
 }
@@ -69,6 +70,7 @@ void check_idle_began(struct world *world)
     world->check.idle.requests_messages = world->figures.requests_messages;
     world->check.idle.register_messages = world->figures.registers.messages;
     world->check.idle.anti_entropy_writes = world->figures.anti_entropy_writes;
+    world->check.idle.anti_entropy_digests = world->figures.anti_entropy_digests;
 }
 
 void check_idle_ended(struct world *world)
@@ -80,6 +82,10 @@ void check_idle_ended(struct world *world)
     if (moved > 0)
         world_fail(world, "same", "%llu messages about keys in a cluster that nobody asks anything",
                    (unsigned long long)moved);
+    /* Equal rows have equal trees, once nothing has been removed here and not yet there. */
+    if (now->reaped == world->check.idle.reaped &&
+        now->anti_entropy_digests != world->check.idle.anti_entropy_digests)
+        world_fail(world, "trees", "hash trees differ, and all rows are the same");
     for (uint32_t i = 0; i < world->options.nodes; i++)
         check_trees(world, &world->hosts[i]);
 }

@@ -137,9 +137,13 @@ static void draw_strength(struct world *world, struct prng *prng, struct inciden
     case FAULT_DELAY:
         incident->chance = 0.05 + 0.5 * prng_unit(prng);
         incident->strength_ns = random_log(prng, 10 * (uint64_t)MS_NS, 10 * (uint64_t)SECOND_NS);
+        if (world->options.late) { /* rounds end all the same */
+            incident->chance = 0.01 + 0.05 * prng_unit(prng);
+            incident->strength_ns = 8 * (uint64_t)SECOND_NS;
+        }
         break;
     case FAULT_LOSS:
-        incident->chance = 0.01 + 0.39 * prng_unit(prng);
+        incident->chance = 0.01 + (world->options.late ? 0.1 : 0.39) * prng_unit(prng);
         break;
     case FAULT_DUPLICATE:
         incident->chance = 0.05 + 0.5 * prng_unit(prng);

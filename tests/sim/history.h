@@ -51,6 +51,7 @@ struct operation {
     bool has_request_id;
     uint64_t expires_at_ms; /* 0: never */
     struct clock reaped;    /* of its key, when it began (check_reaped.c) */
+    uint64_t joint;         /* the change in which both sets are written (check_change.c) */
     struct clock required;  /* what a read must have seen (check_monotonic.c) */
     uint32_t put_back;      /* disks that became older copies of themselves meanwhile */
     /* the answer */

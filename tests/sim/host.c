@@ -316,6 +316,19 @@ static void step(struct host *host, struct host_actor *actor, struct actor_conte
         check_reap_before(host, message, &watch);
         actor_handle(actor->actor, ctx, message);
         check_reap_after(host, &watch, floor);
+    } else if (message->kind == MESSAGE_reap_scan) {
+        check_reap_began(host, message);
+        actor_handle(actor->actor, ctx, message);
+    } else if (message->kind == MESSAGE_replica_write) {
+        struct write_watch watch;
+        check_reaped_before(host, message, &watch);
+        actor_handle(actor->actor, ctx, message);
+        check_reaped_after(host, &watch);
+    } else if (message->kind == MESSAGE_vnode_complete) {
+        struct filled_watch watch;
+        check_filled_before(host, message, &watch);
+        actor_handle(actor->actor, ctx, message);
+        check_filled_after(host, &watch);
     } else if (message->kind == MESSAGE_replica_write_reply &&
                message->to.kind == ACTOR_HINTED_HANDOFF) {
         struct hints_watch watch;

@@ -53,7 +53,7 @@ void host_actors_new(struct host *host, const struct boot *boot)
     anti_entropy.backoff_min_ns = ANTI_ENTROPY_LATE_NS;
     anti_entropy.backoff_max_ns = ANTI_ENTROPY_BACKOFF_NS;
     anti_entropy.reaper.reap_after_ms = options->reap_after_ms;
-    anti_entropy.reaper.interval_ns = options->compare_every_ns;
+    anti_entropy.reaper.interval_ns = options->reap_every_ns;
     anti_entropy.reaper.late_ns = ANTI_ENTROPY_LATE_NS;
     host->anti_entropy = anti_entropy_new(&anti_entropy);
     add(host, anti_entropy_actor(host->anti_entropy),

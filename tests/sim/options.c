@@ -131,11 +131,11 @@ static void draw_rush(struct prng *prng, struct sim_options *options)
     options->ttl_share = 0;
     options->local_share = 0;
     options->quorum_share = 1;
-    options->keys = (uint32_t)prng_between(prng, 8, 32);
+    options->keys = (uint32_t)random_log(prng, 8, KEYS_MAX);
     options->clients = (uint32_t)prng_between(prng, 8, CLIENTS_MAX);
     options->operations_max = 3000;
     options->safety_ns = 4 * (uint64_t)SECOND_NS;
-    options->think_mean_ns = random_log(prng, MS_NS, 10 * (uint64_t)MS_NS);
+    options->think_mean_ns = random_log(prng, MS_NS, 60 * (uint64_t)MS_NS);
     options->requests_max = 64;
     options->held_max = 1024;
     options->changes = 6;
@@ -218,9 +218,20 @@ static void draw_graves(struct prng *prng, struct sim_options *options)
     options->hoarding = false;
     options->reap_after_ms = random_log(prng, 20, 500);
     options->compare_every_ns = random_log(prng, SECOND_NS, 3 * (uint64_t)SECOND_NS);
+    options->reap_every_ns = options->compare_every_ns;
     options->faults &= classes;
     if (prng_chance(prng, 0.5))
         options->faults |= 1u << FAULT_RESTORED;
+    options->late = prng_chance(prng, 0.6);
+    if (options->late) {
+        options->faults |=
+            1u << FAULT_DELAY | 1u << FAULT_DUPLICATE | 1u << FAULT_LOSS | 1u << FAULT_CRASH;
+        options->reap_after_ms = random_log(prng, 20, 100);
+        options->reap_every_ns = random_log(prng, 100 * (uint64_t)MS_NS, 500 * (uint64_t)MS_NS);
+        options->think_mean_ns = random_log(prng, 50 * (uint64_t)MS_NS, 300 * (uint64_t)MS_NS);
+        if (prng_chance(prng, 0.5)) /* then anti-entropy carries what hints cannot */
+            options->hint_bytes_max = random_log(prng, 50, 400);
+    }
 }
 
 struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
@@ -266,7 +277,8 @@ struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
     for (uint32_t i = 0; i < options.keyspace_count; i++)
         options.keyspaces[i].strict = prng_chance(prng, 0.3);
     options.delete_share = options.rush ? 0.3 : 0.1;
-    if (prng_chance(prng, 0.06) && !options.rush)
+    options.reap_every_ns = options.compare_every_ns;
+    if (prng_chance(prng, 0.1) && !options.rush)
         draw_graves(prng, &options);
     options.faults &= ~without;
     return options;
@@ -319,7 +331,7 @@ void sim_options_print(const struct sim_options *options, FILE *file)
     if (options->rush)
         fprintf(file, " (and changes under a dense load)");
     if (options->graves)
-        fprintf(file, " (and deletes, reaped soon)");
+        fprintf(file, " (and deletes, reaped soon%s)", options->late ? ", and late messages" : "");
     for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++) {
         if (sim_options_has(options, (enum fault_class) class))
             fprintf(file, " %s", class_names[class]);

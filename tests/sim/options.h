@@ -116,12 +116,14 @@ struct sim_options {
     double request_share;      /* of writes, with an id under which they are tried again */
     uint64_t reap_after_ms;    /* how long dead records are left alone */
     uint64_t compare_every_ns; /* anti-entropy's turns */
+    uint64_t reap_every_ns;    /* the reaper's */
     uint64_t hint_bytes_max;   /* for one target; 0: as in production */
     bool graves;               /* keys are deleted, reaped and written again all the time */
-    bool rush;                 /* changes under a dense load (draw_rush) */
-    bool hoarding;             /* writers hand back the context of a key that was not there yet */
-    double local_share;        /* of operations at LOCAL_QUORUM and LOCAL_ONE */
-    double quorum_share;       /* of the rest at QUORUM; the others draw any level */
+    bool late;           /* and a few messages come long after what they speak of was reaped */
+    bool rush;           /* changes under a dense load (draw_rush) */
+    bool hoarding;       /* writers hand back the context of a key that was not there yet */
+    double local_share;  /* of operations at LOCAL_QUORUM and LOCAL_ONE */
+    double quorum_share; /* of the rest at QUORUM; the others draw any level */
     uint64_t safety_ns;
     uint32_t batch_max;     /* messages an actor drains at once */
     uint64_t step_cost_ns;  /* of one message */

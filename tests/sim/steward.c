@@ -387,8 +387,10 @@ void steward_saw(struct world *world, struct host *host, const struct topology *
     if (topology->epoch <= world->topology.epoch)
         return;
     check_step(world, &world->topology, topology);
-    if (topology == &host->view->topology)
+    if (topology == &host->view->topology) {
         check_held_step(world, &world->topology, host->view);
+        check_change_step(world, &world->topology, host->view);
+    }
     world->figures.steward.finished +=
         world->topology.change.state == CHANGE_RUNNING && topology->change.state == CHANGE_NONE;
     topology_copy(&world->arena, topology, &world->topology);

@@ -74,6 +74,7 @@ struct world_figures {
     uint64_t anti_entropy_messages;
     /* among them records that are handed over; while all is idle, of what is not reaped already */
     uint64_t anti_entropy_writes;
+    uint64_t anti_entropy_digests; /* and questions about leaves whose trees differ */
     uint64_t fired[FAULT_CLASS_COUNT];
     uint64_t fired_moving[FAULT_CLASS_COUNT]; /* of these, while a change of the topology ran */
     uint64_t paths[PATH_COUNT];
