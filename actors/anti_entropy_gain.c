@@ -503,7 +503,8 @@ static void gain_step(struct anti_entropy *ae, struct actor_context *ctx, struct
             break;
         if (settles(ctx, gain) && !MUTATE(REGISTERS_UNSETTLED)
                 ? !is_paused(ctx) && ae_settle_step(ae, ctx, gain)
-                : settles(ctx, gain) || (ae_gain_sources(ae, ctx, gain) & ~gain->done) == 0)
+                : settles(ctx, gain) || (ae_gain_sources(ae, ctx, gain) & ~gain->done) == 0 ||
+                      (MUTATE(GAIN_FROM_ONE) && gain->done != 0))
             finish(ae, ctx, gain);
         break;
     }

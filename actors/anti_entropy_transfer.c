@@ -6,6 +6,7 @@
  * in between) says so: the third and the fourth leg bring those places back the other way. After
  * that each side covers what the other held when the exchange began. */
 #include "actors/anti_entropy_state.h"
+#include "base/mutation.h"
 #include "model/hash.h"
 
 #define FETCH_PLACES_MAX 256u
@@ -138,7 +139,8 @@ static const char *write_send(struct anti_entropy *ae, struct actor_context *ctx
         .policy = ae_policy(keyspace),
         .partition = exchange->partition,
         .reason = WRITE_ANTI_ENTROPY,
-        .floor = exchange->fetched->record_fetch_reply.floor,
+        .floor = MUTATE(STALE_SNAPSHOT_STREAMED) ? UINT64_MAX
+                                                 : exchange->fetched->record_fetch_reply.floor,
     };
     write->sent_ns = ctx->now_ns;
     write->tries++;

@@ -10,6 +10,8 @@
  * between, to be filled again. */
 #include "actors/coordinator_request.h"
 
+#include "base/mutation.h"
+
 static uint64_t bit(uint32_t index)
 {
     return (uint64_t)1 << index;
@@ -133,7 +135,7 @@ static void carry_over(struct request *request, uint32_t self, uint32_t index,
     uint32_t keeper = before->keepers[was];
     bool has_write =
         before->quorum.members[was].state == REPLICA_ACKED && (before->stood_in & bit(was)) == 0;
-    if (has_write && request->replicas.replicas[index].reader)
+    if (has_write && (request->replicas.replicas[index].reader || MUTATE(PLAN_KEEPS_ALL_ACKS)))
         quorum_ack(&request->quorum, member);
     if (before->quorum.members[was].state == REPLICA_FAILED && (before->away & bit(was)) == 0)
         quorum_fail(&request->quorum, member); /* it will not have it */

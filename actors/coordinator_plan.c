@@ -18,6 +18,8 @@ void coordinator_request_add_replicas(const struct replica_set *set, bool joint,
 {
     if (MUTATE(ANNOUNCED_COUNTS_OLD) && set->read_side == TOPOLOGY_NOW)
         joint = false; /* its readers are the old set */
+    if (MUTATE(COPIED_COUNTS_NEW) && set->read_side == TOPOLOGY_NEXT)
+        joint = false;
     for (uint32_t i = 0; i < set->count; i++) {
         if (joint)
             quorum_add_joint_replica(quorum, set->replicas[i].member, set->replicas[i].sides,

@@ -86,7 +86,7 @@ static void hint_send(struct hinted_handoff *hinted_handoff, struct actor_contex
         .policy = hint->policy & ~(uint32_t)POLICY_PERIODIC,
         .partition = hint->partition,
         .reason = WRITE_HINT,
-        .floor = hint->floor,
+        .floor = MUTATE(HINT_FLOOR_FORGOTTEN) ? UINT64_MAX : hint->floor,
         .request_id = arena_copy(&message->arena, hint->request_id),
         .request_context = arena_copy(&message->arena, hint->request_context),
     };

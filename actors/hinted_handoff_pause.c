@@ -224,7 +224,8 @@ void hint_on_reap_hints(struct hinted_handoff *hinted_handoff, struct actor_cont
         reply->reap_hints_reply.status = ERR_UNAVAILABLE;
     else if (held_is_full(hinted_handoff))
         reply->reap_hints_reply.status = ERR_OVERLOADED;
-    else if (hint_range_rows(hinted_handoff, request->partition, request->keyspace_id) != 0)
+    else if (hint_range_rows(hinted_handoff, request->partition, request->keyspace_id) != 0 &&
+             !MUTATE(REAP_IGNORES_HINTS))
         reply->reap_hints_reply.status = ERR_PRECONDITION;
     if (reply->reap_hints_reply.status == OK)
         hint_answer(hinted_handoff, ctx, reply);

@@ -70,6 +70,10 @@ static void reaper_ask_for_hints(struct reaper *reaper, struct actor_context *ct
         if (topology->members[i].status == MEMBER_REMOVED || topology->members[i].gone)
             continue;
         uint32_t member = topology->members[i].number;
+        if (MUTATE(REAP_IGNORES_FALLBACKS) &&
+            view_role(ctx->view, reaper_keyspace(reaper, ctx->view), reaper->partition, member) ==
+                ROLE_NONE)
+            continue;
         struct message *message =
             reaper_ask(reaper, MESSAGE_reap_hints, member, ACTOR_HINTED_HANDOFF);
         message->reap_hints =
@@ -201,7 +205,8 @@ static bool reaper_find_place(struct reaper *reaper, const struct view *view)
     for (; reaper->partition < view->topology.partitions; reaper->partition++) {
         /* While it goes over no round could end: who gains it takes over the floors that there are.
          */
-        bool joint = topology_is_joint(&view->topology, reaper->partition);
+        bool joint =
+            topology_is_joint(&view->topology, reaper->partition) && !MUTATE(REAPED_WHILE_JOINT);
         for (; !joint && reaper->keyspace_index < view->keyspaces.count; reaper->keyspace_index++) {
             const struct keyspace *keyspace = &view->keyspaces.keyspaces[reaper->keyspace_index];
             bool same = keyspace->id == reaper->keyspace_id;

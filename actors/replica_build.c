@@ -73,7 +73,7 @@ static bool slice_row(void *closure, struct bytes key, struct bytes value)
         if (!keyspace->forgotten) {
             if (keyspace->next == NULL)
                 keyspace->next = tree_new(replica, build->vnode, keyspace->keys_expected);
-            merkle_add(keyspace->next, row.hash, record_checksum(row.record));
+            merkle_add(keyspace->next, row.hash, tree_digest(replica, row.record));
         }
     } else if (err == OK) {
         vnode_keyspace_get(build->vnode, row.keyspace_id)->registers = true;
@@ -226,7 +226,7 @@ static bool recount_row(void *closure, struct bytes key, struct bytes value)
     if (replica_row_parse(recount->replica, recount->vnode->partition, key, value, &row) != OK)
         recount->damaged = true; /* the tree may count what it was */
     else if (row.keyspace_id == recount->keyspace_id && !register_row_is(row.record))
-        merkle_add(&recount->tree, row.hash, record_checksum(row.record));
+        merkle_add(&recount->tree, row.hash, tree_digest(recount->replica, row.record));
     return true;
 }
 

@@ -41,6 +41,8 @@ enum err replica_choose_epoch(struct replica *replica, struct actor_context *ctx
     bool amnesia = context != NULL && replica_ahead_of_memory(replica, context, &set->clock);
     if (amnesia)
         counter_add(&replica->figures.amnesia, 1);
+    if (MUTATE(AMNESIA_IGNORED_IN_A_PUT))
+        amnesia = false;
     if (epoch != 0 && epoch >= replica->epoch_floor && epoch < replica->lease.next && !amnesia) {
         *ret_epoch = epoch;
         return OK;

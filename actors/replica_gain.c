@@ -177,7 +177,7 @@ static enum err drop_all(struct replica *replica, struct actor_context *ctx, str
     if (replica->gains.swept == vnode)
         replica->gains.swept = NULL;
     replica_void_answers(replica, vnode->partition);
-    enum err err = store_drop(ctx->store, vnode->partition);
+    enum err err = MUTATE(GAIN_KEEPS_OLD) ? OK : store_drop(ctx->store, vnode->partition);
     if (err != OK)
         return err;
     tree_vnode_emptied(replica, ctx, vnode);

@@ -19,6 +19,15 @@ static enum err replica_check_timestamps(struct replica *replica, struct actor_c
     return OK;
 }
 
+static bool amnesia_ignored(enum write_reason reason)
+{
+    return (MUTATE(AMNESIA_IGNORED_IN_A_WRITE) && reason == WRITE_REPLICATE) ||
+           (MUTATE(AMNESIA_IGNORED_IN_READ_REPAIR) && reason == WRITE_READ_REPAIR) ||
+           (MUTATE(AMNESIA_IGNORED_IN_A_HINT) && reason == WRITE_HINT) ||
+           (MUTATE(AMNESIA_IGNORED_IN_ANTI_ENTROPY) && reason == WRITE_ANTI_ENTROPY) ||
+           (MUTATE(AMNESIA_IGNORED_IN_REPAIR) && reason == WRITE_REPAIR);
+}
+
 static enum err replica_merge(struct replica *replica, struct actor_context *ctx,
                               const struct replica_write *write, struct local_state *state,
                               bool *ret_differs)
@@ -47,6 +56,9 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
         merged.count = 0;
     if (MUTATE(MERGE_IS_OVERWRITE))
         merged = incoming;
+    if (MUTATE(LWW_TIE_BY_ARRIVAL) && (write->policy & POLICY_LWW) != 0 && merged.count == 2 &&
+        incoming.count == 1 && merged.versions[0].written_at == merged.versions[1].written_at)
+        merged = (struct version_set){merged.clock, 1, incoming.versions};
     if ((write->policy & POLICY_LWW) != 0)
         merged = version_set_last_writer_wins(scratch, &merged);
     struct bytes record = state->record.size == 0 && incoming.count == merged.count
@@ -58,7 +70,8 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
         return OK;
     }
     if (write->floor <
-        vnode_floor(vnode_of(&replica->vnodes, write->partition), write->keyspace_id)) {
+            vnode_floor(vnode_of(&replica->vnodes, write->partition), write->keyspace_id) &&
+        !MUTATE(FLOOR_UNCHECKED)) {
         counter_add(&replica->figures.stale_floor, 1);
         return ERR_STALE_FLOOR;
     }
@@ -69,7 +82,8 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
         if (err != OK)
             return err;
         counter_add(&replica->figures.amnesia, 1);
-        merged = version_set_add_epoch(scratch, &merged, replica->options.self, epoch);
+        if (!amnesia_ignored(write->reason))
+            merged = version_set_add_epoch(scratch, &merged, replica->options.self, epoch);
         record = record_encode(scratch, write->keyspace_id, write->key, &merged);
     }
     /* It could not travel: neither a read nor an exchange would ever have an answer from here. Both

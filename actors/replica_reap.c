@@ -2,6 +2,7 @@
  * removal. */
 #include "actors/replica_state.h"
 
+#include "base/mutation.h"
 #include "model/reap.h"
 
 /* Floors rise by one a round: beyond this only nonsense could have led, and there must be room
@@ -44,7 +45,7 @@ void replica_reap_note(struct vnode *vnode, uint32_t keyspace_id, const struct v
 
 struct reap_search {
     struct replica *replica;
-    const struct actor_context *ctx;
+    struct actor_context *ctx;
     const struct reap_scan *scan;
     struct reap_list list;
     uint32_t rows;
@@ -92,6 +93,13 @@ static bool reap_search_visit(void *closure, struct bytes storage_key, struct by
         search->candidates = search->candidates ||
                              (set.versions[i].flags & VERSION_TOMBSTONE) != 0 ||
                              set.versions[i].expires_at_ms != 0;
+    if (MUTATE(COMPACTION_DROPS_TOMBSTONES) &&
+        reap_is_dead(&set, search->scan->older_than_ms, search->ctx->wall_ms))
+        return replica_remove(search->replica, search->ctx, search->scan->partition, keyspace_id,
+                              &(struct local_state){.key = storage_key,
+                                                    .keyspace_id = keyspace_id,
+                                                    .hash = hash,
+                                                    .record = record}) == OK;
     if (reap_is_dead(&set, search->scan->older_than_ms, search->ctx->wall_ms))
         reap_list_insert(&search->list, (struct reap_digest){hash, record_checksum(record)});
     arena_clear(&search->replica->scratch);
@@ -218,7 +226,8 @@ static enum err replica_reap_seal(struct replica *replica, struct actor_context 
         return ERR_INVALID;
     /* Who gains the partition took over the floors that there were. A seal that asks for nothing
      * brings no new one. */
-    if (list.count != 0 && topology_is_joint(&ctx->view->topology, seal->partition))
+    if (list.count != 0 && topology_is_joint(&ctx->view->topology, seal->partition) &&
+        !MUTATE(REAPED_WHILE_JOINT))
         return ERR_PRECONDITION;
     if (seal->reaped > 0 && !vnode->trees_ready)
         return ERR_UNAVAILABLE; /* what is held here is not known yet */
@@ -272,7 +281,7 @@ static enum err replica_reap_confirm(struct actor_context *ctx, const struct rea
 {
     const struct vnode_keyspace *keyspace = vnode_keyspace_get(vnode, remove->keyspace_id);
     struct vnode_floors floors = {.floor = remove->floor, .reaped = remove->floor};
-    if (keyspace->sealed_floor != remove->floor)
+    if (keyspace->sealed_floor != remove->floor && !MUTATE(REAP_UNCONFIRMED))
         return ERR_PRECONDITION;
     if (keyspace->reaped >= remove->floor)
         return OK;
@@ -287,7 +296,7 @@ static enum err replica_reap_remove(struct replica *replica, struct actor_contex
     struct reap_match match = {.replica = replica, .ctx = ctx, .keyspace_id = remove->keyspace_id};
     if (reap_list_decode(remove->digests, &list) != OK)
         return ERR_INVALID;
-    if (topology_is_joint(&ctx->view->topology, remove->partition))
+    if (topology_is_joint(&ctx->view->topology, remove->partition) && !MUTATE(REAPED_WHILE_JOINT))
         return ERR_PRECONDITION;
     if (vnode_floor(vnode, remove->keyspace_id) != remove->floor)
         return ERR_STALE_FLOOR;

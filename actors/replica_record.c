@@ -110,6 +110,10 @@ enum err replica_load_register(struct replica *replica, struct actor_context *ct
     enum err err = replica_find(replica, ctx, partition, keyspace_id, key, state);
     if (err == OK && state->record.size != 0)
         err = register_row_decode(keyspace_id, key, state->record, ret_register);
+    struct register_value value;
+    if (MUTATE(REGISTER_TOMBSTONE_FORGOTTEN) && err == OK &&
+        register_value_decode(ret_register->value, &value) == OK && !value.found)
+        *ret_register = (struct register_state){0};
     if (MUTATE(REGISTER_BAD_ROW_IS_NEW) && err == ERR_CORRUPT && state->record.size != 0)
         err = OK;
     state->bad_row |= err == ERR_CORRUPT && state->record.size != 0;

@@ -85,6 +85,8 @@ bool tree_take_kept(struct replica *replica, struct actor_context *ctx, struct v
  * -------------------------------------------------------------------------------
  */
 
+/* What a tree says of a record. */
+uint64_t tree_digest(const struct replica *replica, struct bytes record);
 /* A new tree for about `keys` keys, within what memory there is. */
 struct merkle *tree_new(struct replica *replica, const struct vnode *vnode, uint64_t keys);
 void tree_free(struct replica *replica, struct merkle *tree);

@@ -16,6 +16,7 @@
 /* X(name, what the mutant does, section of RELIABILITY that tells of it) */
 #define MUTATION_TABLE(X)                                                                          \
     MUTATION_TABLE_REQUESTS(X)                                                                     \
+    MUTATION_TABLE_TOMBSTONES(X)                                                                   \
     MUTATION_TABLE_MEMBERSHIP(X)
 
 #define MUTATION_TABLE_REQUESTS(X)                                                                 \
@@ -30,7 +31,7 @@
     X(CLEAN_MARK_STAYS, "a start leaves the mark of the last clean stop", "rule 38")               \
     X(GENERATION_IS_TIME, "the generation is the wall clock at the start", "2.10")                 \
     X(CLONE_IS_WELCOME, "a node starts from a copy of another one's directory", "rule 29")         \
-    X(EPOCHS_BEGIN_AT_ONE, "each start begins its key epochs at one", "2.1.1")                \
+    X(EPOCHS_BEGIN_AT_ONE, "each start begins its key epochs at one", "2.1.1")                     \
     X(W_COUNTS_NODE_TWICE, "a quorum counts a node each time that it answers", "rule 18")          \
     X(READ_ERROR_IS_NOT_FOUND, "a replica takes a read error for \"nothing here\"", "rule 5")      \
     X(ACK_BEFORE_SYNC, "a replica answers writes before they are durable", "rule 17")              \
@@ -91,8 +92,28 @@
     X(REGISTER_EXPIRY_UNDECIDED, "each reader finds a value expired by its own clock", "rule 15")  \
     X(REGISTER_LOST_COPY_VOTES, "an acceptor votes that has lost its promises", "rule 35")         \
     X(REGISTER_BAD_ROW_IS_NEW, "an acceptor takes a damaged row for an empty register", "rule 35") \
+    X(TREE_OF_UNSORTED_CLOCKS, "hash trees depend on the order of arrival", "2.5")                 \
+    X(LWW_TIE_BY_ARRIVAL, "of equal stamps the one that came last wins", "2.3")                    \
+    X(REGISTER_TOMBSTONE_FORGOTTEN, "an acceptor forgets deleted registers", "rule 36")            \
+    X(AMNESIA_IGNORED_IN_REPAIR, "in the repair of a damaged row: the same", "rule 4")             \
+    X(COMPACTION_DROPS_TOMBSTONES, "a replica drops old tombstones by itself", "rule 16")          \
     X(REGISTER_TAKES_EVENTUAL, "a replica takes eventual writes to a consistent keyspace",         \
       "rule 33")
+
+/* Of deletes and what is lost: they are killed in runs that delete and reap all the time. */
+#define MUTATION_TABLE_TOMBSTONES(X)                                                               \
+    X(REAP_IGNORES_HINTS, "tombstones are reaped while hints wait", "rule 13")                     \
+    X(REAP_IGNORES_FALLBACKS, "only replicas are asked for hints before a reap", "2.1.2")          \
+    X(REAP_UNCONFIRMED, "a copy confirms a seal that it has lost", "rule 13")                      \
+    X(FLOOR_UNCHECKED, "a replica takes what was read below its floor", "rule 14")                 \
+    X(HINT_FLOOR_FORGOTTEN, "a hint is delivered whatever was reaped since", "rule 14")            \
+    X(STALE_SNAPSHOT_STREAMED, "anti-entropy writes what it read before a reap", "2.5")            \
+    X(EMPTIED_KEEPS_ROWS, "a lost copy keeps rows from before its loss", "rule 24")                \
+    X(AMNESIA_IGNORED_IN_A_PUT, "own writes in a context are not taken as lost", "rule 4")         \
+    X(AMNESIA_IGNORED_IN_A_WRITE, "own writes that come back in a write: the same", "rule 4")      \
+    X(AMNESIA_IGNORED_IN_READ_REPAIR, "in a read repair: the same", "rule 4")                      \
+    X(AMNESIA_IGNORED_IN_A_HINT, "in a hint: the same", "rule 4")                                  \
+    X(AMNESIA_IGNORED_IN_ANTI_ENTROPY, "from anti-entropy: the same", "rule 4")
 
 /* Of clusters that change: they are killed in runs that have changes. */
 #define MUTATION_TABLE_MEMBERSHIP(X)                                                               \
@@ -111,7 +132,15 @@
     X(TOPOLOGY_NOT_SYNCED, "a document is in force before it is durable", "rule 17")               \
     X(MEMBER_NUMBER_AGAIN, "a member gets the number of one that has left", "rule 29")             \
     X(REGISTERS_UNSETTLED, "registers go over without being decided again", "rule 35")             \
-    X(REGISTER_COUNTS_READERS, "a round on a partition that goes over counts one set only", "3")
+    X(REGISTER_COUNTS_READERS, "a round on a partition that goes over counts one set only", "3")   \
+    X(COPIED_COUNTS_NEW, "a write in COPIED counts the new set only", "rule 28")                   \
+    X(GAIN_FROM_ONE, "who gains a partition is filled from one replica", "2.6")                    \
+    X(GAIN_KEEPS_OLD, "who gains a partition keeps what it had of it", "rule 24")                  \
+    X(REAPED_WHILE_JOINT, "tombstones are reaped while a partition goes over", "rule 13")          \
+    X(PLAN_KEEPS_ALL_ACKS, "a new plan counts who is only written by it", "rule 28")               \
+    X(STEP_LEAVES_BEHIND, "a step does not wait until all know of the last", "rule 32")            \
+    X(SHRUNK_UNCOMPARED, "a set shrinks, and who stays was not compared", "rule 28")               \
+    X(REMOVED_REJOINS, "who was removed joins again as the one that it was", "rule 29")
 
 enum mutation {
     MUTATION_NONE,

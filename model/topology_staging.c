@@ -164,7 +164,9 @@ static enum err find_joined(struct operating *operating)
         const struct member *member = &operating->after.members[i];
         if (memcmp(member->join_id, join_id, sizeof none) != 0)
             continue;
-        if (member->status == MEMBER_REMOVED)
+        if (MUTATE(REMOVED_REJOINS) && member->status == MEMBER_REMOVED)
+            operating->after.members[i].status = MEMBER_JOINING;
+        else if (member->status == MEMBER_REMOVED)
             return topology_refused(
                 operating, ERR_PRECONDITION,
                 arena_printf(operating->arena,

@@ -30,7 +30,9 @@ static uint64_t needing_copy(const struct side_sets *sets)
 
 static uint64_t needing_exchange(const struct side_sets *sets)
 {
-    return sets->shrinks ? sets->sets[TOPOLOGY_NEXT] & sets->sets[TOPOLOGY_NOW] : 0;
+    return sets->shrinks && !MUTATE(SHRUNK_UNCOMPARED)
+               ? sets->sets[TOPOLOGY_NEXT] & sets->sets[TOPOLOGY_NOW]
+               : 0;
 }
 
 enum copy_need topology_need(const struct topology *topology, const struct keyspace *keyspace,
@@ -84,7 +86,8 @@ static struct partition_needs needs_of(const struct stepper *stepper, uint32_t p
 static bool have_epoch(const struct stepper *stepper, uint64_t members, uint64_t epoch)
 {
     for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
-        if ((members >> slot & 1) != 0 && stepper->progress->epochs[slot] < epoch)
+        if ((members >> slot & 1) != 0 && stepper->progress->epochs[slot] < epoch &&
+            !MUTATE(STEP_LEAVES_BEHIND))
             return false;
     }
     return true;

@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SEEDS_DEFAULT 1000u
 
@@ -139,6 +140,9 @@ static bool run_mutants(const struct arguments *arguments)
         .jobs = batch->jobs,
         .only = arguments->mutation,
     };
+    ssize_t size = readlink("/proc/self/exe", options.folder, sizeof options.folder - 1);
+    CHECK(size > 0);
+    *strrchr(options.folder, '/') = '\0';
     return mutants_run(&options);
 }
 #endif

@@ -13,7 +13,9 @@
 #include <unistd.h>
 
 #define JOBS_MAX     64u
-#define HANG_SECONDS 60u /* of one seed */
+#define HANG_SECONDS 60u  /* of one seed */
+#define TEST_SECONDS 600u /* of the test of a rule */
+#define NO_PROGRAM   127
 
 static const struct {
     const char *name;
@@ -25,12 +27,52 @@ static const struct {
 #undef X
 };
 
-/* Those of clusters that change are looked for in runs that have changes, the others as ever. */
-static const bool of_membership[MUTATION_COUNT] = {
-#define X(mutant, does, told) [MUTATION_##mutant] = true,
-    MUTATION_TABLE_MEMBERSHIP(X)
+/* What is looked for in some seeds alone is not run in the others; they count all the same. */
+enum family {
+    FAMILY_ANY,
+    FAMILY_TOMBSTONES, /* graves */
+    FAMILY_MEMBERSHIP, /* changes */
+};
+
+static const enum family families[MUTATION_COUNT] = {
+#define X(mutant, does, told) [MUTATION_##mutant] = FAMILY_TOMBSTONES,
+    MUTATION_TABLE_TOMBSTONES(X)
+#undef X
+#define X(mutant, does, told) [MUTATION_##mutant] = FAMILY_MEMBERSHIP,
+        MUTATION_TABLE_MEMBERSHIP(X)
 #undef X
 };
+
+/* Those that another layer covers, as far as a whole cluster shows: the test that plays the rule
+ * itself must fail with them, and pass without. The build has them beside the simulator
+ * (CMakeLists.txt reads this table). */
+static const struct {
+    enum mutation mutation;
+    const char *program;
+} rule_tests[] = {
+    {MUTATION_AMNESIA_IGNORED_IN_A_PUT, "unit_test_replica"},
+    {MUTATION_AMNESIA_IGNORED_IN_A_WRITE, "unit_test_replica"},
+    {MUTATION_AMNESIA_IGNORED_IN_READ_REPAIR, "unit_test_replica"},
+    {MUTATION_AMNESIA_IGNORED_IN_A_HINT, "unit_test_replica"},
+    {MUTATION_AMNESIA_IGNORED_IN_ANTI_ENTROPY, "unit_test_replica"},
+    {MUTATION_AMNESIA_IGNORED_IN_REPAIR, "unit_test_replica_quarantine"},
+    {MUTATION_REAP_UNCONFIRMED, "unit_test_replica_reap"},
+    {MUTATION_REAPED_WHILE_JOINT, "unit_test_replica_reap"},
+    {MUTATION_STALE_SNAPSHOT_STREAMED, "unit_test_anti_entropy"},
+    {MUTATION_PLAN_KEEPS_ALL_ACKS, "unit_test_coordinator_change_put"},
+    {MUTATION_SHRUNK_UNCOMPARED, "unit_test_topology_quorums"},
+    {MUTATION_REMOVED_REJOINS, "unit_test_topology_change"},
+};
+
+/* NULL: the simulator is to find it. */
+static const char *rule_test(enum mutation mutation)
+{
+    for (size_t i = 0; i < sizeof rule_tests / sizeof rule_tests[0]; i++) {
+        if (rule_tests[i].mutation == mutation)
+            return rule_tests[i].program;
+    }
+    return NULL;
+}
 
 /* Shared with the process that runs it. */
 struct mutant {
@@ -80,15 +122,33 @@ static void be_silent(void)
 
 static bool run_seed(enum mutation mutation, uint64_t seed, char checker[32])
 {
-    bool moves = of_membership[mutation];
     struct sim_options options = sim_options_draw(seed, 0);
-    if (moves && !sim_options_has(&options, FAULT_MEMBERSHIP))
+    enum family family = families[mutation];
+    if ((family == FAMILY_MEMBERSHIP && !sim_options_has(&options, FAULT_MEMBERSHIP)) ||
+        (family == FAMILY_TOMBSTONES && !options.graves))
         return true;
     alarm(HANG_SECONDS);
     struct world_result result = world_run(&options, false, NULL);
     alarm(0);
     memcpy(checker, result.failure.checker, sizeof result.failure.checker);
     return !result.failure.failed;
+}
+
+/* -- the test of a rule --------------------------------------------------------------------------
+ */
+
+static _Noreturn void execute(const struct mutants_options *options, enum mutation mutation,
+                              bool is_control)
+{
+    char path[sizeof options->folder + 64];
+    snprintf(path, sizeof path, "%s/tests/%s", options->folder, rule_test(mutation));
+    alarm(TEST_SECONDS); /* an alarm outlives the exec */
+    if (is_control)
+        unsetenv("COTERIE_MUTATION");
+    else
+        setenv("COTERIE_MUTATION", texts[mutation].name, 1);
+    execl(path, path, (char *)NULL);
+    _exit(NO_PROGRAM);
 }
 
 static _Noreturn void live(const struct mutants_options *options, enum mutation mutation,
@@ -124,6 +184,8 @@ static void start(struct suite *suite, enum mutation mutation, bool is_control)
     if (job->pid != 0)
         return;
     be_silent();
+    if (rule_test(mutation) != NULL)
+        execute(suite->options, mutation, is_control);
     if (is_control)
         control(mutation, &suite->mutants[mutation]);
     live(suite->options, mutation, &suite->mutants[mutation]);
@@ -154,8 +216,13 @@ static void wait_for_one(struct suite *suite)
             suite->false_alarm[job.mutation] = status != 0;
             return;
         }
-        if (WIFSIGNALED(status))
+        bool tested = rule_test(job.mutation) != NULL;
+        if (tested && status != 0 && !(WIFEXITED(status) && WEXITSTATUS(status) == NO_PROGRAM)) {
+            snprintf(mutant->checker, sizeof mutant->checker, "%s", rule_test(job.mutation));
+            atomic_store(&mutant->killed, true);
+        } else if (!tested && WIFSIGNALED(status)) {
             ended_by_signal(mutant, WTERMSIG(status));
+        }
         if (atomic_load(&mutant->killed))
             start(suite, job.mutation, true);
     }
@@ -177,9 +244,10 @@ static int compare_u64(const void *a, const void *b)
 static bool print_suite(const struct suite *suite, double seconds)
 {
     uint64_t taken[MUTATION_COUNT];
-    uint32_t count = 0;
+    uint32_t all = 0;
+    uint32_t count = 0; /* of those that seeds are to find */
     uint32_t killed = 0;
-    printf("%-30s %-24s %6s  %s\n", "mutation", "killed by", "seeds", "what it does");
+    printf("%-32s %-28s %6s  %s\n", "mutation", "killed by", "seeds", "what it does");
     for (uint32_t i = MUTATION_NONE + 1; i < MUTATION_COUNT; i++) {
         const struct mutant *mutant = &suite->mutants[i];
         if (suite->options->only != MUTATION_NONE && suite->options->only != i)
@@ -188,16 +256,22 @@ static bool print_suite(const struct suite *suite, double seconds)
         const char *checker = !dead                   ? "-- survived --"
                               : suite->false_alarm[i] ? "-- fails without it --"
                                                       : mutant->checker;
-        printf("%-30s %-24s %6" PRIu64 "  %s (%s)\n", texts[i].name, checker, seeds_taken(suite, i),
-               texts[i].what, texts[i].source);
+        char seeds[24] = "-";
+        if (rule_test(i) == NULL)
+            snprintf(seeds, sizeof seeds, "%" PRIu64, seeds_taken(suite, i));
+        printf("%-32s %-28s %6s  %s (%s)\n", texts[i].name, checker, seeds, texts[i].what,
+               texts[i].source);
         killed += dead && !suite->false_alarm[i];
-        taken[count++] = dead ? seeds_taken(suite, i) : UINT64_MAX;
+        all++;
+        if (rule_test(i) == NULL)
+            taken[count++] = dead ? seeds_taken(suite, i) : UINT64_MAX;
     }
     qsort(taken, count, sizeof taken[0], compare_u64);
-    uint64_t median = taken[(count - 1) / 2];
-    printf("%" PRIu32 " of %" PRIu32 " mutants killed, median %" PRIu64 " seeds, in %.1f s\n",
-           killed, count, median, seconds);
-    return killed == count && (median <= MUTANT_MEDIAN_MAX || count < 3);
+    uint64_t median = count == 0 ? 0 : taken[(count - 1) / 2];
+    printf("%" PRIu32 " of %" PRIu32 " mutants killed; %" PRIu32 " by seeds, median %" PRIu64
+           "; in %.1f s\n",
+           killed, all, count, median, seconds);
+    return killed == all && (median <= MUTANT_MEDIAN_MAX || count < 3);
 }
 
 bool mutants_run(const struct mutants_options *options)

@@ -1,5 +1,6 @@
 /* mutants.h -- proof that the checkers can see: each known bug of base/mutation.h must be found
- * within a number of seeds, and the same seed without it be clean.
+ * within a number of seeds, and the same seed without it be clean. A few are found by the unit test
+ * of their rule instead (mutants.c says which): that test must fail with the bug, and pass without.
  */
 #ifndef SIM_MUTANTS_H
 #define SIM_MUTANTS_H
@@ -16,6 +17,7 @@ struct mutants_options {
     uint64_t seeds; /* for each */
     uint32_t jobs;
     enum mutation only; /* MUTATION_NONE: all */
+    char folder[4096];  /* of the build: tests of rules are in its folder tests */
 };
 
 /* MUTATION_NONE when there is none of that name. */

@@ -43,6 +43,7 @@ struct fake {
 
 struct bench {
     struct fixture f;
+    uint64_t sealed_after_fetch; /* the floor that all have from then on; 0: no such seal */
     struct anti_entropy *ae;
     const struct anti_entropy_figures *figures;
     struct anti_entropy_options options;
@@ -309,6 +310,8 @@ static inline void answer_fetch(struct bench *b, const struct fake *fake,
     }
     reply->record_fetch_reply.served = served;
     reply->record_fetch_reply.floor = fake->floor;
+    for (uint32_t i = 0; b->sealed_after_fetch != 0 && i <= MEMBERS; i++)
+        b->fakes[i].floor = b->sealed_after_fetch;
     reply->record_fetch_reply.records = exchange_records_encode(&reply->arena, &records);
 }
 

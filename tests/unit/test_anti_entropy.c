@@ -328,6 +328,20 @@ static void overload_is_waited_out(void **state)
     }
 }
 
+/* What was read before a round of reaping comes under the floor of then, and is refused after it:
+ * it could be older than the tombstone (RELIABILITY rule 14). The next exchange reads anew. */
+static void records_travel_under_the_floor_that_they_were_read_under(void **state)
+{
+    (void)state;
+    struct bench b;
+    torture_data(&b);
+    b.sealed_after_fetch = 9;
+    exchange_once(&b);
+    assert_true(figure(&b.figures->stale_floor) > 0);
+    assert_true(fakes_equal(&b, SELF, PEER));
+    bench_deinit(&b);
+}
+
 /* A floor that lags is raised without taking part in a removal; then records go both ways. */
 static void lagging_floors_are_raised(void **state)
 {
@@ -456,6 +470,7 @@ int main(void)
         cmocka_unit_test(strange_answers_are_late),
         cmocka_unit_test(refused_records_prove_nothing),
         cmocka_unit_test(overload_is_waited_out),
+        cmocka_unit_test(records_travel_under_the_floor_that_they_were_read_under),
         cmocka_unit_test(lagging_floors_are_raised),
         cmocka_unit_test(copies_from_before_a_removal_spread_nothing),
         cmocka_unit_test(changing_trees_are_met),

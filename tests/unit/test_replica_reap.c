@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "model/reap.h"
+#include "tests/unit/change_bench.h"
 #include "tests/unit/replica_bench.h"
 
 #define KEYSPACE KEYSPACE_TEST_SIBLINGS
@@ -86,6 +87,7 @@ static void send_seal_above(struct bench *b, const char *key, uint64_t floor, ui
 {
     struct message *message = message_new(MESSAGE_reap_seal, 0);
     message->from = actor_id_of(3, ACTOR_ANTI_ENTROPY);
+    message->epoch = b->f.view->topology.epoch;
     message->reap_seal = (struct reap_seal){.partition = partition_of(b, key),
                                             .keyspace_id = b->f.keyspace_ids[KEYSPACE],
                                             .floor = floor,
@@ -129,6 +131,7 @@ static enum err remove_listed(struct bench *b, const char *key, uint64_t floor,
 {
     struct message *message = message_new(MESSAGE_reap_remove, 0);
     message->from = actor_id_of(3, ACTOR_ANTI_ENTROPY);
+    message->epoch = b->f.view->topology.epoch;
     message->reap_remove = (struct reap_remove){.partition = partition_of(b, key),
                                                 .keyspace_id = b->f.keyspace_ids[KEYSPACE],
                                                 .floor = floor,
@@ -427,6 +430,37 @@ static void a_confirmation_notes_the_reaped_floor(void **state)
     bench_deinit(&b);
 }
 
+/* Who gains a partition takes over the floors that there are (ARCHITECTURE.md, "A cluster that
+ * changes"): so while it goes over none is raised, and nothing is removed. */
+static void nothing_is_reaped_while_a_partition_goes_over(void **state)
+{
+    (void)state;
+    struct bench b;
+    uint32_t removed = 0;
+    struct reap_list none = {.count = 0};
+    bench_init(&b);
+    write_here(&b, "k", NULL, 0);
+    age(&b);
+    struct reap_list list = scan(&b, "k").list;
+    assert_int_equal(seal(&b, "k", 4, &list).matched, 1);
+    assert_int_equal(remove_listed(&b, "k", 4, &none, &removed), OK);
+    change_operate(
+        &b.f, (struct topology_operation){.kind = TOPOLOGY_PLACE, .member = SELF, .weight = 3});
+    change_commit(&b.f);
+    for (enum partition_phase phase = PHASE_ANNOUNCED; phase <= PHASE_COPIED; phase++) {
+        change_step(&b.f, partition_of(&b, "k"), phase);
+        assert_int_equal(seal(&b, "k", 9, &list).status, ERR_PRECONDITION);
+        assert_int_equal(seal(&b, "k", 0, &list).status, ERR_PRECONDITION);
+        assert_int_equal(remove_listed(&b, "k", 4, &list, &removed), ERR_PRECONDITION);
+        assert_int_equal(removed, 0);
+    }
+    change_step(&b.f, partition_of(&b, "k"), PHASE_DONE);
+    assert_int_equal(seal(&b, "k", 0, &list).floor, 4);
+    assert_int_equal(remove_listed(&b, "k", 4, &list, &removed), OK);
+    assert_int_equal(removed, 1);
+    bench_deinit(&b);
+}
+
 /* A seal that may find something lost waits for the trees. */
 static void know_what_is_held(struct bench *b, const char *key)
 {
@@ -536,6 +570,7 @@ int main(void)
         cmocka_unit_test(only_the_copy_that_sealed_confirms),
         cmocka_unit_test(a_removal_spares_what_changed),
         cmocka_unit_test(a_confirmation_notes_the_reaped_floor),
+        cmocka_unit_test(nothing_is_reaped_while_a_partition_goes_over),
         cmocka_unit_test(a_copy_from_before_a_removal_is_emptied),
         cmocka_unit_test(one_that_is_new_to_a_keyspace_takes_the_floor),
         cmocka_unit_test(an_incomplete_vnode_seals_nothing),
