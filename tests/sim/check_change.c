@@ -59,7 +59,7 @@ static void check_known(struct world *world, const struct topology *before, cons
         const struct host *host = &world->hosts[set.replicas[i].member - 1];
         const struct member *member = topology_member(before, host->member);
         uint64_t epoch = host->up ? host->view->topology.epoch : host->log_watch.shown;
-        if (!member->gone && epoch < before->phase_epochs[partition])
+        if (!member->gone && !host_lost_lately(host) && epoch < before->phase_epochs[partition])
             world_fail(world, "change",
                        "epoch %llu takes partition %u on, and n%u acts by epoch %llu: it has not "
                        "seen the step of epoch %llu",
@@ -173,7 +173,14 @@ void check_joint_ended(struct world *world, const struct operation *operation,
     struct replica_set set;
     if (operation->joint == 0 || operation->joint != joint_change(world, partition))
         return;
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        const struct host *host = &world->hosts[i];
+        if (host->losses > 0 && host->lost_at_ns >= operation->started_ns)
+            return; /* it had it when it said so */
+    }
     replicas_of(world, steward_newest_host(world)->view, operation->keyspace, partition, &set);
+    if (set.count == 0)
+        return; /* a node that has lost its disk has not heard of the keyspace yet */
     for (uint32_t side = 0; side < SIDES; side++) {
         uint32_t count = 0;
         uint32_t holders = 0;
