@@ -156,14 +156,30 @@ static bool hint_helps(enum err status)
     return false;
 }
 
+/* A change has only just given it this copy, which takes writes in a moment, and nobody can stand
+ * in for it: with few nodes all others are replicas of the old or the new set. It is asked again
+ * soon instead; a keeper that was found is kept. */
+static bool hint_copy_is_coming(struct actor_context *ctx, struct request *request, uint32_t index)
+{
+    if (request->replicas.replicas[index].reader || (request->away & bit(index)) != 0 ||
+        request->keepers[index] != MEMBER_NONE)
+        return false;
+    request->keepers[index] = hint_find_fallback(ctx, request, index);
+    return request->keepers[index] == MEMBER_NONE;
+}
+
 void coordinator_hint_refused(struct coordinator *coordinator, struct actor_context *ctx,
                               struct request *request, uint32_t index, enum err status)
 {
     request->last_error = status;
-    if (hint_helps(status))
+    if (status == ERR_INCOMPLETE && hint_copy_is_coming(ctx, request, index)) {
+        request->behind |= bit(index);
+        coordinator_request_set_soon(coordinator, ctx, request, SOON_NS);
+    } else if (hint_helps(status)) {
         hint_away(coordinator, ctx, request, index);
-    else
+    } else {
         quorum_fail(&request->quorum, request->replicas.replicas[index].member);
+    }
 }
 
 void coordinator_hint_carry(struct coordinator *coordinator, struct actor_context *ctx,

@@ -248,6 +248,38 @@ static void a_put_waits_for_who_is_behind(void **state)
     bench_deinit(&b);
 }
 
+/* A copy that was only just announced takes writes in a moment. With few nodes all others are
+ * replicas already, so nobody can stand in for it: it is asked again, the write does not fail.
+ * Where somebody can, a hint is kept at once. */
+static void a_copy_that_is_coming_is_asked_again(void **state)
+{
+    (void)state;
+    static const struct walks nobody_else = {{1, 2, 3, 4}, {1, 2, 4, 3}};
+    for (int another = 0; another < 2; another++) {
+        struct bench b;
+        begin(&b, another ? &one_replaced : &nobody_else, PHASE_ANNOUNCED, 8);
+        struct minting m = begin_put(&b, SIBLINGS, KEY, CONSISTENCY_ALL);
+        mint_done_at(&b, 8, m.id, OK, NULL);
+        bench_write_reply_at(&b, 8, m.id, 2, OK);
+        bench_write_reply_at(&b, 8, m.id, 3, OK);
+        bench_asked(&b, MESSAGE_replica_write);
+        bench_write_reply_at(&b, 8, m.id, 4, ERR_INCOMPLETE);
+        struct asked asked = bench_asked(&b, MESSAGE_replica_write);
+        assert_int_equal(asked.hints, another);
+        if (another) {
+            bench_hint_reply(&b, m.id, asked.keepers[0], OK);
+        } else {
+            fixture_pass(&b.f, 20 * MS);
+            asked = bench_asked(&b, MESSAGE_replica_write);
+            assert_int_equal(asked.count, 1);
+            assert_int_equal(asked.members[0], 4);
+            bench_write_reply_at(&b, 8, m.id, 4, OK);
+        }
+        put_answered(&b, OK, OUTCOME_APPLIED);
+        bench_deinit(&b);
+    }
+}
+
 /* A wait that a new plan has made needless takes no wake-up with it that a request needs: the ask
  * for late ones was moved behind it meanwhile. Neither an answer nor a place in the table is lost.
  */
@@ -476,6 +508,7 @@ int main(void)
         cmocka_unit_test(answers_of_who_is_only_written_count_no_more),
         cmocka_unit_test(refused_before_the_mint_is_durable),
         cmocka_unit_test(a_put_waits_for_who_is_behind),
+        cmocka_unit_test(a_copy_that_is_coming_is_asked_again),
         cmocka_unit_test(a_wait_that_falls_away_wakes_nobody_less),
         cmocka_unit_test(hints_are_carried_over),
         cmocka_unit_test(new_members_may_be_down),
