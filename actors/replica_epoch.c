@@ -2,6 +2,12 @@
 
 #include "base/mutation.h"
 
+uint64_t replica_epoch_floor(struct replica *replica, uint32_t partition)
+{
+    uint64_t floor = vnode_of(&replica->vnodes, partition)->epoch_floor;
+    return floor > replica->epoch_floor ? floor : replica->epoch_floor;
+}
+
 bool replica_ahead_of_memory(const struct replica *replica, const struct clock *clock,
                              const struct clock *memory)
 {
@@ -30,8 +36,8 @@ enum err replica_draw_epoch(struct replica *replica, struct actor_context *ctx,
 }
 
 enum err replica_choose_epoch(struct replica *replica, struct actor_context *ctx,
-                              const struct version_set *set, const struct clock *context,
-                              uint64_t *ret_epoch)
+                              uint32_t partition, const struct version_set *set,
+                              const struct clock *context, uint64_t *ret_epoch)
 {
     uint64_t epoch = clock_last_epoch(&set->clock, replica->options.self);
     if (MUTATE(ONE_EPOCH_FOR_ALL)) {
@@ -43,7 +49,8 @@ enum err replica_choose_epoch(struct replica *replica, struct actor_context *ctx
         counter_add(&replica->figures.amnesia, 1);
     if (MUTATE(AMNESIA_IGNORED_IN_A_PUT))
         amnesia = false;
-    if (epoch != 0 && epoch >= replica->epoch_floor && epoch < replica->lease.next && !amnesia) {
+    if (epoch != 0 && epoch >= replica_epoch_floor(replica, partition) &&
+        epoch < replica->lease.next && !amnesia) {
         *ret_epoch = epoch;
         return OK;
     }

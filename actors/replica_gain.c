@@ -177,7 +177,9 @@ static enum err drop_all(struct replica *replica, struct actor_context *ctx, str
     if (replica->gains.swept == vnode)
         replica->gains.swept = NULL;
     replica_void_answers(replica, vnode->partition);
-    enum err err = MUTATE(GAIN_KEEPS_OLD) ? OK : store_drop(ctx->store, vnode->partition);
+    enum err err = held ? vnode_epoch_floor_raise(vnode, ctx->store, replica->lease.next) : OK;
+    if (err == OK && !MUTATE(GAIN_KEEPS_OLD))
+        err = store_drop(ctx->store, vnode->partition);
     if (err != OK)
         return err;
     tree_vnode_emptied(replica, ctx, vnode);
@@ -317,8 +319,12 @@ static void sweep_slice(struct replica *replica, struct actor_context *ctx)
     memcpy(from, gains->sweep_cursor, gains->cursor_size);
     from[gains->cursor_size] = 0;
     uint32_t partition = gains->swept->partition;
-    enum err err = store_scan(ctx->store, partition, bytes_of(from, from_size), (struct bytes){0},
-                              sweep_visit, &sweep);
+    enum err err = OK;
+    if (gains->cursor_size == 0)
+        err = vnode_epoch_floor_raise(gains->swept, ctx->store, replica->lease.next);
+    if (err == OK)
+        err = store_scan(ctx->store, partition, bytes_of(from, from_size), (struct bytes){0},
+                         sweep_visit, &sweep);
     for (const struct sweep_row *row = sweep.first; row != NULL && err == OK; row = row->next)
         err = store_delete(ctx->store, partition, row->key, STORE_SYNC_LATER);
     gains->sweep_ns = ctx->now_ns + SWEEP_PAUSE_NS;

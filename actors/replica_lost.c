@@ -101,7 +101,9 @@ static void vnode_keyspaces_reset(struct replica *replica, struct vnode *vnode)
 /* Drops all that the vnode holds; then it is incomplete. May be begun again at any point. */
 static enum err vnode_empty(struct replica *replica, struct actor_context *ctx, struct vnode *vnode)
 {
-    enum err err = MUTATE(EMPTIED_KEEPS_ROWS) ? OK : store_drop(ctx->store, vnode->partition);
+    enum err err = vnode_epoch_floor_raise(vnode, ctx->store, replica->lease.next);
+    if (err == OK && !MUTATE(EMPTIED_KEEPS_ROWS))
+        err = store_drop(ctx->store, vnode->partition);
     if (err == OK)
         err = vnode_floors_forget(vnode, ctx->store);
     if (err == OK)

@@ -48,8 +48,13 @@ static enum err replica_merge(struct replica *replica, struct actor_context *ctx
         state->record = (struct bytes){0};
     else if (err != OK)
         return err;
-    /* What a bad row knew of our own writes is forgotten, whatever the others know. */
-    bool amnesia = repair || replica_ahead_of_memory(replica, &incoming.clock, &state->set.clock);
+    /* What a bad row knew of our own writes is forgotten, whatever the others know. Own epochs
+     * below the floor are not counted on from anyway: a copy that a change gives back stays as it
+     * was. */
+    bool counts_on = clock_last_epoch(&incoming.clock, replica->options.self) >=
+                     replica_epoch_floor(replica, write->partition);
+    bool amnesia = repair || (counts_on &&
+                              replica_ahead_of_memory(replica, &incoming.clock, &state->set.clock));
     struct version_set merged = version_set_merge(scratch, &state->set, &incoming);
     if (MUTATE(TTL_DECIDED_LOCALLY) && merged.count == 1 && merged.versions[0].flags == 0 &&
         !version_is_live(&merged.versions[0], ctx->wall_ms))

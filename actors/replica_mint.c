@@ -92,8 +92,8 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
             return ERR_INVALID;
         }
     }
-    err = replica_choose_epoch(replica, ctx, &state->set, request->has_context ? &context : NULL,
-                               &epoch);
+    err = replica_choose_epoch(replica, ctx, mint->partition, &state->set,
+                               request->has_context ? &context : NULL, &epoch);
     if (err != OK) {
         done->why = "key epochs are used up until the next lease is durable";
         return err;

@@ -190,8 +190,10 @@ enum err replica_draw_epoch(struct replica *replica, struct actor_context *ctx,
  * its own, when the last start followed a crash (the floor), when the writer has seen more of our
  * writes than we remember, or when the epoch is not one that this directory has ever drawn. */
 enum err replica_choose_epoch(struct replica *replica, struct actor_context *ctx,
-                              const struct version_set *set, const struct clock *context,
-                              uint64_t *ret_epoch) MUST_USE;
+                              uint32_t partition, const struct version_set *set,
+                              const struct clock *context, uint64_t *ret_epoch) MUST_USE;
+/* No write here takes the next counter of an own epoch below it. */
+uint64_t replica_epoch_floor(struct replica *replica, uint32_t partition);
 
 /* -- replica_mint.c, replica_merge.c
  * ---------------------------------------------------------------- */

@@ -12,13 +12,15 @@
 #define FLOOR_PREFIX    "vnode-floor/"
 #define LOST_PREFIX     "vnode-voter/" /* no vote in registers */
 #define GAIN_PREFIX     "vnode-gains/"
+#define EPOCH_PREFIX    "vnode-epoch/"
 #define PREFIX_BYTES    12u
 #define ROW_KEY_BYTES   (PREFIX_BYTES + 8u)
 #define LOAD_RETRY_NS   ((uint64_t)250 * 1000 * 1000)
 #define KEYSPACES_FIRST 4u
 
 static_assert(sizeof STATE_PREFIX - 1 == PREFIX_BYTES && sizeof FLOOR_PREFIX - 1 == PREFIX_BYTES &&
-                  sizeof LOST_PREFIX - 1 == PREFIX_BYTES && sizeof GAIN_PREFIX - 1 == PREFIX_BYTES,
+                  sizeof LOST_PREFIX - 1 == PREFIX_BYTES &&
+                  sizeof GAIN_PREFIX - 1 == PREFIX_BYTES && sizeof EPOCH_PREFIX - 1 == PREFIX_BYTES,
               "rows are taken apart by their size");
 
 /* -- the table -----------------------------------------------------------------------------------
@@ -164,6 +166,28 @@ enum err vnode_gain_stage(const struct vnode *vnode, struct store *store, uint32
     return err;
 }
 
+enum err vnode_epoch_floor_raise(struct vnode *vnode, struct store *store, uint64_t epoch)
+{
+    uint8_t key[ROW_KEY_BYTES];
+    uint8_t memory[32];
+    struct arena arena;
+    struct writer writer;
+    if (epoch <= vnode->epoch_floor)
+        return OK;
+    memcpy(key, EPOCH_PREFIX, PREFIX_BYTES);
+    key_put_u32(key + PREFIX_BYTES, vnode->partition);
+    arena_init(&arena, memory, sizeof memory);
+    writer_init(&writer, &arena, 9);
+    writer_u8(&writer, ROW_FORMAT);
+    writer_u64(&writer, epoch);
+    enum err err = store_put(store, STORE_META, bytes_of(key, PREFIX_BYTES + 4),
+                             writer_result(&writer), STORE_SYNC_LATER);
+    arena_deinit(&arena);
+    if (err == OK)
+        vnode->epoch_floor = epoch;
+    return err;
+}
+
 enum err replica_rows_doubt_all(struct store *meta, uint32_t partitions)
 {
     enum err err = OK;
@@ -232,6 +256,19 @@ static bool load_lost(void *closure, struct bytes key, struct bytes value)
     return true;
 }
 
+static bool load_epoch(void *closure, struct bytes key, struct bytes value)
+{
+    struct load *load = closure;
+    struct vnode *vnode = key.size == PREFIX_BYTES + 4 ? load_vnode(load, key) : NULL;
+    if (vnode == NULL)
+        return true;
+    struct reader reader = reader_of(value);
+    bool known = reader_u8(&reader) == ROW_FORMAT;
+    vnode->epoch_floor = reader_u64(&reader);
+    load->unreadable += !known || !reader_done(&reader);
+    return true;
+}
+
 /* A row that cannot be read says at least that the copy is not filled. */
 static bool load_gain(void *closure, struct bytes key, struct bytes value)
 {
@@ -294,6 +331,9 @@ static enum err load_rows(struct replica *replica, struct actor_context *ctx)
     if (err == OK)
         err = store_scan(ctx->store, STORE_META, bytes_of_string(GAIN_PREFIX),
                          bytes_of_string("vnode-gains0"), load_gain, &load);
+    if (err == OK)
+        err = store_scan(ctx->store, STORE_META, bytes_of_string(EPOCH_PREFIX),
+                         bytes_of_string("vnode-epoch0"), load_epoch, &load);
     if (err == OK && load.unreadable != 0)
         err = ERR_CORRUPT;
     if (err != OK) {

@@ -22,6 +22,7 @@
  *     "vnode-voter/" u32 partition               -> u8 format; none: it votes in registers
  *     "vnode-gains/" u32 partition, u32 keyspace -> u8 format | u8 state | u64 epoch
  *         (replica_gain.h)
+ *     "vnode-epoch/" u32 partition               -> u8 format | u64 floor of key epochs; none: 0
  *
  * Included by replica*.c only.
  */
@@ -71,6 +72,9 @@ struct vnode {
     /* It was emptied once: it does not know what it has promised and accepted of registers, and no
      * exchange can tell it that. It has no vote in them until it is replaced. */
     bool registers_lost;
+    /* Own key epochs below are not counted on from: rows that had them were removed here, and may
+     * come back with less than they had. As boot.h's, for this vnode. */
+    uint64_t epoch_floor;
     bool absent;  /* nothing is here: it was dropped as nobody's, in this life */
     bool doubted; /* before its rows were known; `doubt` says why */
     enum doubt_reason doubt;
@@ -135,6 +139,8 @@ enum err vnode_floors_forget(const struct vnode *vnode, struct store *store) MUS
 /* Stages the row of a gain; GAIN_NONE has none. */
 enum err vnode_gain_stage(const struct vnode *vnode, struct store *store, uint32_t keyspace_id,
                           enum gain_state state, uint64_t epoch) MUST_USE;
+/* Stages a greater floor of key epochs; before rows are removed. It counts at once. */
+enum err vnode_epoch_floor_raise(struct vnode *vnode, struct store *store, uint64_t epoch) MUST_USE;
 /* Stages the row that takes its vote in registers: before the row that ends the emptying, so that
  * the log never has the second without the first. */
 enum err vnode_lost_stage(const struct vnode *vnode, struct store *store) MUST_USE;

@@ -71,6 +71,7 @@ static inline struct message *mint_message(struct bench *b, enum test_keyspace k
                                            const struct clock *context)
 {
     struct message *message = message_new(MESSAGE_replica_mint, 0);
+    message->epoch = b->f.topology.epoch;
     message->id = ++b->next_id;
     message->from = actor_id_of(SELF, ACTOR_COORDINATOR);
     message->replica_mint = (struct replica_mint){
