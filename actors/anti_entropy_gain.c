@@ -106,7 +106,7 @@ static void count_gains(struct anti_entropy *ae)
     counter_set(&ae->figures.gains, filling);
 }
 
-void ae_gain_count_bytes(struct anti_entropy *ae, const struct actor_context *ctx, uint64_t bytes)
+static void count_bytes(struct anti_entropy *ae, const struct actor_context *ctx, uint64_t bytes)
 {
     uint64_t second = ctx->now_ns / NS_PER_SECOND;
     uint32_t place = (uint32_t)(second % AE_RATE_SECONDS);
@@ -115,7 +115,6 @@ void ae_gain_count_bytes(struct anti_entropy *ae, const struct actor_context *ct
     ae->gains.rate[place].second = second;
     ae->gains.rate[place].bytes += bytes;
     ae->gains.bytes += bytes;
-    counter_add(&ae->figures.fill_bytes, bytes);
 }
 
 /* -- what the view says
@@ -334,6 +333,18 @@ static bool is_paused(const struct actor_context *ctx)
     return change->state == CHANGE_RUNNING && change->paused;
 }
 
+/* From one source at a time: a second one would send again what the first one has not sent yet. */
+static bool is_being_filled(const struct anti_entropy *ae, const struct ae_gain *gain)
+{
+    for (uint32_t i = 0; i < ANTI_ENTROPY_EXCHANGES_MAX; i++) {
+        const struct ae_exchange *exchange = &ae->exchanges[i];
+        if (exchange->running && exchange->reason == AE_GAIN &&
+            exchange->partition == gain->partition && exchange->only_keyspace == gain->keyspace_id)
+            return true;
+    }
+    return false;
+}
+
 bool ae_gain_next(struct anti_entropy *ae, struct actor_context *ctx,
                   struct ae_exchange_plan *ret_plan, uint64_t *look_ns)
 {
@@ -346,7 +357,8 @@ bool ae_gain_next(struct anti_entropy *ae, struct actor_context *ctx,
     }
     for (uint32_t i = 0; i < ae->gains.count; i++) {
         struct ae_gain *gain = &ae->gains.list[i];
-        if (gain->filled || gain->phase != AE_GAIN_FILL || settles(ctx, gain))
+        if (gain->filled || gain->phase != AE_GAIN_FILL || settles(ctx, gain) ||
+            is_being_filled(ae, gain))
             continue;
         if (gain->next_ns > ctx->now_ns) {
             *look_ns = gain->next_ns < *look_ns ? gain->next_ns : *look_ns;
@@ -374,7 +386,8 @@ void ae_gain_ended(struct anti_entropy *ae, struct actor_context *ctx,
     if (exchange->reason != AE_GAIN)
         return;
     struct ae_gain *gain = ae_gain_find(ae, exchange->partition, exchange->only_keyspace);
-    ae_gain_count_bytes(ae, ctx, exchange->bytes);
+    count_bytes(ae, ctx, exchange->taken_bytes);
+    counter_add(&ae->figures.fill_bytes, exchange->bytes);
     if (gain == NULL || gain->phase != AE_GAIN_FILL || exchange->serial <= gain->serial)
         return;
     if (!whole) {

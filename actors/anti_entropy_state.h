@@ -139,8 +139,9 @@ struct ae_exchange {
     uint32_t write_count;
     struct ae_write writes[ANTI_ENTROPY_WINDOW_MAX];
 
-    uint64_t bytes;   /* to and from peers */
-    uint64_t keys[2]; /* made durable on that side */
+    uint64_t bytes;       /* to and from peers */
+    uint64_t keys[2];     /* made durable on that side */
+    uint64_t taken_bytes; /* of them, keys and records, by this node */
     uint32_t
         refused; /* records that were not taken, or keyspaces not heard of: nothing is proven */
     bool differed;
@@ -235,7 +236,7 @@ struct ae_gains {
     uint32_t capacity;
     struct ae_gain *list; /* ascending by (partition, keyspace) */
     uint64_t change;      /* topology_change_name that the figures are about */
-    uint64_t bytes;       /* copied for it */
+    uint64_t bytes;       /* copied for it: keys and records, as store_bytes counts them */
     struct {
         uint64_t second;
         uint64_t bytes;
@@ -521,9 +522,6 @@ struct ae_gain *ae_gain_find(const struct anti_entropy *ae, uint32_t partition,
  * Not this member. */
 uint64_t ae_gain_sources(const struct anti_entropy *ae, const struct actor_context *ctx,
                          const struct ae_gain *gain);
-/* Copied for it: `bytes`. */
-void ae_gain_count_bytes(struct anti_entropy *ae, const struct actor_context *ctx, uint64_t bytes);
-
 /* anti_entropy_registers.c */
 /* Lists and settles; true when all that the sources have is settled. */
 bool ae_settle_step(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *gain);

@@ -216,14 +216,17 @@ const char *ae_transfer_written(struct anti_entropy *ae, struct actor_context *c
         return NULL;
     }
     ae_charge(ae, exchange, message->from.node, 0);
+    const struct exchange_record *record = &exchange->records.records[write->record];
     switch (reply->status) {
     case OK:
+        if (message->from.node == ae->options.self)
+            exchange->taken_bytes += record->key.size + record->record.size;
         exchange->keys[1 - exchange->legs[exchange->leg].source]++;
         counter_add(message->from.node == ae->options.self ? &ae->figures.keys_received
                                                            : &ae->figures.keys_sent,
                     1);
         if (reply->differs && exchange->leg < 2)
-            mark_differs(ae, exchange, &exchange->records.records[write->record]);
+            mark_differs(ae, exchange, record);
         break;
     case ERR_OVERLOADED:
     case ERR_TIMEOUT: /* sent again when it is late */

@@ -112,7 +112,8 @@ static inline void store_submit(struct store *store)
     store->class->submit(store);
 }
 
-/* About what a vnode's partition takes, in bytes; for people and for plans. */
+/* About how many bytes of keys and values a vnode's partition holds: what a copy of it moves, however
+ * well the disk compresses it. For people and for plans. */
 static inline uint64_t store_bytes(struct store *store, uint32_t partition)
 {
     return store->class->bytes(store, partition);

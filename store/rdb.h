@@ -170,7 +170,7 @@ rocksdb_column_family_handle_t *rdb_family(struct rdb_engine *engine, uint32_t p
 /* Creates it when absent; OVERLOADED, IO (and the engine has failed). */
 enum err rdb_family_create(struct rdb_engine *engine, uint32_t partition,
                            rocksdb_column_family_handle_t **ret_family) MUST_USE;
-/* What it takes on disk and in memory, about. */
+/* Of its keys and values, uncompressed, about; those that were overwritten lately count as well. */
 uint64_t rdb_family_bytes(struct rdb_engine *engine, uint32_t partition);
 bool rdb_family_is_empty(struct rdb_engine *engine, uint32_t partition);
 /* Removes all that it holds. */

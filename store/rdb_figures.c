@@ -1,6 +1,7 @@
 #include "store/rdb.h"
 
 #include <dirent.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -38,13 +39,33 @@ bool rdb_family_is_empty(struct rdb_engine *engine, uint32_t partition)
             family_figure(engine, family, "rocksdb.live-sst-files-size") == 0);
 }
 
+/* "...; raw value size=2000; ...", in the words of RocksDB. */
+static uint64_t property_number(const char *properties, const char *name)
+{
+    const char *found = strstr(properties, name);
+    return found == NULL ? 0 : strtoull(found + strlen(name), NULL, 10);
+}
+
+/* Keys and values of the tables, as they were before they were compressed. */
+static uint64_t tables_bytes(struct rdb_engine *engine, rocksdb_column_family_handle_t *family)
+{
+    char *properties =
+        rocksdb_property_value_cf(engine->db, family, "rocksdb.aggregated-table-properties");
+    if (properties == NULL)
+        return 0;
+    uint64_t bytes = property_number(properties, "raw key size=") +
+                     property_number(properties, "raw value size=");
+    rocksdb_free(properties);
+    return bytes;
+}
+
 uint64_t rdb_family_bytes(struct rdb_engine *engine, uint32_t partition)
 {
     pthread_mutex_lock(&engine->families_mutex);
     rocksdb_column_family_handle_t *family = rdb_family(engine, partition);
     uint64_t bytes = 0;
     if (family != NULL && !rdb_compactor_is_emptied(engine, partition))
-        bytes = family_figure(engine, family, "rocksdb.total-sst-files-size") +
+        bytes = tables_bytes(engine, family) +
                 family_figure(engine, family, "rocksdb.cur-size-all-mem-tables");
     pthread_mutex_unlock(&engine->families_mutex);
     return bytes;

@@ -17,7 +17,7 @@ from ledger import Load, judge_all, read_all
 from test_join import Joiner
 
 NONE, RUNNING = cluster_pb2.Change.STATE_NONE, cluster_pb2.Change.STATE_RUNNING
-PRELOADED, VALUE_BYTES = 6000, 2000
+PRELOADED, VALUE_BYTES, PROBED = 6000, 2000, 997
 PACE = 4 << 20
 COTERIE = os.environ.get("COTERIE", os.path.join(os.path.dirname(COTERIED), "coterie"))
 
@@ -34,7 +34,7 @@ class Probe(threading.Thread):
         count = 0
         while not self.stopping:
             node = self.load.nodes[count % len(self.load.nodes)]
-            key, began = b"probe-%d" % (count % 997), time.monotonic()
+            key, began = b"probe-%d" % (count % PROBED), time.monotonic()
             error = None
             try:
                 node.put(key, b"%d" % count, timeout=10)
@@ -63,10 +63,38 @@ def change_of(nodes):
 
 
 def wait_until_over(nodes, seconds=180):
+    """How many bytes of keys and values were copied, as the change said last."""
+    copied = 0
+
     def over():
+        nonlocal copied
         got = change_of(nodes)
-        return got is not None and got.change.state == NONE and got
-    return wait_for("the change to be over", over, seconds)
+        if got is not None and got.change.state != NONE:
+            copied = max(copied, got.bytes_copied)
+        return got is not None and got.change.state == NONE
+    wait_for("the change to be over", over, seconds)
+    return copied
+
+
+def wait_for_writes(load, count):
+    before = load.acknowledged()
+    wait_for("%d writes" % count, lambda: load.acknowledged() >= before + count, 60)
+
+
+def wait_for_probes(probe, count):
+    before = len(probe.done)
+    wait_for("%d probes" % count, lambda: len(probe.done) >= before + count, 120)
+
+
+def kill_and_start(node, load, watchers):
+    """It comes back when all know that it is away, and have taken writes that it misses."""
+    known = {watcher.name: watcher.alive_nodes() for watcher in watchers}
+    node.kill()
+    for watcher in watchers:
+        wait_for("%s to miss %s" % (watcher.name, node.name),
+                 lambda w=watcher: 0 < w.alive_nodes() < known[w.name])
+    wait_for_writes(load, 2000)
+    node.start().wait_serving(60)
 
 
 def in_the_middle(nodes, seconds=60):
@@ -79,9 +107,18 @@ def in_the_middle(nodes, seconds=60):
 
 
 def commit(node):
-    epoch = node.admin.GetPlan(cluster_pb2.GetPlanRequest(), timeout=15).plan.epoch
-    node.admin.CommitChange(cluster_pb2.CommitChangeRequest(expected_epoch=epoch), timeout=15)
+    plan = node.admin.GetPlan(cluster_pb2.GetPlanRequest(), timeout=15).plan
+    node.admin.CommitChange(cluster_pb2.CommitChangeRequest(expected_epoch=plan.epoch), timeout=15)
     node.admin.SetPace(cluster_pb2.SetPaceRequest(bytes_per_second=PACE), timeout=15)
+    return plan
+
+
+def judge_moved(what, plan, copied):
+    """What is moved is what the plan says, and that is what it has to be."""
+    print("%-28s %d copies of partitions (at least %d), %.1f MB planned, %.1f MB copied" % (
+        what, plan.copies_moved, plan.copies_moved_min, plan.bytes / 1e6, copied / 1e6), flush=True)
+    assert plan.bytes_known
+    assert 0.7 * plan.bytes <= copied <= 1.1 * plan.bytes, (plan.bytes, copied)
 
 
 def leave(node, name):
@@ -186,25 +223,28 @@ def three_four_three(cluster):
     preload(n1)
     load = Load(list(cluster.nodes), seed=1, rate=300, writers=4)
     probe = Probe(load)
-    time.sleep(2)
+    wait_for_probes(probe, 200)
     began, before = time.monotonic(), load.counts()
-    time.sleep(8)
+    wait_for_probes(probe, 2000)
     _, quiet = tell("quiet", load, before, probe, began)
 
     n4, = joins(cluster, ["n4"], "--join-hold")
     began, before = time.monotonic(), load.counts()
-    commit(n1)
-    wait_until_over(cluster.nodes)
+    plan = commit(n1)
+    copied = wait_until_over(cluster.nodes)
     grow_errors, grow = tell("3 -> 4", load, before, probe, began)
+    judge_moved("3 -> 4", plan, copied)
     load.nodes.append(n4)
-    time.sleep(2)
+    wait_for_probes(probe, 200)
+    wait_for_writes(load, 300)
 
     began, before = time.monotonic(), load.counts()
     leave(n1, "n4")
-    commit(n1)
+    plan = commit(n1)
     load.nodes.remove(n4)  # as its clients would: what it serves goes on, but its process ends by itself
-    wait_until_over(cluster.nodes)
+    copied = wait_until_over(cluster.nodes)
     shrink_errors, shrink = tell("4 -> 3", load, before, probe, began)
+    judge_moved("4 -> 3", plan, copied)
     ends_by_itself(n4)
     probe.stopping = True
     probe.join()
@@ -219,30 +259,26 @@ def three_six_four(cluster):
     n1, n2, n3 = cluster.nodes
     load = Load(list(cluster.nodes), seed=2, rate=2000)
     probe = Probe(load)
-    time.sleep(2)
+    wait_for_writes(load, 4000)
     began, before = time.monotonic(), load.counts()
     more = joins(cluster, ["n5", "n6", "n7"])  # their change is committed by themselves
     wait_for("their change to run", lambda: change_of([n1, n3]).change.state == RUNNING, 60)
     n1.admin.SetPace(cluster_pb2.SetPaceRequest(bytes_per_second=PACE), timeout=15)
     in_the_middle([n1, n3])
-    n2.kill()
-    time.sleep(3)
-    n2.start().wait_serving(60)
+    kill_and_start(n2, load, [n1, n3])
     wait_until_over([n1, n3])
     states = {n.name: n.state for n in n1.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=5).nodes}
     assert all(states[node.name] == cluster_pb2.Node.STATE_NORMAL for node in more), states
     tell("3 -> 6, n2 killed", load, before, probe, began)
 
     load.nodes.extend(more[:1])
-    time.sleep(2)
+    wait_for_writes(load, 4000)
     began, before = time.monotonic(), load.counts()
     leave(n1, "n6")
     leave(n1, "n7")
     commit(n1)
     in_the_middle([n1, n3])
-    more[0].kill()
-    time.sleep(3)
-    more[0].start().wait_serving(60)
+    kill_and_start(more[0], load, [n1, n3])
     wait_until_over([n1, n3])
     for node in more[1:]:
         ends_by_itself(node)
@@ -255,7 +291,10 @@ def three_six_four(cluster):
     try:
         wait_for("equal copies", lambda: not cluster_digests(left)[1], 60)
     except AssertionError:
-        tell_differences(left, [key.name for key in load.keys()], cluster_digests(left)[1])
+        written = [key.name for key in load.keys()]
+        probed = [b"probe-%d" % i for i in range(PROBED)]
+        preloaded = [b"p%d" % i for i in range(PRELOADED)]
+        tell_differences(left, probed + written + preloaded, cluster_digests(left)[1])
         raise
     for node in more[:1]:
         node.terminate()
