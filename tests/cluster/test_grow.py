@@ -5,6 +5,7 @@ DESIGN.md sections 4 and 7; RELIABILITY section 2 (moves).
 Part one: 3 -> 4 -> 3 nodes, error rate and p99 against the quiet minute before. Part two: 3 -> 6 -> 4 nodes at 2,000
 writes a second, kill -9 of an old node while three join, and of a node that receives while two leave."""
 
+import atexit
 import math
 import os
 import subprocess
@@ -155,6 +156,7 @@ def judge(load, nodes):
 def joins(cluster, names, *flags):
     nodes = [Joiner(cluster, name, [cluster.nodes[0].endpoint], *flags) for name in names]
     for node in nodes:
+        atexit.register(lambda n=node: n.process is not None and n.kill())  # should the test fail
         node.start()
     for node in nodes:
         node.wait_serving(60)
