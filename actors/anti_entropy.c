@@ -191,6 +191,9 @@ static void anti_entropy_answer(struct anti_entropy *ae, struct actor_context *c
     case AE_OWNER_SETTLE:
         ae_settle_done(ae, ctx, message);
         break;
+    case AE_OWNER_RENEWAL:
+        ae_votes_on_epoch(ae, ctx, message);
+        break;
     default:
         counter_add(&ae->figures.late, 1);
         break;
@@ -219,6 +222,7 @@ static void anti_entropy_tick(struct actor *actor, struct actor_context *ctx)
     ae_members_refresh(ae, ctx);
     ae_exchange_tick(ae, ctx);
     ae_gains_tick(ae, ctx);
+    ae_votes_tick(ae, ctx);
     ae_completion_tick(ae, ctx);
     ae_record_tick(ae, ctx);
     ae_explain_tick(ae, ctx);
@@ -246,6 +250,7 @@ static void anti_entropy_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_key_explain_reply:
     case MESSAGE_register_list_reply:
     case MESSAGE_register_settle_done:
+    case MESSAGE_client_topology_done:
         anti_entropy_answer(ae, ctx, message);
         message = NULL;
         break;
@@ -255,7 +260,9 @@ static void anti_entropy_handle(struct actor *actor, struct actor_context *ctx,
         reaper_handle(&ae->reaper, ctx, &ae->actor, message);
         break;
     case MESSAGE_vnode_incomplete:
-        if (message->vnode_incomplete.keyspace_id != 0)
+        if (message->vnode_incomplete.votes)
+            ae_votes_on_incomplete(ae, ctx, &message->vnode_incomplete);
+        else if (message->vnode_incomplete.keyspace_id != 0)
             ae_gain_on_incomplete(ae, ctx, &message->vnode_incomplete);
         else
             ae_completion_on_incomplete(ae, ctx, &message->vnode_incomplete);
@@ -327,7 +334,6 @@ static void anti_entropy_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_topology_accept_reply:
     case MESSAGE_topology_behind:
     case MESSAGE_client_topology:
-    case MESSAGE_client_topology_done:
     case MESSAGE_vnode_report_reply:
     case MESSAGE_client_reports:
     case MESSAGE_client_reports_done:
@@ -355,6 +361,7 @@ static uint64_t anti_entropy_wake_at_ns(const struct actor *actor)
             at_ns = least(at_ns, ae->exchanges[i].wake_ns);
     }
     at_ns = least(at_ns, ae_gains_wake_ns(ae));
+    at_ns = least(at_ns, ae_votes_wake_ns(ae));
     at_ns = least(at_ns, ae_completion_wake_ns(ae));
     at_ns = least(at_ns, ae_record_wake_ns(ae));
     at_ns = least(at_ns, reaper_wake_at_ns(&ae->reaper));
@@ -439,6 +446,7 @@ void anti_entropy_free(struct anti_entropy *ae)
     for (uint32_t i = 0; i < AE_EXPLAINS_MAX; i++)
         message_free(ae->explains[i].done);
     ae_gains_free(ae);
+    ae_votes_free(ae);
     free(ae->replicas);
     free(ae->ranges);
     free(ae->proofs);

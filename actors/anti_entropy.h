@@ -84,6 +84,9 @@ struct anti_entropy_figures {
     struct counter fills;        /* exchanges for them */
     struct counter fill_bytes;   /* that they have moved */
     struct counter registers_settled;
+    struct counter votes;         /* (partition, keyspace) that wait for their votes, now */
+    struct counter votes_renewed; /* since the start */
+    struct counter renewals;      /* epochs asked for to that end */
     struct counter reports;
     struct counter records_repaired;
     struct counter records_missing; /* that no other replica holds either */

@@ -448,6 +448,8 @@ static void adopt_answered(struct anti_entropy *ae, struct actor_context *ctx, s
 void ae_gain_answered(struct anti_entropy *ae, struct actor_context *ctx, struct message *message)
 {
     struct ae_gain *gain = NULL;
+    if (ae_votes_answered(ae, ctx, message))
+        return;
     for (uint32_t i = 0; i < ae->gains.count && gain == NULL; i++) {
         if (ae->gains.list[i].id == message->id)
             gain = &ae->gains.list[i];
@@ -506,6 +508,7 @@ static void gain_step(struct anti_entropy *ae, struct actor_context *ctx, struct
                 roots_gathered(ae, ctx, gain);
         }
         break;
+    case AE_GAIN_RENEW: /* of votes alone */
     case AE_GAIN_ADOPT:
     case AE_GAIN_FINISH:
         if (due)

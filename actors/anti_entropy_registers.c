@@ -15,7 +15,9 @@
 #define WINDOW    16u /* keys under way */
 #define SETTLE_NS ((uint64_t)10 * 1000 * 1000 * 1000)
 #define RETRY_NS  ((uint64_t)100 * 1000 * 1000)
-#define NS_PER_MS ((uint64_t)1000 * 1000)
+/* Nobody waits for one copy's votes as for a change, and it may have to wait for long. */
+#define RETRY_VOTES_NS ((uint64_t)1000 * 1000 * 1000)
+#define NS_PER_MS      ((uint64_t)1000 * 1000)
 
 struct settle_key {
     struct bytes name;
@@ -29,8 +31,9 @@ struct settle_flight {
 };
 
 struct ae_settle {
-    uint64_t waiting;                   /* sources whose page is awaited, by slot */
-    uint64_t answered;                  /* and those that gave one */
+    uint64_t waiting;  /* sources whose page is awaited, by slot */
+    uint64_t answered; /* and those that gave one */
+    uint64_t fenced;   /* or refused as having lost its own; since the first page, by slot */
     struct message *pages[MEMBERS_MAX]; /* owned */
     uint64_t late_ns;
     bool more; /* behind this page */
@@ -45,7 +48,18 @@ struct ae_settle {
     uint32_t settled;
     struct settle_flight flights[WINDOW];
     uint64_t wake_ns;
+    uint64_t advanced_ns; /* when a page or a key was done last */
 };
+
+uint64_t ae_settle_advanced_ns(const struct ae_gain *gain)
+{
+    return gain->settle->advanced_ns;
+}
+
+static uint64_t retry_of(const struct ae_gain *gain)
+{
+    return gain->votes ? RETRY_VOTES_NS : RETRY_NS;
+}
 
 static void pages_drop(struct ae_settle *settle)
 {
@@ -81,9 +95,8 @@ static uint64_t sources_of(const struct anti_entropy *ae, const struct actor_con
     return ae_gain_sources(ae, ctx, gain) | self;
 }
 
-/* How many of the old set have to be listed: one more than half of it, those that are gone
- * counted. */
-static uint32_t sources_needed(const struct actor_context *ctx, const struct ae_gain *gain)
+/* Of the old set, those that are gone counted. */
+static uint32_t sources_all(const struct actor_context *ctx, const struct ae_gain *gain)
 {
     const struct keyspace *keyspace =
         keyspace_map_find_id(&ctx->view->keyspaces, gain->keyspace_id);
@@ -92,7 +105,20 @@ static uint32_t sources_needed(const struct actor_context *ctx, const struct ae_
     view_replica_set(ctx->view, keyspace, gain->partition, &set);
     for (uint32_t i = 0; i < set.count; i++)
         count += (set.replicas[i].sides & 1u << TOPOLOGY_NOW) != 0;
-    return count / 2 + 1;
+    return count;
+}
+
+/* One more than half of the old set. Of an acceptor that begins anew: more than that
+ * (model/register.h). */
+static bool has_enough(const struct anti_entropy *ae, const struct actor_context *ctx,
+                       const struct ae_gain *gain)
+{
+    const struct ae_settle *settle = gain->settle;
+    uint32_t all = sources_all(ctx, gain);
+    if (gain->votes)
+        return register_renewal_listed(all, sources_of(ae, ctx, gain), settle->fenced,
+                                       settle->answered);
+    return (uint32_t)__builtin_popcountll(settle->answered) > all / 2;
 }
 
 static void list_ask(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *gain)
@@ -217,6 +243,10 @@ void ae_settle_listed(struct anti_entropy *ae, struct actor_context *ctx, struct
         return;
     }
     settle->waiting &= ~bit;
+    /* Both are said by who has the epoch of the question in force. */
+    if (message->register_list_reply.status == OK ||
+        message->register_list_reply.status == ERR_INCOMPLETE)
+        settle->fenced |= bit;
     if (message->register_list_reply.status == OK) {
         settle->answered |= bit;
         settle->pages[ae_member_slot(ae, message->from.node)] = message;
@@ -244,27 +274,38 @@ static void settle_send(struct anti_entropy *ae, struct actor_context *ctx,
     outbox_send(ctx, &ae->actor, message);
 }
 
+static bool settle_done(struct anti_entropy *ae, const struct actor_context *ctx,
+                        struct ae_gain *gain, const struct message *message)
+{
+    for (uint32_t j = 0; gain->settle != NULL && j < WINDOW; j++) {
+        struct settle_flight *flight = &gain->settle->flights[j];
+        if (flight->id == 0 || flight->id != message->id)
+            continue;
+        if (message->register_settle_done.status != OK) {
+            flight->late_ns = ctx->now_ns + retry_of(gain); /* then it is sent again */
+        } else {
+            flight->id = 0;
+            gain->settle->settled++;
+            gain->settle->advanced_ns = ctx->now_ns;
+            counter_add(&ae->figures.registers_settled, 1);
+        }
+        gain->wake_ns = 0;
+        gain->next_ns = gain->votes ? ctx->now_ns : gain->next_ns;
+        return true;
+    }
+    return false;
+}
+
 void ae_settle_done(struct anti_entropy *ae, struct actor_context *ctx,
                     const struct message *message)
 {
-    for (uint32_t i = 0; i < ae->gains.count; i++) {
-        struct ae_gain *gain = &ae->gains.list[i];
-        for (uint32_t j = 0; gain->settle != NULL && j < WINDOW; j++) {
-            struct settle_flight *flight = &gain->settle->flights[j];
-            if (flight->id == 0 || flight->id != message->id)
-                continue;
-            if (message->register_settle_done.status != OK) {
-                flight->late_ns = ctx->now_ns + RETRY_NS; /* then it is sent again */
-            } else {
-                flight->id = 0;
-                gain->settle->settled++;
-                counter_add(&ae->figures.registers_settled, 1);
-            }
-            gain->wake_ns = 0;
-            return;
-        }
-    }
-    counter_add(&ae->figures.late, 1);
+    bool found = false;
+    for (uint32_t i = 0; i < ae->gains.count && !found; i++)
+        found = settle_done(ae, ctx, &ae->gains.list[i], message);
+    for (uint32_t i = 0; i < ae->vote_count && !found; i++)
+        found = settle_done(ae, ctx, &ae->votes[i], message);
+    if (!found)
+        counter_add(&ae->figures.late, 1);
 }
 
 /* Fills the window; sends again what is late or was refused. */
@@ -287,16 +328,18 @@ static void settle_keys(struct anti_entropy *ae, struct actor_context *ctx, stru
 
 bool ae_settle_step(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *gain)
 {
+    uint64_t retry_ns = retry_of(gain);
     if (gain->settle == NULL) {
         gain->settle = calloc(1, sizeof *gain->settle);
         CHECK(gain->settle != NULL);
         arena_init(&gain->settle->arena, NULL, 0);
+        gain->settle->advanced_ns = ctx->now_ns;
         list_ask(ae, ctx, gain);
     }
     struct ae_settle *settle = gain->settle;
     if (!settle->settling) {
         bool late = settle->late_ns <= ctx->now_ns;
-        bool enough = (uint32_t)__builtin_popcountll(settle->answered) >= sources_needed(ctx, gain);
+        bool enough = has_enough(ae, ctx, gain);
         if ((settle->waiting == 0 || late) && enough && page_take(ae, gain))
             gain->id = 0;
         else if (late)
@@ -304,8 +347,8 @@ bool ae_settle_step(struct anti_entropy *ae, struct actor_context *ctx, struct a
         /* Refused at once by too many: asked again after a while, which further steps do not put
          * off. */
         if (!settle->settling && settle->waiting == 0 && !enough &&
-            settle->late_ns > ctx->now_ns + RETRY_NS)
-            settle->late_ns = ctx->now_ns + RETRY_NS;
+            settle->late_ns > ctx->now_ns + retry_ns)
+            settle->late_ns = ctx->now_ns + retry_ns;
         settle->wake_ns = settle->late_ns;
         if (!settle->settling)
             return false;
@@ -316,6 +359,7 @@ bool ae_settle_step(struct anti_entropy *ae, struct actor_context *ctx, struct a
     if (!settle->more)
         return true;
     settle->settling = false;
+    settle->advanced_ns = ctx->now_ns;
     list_ask(ae, ctx, gain);
     settle->wake_ns = settle->late_ns;
     return false;

@@ -273,6 +273,7 @@ static void refresh_ranges(struct anti_entropy *ae, struct actor_context *ctx)
     ranges_drop_unused(ae, ctx);
     count_proofs(ae);
     ae_gains_refresh(ae, ctx);
+    ae_votes_refresh(ae, ctx);
 }
 
 static void refresh(struct anti_entropy *ae, struct actor_context *ctx)

@@ -34,6 +34,7 @@ enum ae_owner {
     AE_OWNER_EXPLAIN,
     AE_OWNER_GAIN,
     AE_OWNER_SETTLE,
+    AE_OWNER_RENEWAL,
 };
 
 /* -- exchanges ----------------------------------------------------------------------------------
@@ -206,14 +207,27 @@ struct ae_completion {
  *      ▲       │        │        │
  *      └───────┴────────┴────────┘ failed: again after a pause
  */
-enum ae_gain_phase { AE_GAIN_ASK, AE_GAIN_ADOPT, AE_GAIN_FILL, AE_GAIN_FINISH };
+enum ae_gain_phase { AE_GAIN_ASK, AE_GAIN_ADOPT, AE_GAIN_FILL, AE_GAIN_RENEW, AE_GAIN_FINISH };
 
-struct ae_settle; /* anti_entropy_registers.c */
+struct ae_settle; /* anti_entropy_votes.c */
+void ae_votes_on_incomplete(struct anti_entropy *ae, struct actor_context *ctx,
+                            const struct vnode_incomplete *incomplete);
+void ae_votes_on_epoch(struct anti_entropy *ae, struct actor_context *ctx,
+                       const struct message *message);
+void ae_votes_refresh(struct anti_entropy *ae, struct actor_context *ctx);
+/* False: the answer is to something else. Else it consumes it. */
+bool ae_votes_answered(struct anti_entropy *ae, struct actor_context *ctx, struct message *message);
+void ae_votes_tick(struct anti_entropy *ae, struct actor_context *ctx);
+uint64_t ae_votes_wake_ns(const struct anti_entropy *ae);
+void ae_votes_free(struct anti_entropy *ae);
+
+/* anti_entropy_registers.c */
 
 struct ae_gain {
     uint32_t partition;
     uint32_t keyspace_id;
     bool compares; /* this member holds a copy, and compares it with those that drop out */
+    bool votes;    /* not the copy is wanted, but its votes in registers (anti_entropy_votes.c) */
     bool filled;
     uint64_t epoch; /* of the announcement */
     uint64_t incarnation;
@@ -227,6 +241,19 @@ struct ae_gain {
     uint64_t waiting;         /* members whose roots are awaited, by slot */
     struct message **roots;   /* [MEMBERS_MAX], owned, in ASK only */
     struct ae_settle *settle; /* owned; of a consistent keyspace, in FILL */
+    /* of votes: `epoch` is the first one of the renewal */
+    uint64_t votes_from; /* the second one; 0: not decided yet */
+    uint64_t set;        /* replicas when it was listed, by slot */
+};
+
+/* The epochs that votes need, asked for together. */
+struct ae_renewal {
+    uint64_t id;     /* of the question to gossip; 0: none is open */
+    uint64_t serial; /* what wanted an epoch before has it by the answer */
+    uint64_t late_ns;
+    uint64_t first_ns; /* since when somebody wants one; 0: nobody does */
+    uint64_t ask_ns;   /* not before */
+    uint8_t partitions[PARTITIONS_MAX / 8];
 };
 
 #define AE_RATE_SECONDS 8u
@@ -347,6 +374,9 @@ struct anti_entropy {
     _Atomic(struct ae_proofs *) *proofs; /* [partitions]; made once, freed with the actor */
 
     struct ae_gains gains;
+    struct ae_renewal renewal;
+    uint32_t vote_count;
+    struct ae_gain *votes;             /* in any order; at most one by (partition, keyspace) */
     struct ae_completion *completions; /* [partitions] */
     uint32_t completions_asking;
     struct ae_record records[AE_RECORDS_MAX];
@@ -530,6 +560,8 @@ void ae_settle_listed(struct anti_entropy *ae, struct actor_context *ctx, struct
 void ae_settle_done(struct anti_entropy *ae, struct actor_context *ctx,
                     const struct message *message);
 uint64_t ae_settle_wake_ns(const struct ae_gain *gain);
+/* When it has come on last. */
+uint64_t ae_settle_advanced_ns(const struct ae_gain *gain);
 void ae_settle_free(struct ae_gain *gain);
 
 /* anti_entropy_report.c */

@@ -616,6 +616,9 @@ struct vnode_incomplete {
     uint64_t incarnation;
     uint64_t epoch; /* with a keyspace: of the announcement */
     bool filled;
+    /* It is about the votes of a consistent keyspace alone: this copy was emptied once, and begins
+     * anew as an acceptor (model/register.h). */
+    bool votes;
 };
 
 /* Anti-entropy to its replica: the floors that the peers have. Done when durable; INCOMPLETE: what
@@ -625,6 +628,10 @@ struct vnode_adopt {
     uint32_t keyspace_id;
     uint64_t floor;
     uint64_t reaped;
+    /* Not 0: it is about votes instead, as vnode_incomplete said. The first epoch of the renewal:
+     * what is planned in it or later is learned. PRECONDITION: it was emptied again. */
+    uint64_t learns_from;
+    uint64_t incarnation; /* with learns_from */
 };
 
 struct vnode_adopt_done {
@@ -636,6 +643,8 @@ struct vnode_complete {
     uint32_t partition;
     uint32_t keyspace_id; /* as vnode_incomplete said, both */
     uint64_t incarnation;
+    /* Not 0: it votes again, from this epoch on. UNAVAILABLE: it is not in force there yet. */
+    uint64_t votes_from;
 };
 
 struct vnode_complete_done {

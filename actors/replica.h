@@ -62,6 +62,8 @@ struct replica_figures {
     struct counter tree_keys;         /* now */
     struct counter tree_builds;       /* vnodes whose trees were built from their rows */
     struct counter quarantined;       /* rows that failed their checksum and wait for repair, now */
+    struct counter registers_mute;    /* (partition, keyspace) whose copy here has no vote, now */
+    struct counter registers_renewed; /* those that votes came back to, since the start */
     struct counter registers_bad;     /* registers that did, which stay as they are, now */
     struct counter quarantine_full;   /* such rows that were not remembered or not copied aside */
     struct counter repairs_asked;     /* of anti-entropy */
@@ -100,6 +102,8 @@ enum err replica_keep_trees(struct replica *replica, struct store *store) MUST_U
 /* How many trees say something else than their rows, by a scan of all of them: an invariant for
  * tests to look at between steps. */
 uint32_t replica_trees_differing(const struct replica *replica, struct store *store);
+/* Whether its copy would vote in registers of the keyspace, for tests to look at. */
+bool replica_votes(struct replica *replica, uint32_t partition, uint32_t keyspace_id);
 const struct replica_figures *replica_figures(const struct replica *replica);
 
 #endif

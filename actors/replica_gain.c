@@ -402,9 +402,12 @@ static enum err look_vnode(struct replica *replica, struct actor_context *ctx, s
     if (vnode->state == VNODE_EMPTYING)
         return ERR_UNAVAILABLE;
     enum err err = OK;
-    for (uint32_t i = 0; i < look->count && err == OK; i++)
-        err = look_keyspace(replica, ctx, vnode, look->groups[i].keyspace->id,
-                            &look->parts[look->groups[i].group]);
+    for (uint32_t i = 0; i < look->count && err == OK; i++) {
+        const struct vnode_part *part = &look->parts[look->groups[i].group];
+        if (part->role != ROLE_NONE)
+            replica_votes_tell(replica, ctx, vnode, look->groups[i].keyspace);
+        err = look_keyspace(replica, ctx, vnode, look->groups[i].keyspace->id, part);
+    }
     return err;
 }
 

@@ -60,10 +60,17 @@ enum err vnode_votes(const struct vnode *vnode, uint32_t keyspace_id)
     const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, keyspace_id);
     if (MUTATE(VOTES_WHEN_INCOMPLETE))
         return OK;
-    bool votes = vnode->state == VNODE_COMPLETE &&
-                 (!vnode->registers_lost || MUTATE(REGISTER_LOST_COPY_VOTES)) &&
+    bool votes = vnode->state == VNODE_COMPLETE && !vnode_is_mute(vnode, keyspace_id) &&
                  (keyspace == NULL || !is_void(keyspace));
     return votes ? OK : ERR_INCOMPLETE;
+}
+
+bool vnode_learns(const struct vnode *vnode, uint32_t keyspace_id, uint64_t epoch)
+{
+    const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, keyspace_id);
+    return vnode->state != VNODE_EMPTYING && vnode_is_mute(vnode, keyspace_id) &&
+           vnode->learns_from != 0 && epoch >= vnode->learns_from &&
+           (keyspace == NULL || !is_void(keyspace));
 }
 
 /* What a change gives this member has to be filled again as well. */
@@ -95,7 +102,7 @@ static void vnode_keyspaces_reset(struct replica *replica, struct vnode *vnode)
     vnode->keyspace_count = count;
     if (replica->gains.swept == vnode)
         replica->gains.swept = NULL;
-    replica->gains.cursor = 0; /* to tell of them */
+    replica->gains.cursor = 0; /* to tell of them, and of votes */
 }
 
 /* Drops all that the vnode holds; then it is incomplete. May be begun again at any point. */
@@ -109,12 +116,15 @@ static enum err vnode_empty(struct replica *replica, struct actor_context *ctx, 
     if (err == OK)
         err = vnode_lost_stage(vnode, ctx->store);
     if (err == OK)
+        err = vnode_voting_unstage(vnode, ctx->store);
+    if (err == OK)
         err = vnode_gains_restage(vnode, ctx->store);
     if (err == OK)
         err = vnode_state_stage(vnode, ctx->store, VNODE_INCOMPLETE);
     if (err != OK)
         return err;
     vnode->registers_lost = true;
+    vnode_voting_forget(vnode);
     tree_vnode_emptied(replica, ctx, vnode);
     quarantine_emptied(replica, vnode->partition, 0);
     vnode_keyspaces_reset(replica, vnode);
@@ -261,6 +271,8 @@ static enum err vnode_adopt(struct replica *replica, struct actor_context *ctx,
 {
     struct vnode *vnode = vnode_of(&replica->vnodes, adopt->partition);
     struct vnode_keyspace *keyspace = vnode_keyspace_get(vnode, adopt->keyspace_id);
+    if (adopt->learns_from != 0)
+        return replica_votes_learn(replica, adopt);
     if (vnode->state == VNODE_EMPTYING || is_void(keyspace))
         return ERR_UNAVAILABLE;
     if (vnode->state == VNODE_COMPLETE && keyspace->gain.state != GAIN_EMPTY)
@@ -320,6 +332,8 @@ static enum err vnode_complete(struct replica *replica, struct actor_context *ct
                                const struct vnode_complete *complete)
 {
     struct vnode *vnode = vnode_of(&replica->vnodes, complete->partition);
+    if (complete->votes_from != 0)
+        return replica_votes_complete(replica, ctx, complete);
     if (complete->keyspace_id != 0)
         return gain_complete(replica, ctx, vnode, complete);
     if (vnode->state == VNODE_COMPLETE)

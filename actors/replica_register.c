@@ -57,6 +57,7 @@ struct vote {
     struct bytes key;
     struct local_state state;
     struct register_state held;
+    bool mute; /* what comes of it is kept, and not told */
 };
 
 /* What is held of the register, for one who may vote. */
@@ -69,8 +70,15 @@ static enum err vote_begin(struct replica *replica, struct actor_context *ctx,
     if (err != OK)
         return err;
     err = replica_fence(replica, ctx, message, vote->keyspace_id, FENCE_WRITE);
-    if (err == OK)
-        err = vnode_votes(vnode_of(&replica->vnodes, vote->partition), vote->keyspace_id);
+    const struct vnode *vnode = NULL;
+    if (err == OK) {
+        vnode = vnode_of(&replica->vnodes, vote->partition);
+        err = vnode_votes(vnode, vote->keyspace_id);
+    }
+    vote->mute = err == ERR_INCOMPLETE && message->kind != MESSAGE_register_query &&
+                 vnode != NULL && vnode_learns(vnode, vote->keyspace_id, message->epoch);
+    if (vote->mute)
+        err = OK;
     if (err == OK)
         err = replica_load_register(replica, ctx, vote->partition, vote->keyspace_id, vote->key,
                                     &vote->state, &vote->held);
@@ -84,6 +92,15 @@ static enum err vote_store(struct replica *replica, struct actor_context *ctx,
 {
     return replica_store_register(replica, ctx, vote->partition, vote->key, &vote->state,
                                   &vote->held);
+}
+
+/* INCOMPLETE: it was learned, and is no vote. */
+static enum err vote_end(struct replica *replica, const struct vote *vote, enum err err)
+{
+    if (!vote->mute || err != OK)
+        return err;
+    counter_add(&replica->figures.register_refused, 1);
+    return ERR_INCOMPLETE;
 }
 
 static void vote_answer(struct replica *replica, struct actor_context *ctx, struct message *answer,
@@ -131,6 +148,7 @@ void replica_on_register_prepare(struct replica *replica, struct actor_context *
         if (reply->agreed)
             err = vote_store(replica, ctx, &vote);
     }
+    err = vote_end(replica, &vote, err);
     if (err == OK && reply->agreed) {
         counter_add(&replica->figures.register_promises, 1);
         reply->accepted = vote.held.accepted;
@@ -159,6 +177,7 @@ void replica_on_register_accept(struct replica *replica, struct actor_context *c
                                         accept->value, &reply->conflict);
     if (err == OK && reply->agreed && !again)
         err = vote_store(replica, ctx, &vote);
+    err = vote_end(replica, &vote, err);
     if (err == OK && reply->agreed)
         counter_add(&replica->figures.register_accepts, 1);
     else

@@ -279,6 +279,18 @@ void replica_on_vnode_adopt(struct replica *replica, struct actor_context *ctx,
 void replica_on_vnode_complete(struct replica *replica, struct actor_context *ctx,
                                const struct message *message);
 
+/* -- replica_votes.c ------------------------------------------------------------------------------
+ */
+
+/* Tells anti-entropy, if it does not vote in this keyspace, whose replica it is. */
+void replica_votes_tell(struct replica *replica, struct actor_context *ctx, struct vnode *vnode,
+                        const struct keyspace *keyspace);
+enum err replica_votes_learn(struct replica *replica, const struct vnode_adopt *adopt) MUST_USE;
+enum err replica_votes_complete(struct replica *replica, struct actor_context *ctx,
+                                const struct vnode_complete *complete) MUST_USE;
+/* Sets the figure. */
+void replica_votes_count(struct replica *replica);
+
 /* -- replica_answer.c -----------------------------------------------------------------------------
  */
 

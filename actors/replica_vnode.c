@@ -11,6 +11,7 @@
 #define STATE_PREFIX    "vnode-state/"
 #define FLOOR_PREFIX    "vnode-floor/"
 #define LOST_PREFIX     "vnode-voter/" /* no vote in registers */
+#define VOTES_PREFIX    "vnode-votes/" /* but in these */
 #define GAIN_PREFIX     "vnode-gains/"
 #define EPOCH_PREFIX    "vnode-epoch/"
 #define PREFIX_BYTES    12u
@@ -20,6 +21,7 @@
 
 static_assert(sizeof STATE_PREFIX - 1 == PREFIX_BYTES && sizeof FLOOR_PREFIX - 1 == PREFIX_BYTES &&
                   sizeof LOST_PREFIX - 1 == PREFIX_BYTES &&
+                  sizeof VOTES_PREFIX - 1 == PREFIX_BYTES &&
                   sizeof GAIN_PREFIX - 1 == PREFIX_BYTES && sizeof EPOCH_PREFIX - 1 == PREFIX_BYTES,
               "rows are taken apart by their size");
 
@@ -41,8 +43,10 @@ void vnode_table_init(struct vnode_table *table, const struct replica_options *o
 
 void vnode_table_deinit(struct vnode_table *table)
 {
-    for (uint32_t i = 0; i < table->count; i++)
+    for (uint32_t i = 0; i < table->count; i++) {
         free(table->vnodes[i].keyspaces);
+        free(table->vnodes[i].voting);
+    }
     free(table->vnodes);
 }
 
@@ -144,6 +148,17 @@ enum err vnode_lost_stage(const struct vnode *vnode, struct store *store)
     uint8_t value[1] = {ROW_FORMAT};
     return store_put(store, STORE_META, lost_key(vnode->partition, key),
                      bytes_of(value, sizeof value), STORE_SYNC_NOW);
+}
+
+enum err vnode_voting_stage(const struct vnode *vnode, struct store *store, uint32_t keyspace_id,
+                            bool votes)
+{
+    uint8_t key[ROW_KEY_BYTES];
+    uint8_t value[1] = {ROW_FORMAT};
+    struct bytes name = part_key(VOTES_PREFIX, vnode->partition, keyspace_id, key);
+    if (!votes)
+        return store_delete(store, STORE_META, name, STORE_SYNC_NOW);
+    return store_put(store, STORE_META, name, bytes_of(value, sizeof value), STORE_SYNC_NOW);
 }
 
 enum err vnode_gain_stage(const struct vnode *vnode, struct store *store, uint32_t keyspace_id,
@@ -269,6 +284,15 @@ static bool load_epoch(void *closure, struct bytes key, struct bytes value)
     return true;
 }
 
+static bool load_voting(void *closure, struct bytes key, struct bytes value)
+{
+    struct load *load = closure;
+    struct vnode *vnode = key.size == ROW_KEY_BYTES ? load_vnode(load, key) : NULL;
+    if (vnode != NULL && value.size == 1 && value.data[0] == ROW_FORMAT)
+        vnode_voting_add(vnode, key_get_u32(key.data + PREFIX_BYTES + 4));
+    return true;
+}
+
 /* A row that cannot be read says at least that the copy is not filled. */
 static bool load_gain(void *closure, struct bytes key, struct bytes value)
 {
@@ -328,6 +352,9 @@ static enum err load_rows(struct replica *replica, struct actor_context *ctx)
     if (err == OK)
         err = store_scan(ctx->store, STORE_META, bytes_of_string(LOST_PREFIX),
                          bytes_of_string("vnode-voter0"), load_lost, &load);
+    if (err == OK)
+        err = store_scan(ctx->store, STORE_META, bytes_of_string(VOTES_PREFIX),
+                         bytes_of_string("vnode-votes0"), load_voting, &load);
     if (err == OK)
         err = store_scan(ctx->store, STORE_META, bytes_of_string(GAIN_PREFIX),
                          bytes_of_string("vnode-gains0"), load_gain, &load);

@@ -20,6 +20,8 @@
  *         clock, ms: what was here before had been lost; 0: nothing was [| u64 reaped floor]];
  *         none: 0, or not adopted
  *     "vnode-voter/" u32 partition               -> u8 format; none: it votes in registers
+ *     "vnode-votes/" u32 partition, u32 keyspace -> u8 format: it does so in these all the same
+ *         (replica_votes.c)
  *     "vnode-gains/" u32 partition, u32 keyspace -> u8 format | u8 state | u64 epoch
  *         (replica_gain.h)
  *     "vnode-epoch/" u32 partition               -> u8 format | u64 floor of key epochs; none: 0
@@ -51,9 +53,10 @@ struct vnode_keyspace {
     struct vnode_part part;
     uint64_t part_version; /* of the view that it is of, and one; 0: of none */
     struct vnode_gain gain;
-    bool registers; /* rows of registers are here, or were */
-    bool leaving;   /* its rows are removed: nothing of it counts */
-    bool sweeping;  /* by the sweep under way */
+    bool registers;  /* rows of registers are here, or were */
+    bool votes_told; /* to anti-entropy: it does not vote in its registers */
+    bool leaving;    /* its rows are removed: nothing of it counts */
+    bool sweeping;   /* by the sweep under way */
     /* replica_tree.h */
     struct merkle *tree;    /* NULL: no keys, when the vnode's trees are ready */
     struct merkle *next;    /* of the build under way, up to its cursor */
@@ -70,8 +73,12 @@ struct vnode {
     uint64_t retry_ns;    /* when emptying is tried again; 0: it waits for the log */
     uint64_t incarnation; /* of its contents: another one each time that it was emptied */
     /* It was emptied once: it does not know what it has promised and accepted of registers, and no
-     * exchange can tell it that. It has no vote in them until it is replaced. */
+     * exchange can tell it that. It has no vote in them, but in the keyspaces where it has begun
+     * anew since (replica_votes.c). */
     bool registers_lost;
+    uint64_t learns_from; /* the epoch from which on it learns, without a vote; 0: it does not */
+    uint32_t voting_count;
+    uint32_t *voting; /* keyspaces, in any order */
     /* Own key epochs below are not counted on from: rows that had them were removed here, and may
      * come back with less than they had. As boot.h's, for this vnode. */
     uint64_t epoch_floor;
@@ -144,6 +151,9 @@ enum err vnode_epoch_floor_raise(struct vnode *vnode, struct store *store, uint6
 /* Stages the row that takes its vote in registers: before the row that ends the emptying, so that
  * the log never has the second without the first. */
 enum err vnode_lost_stage(const struct vnode *vnode, struct store *store) MUST_USE;
+/* Stages the row that gives it back for one keyspace, or its removal. */
+enum err vnode_voting_stage(const struct vnode *vnode, struct store *store, uint32_t keyspace_id,
+                            bool votes) MUST_USE;
 /* Stages the row that says so; COMPLETE has none. */
 enum err vnode_state_stage(const struct vnode *vnode, struct store *store,
                            enum vnode_state state) MUST_USE;
@@ -159,5 +169,19 @@ enum err vnode_takes_writes(const struct vnode *vnode, uint32_t keyspace_id) MUS
 /* INCOMPLETE, for registers. A copy that a change gives this member votes from the time when it is
  * empty: it is a new acceptor of the new set, and the old set's majority is needed beside it. */
 enum err vnode_votes(const struct vnode *vnode, uint32_t keyspace_id) MUST_USE;
+/* It does not vote, but takes what is planned in this epoch as an acceptor whose answers are lost.
+ */
+bool vnode_learns(const struct vnode *vnode, uint32_t keyspace_id, uint64_t epoch);
+
+/* -- replica_votes.c
+ * ----------------------------------------------------------------------------------------- */
+
+/* It has lost its vote, and has not got it back in this keyspace. */
+bool vnode_is_mute(const struct vnode *vnode, uint32_t keyspace_id);
+void vnode_voting_add(struct vnode *vnode, uint32_t keyspace_id);
+/* It was emptied: nothing that it was given back counts. Stages that; `vnode_voting_forget` follows
+ * when the emptying is staged as a whole. */
+enum err vnode_voting_unstage(const struct vnode *vnode, struct store *store) MUST_USE;
+void vnode_voting_forget(struct vnode *vnode);
 
 #endif

@@ -91,6 +91,7 @@
       "rule 20")                                                                                   \
     X(REGISTER_EXPIRY_UNDECIDED, "each reader finds a value expired by its own clock", "rule 15")  \
     X(REGISTER_LOST_COPY_VOTES, "an acceptor votes that has lost its promises", "rule 35")         \
+    X(RENEWAL_UNSETTLED, "an acceptor votes again before all keys are settled", "rule 35")         \
     X(REGISTER_BAD_ROW_IS_NEW, "an acceptor takes a damaged row for an empty register", "rule 35") \
     X(TREE_OF_UNSORTED_CLOCKS, "hash trees depend on the order of arrival", "2.5")                 \
     X(LWW_TIE_BY_ARRIVAL, "of equal stamps the one that came last wins", "2.3")                    \

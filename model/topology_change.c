@@ -219,6 +219,23 @@ static enum err operate_flow(struct operating *operating)
     return OK;
 }
 
+/* Never the same document: who asks wants an epoch that was not there when it asked. */
+static enum err operate_renew(struct operating *operating)
+{
+    struct topology *topology = &operating->after;
+    bool any = false;
+    if (topology->change.state == CHANGE_RUNNING)
+        return topology_refused(operating, ERR_PRECONDITION,
+                                "a change is under way: wait until it is over");
+    for (uint32_t p = 0; p < topology->partitions; p++) {
+        if ((operating->operation->partitions[p / 8] >> p % 8 & 1) == 0)
+            continue;
+        any = true;
+        topology->phase_epochs[p] = topology->epoch;
+    }
+    return any ? OK : topology_refused(operating, ERR_INVALID, "no partition is named");
+}
+
 static enum err operate(struct operating *operating)
 {
     switch (operating->operation->kind) {
@@ -240,6 +257,8 @@ static enum err operate(struct operating *operating)
         return operate_flow(operating);
     case TOPOLOGY_ADDRESS:
         return topology_address(operating);
+    case TOPOLOGY_RENEW:
+        return operate_renew(operating);
     }
     return topology_refused(operating, ERR_UNSUPPORTED, "this operation is not known here");
 }

@@ -41,6 +41,10 @@ enum topology_operation_kind {
     TOPOLOGY_RESUME,
     TOPOLOGY_PACE,    /* bytes_per_second */
     TOPOLOGY_ADDRESS, /* member, address: at once, no data moves */
+    /* partitions, for a member whose copies of registers begin anew (model/register.h): the epoch
+     * of their last step is this one, so that whatever was planned before it is refused. Nothing
+     * else changes, and no data moves. Not while a change is RUNNING. */
+    TOPOLOGY_RENEW,
 };
 
 struct topology_operation {
@@ -53,7 +57,8 @@ struct topology_operation {
     uint64_t wall_ms;
     uint64_t bytes_per_second;
     uint32_t keyspace_id;
-    uint8_t n[DATA_CENTERS_MAX]; /* as topology.data_centers */
+    uint8_t n[DATA_CENTERS_MAX];            /* as topology.data_centers */
+    uint8_t partitions[PARTITIONS_MAX / 8]; /* bits */
     uint8_t join_id[16];
     char name[NODE_NAME_MAX + 1];
     char address[ADDRESS_MAX + 1];

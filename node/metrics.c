@@ -348,6 +348,11 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA(rows_repaired, "Rows that failed their checksum, replaced by what the others hold.");
     REPLICA(repairs_asked, "Times that the others were asked for such a row.");
     REPLICA(quarantine_full, "Such rows that found no room in the quarantine.");
+    REPLICA_GAUGE(
+        registers_mute,
+        "Copies (partition, keyspace) of consistent keyspaces that were emptied and do not "
+        "vote yet.");
+    REPLICA(registers_renewed, "Copies of consistent keyspaces that vote again.");
     REPLICA_GAUGE(registers_bad,
                   "Registers that failed their checksum: no vote is cast with them.");
     REPLICA_GAUGE(quarantined, "Rows that failed their checksum and wait for repair.");

@@ -398,6 +398,15 @@ static uint64_t vnodes_incomplete(void *host)
     return count;
 }
 
+static uint64_t registers_mute(void *host)
+{
+    const struct node *node = host;
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < node->replica_count; i++)
+        count += counter_get(&replica_figures(node->replicas[i])->registers_mute);
+    return count;
+}
+
 static size_t hint_targets(void *host, struct hint_target_figures *ret, size_t max)
 {
     const struct node *node = host;
@@ -454,6 +463,7 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
         .closed_at_first = node->boot.first_start,
         .hint_targets = hint_targets,
         .vnodes_incomplete = vnodes_incomplete,
+        .registers_mute = registers_mute,
         .anti_entropy = node->anti_entropy,
         .move_bytes_per_second = config->number[CONFIG_move_bytes_per_second],
         .host = node,

@@ -48,6 +48,9 @@ struct rpc_server_options {
     struct context_keys context_keys; /* the same on all nodes of a cluster */
     /* Vnodes of this node that do not vote; any thread. NULL: none. */
     uint64_t (*vnodes_incomplete)(void *host);
+    /* Copies (vnode, keyspace) of consistent keyspaces here that lost their votes and do not have
+     * them again; any thread. NULL: none. */
+    uint64_t (*registers_mute)(void *host);
     bool closed_at_first; /* requests for data are UNAVAILABLE until the node is set to serve */
     /* What Hints answers from; any thread. NULL: nothing is kept. */
     size_t (*hint_targets)(void *host, struct hint_target_figures *ret, size_t max);

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#define PROBLEMS_MAX (MEMBERS_MAX + DATA_CENTERS_MAX + 2)
+#define PROBLEMS_MAX (MEMBERS_MAX + DATA_CENTERS_MAX + 3)
 
 bool request_begin(struct request *request, struct call *call, struct bytes payload,
                    const ProtobufCMessageDescriptor *descriptor)
@@ -129,6 +129,15 @@ static void add_problems(struct request *request, Coterie__V1__StatusResponse *r
             "node %s: %u of %u vnodes are being refilled from the other nodes, and do not vote "
             "until they are: its log says why (identity_renewed, store_log_short)",
             options->node_name, (uint32_t)incomplete, view->topology.partitions);
+    uint64_t mute = options->registers_mute == NULL ? 0 : options->registers_mute(options->host);
+    if (mute != 0)
+        response->problems[response->n_problems++] = arena_printf(
+            &request->arena,
+            "node %s: %u copies of consistent keyspaces were emptied and do not vote: they begin "
+            "anew when all other replicas are up and no change is under way (a member that will "
+            "not come back: coterie replace); where a majority of the "
+            "replicas was emptied they never do",
+            options->node_name, (uint32_t)mute);
 }
 
 void cluster_status_handle(struct call *call, struct bytes payload)

@@ -74,6 +74,8 @@ struct host;
     X(replica, register_accepts)                                                                   \
     X(replica, register_conflicts)                                                                 \
     X(replica, register_refused)                                                                   \
+    X(replica, registers_renewed)                                                                  \
+    X(anti_entropy, renewals)                                                                      \
     X(coordinator, registers)                                                                      \
     X(coordinator, register_fast_reads)                                                            \
     X(coordinator, register_conflicts)                                                             \

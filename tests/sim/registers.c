@@ -87,27 +87,83 @@ static uint32_t value_number(struct world *world, uint32_t key, struct bytes val
     return number;
 }
 
-uint32_t registers_acceptors(struct world *world, uint32_t key, uint32_t *ret_lost)
+static bool is_mute(const struct world *world, const struct host *host, uint32_t partition)
+{
+    uint32_t shard = replica_shard(partition, world->options.shards);
+    return !host->up ||
+           !replica_votes(host->replicas[shard], partition, world->registers.keyspace_id);
+}
+
+struct acceptors {
+    uint32_t partition;
+    uint32_t count;
+    uint32_t mute;
+    uint32_t lost; /* mute, or the row is bad */
+};
+
+static struct acceptors acceptors_of(struct world *world, uint32_t key)
 {
     struct replica_set set = {0};
     struct arena arena;
     char name[16];
     registers_key_name(key, name);
+    struct acceptors acceptors = {.partition = partition_of(world, bytes_of_string(name))};
     const struct host *newest = steward_newest_host(world);
     const struct keyspace *keyspace =
         newest == NULL ? NULL : host_keyspace(newest, REGISTERS_KEYSPACE);
     if (keyspace != NULL)
-        view_replica_set(newest->view, keyspace, partition_of(world, bytes_of_string(name)), &set);
+        view_replica_set(newest->view, keyspace, acceptors.partition, &set);
     arena_init(&arena, NULL, 0);
-    *ret_lost = 0;
+    acceptors.count = set.count;
     for (uint32_t i = 0; i < set.count; i++) {
         struct host *host = &world->hosts[set.replicas[i].member - 1];
         struct register_state state;
-        *ret_lost += host->losses > 0 || !host_peek_register(host, world->registers.keyspace_id,
-                                                             bytes_of_string(name), &arena, &state);
+        bool mute = is_mute(world, host, acceptors.partition);
+        bool bad = !host_peek_register(host, world->registers.keyspace_id, bytes_of_string(name),
+                                       &arena, &state);
+        acceptors.mute += mute;
+        acceptors.lost += mute || bad;
     }
     arena_deinit(&arena);
-    return set.count;
+    return acceptors;
+}
+
+uint32_t registers_acceptors(struct world *world, uint32_t key, uint32_t *ret_lost)
+{
+    struct acceptors acceptors = acceptors_of(world, key);
+    *ret_lost = acceptors.lost;
+    return acceptors.count;
+}
+
+/* A key that has no majority any more for a bad row holds the votes of its whole partition back. */
+static bool is_held_back(struct world *world, uint32_t partition)
+{
+    for (uint32_t key = 0; key < world->options.registers.keys; key++) {
+        struct acceptors acceptors = acceptors_of(world, key);
+        if (acceptors.partition == partition &&
+            acceptors.count - acceptors.lost <= acceptors.count / 2)
+            return true;
+    }
+    return false;
+}
+
+bool registers_vote(struct world *world)
+{
+    for (uint32_t key = 0; key < world->options.registers.keys; key++) {
+        struct acceptors acceptors = acceptors_of(world, key);
+        if (acceptors.mute > 0 && !is_held_back(world, acceptors.partition))
+            return false;
+    }
+    return true;
+}
+
+bool registers_wait(struct world *world)
+{
+    for (uint32_t key = 0; key < world->options.registers.keys; key++) {
+        if (acceptors_of(world, key).mute > 0)
+            return true;
+    }
+    return false;
 }
 
 /* -- asking ------------------------------------------------------------------------------------
@@ -403,13 +459,12 @@ static void quiet_step(struct world *world)
     uint32_t step = registers->quiet_step++;
     struct register_attempt *attempt = &registers->attempts[registers->count];
     CHECK_U64(registers->count, <, REGISTER_ATTEMPTS_MAX);
-    *attempt =
-        (struct register_attempt){.id = registers->count,
-                                  .write = registers->count,
-                                  .key = step / (2 * REGISTER_QUIET_ROUNDS),
-                                  .ended_ns = NEVER_NS,
-                                  .node = member_from(world, step / 2 + registers->started),
-                                  .quiet = true};
+    *attempt = (struct register_attempt){.id = registers->count,
+                                         .write = registers->count,
+                                         .key = step / (2 * REGISTER_QUIET_ROUNDS),
+                                         .ended_ns = NEVER_NS,
+                                         .node = member_from(world, step / 2 + registers->started),
+                                         .quiet = true};
     registers->count++;
     attempt->final = step % (2 * REGISTER_QUIET_ROUNDS) == 2 * REGISTER_QUIET_ROUNDS - 1;
     if (step % 2 == 0)

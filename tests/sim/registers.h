@@ -7,8 +7,9 @@
  * must be linearizable, version numbers included, and a counter must count.
  *
  * Quiet phase: through every node in turn a change and a read of each key. They must succeed where
- * a majority of the key's replicas still votes (a replica whose disk was lost, or whose row has
- * rotted, never votes again); the last read of each key is its final state.
+ * a majority of the key's replicas votes: one whose disk was lost does so again by then, when the
+ * others were a majority; one whose row has rotted never does. The last read of each key is its
+ * final state.
  */
 #ifndef SIM_REGISTERS_H
 #define SIM_REGISTERS_H
@@ -113,5 +114,9 @@ void registers_key_name(uint32_t key, char ret_name[16]);
 bool registers_is_counter(const struct world *world, uint32_t key);
 /* The key's replicas, and how many of them may have lost what they promised. */
 uint32_t registers_acceptors(struct world *world, uint32_t key, uint32_t *ret_lost);
+/* No copy is without its vote where a majority of the others has one to give it back by. */
+bool registers_vote(struct world *world);
+/* A copy is without its vote, and asks for what would give it back. */
+bool registers_wait(struct world *world);
 
 #endif

@@ -213,6 +213,10 @@ static bool settled(struct world *world)
                 return false;
         }
     }
+    if (!registers_vote(world)) {
+        snprintf(world->differs, sizeof world->differs, "a copy of registers has no vote");
+        return false;
+    }
     if (world->now_ns < world->looked_same_ns + SAME_LOOK_NS)
         return false;
     world->looked_same_ns = world->now_ns;

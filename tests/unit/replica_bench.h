@@ -103,6 +103,7 @@ static inline struct minted mint(struct bench *b, enum test_keyspace keyspace, c
 {
     struct minted result = {0};
     fixture_handle(&b->f, mint_message(b, keyspace, key, value, context));
+    fixture_pass_over_votes(&b->f);
     if (b->f.outbox.count > 0 && b->f.outbox.first->kind == MESSAGE_replica_write)
         message_free(fixture_take(&b->f, MESSAGE_replica_write));
     fixture_sync(&b->f);

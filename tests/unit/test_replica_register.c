@@ -21,6 +21,7 @@ static struct message *ask(struct bench *b, enum message_kind kind, enum test_ke
     struct message *message = message_new(kind, 0);
     message->id = ++b->next_id;
     message->from = actor_id_of(2, ACTOR_COORDINATOR);
+    message->epoch = b->f.topology.epoch;
     uint32_t id = b->f.keyspace_ids[keyspace];
     uint32_t partition = test_partition(&b->f, keyspace, "k");
     struct bytes key = bytes_of_string("k");
@@ -190,40 +191,140 @@ static void what_is_not_a_register_does_not_vote(void **state)
     bench_deinit(&b);
 }
 
+/* Says so to anti-entropy; the incarnation to answer with. */
+static uint64_t take_mute(struct bench *b)
+{
+    struct message *told = fixture_take(&b->f, MESSAGE_vnode_incomplete);
+    uint64_t incarnation = told->vnode_incomplete.incarnation;
+    assert_true(told->vnode_incomplete.votes);
+    assert_int_equal(told->vnode_incomplete.partition,
+                     test_partition(&b->f, KEYSPACE_TEST_STRONG, "k"));
+    message_free(told);
+    return incarnation;
+}
+
+static void empty_and_fill(struct bench *b)
+{
+    struct message *doubt = message_new(MESSAGE_vnode_doubt, 0);
+    doubt->vnode_doubt.partition = test_partition(&b->f, KEYSPACE_TEST_STRONG, "k");
+    fixture_handle(&b->f, doubt);
+    fixture_handle(&b->f, ask(b, MESSAGE_register_query, KEYSPACE_TEST_STRONG, ballot(0), NULL));
+    struct message *refused = fixture_take(&b->f, MESSAGE_register_query_reply);
+    assert_int_equal(refused->register_query_reply.status, ERR_INCOMPLETE);
+    message_free(refused);
+    fixture_sync(&b->f);
+    fixture_sync(&b->f);
+    struct message *incomplete = fixture_take(&b->f, MESSAGE_vnode_incomplete);
+    assert_int_equal(incomplete->vnode_incomplete.keyspace_id, 0);
+    struct message *complete = message_new(MESSAGE_vnode_complete, 0);
+    complete->from = actor_id_of(SELF, ACTOR_ANTI_ENTROPY);
+    complete->vnode_complete.partition = incomplete->vnode_incomplete.partition;
+    complete->vnode_complete.incarnation = incomplete->vnode_incomplete.incarnation;
+    message_free(incomplete);
+    fixture_handle(&b->f, complete);
+    fixture_sync(&b->f);
+}
+
+static void take_complete(struct bench *b)
+{
+    struct message *done = fixture_take(&b->f, MESSAGE_vnode_complete_done);
+    assert_int_equal(done->vnode_complete_done.status, OK);
+    message_free(done);
+}
+
 /* A copy that was emptied has forgotten promises that others build on. Nothing that it is sent
- * brings them back, so it has no vote again, through restarts, although it is complete. */
+ * brings them back, so it has no vote, through restarts, although it is complete; it says so. */
 static void a_copy_that_has_forgotten_does_not_vote(void **state)
 {
     (void)state;
     struct bench b;
     bench_init(&b);
     assert_true(prepare(&b, 5).agreed);
-    struct message *doubt = message_new(MESSAGE_vnode_doubt, 0);
-    doubt->vnode_doubt.partition = test_partition(&b.f, KEYSPACE_TEST_STRONG, "k");
-    fixture_handle(&b.f, doubt);
+    empty_and_fill(&b);
+    take_mute(&b);
+    take_complete(&b);
+    assert_int_equal(prepare(&b, 4).status, ERR_INCOMPLETE);
+    assert_int_equal(accept_of(&b, 4, "value").status, ERR_INCOMPLETE);
+    assert_int_equal(counter_get(&replica_figures(b.replica)->registers_mute), 1);
+    bench_restart(&b, false);
     fixture_handle(&b.f, ask(&b, MESSAGE_register_query, KEYSPACE_TEST_STRONG, ballot(0), NULL));
+    take_mute(&b);
     struct message *refused = fixture_take(&b.f, MESSAGE_register_query_reply);
     assert_int_equal(refused->register_query_reply.status, ERR_INCOMPLETE);
     message_free(refused);
-    fixture_sync(&b.f);
-    fixture_sync(&b.f);
-    struct message *incomplete = fixture_take(&b.f, MESSAGE_vnode_incomplete);
-    struct message *complete = message_new(MESSAGE_vnode_complete, 0);
-    complete->from = actor_id_of(SELF, ACTOR_ANTI_ENTROPY);
-    complete->vnode_complete.partition = incomplete->vnode_incomplete.partition;
-    complete->vnode_complete.incarnation = incomplete->vnode_incomplete.incarnation;
-    message_free(incomplete);
-    fixture_handle(&b.f, complete);
-    fixture_sync(&b.f);
-    struct message *done = fixture_take(&b.f, MESSAGE_vnode_complete_done);
-    assert_int_equal(done->vnode_complete_done.status, OK);
-    message_free(done);
-    assert_int_equal(prepare(&b, 4).status, ERR_INCOMPLETE);
-    assert_int_equal(accept_of(&b, 4, "value").status, ERR_INCOMPLETE);
-    bench_restart(&b, false);
-    assert_int_equal(query_of(&b, KEYSPACE_TEST_STRONG).status, ERR_INCOMPLETE);
     struct version_set set;
     assert_int_equal(read_set(&b, KEYSPACE_TEST_SIBLINGS, "k", &set), OK);
+    bench_deinit(&b);
+}
+
+static enum err adopt_of(struct bench *b, uint64_t learns_from, uint64_t incarnation)
+{
+    struct message *adopt = message_new(MESSAGE_vnode_adopt, 0);
+    adopt->from = actor_id_of(SELF, ACTOR_ANTI_ENTROPY);
+    adopt->vnode_adopt =
+        (struct vnode_adopt){.partition = test_partition(&b->f, KEYSPACE_TEST_STRONG, "k"),
+                             .keyspace_id = b->f.keyspace_ids[KEYSPACE_TEST_STRONG],
+                             .learns_from = learns_from,
+                             .incarnation = incarnation};
+    fixture_handle(&b->f, adopt);
+    struct message *done = fixture_take(&b->f, MESSAGE_vnode_adopt_done);
+    enum err status = done->vnode_adopt_done.status;
+    message_free(done);
+    return status;
+}
+
+static enum err complete_of(struct bench *b, uint64_t votes_from, uint64_t incarnation)
+{
+    struct message *complete = message_new(MESSAGE_vnode_complete, 0);
+    complete->from = actor_id_of(SELF, ACTOR_ANTI_ENTROPY);
+    complete->vnode_complete =
+        (struct vnode_complete){.partition = test_partition(&b->f, KEYSPACE_TEST_STRONG, "k"),
+                                .keyspace_id = b->f.keyspace_ids[KEYSPACE_TEST_STRONG],
+                                .votes_from = votes_from,
+                                .incarnation = incarnation};
+    fixture_handle(&b->f, complete);
+    fixture_sync(&b->f);
+    struct message *done = fixture_take(&b->f, MESSAGE_vnode_complete_done);
+    enum err status = done->vnode_complete_done.status;
+    message_free(done);
+    return status;
+}
+
+/* model/register.h, an acceptor that begins anew: it learns from the first epoch on, and its
+ * answers do not count; it votes from the second one on, when that is in force here; through
+ * restarts, and until it is emptied again. */
+static void a_copy_that_begins_anew_votes(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    uint64_t epoch = b.f.topology.epoch;
+    empty_and_fill(&b);
+    uint64_t incarnation = take_mute(&b);
+    take_complete(&b);
+    assert_int_equal(adopt_of(&b, epoch, incarnation + 1), ERR_PRECONDITION);
+    assert_int_equal(adopt_of(&b, epoch + 1, incarnation), OK);
+    assert_int_equal(accept_of(&b, 4, "early").status, ERR_INCOMPLETE);
+    assert_int_equal(adopt_of(&b, epoch, incarnation), OK);
+    assert_int_equal(accept_of(&b, 4, "learned").status, ERR_INCOMPLETE);
+    assert_int_equal(prepare(&b, 6).status, ERR_INCOMPLETE);
+    assert_int_equal(complete_of(&b, epoch + 1, incarnation), ERR_UNAVAILABLE);
+    assert_int_equal(complete_of(&b, epoch, incarnation + 1), ERR_PRECONDITION);
+    assert_int_equal(query_of(&b, KEYSPACE_TEST_STRONG).status, ERR_INCOMPLETE);
+    assert_int_equal(complete_of(&b, epoch, incarnation), OK);
+    struct register_query_reply held = query_of(&b, KEYSPACE_TEST_STRONG);
+    assert_int_equal(held.status, OK);
+    assert_int_equal(held.accepted.counter, 4);
+    assert_int_equal(held.promised.counter, 6);
+    assert_false(prepare(&b, 5).agreed);
+    bench_restart(&b, false);
+    assert_true(prepare(&b, 7).agreed);
+    assert_int_equal(counter_get(&replica_figures(b.replica)->registers_mute), 0);
+    empty_and_fill(&b);
+    incarnation = take_mute(&b);
+    take_complete(&b);
+    assert_int_equal(complete_of(&b, epoch, incarnation - 1), ERR_PRECONDITION);
+    assert_int_equal(query_of(&b, KEYSPACE_TEST_STRONG).status, ERR_INCOMPLETE);
     bench_deinit(&b);
 }
 
@@ -255,6 +356,7 @@ int main(void)
         cmocka_unit_test(modes_are_never_mixed),
         cmocka_unit_test(what_is_not_a_register_does_not_vote),
         cmocka_unit_test(a_copy_that_has_forgotten_does_not_vote),
+        cmocka_unit_test(a_copy_that_begins_anew_votes),
         cmocka_unit_test(registers_are_in_no_hash_tree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

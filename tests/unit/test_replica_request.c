@@ -31,6 +31,7 @@ static struct outcome_seen put_with_id(struct bench *b, const char *key, const c
     struct message *message = mint_message(b, KEYSPACE_TEST_SIBLINGS, key, value, NULL);
     message->replica_mint.request.request_id = bytes_of_string(id);
     fixture_handle(&b->f, message);
+    fixture_pass_over_votes(&b->f);
     if (b->f.outbox.count != 0 && b->f.outbox.first->kind == MESSAGE_replica_write) {
         struct message *sent = fixture_take(&b->f, MESSAGE_replica_write);
         seen.sent_id = arena_copy(&b->f.arena, sent->replica_write.request_id);

@@ -401,6 +401,38 @@ static void test_flow(void **state)
     bench_deinit(&bench);
 }
 
+/* model/register.h, an acceptor that begins anew: an epoch for the partitions that were named, each
+ * time that it is asked for; nothing else is another, and a running change is not disturbed. */
+static void test_renew(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 4, 32);
+    struct topology_operation renew = {.kind = TOPOLOGY_RENEW, .member = 2};
+    bench_refused(&bench, &renew, ERR_INVALID, "no partition");
+    renew.partitions[0] = 1u << 3;
+    renew.partitions[1] = 1u << 2;
+    for (uint32_t i = 0; i < 2; i++) {
+        uint64_t epoch = bench.topology.epoch;
+        bench_operate(&bench, &renew);
+        assert_int_equal(bench.topology.epoch, epoch + 1);
+        assert_int_equal(bench.topology.change.state, CHANGE_NONE);
+        for (uint32_t p = 0; p < 32; p++) {
+            assert_int_equal(bench.topology.phase_epochs[p], p == 3 || p == 10 ? epoch + 1 : 0);
+            assert_int_equal(bench.topology.phases[p], PHASE_WAITING);
+        }
+    }
+    bench_join(&bench, "n5", 5);
+    bench_operate(&bench, &renew);
+    assert_int_equal(bench.topology.change.state, CHANGE_STAGED);
+    bench_operate(&bench, &(struct topology_operation){.kind = TOPOLOGY_COMMIT});
+    bench_refused(&bench, &renew, ERR_PRECONDITION, "a change is under way");
+    bench_run(&bench);
+    assert_int_equal(bench.topology.change.state, CHANGE_NONE);
+    bench_operate(&bench, &renew);
+    bench_deinit(&bench);
+}
+
 static void test_replicate(void **state)
 {
     (void)state;
@@ -498,6 +530,7 @@ int main(void)
         cmocka_unit_test(test_dies_during_a_change),
         cmocka_unit_test(test_abort_what_is_staged),
         cmocka_unit_test(test_flow),
+        cmocka_unit_test(test_renew),
         cmocka_unit_test(test_replicate),
         cmocka_unit_test(test_the_only_member),
         cmocka_unit_test(test_needs),
