@@ -494,6 +494,15 @@ static uint64_t step_wake_ns(const struct actor_context *ctx, const struct ae_ga
     return gain->next_ns;
 }
 
+/* Registers are settled key by key, everything else comes from each source in turn. */
+static bool is_filled_now(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *gain)
+{
+    if (settles(ctx, gain))
+        return MUTATE(REGISTERS_UNSETTLED) || (!is_paused(ctx) && ae_settle_step(ae, ctx, gain));
+    return (ae_gain_sources(ae, ctx, gain) & ~gain->done) == 0 ||
+           (MUTATE(GAIN_FROM_ONE) && gain->done != 0);
+}
+
 static void gain_step(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *gain,
                       uint32_t *asking)
 {
@@ -517,10 +526,7 @@ static void gain_step(struct anti_entropy *ae, struct actor_context *ctx, struct
     case AE_GAIN_FILL:
         if (!due && gain->settle == NULL)
             break;
-        if (settles(ctx, gain) && !MUTATE(REGISTERS_UNSETTLED)
-                ? !is_paused(ctx) && ae_settle_step(ae, ctx, gain)
-                : settles(ctx, gain) || (ae_gain_sources(ae, ctx, gain) & ~gain->done) == 0 ||
-                      (MUTATE(GAIN_FROM_ONE) && gain->done != 0))
+        if (is_filled_now(ae, ctx, gain))
             finish(ae, ctx, gain);
         break;
     }

@@ -214,12 +214,6 @@ static void coordinator_on_late(struct coordinator *coordinator, struct actor_co
     coordinator_request_set_late(coordinator, ctx, request, 2 * request->late_ns);
 }
 
-static void coordinator_on_hedge(struct coordinator *coordinator, struct actor_context *ctx,
-                                 struct request *request)
-{
-    coordinator_hedge_on_due(coordinator, ctx, request);
-}
-
 static void coordinator_on_soon(struct coordinator *coordinator, struct actor_context *ctx,
                                 struct request *request)
 {
@@ -262,7 +256,7 @@ static void coordinator_tick(struct actor *actor, struct actor_context *ctx)
         else if (request->late_at_ns <= ctx->now_ns)
             coordinator_on_late(coordinator, ctx, request);
         else if (request->hedge_at_ns <= ctx->now_ns)
-            coordinator_on_hedge(coordinator, ctx, request);
+            coordinator_hedge_on_due(coordinator, ctx, request);
         else if (request->soon_at_ns <= ctx->now_ns)
             coordinator_on_soon(coordinator, ctx, request);
         /* Its time may have been moved; what goes on is never left without a wake-up. */

@@ -16,7 +16,7 @@
 static bool may_come_back(const struct view *view, uint32_t number)
 {
     const struct member *member = topology_member(&view->topology, number);
-    return member != NULL && member->status != MEMBER_REMOVED && !member->gone;
+    return hint_member_is_there(view, number) && !member->gone;
 }
 
 static bool any_may_come_back(const struct view *view, const struct replica_set *set)

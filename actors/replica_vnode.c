@@ -103,9 +103,9 @@ struct vnode_keyspace *vnode_keyspace_get(struct vnode *vnode, uint32_t keyspace
  * ------------------------------------------------------------------------------------------
  */
 
-static struct bytes state_key(uint32_t partition, uint8_t memory[ROW_KEY_BYTES])
+static struct bytes vnode_key(const char *prefix, uint32_t partition, uint8_t memory[ROW_KEY_BYTES])
 {
-    memcpy(memory, STATE_PREFIX, PREFIX_BYTES);
+    memcpy(memory, prefix, PREFIX_BYTES);
     key_put_u32(memory + PREFIX_BYTES, partition);
     return bytes_of(memory, PREFIX_BYTES + 4);
 }
@@ -113,30 +113,16 @@ static struct bytes state_key(uint32_t partition, uint8_t memory[ROW_KEY_BYTES])
 static struct bytes part_key(const char *prefix, uint32_t partition, uint32_t keyspace_id,
                              uint8_t memory[ROW_KEY_BYTES])
 {
-    memcpy(memory, prefix, PREFIX_BYTES);
-    key_put_u32(memory + PREFIX_BYTES, partition);
+    (void)vnode_key(prefix, partition, memory);
     key_put_u32(memory + PREFIX_BYTES + 4, keyspace_id);
     return bytes_of(memory, ROW_KEY_BYTES);
-}
-
-static struct bytes floor_key(uint32_t partition, uint32_t keyspace_id,
-                              uint8_t memory[ROW_KEY_BYTES])
-{
-    return part_key(FLOOR_PREFIX, partition, keyspace_id, memory);
-}
-
-static struct bytes lost_key(uint32_t partition, uint8_t memory[ROW_KEY_BYTES])
-{
-    memcpy(memory, LOST_PREFIX, PREFIX_BYTES);
-    key_put_u32(memory + PREFIX_BYTES, partition);
-    return bytes_of(memory, PREFIX_BYTES + 4);
 }
 
 enum err vnode_state_stage(const struct vnode *vnode, struct store *store, enum vnode_state state)
 {
     uint8_t key[ROW_KEY_BYTES];
     uint8_t value[2] = {ROW_FORMAT, (uint8_t)state};
-    struct bytes name = state_key(vnode->partition, key);
+    struct bytes name = vnode_key(STATE_PREFIX, vnode->partition, key);
     if (state == VNODE_COMPLETE)
         return store_delete(store, STORE_META, name, STORE_SYNC_NOW);
     return store_put(store, STORE_META, name, bytes_of(value, sizeof value), STORE_SYNC_NOW);
@@ -146,7 +132,7 @@ enum err vnode_lost_stage(const struct vnode *vnode, struct store *store)
 {
     uint8_t key[ROW_KEY_BYTES];
     uint8_t value[1] = {ROW_FORMAT};
-    return store_put(store, STORE_META, lost_key(vnode->partition, key),
+    return store_put(store, STORE_META, vnode_key(LOST_PREFIX, vnode->partition, key),
                      bytes_of(value, sizeof value), STORE_SYNC_NOW);
 }
 
@@ -189,14 +175,12 @@ enum err vnode_epoch_floor_raise(struct vnode *vnode, struct store *store, uint6
     struct writer writer;
     if (epoch <= vnode->epoch_floor)
         return OK;
-    memcpy(key, EPOCH_PREFIX, PREFIX_BYTES);
-    key_put_u32(key + PREFIX_BYTES, vnode->partition);
+    struct bytes name = vnode_key(EPOCH_PREFIX, vnode->partition, key);
     arena_init(&arena, memory, sizeof memory);
     writer_init(&writer, &arena, 9);
     writer_u8(&writer, ROW_FORMAT);
     writer_u64(&writer, epoch);
-    enum err err = store_put(store, STORE_META, bytes_of(key, PREFIX_BYTES + 4),
-                             writer_result(&writer), STORE_SYNC_LATER);
+    enum err err = store_put(store, STORE_META, name, writer_result(&writer), STORE_SYNC_LATER);
     arena_deinit(&arena);
     if (err == OK)
         vnode->epoch_floor = epoch;
@@ -220,7 +204,8 @@ enum err replica_rows_vote(struct store *meta, uint32_t partitions, bool *ret_vo
         struct arena arena;
         struct bytes value = {0};
         arena_init(&arena, memory, sizeof memory);
-        enum err err = store_read(meta, STORE_META, state_key(i, key), &arena, &value);
+        enum err err =
+            store_read(meta, STORE_META, vnode_key(STATE_PREFIX, i, key), &arena, &value);
         arena_deinit(&arena);
         if (err != OK && err != ERR_NOT_FOUND)
             return err;
@@ -337,30 +322,28 @@ static bool load_floor(void *closure, struct bytes key, struct bytes value)
     return true;
 }
 
+static const struct {
+    const char *prefix;
+    store_visit visit;
+} loads[] = {
+    {STATE_PREFIX, load_state},  {FLOOR_PREFIX, load_floor}, {LOST_PREFIX, load_lost},
+    {VOTES_PREFIX, load_voting}, {GAIN_PREFIX, load_gain},   {EPOCH_PREFIX, load_epoch},
+};
+
 /* What was found is taken as a whole or not at all: the next try begins with an empty table. */
 static enum err load_rows(struct replica *replica, struct actor_context *ctx)
 {
     struct vnode_table table;
     struct load load = {.table = &table};
     vnode_table_init(&table, &replica->options, replica->vnodes.partitions);
-    /* '0' follows '/': the end of a prefix. */
-    enum err err = store_scan(ctx->store, STORE_META, bytes_of_string(STATE_PREFIX),
-                              bytes_of_string("vnode-state0"), load_state, &load);
-    if (err == OK)
-        err = store_scan(ctx->store, STORE_META, bytes_of_string(FLOOR_PREFIX),
-                         bytes_of_string("vnode-floor0"), load_floor, &load);
-    if (err == OK)
-        err = store_scan(ctx->store, STORE_META, bytes_of_string(LOST_PREFIX),
-                         bytes_of_string("vnode-voter0"), load_lost, &load);
-    if (err == OK)
-        err = store_scan(ctx->store, STORE_META, bytes_of_string(VOTES_PREFIX),
-                         bytes_of_string("vnode-votes0"), load_voting, &load);
-    if (err == OK)
-        err = store_scan(ctx->store, STORE_META, bytes_of_string(GAIN_PREFIX),
-                         bytes_of_string("vnode-gains0"), load_gain, &load);
-    if (err == OK)
-        err = store_scan(ctx->store, STORE_META, bytes_of_string(EPOCH_PREFIX),
-                         bytes_of_string("vnode-epoch0"), load_epoch, &load);
+    enum err err = OK;
+    for (size_t i = 0; i < ARRAY_COUNT(loads) && err == OK; i++) {
+        uint8_t end[PREFIX_BYTES];
+        memcpy(end, loads[i].prefix, PREFIX_BYTES);
+        end[PREFIX_BYTES - 1]++;
+        err = store_scan(ctx->store, STORE_META, bytes_of_string(loads[i].prefix),
+                         bytes_of(end, sizeof end), loads[i].visit, &load);
+    }
     if (err == OK && load.unreadable != 0)
         err = ERR_CORRUPT;
     if (err != OK) {
@@ -455,8 +438,9 @@ enum err vnode_floors_set(struct vnode *vnode, struct store *store, uint32_t key
     writer_u64(&writer, floors.floor);
     writer_u64(&writer, known == NULL ? 0 : known->adopted_at_ms);
     writer_u64(&writer, floors.reaped);
-    enum err err = store_put(store, STORE_META, floor_key(vnode->partition, keyspace_id, key),
-                             writer_result(&writer), STORE_SYNC_NOW);
+    enum err err =
+        store_put(store, STORE_META, part_key(FLOOR_PREFIX, vnode->partition, keyspace_id, key),
+                  writer_result(&writer), STORE_SYNC_NOW);
     arena_deinit(&arena);
     if (err != OK)
         return err;
@@ -475,8 +459,8 @@ enum err vnode_floors_set(struct vnode *vnode, struct store *store, uint32_t key
 enum err vnode_floor_forget(const struct vnode *vnode, struct store *store, uint32_t keyspace_id)
 {
     uint8_t key[ROW_KEY_BYTES];
-    return store_delete(store, STORE_META, floor_key(vnode->partition, keyspace_id, key),
-                        STORE_SYNC_NOW);
+    return store_delete(store, STORE_META,
+                        part_key(FLOOR_PREFIX, vnode->partition, keyspace_id, key), STORE_SYNC_NOW);
 }
 
 enum err vnode_floors_forget(const struct vnode *vnode, struct store *store)

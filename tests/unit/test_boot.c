@@ -327,6 +327,14 @@ static void the_document_wins(void **state)
     fixture_deinit(&f);
 }
 
+static struct topology document_with_n04(struct fixture *f)
+{
+    struct topology_operation join = {.kind = TOPOLOGY_JOIN, .join_id = {1}};
+    snprintf(join.name, sizeof join.name, "n04");
+    snprintf(join.address, sizeof join.address, "127.0.0.1:7704");
+    return document_after(f, &join);
+}
+
 /* boot.h, `joined`: the first start of a member that joins needs no list; the next ones need
  * nothing, and a founder's list is no use to them. */
 static void joins(void **state)
@@ -334,10 +342,7 @@ static void joins(void **state)
     (void)state;
     struct fixture f;
     fixture_init(&f, 3, 1);
-    struct topology_operation join = {.kind = TOPOLOGY_JOIN, .join_id = {1}};
-    snprintf(join.name, sizeof join.name, "n04");
-    snprintf(join.address, sizeof join.address, "127.0.0.1:7704");
-    struct topology joined = document_after(&f, &join);
+    struct topology joined = document_with_n04(&f);
     struct boot_options options = options_of(&f);
     options.topology = NULL;
     options.joined = &joined;
@@ -377,10 +382,7 @@ static void joined_hears_of_addresses(void **state)
     (void)state;
     struct fixture f;
     fixture_init(&f, 3, 1);
-    struct topology_operation join = {.kind = TOPOLOGY_JOIN, .join_id = {1}};
-    snprintf(join.name, sizeof join.name, "n04");
-    snprintf(join.address, sizeof join.address, "127.0.0.1:7704");
-    struct topology joined = document_after(&f, &join);
+    struct topology joined = document_with_n04(&f);
     struct topology_seed list[3];
     seed_is(&list[0], "n01", "127.0.0.1:8801");
     seed_is(&list[1], "n02", topology_member(&joined, 2)->address);

@@ -487,7 +487,8 @@ static void run_orders(const struct setting *setting, uint8_t *ballots, uint32_t
                        struct result *result)
 {
     uint32_t rounds = setting->writers + setting->settles;
-    if (r == rounds) {
+    CHECK(rounds <= ROUNDS_MAX);
+    if (r >= rounds) {
         run_with(setting, ballots, result);
         return;
     }

@@ -31,6 +31,18 @@ static void gain_init(struct gain_bench *g)
     fixture_pass(&g->b.f, 2000 * MS);
 }
 
+/* SELF leaves, and loses the partition with all others. */
+static void loss_init(struct gain_bench *g)
+{
+    memset(g, 0, sizeof *g);
+    fixture_init(&g->b.f, 5, 1);
+    bench_start(&g->b);
+    change_leave(&g->b.f, SELF);
+    g->partition = change_partition(&g->b.f, KEYSPACE, 1u << TOPOLOGY_NOW);
+    g->key = change_key(&g->b.f, KEYSPACE, g->partition, 1);
+    fixture_pass(&g->b.f, 2000 * MS);
+}
+
 static void step(struct gain_bench *g, enum partition_phase phase)
 {
     change_step(&g->b.f, g->partition, phase);
@@ -322,13 +334,7 @@ static void losses(void **state)
     for (unsigned phase = PHASE_WAITING; phase <= PHASE_DONE; phase++) {
         struct gain_bench g;
         bool found;
-        memset(&g, 0, sizeof g);
-        fixture_init(&g.b.f, 5, 1);
-        bench_start(&g.b);
-        change_leave(&g.b.f, SELF);
-        g.partition = change_partition(&g.b.f, KEYSPACE, 1u << TOPOLOGY_NOW);
-        g.key = change_key(&g.b.f, KEYSPACE, g.partition, 1);
-        fixture_pass(&g.b.f, 2000 * MS);
+        loss_init(&g);
         assert_int_equal(put(&g, KEYSPACE, g.key, "v"), OK);
         for (unsigned to = PHASE_ANNOUNCED; to <= phase; to++)
             step(&g, (enum partition_phase)to);
@@ -365,13 +371,7 @@ static void own_writes_come_back(void **state)
     (void)state;
     for (unsigned clean = 0; clean < 2; clean++) {
         struct gain_bench g;
-        memset(&g, 0, sizeof g);
-        fixture_init(&g.b.f, 5, 1);
-        bench_start(&g.b);
-        change_leave(&g.b.f, SELF);
-        g.partition = change_partition(&g.b.f, KEYSPACE, 1u << TOPOLOGY_NOW);
-        g.key = change_key(&g.b.f, KEYSPACE, g.partition, 1);
-        fixture_pass(&g.b.f, 2000 * MS);
+        loss_init(&g);
         struct minted first = mint(&g.b, KEYSPACE, g.key, "1", NULL);
         struct minted second = mint(&g.b, KEYSPACE, g.key, "2", &first.context);
         struct dot lost = second.set.versions[0].dot;
@@ -441,13 +441,7 @@ static void answers_are_voided(void **state)
 {
     (void)state;
     struct gain_bench g;
-    memset(&g, 0, sizeof g);
-    fixture_init(&g.b.f, 5, 1);
-    bench_start(&g.b);
-    change_leave(&g.b.f, SELF);
-    g.partition = change_partition(&g.b.f, KEYSPACE, 1u << TOPOLOGY_NOW);
-    g.key = change_key(&g.b.f, KEYSPACE, g.partition, 1);
-    fixture_pass(&g.b.f, 2000 * MS);
+    loss_init(&g);
     struct version_set set = test_write(&g.b.f, &(struct version_set){0}, NULL, 2, 1, "v");
     send_write(&g.b, KEYSPACE, g.key, test_record(&g.b.f, KEYSPACE, g.key, &set), WRITE_HINT);
     fixture_silent(&g.b.f);
