@@ -257,6 +257,17 @@ static enum err config_read_file(struct config *config, char *why, size_t why_si
 
 extern char **environ;
 
+/* No settings, and known: the file's name, and what `coterie` reads in the same pod. */
+static bool is_known_variable(const char *name, size_t size)
+{
+    static const char *const known[] = {"COTERIE_CONFIG", "COTERIE_ENDPOINTS"};
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strlen(known[i]) == size && strncmp(name, known[i], size) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* A variable that is no setting of ours is only told of: Kubernetes puts COTERIE_SERVICE_HOST and
  * the like into the environment of every pod beside a service of that name. */
 static void config_read_environment(struct config *config)
@@ -266,7 +277,7 @@ static void config_read_environment(struct config *config)
         if (strncmp(*entry, "COTERIE_", 8) != 0 || equals == NULL)
             continue;
         size_t size = (size_t)(equals - *entry);
-        bool known = false;
+        bool known = is_known_variable(*entry, size);
         for (int i = 0; i < CONFIG_KEY_COUNT; i++) {
             char name[64];
             environment_name(&settings[i], name);

@@ -132,7 +132,12 @@ def test_unknown_variable_is_told(folder):
     """Refusing it would keep pods from starting beside a service called coterie."""
     with Cluster(1) as cluster:
         node = cluster.nodes[0]
+        node.environment["COTERIE_ENDPOINTS"] = "127.0.0.1:7700"  # of the client, in the same pod
+        node.environment["COTERIE_CONFIG"] = write(folder, "empty.yaml", "{}\n")
+        node.start().wait_serving()
+        assert "unknown_variable" not in node.log_tail(50), node.log_tail()
         node.environment["COTERIE_SERVICE_HOST"] = "10.0.0.1"
+        assert node.terminate() == 0
         node.start().wait_serving()
         assert "COTERIE_SERVICE_HOST" in node.log_tail(50), node.log_tail()
 
