@@ -2,11 +2,12 @@
 and healed one way at a time. Needs root and iproute2; `available()` says whether this machine has both.
 
 A cut is silent, as in a broken switch: the neighbour's address is bound to one that nobody has, so frames leave
-and arrive nowhere. Names carry the test's pid and are removed at the end.
+and arrive nowhere. Names carry the test's pid and are removed at the end; those of a test that was killed, by the next one.
 """
 
 import atexit
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,11 +16,24 @@ from cluster import Cluster, Node
 
 NOBODY = "02:00:00:00:00:ff"
 CLIENT_PORT, PEER_PORT, HTTP_PORT = 7700, 7701, 7702
+NAMES = "/run/netns"  # of all namespaces; also of those that another test has made inside of its own
+OURS = re.compile(r"coterie-(?:probe-)?(\d+)(?:-hub|-n\d+)?$")
 
 
 def ip(*words, check=True):
     return subprocess.run(["ip"] + list(words), check=check, stdout=subprocess.DEVNULL,
                           stderr=None if check else subprocess.DEVNULL).returncode == 0
+
+
+def clear_names_of_the_dead():
+    """A name holds its namespace for ever, and whoever made it may have been killed. Processes that are still in one
+    keep it without its name."""
+    cleared = []
+    for name in sorted(os.listdir(NAMES)) if os.path.isdir(NAMES) else []:
+        owner = OURS.match(name)
+        if owner is not None and not os.path.exists("/proc/" + owner[1]) and ip("netns", "del", name, check=False):
+            cleared.append(name)
+    return cleared
 
 
 def available():
@@ -33,6 +47,7 @@ def enter_hub():
     hub = os.environ.get("COTERIE_TEST_HUB")
     if hub is not None:
         return hub
+    clear_names_of_the_dead()
     hub = "coterie-%d-hub" % os.getpid()
     ip("netns", "add", hub)
     environment = dict(os.environ, COTERIE_TEST_HUB=hub)
