@@ -57,6 +57,20 @@ static bool keyspace_unheard_of(const struct actor_context *ctx, const struct ae
     return exchange->only_keyspace == 0 || exchange->only_keyspace == id;
 }
 
+/* A copy that is filled and lags behind the other's floor has adopted none of this keyspace, or a
+ * seal was later. It must not vote with that floor: it would take what was removed under the
+ * greater one, and be emptied as soon as that is noticed, with what it has acknowledged meanwhile.
+ */
+static bool floor_lags_unfilled(const struct ae_exchange *exchange,
+                                const struct ae_keyspace *keyspace)
+{
+    for (uint32_t side = 0; side < 2; side++) {
+        if (!exchange->complete[side] && keyspace->floors[side] < keyspace->floors[1 - side])
+            return true;
+    }
+    return false;
+}
+
 static void keyspace_add(struct ae_exchange *exchange, const struct exchange_root *a,
                          const struct exchange_root *b)
 {
@@ -81,6 +95,7 @@ static void keyspace_add(struct ae_exchange *exchange, const struct exchange_roo
             (keyspace->depth == 0 || roots[side]->depth < keyspace->depth))
             keyspace->depth = roots[side]->depth;
     }
+    exchange->refused += floor_lags_unfilled(exchange, keyspace);
     if (keyspace->differs || keyspace->floors[0] != keyspace->floors[1])
         exchange->keyspace_count++;
 }

@@ -31,6 +31,7 @@ struct fake {
     struct item items[ITEMS_MAX];
     bool complete;
     bool adopted;
+    uint32_t floorless; /* bit by keyspace: emptied, and no floor adopted since */
     uint64_t floor;
     uint64_t reaped;
     uint64_t adopted_floor;
@@ -204,6 +205,15 @@ static inline int compare_roots(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static inline bool fake_is_floorless(const struct bench *b, const struct fake *fake,
+                                     uint32_t keyspace_id)
+{
+    uint32_t place = 0;
+    while (place < KEYSPACE_TEST_COUNT && b->f.keyspace_ids[place] != keyspace_id)
+        place++;
+    return (fake->floorless >> place & 1) != 0;
+}
+
 static inline void answer_roots(struct bench *b, const struct fake *fake,
                                 const struct message *message, struct message *reply)
 {
@@ -212,12 +222,13 @@ static inline void answer_roots(struct bench *b, const struct fake *fake,
     for (uint32_t i = 0; i < KEYSPACE_TEST_COUNT; i++) {
         struct merkle tree;
         uint32_t id = b->f.keyspace_ids[i];
+        bool floorless = fake_is_floorless(b, fake, id);
         fake_tree(b, fake, message->tree_roots.partition, id, &tree);
         struct merkle_node node = merkle_root(&tree);
-        if (node.count > 0 || fake->floor > 0)
+        if (node.count > 0 || (fake->floor > 0 && !floorless))
             list[roots.count++] = (struct exchange_root){.keyspace_id = id,
                                                          .depth = b->depth,
-                                                         .floor = fake->floor,
+                                                         .floor = floorless ? 0 : fake->floor,
                                                          .reaped = fake->reaped,
                                                          .node = node};
         merkle_deinit(&tree);
@@ -323,7 +334,7 @@ static inline void answer_write(struct bench *b, struct fake *fake,
     assert_int_equal(write->policy & POLICY_PERIODIC, 0);
     fake->writes++;
     reply->replica_write_reply.status = fake->write_status;
-    if (!fake->complete && !fake->adopted)
+    if (!fake->complete && (!fake->adopted || fake_is_floorless(b, fake, write->keyspace_id)))
         reply->replica_write_reply.status = ERR_INCOMPLETE;
     if (write->floor < fake->floor)
         reply->replica_write_reply.status = ERR_STALE_FLOOR;
@@ -372,6 +383,10 @@ static inline struct message *fake_answer(struct bench *b, const struct message 
         assert_int_equal(message->to.node, SELF);
         reply = message_new_reply(message, MESSAGE_vnode_adopt_done, 0);
         fake->adopted = true;
+        for (uint32_t i = 0; i < KEYSPACE_TEST_COUNT; i++) {
+            if (b->f.keyspace_ids[i] == message->vnode_adopt.keyspace_id)
+                fake->floorless &= ~(1u << i);
+        }
         fake->adopted_floor = message->vnode_adopt.floor;
         fake->adopted_reaped = message->vnode_adopt.reaped;
         fake->floor = message->vnode_adopt.floor;

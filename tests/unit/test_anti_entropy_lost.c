@@ -29,6 +29,7 @@ static void lose_vnode(struct bench *b, uint32_t partition, uint64_t incarnation
     message->vnode_incomplete =
         (struct vnode_incomplete){.partition = partition, .incarnation = incarnation};
     self->complete = self->adopted = false;
+    self->floorless = UINT32_MAX;
     self->count = 0;
     self->floor = 0;
     fixture_handle(&b->f, message);
@@ -130,6 +131,26 @@ static void keyspaces_that_are_not_known_yet_are_waited_for(void **state)
     fixture_show_keyspaces(&b.f, SIBLINGS, true);
     assert_true(bench_run(&b, all_complete, 60 * SECONDS));
     assert_int_equal(b.fakes[SELF].count, 32);
+    bench_deinit(&b);
+}
+
+/* Of a keyspace that is heard of after the floors of the others were taken over, and of which all
+ * rows have been reaped, there is nothing to hand over but the floor: without it this copy would
+ * take what the others have removed, and later find that it has lost its seal. */
+static void floors_of_keyspaces_heard_of_late_are_adopted(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    b.fakes[2].floor = b.fakes[3].floor = 4;
+    b.fakes[2].reaped = b.fakes[3].reaped = 4;
+    fixture_show_keyspaces(&b.f, SIBLINGS, false);
+    lose_vnode(&b, P, 1);
+    assert_true(bench_run(&b, adopted, 20 * SECONDS));
+    assert_true(fake_is_floorless(&b, &b.fakes[SELF], b.f.keyspace_ids[SIBLINGS]));
+    fixture_show_keyspaces(&b.f, SIBLINGS, true);
+    assert_true(bench_run(&b, all_complete, 60 * SECONDS));
+    assert_false(fake_is_floorless(&b, &b.fakes[SELF], b.f.keyspace_ids[SIBLINGS]));
     bench_deinit(&b);
 }
 
@@ -497,6 +518,7 @@ int main(void)
         cmocka_unit_test(one_that_is_away_is_waited_for),
         cmocka_unit_test(without_a_complete_one_all_must_speak),
         cmocka_unit_test(keyspaces_that_are_not_known_yet_are_waited_for),
+        cmocka_unit_test(floors_of_keyspaces_heard_of_late_are_adopted),
         cmocka_unit_test(emptied_again_begins_again),
         cmocka_unit_test(older_exchanges_do_not_count),
         cmocka_unit_test(marks_outlive_the_loss),
