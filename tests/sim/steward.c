@@ -223,7 +223,7 @@ static uint32_t dead_member(const struct world *world)
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         const struct member *member = topology_member(&world->topology, world->hosts[i].member);
         if (world->hosts[i].dead && member != NULL && !member->gone &&
-            (member->status == MEMBER_NORMAL || member->status == MEMBER_JOINING))
+            member->status != MEMBER_REMOVED)
             return member->number;
     }
     return MEMBER_NONE;
