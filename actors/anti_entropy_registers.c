@@ -85,6 +85,11 @@ uint64_t ae_settle_wake_ns(const struct ae_gain *gain)
     return gain->settle->wake_ns;
 }
 
+bool ae_settle_is_refused(const struct ae_gain *gain)
+{
+    return !gain->settle->settling && gain->settle->waiting == 0;
+}
+
 /* -- listing
  * -------------------------------------------------------------------------------------------- */
 

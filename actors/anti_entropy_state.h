@@ -560,6 +560,8 @@ void ae_settle_listed(struct anti_entropy *ae, struct actor_context *ctx, struct
 void ae_settle_done(struct anti_entropy *ae, struct actor_context *ctx,
                     const struct message *message);
 uint64_t ae_settle_wake_ns(const struct ae_gain *gain);
+/* All that could be asked have answered, and too few of them have a list. */
+bool ae_settle_is_refused(const struct ae_gain *gain);
 /* When it has come on last. */
 uint64_t ae_settle_advanced_ns(const struct ae_gain *gain);
 void ae_settle_free(struct ae_gain *gain);

@@ -23,7 +23,8 @@
 #define LOOK_NS        (250 * MS_NS)
 #define FILLING_MAX    8u             /* at a time */
 #define STUCK_NS       (3000 * MS_NS) /* without a step: others have the place */
-#define STUCK_PAUSE_NS (3000 * MS_NS)
+#define PAUSE_MIN_NS   (3000 * MS_NS) /* then, doubling; half of it to one and a half */
+#define PAUSE_MAX_NS   (12000 * MS_NS)
 
 static struct ae_gain *vote_find(const struct anti_entropy *ae, uint32_t partition,
                                  uint32_t keyspace_id)
@@ -241,6 +242,15 @@ static void tell_replica(struct anti_entropy *ae, struct actor_context *ctx, str
     outbox_send(ctx, &ae->actor, message);
 }
 
+/* Gives its place to others for a while. */
+static void fill_pause(struct actor_context *ctx, struct ae_gain *vote)
+{
+    uint64_t pause_ns = vote->backoff_ns == 0 ? PAUSE_MIN_NS : 2 * vote->backoff_ns;
+    vote->backoff_ns = pause_ns < PAUSE_MAX_NS ? pause_ns : PAUSE_MAX_NS;
+    ae_settle_free(vote);
+    vote->next_ns = ctx->now_ns + vote->backoff_ns / 2 + prng_below(ctx->prng, vote->backoff_ns);
+}
+
 static void fill_step(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *vote,
                       uint32_t *filling)
 {
@@ -253,15 +263,16 @@ static void fill_step(struct anti_entropy *ae, struct actor_context *ctx, struct
     bool settled = ae_settle_step(ae, ctx, vote);
     if (!settled && !MUTATE(RENEWAL_UNSETTLED)) {
         vote->next_ns = ae_settle_wake_ns(vote);
-        if (ctx->now_ns < ae_settle_advanced_ns(vote) + STUCK_NS)
-            return;
-        /* Somebody is down, or has no vote either. */
-        ae_settle_free(vote);
-        --*filling;
-        vote->next_ns = ctx->now_ns + STUCK_PAUSE_NS + prng_below(ctx->prng, STUCK_PAUSE_NS);
+        /* Somebody is down, or has no vote either: many such copies would keep one that can go on
+         * from its place. */
+        if (ae_settle_is_refused(vote) || ctx->now_ns >= ae_settle_advanced_ns(vote) + STUCK_NS) {
+            fill_pause(ctx, vote);
+            --*filling;
+        }
         return;
     }
     ae_settle_free(vote);
+    vote->backoff_ns = 0;
     vote->votes_from = 0;
     want(ae, ctx, vote, AE_GAIN_RENEW);
 }
