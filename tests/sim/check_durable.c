@@ -223,13 +223,14 @@ static bool answer_is_true(struct host *host, const struct asked *asked, struct 
      * the range is dirty. */
     const struct hinted_handoff_figures *hints = hinted_handoff_figures(host->hinted_handoff);
     if (!good && asked->target != MEMBER_NONE) {
-        host_peek_durable(&host->world->hosts[asked->target - 1], asked->keyspace_id, asked->key,
-                          &arena, &held);
+        /* A bad row stays on the disk until what it was repaired with is durable. */
+        bool sound = host_peek_durable(&host->world->hosts[asked->target - 1], asked->keyspace_id,
+                                       asked->key, &arena, &held);
         if (world_has(host->world, FAULT_MEMBERSHIP))
             join_other_hints(host, asked, &arena, &held);
         all = check_explained(host->world, asked->keyspace_id, asked->key, &held.clock, &arena);
         good =
-            clock_descends(&all, &said.clock) || counter_get(&hints->stale) > 0 ||
+            !sound || clock_descends(&all, &said.clock) || counter_get(&hints->stale) > 0 ||
             all_that_took_over_hold(host, asked, &arena, &said.clock) ||
             host_lost_lately(&host->world->hosts[asked->target - 1]) ||
             host_is_rotten(&host->world->hosts[asked->target - 1], asked->keyspace_id, asked->key);

@@ -162,14 +162,14 @@ static void read_register_row(const struct host *host, const struct memory_disk 
  * that was taken in the same life of the node looks like the node, and so does an older one that
  * has started once more before anybody could judge it (model/identity.h). So no vote was given
  * since. */
-static bool votes_are_kept(const struct world *world, const struct incident *incident)
+static bool votes_are_kept(struct world *world, const struct incident *incident)
 {
     const struct host *host = &world->hosts[incident->node];
     bool found_out = incident->class == FAULT_WIPED;
     bool same = true;
     struct arena arena;
     if (found_out && world->options.registers.n > 1)
-        return true;
+        return registers_spare(world, incident->node);
     arena_init(&arena, NULL, 0);
     for (uint32_t key = 0; key < world->options.registers.keys && same; key++) {
         struct bytes before = {0};
@@ -257,7 +257,7 @@ static void rot_register(struct world *world, struct host *host)
     uint64_t hash = hash_key(id, bytes_of_string(name));
     struct bytes key = bytes_of(memory, hash_storage_key(id, bytes_of_string(name), hash, memory));
     uint32_t acceptors = registers_acceptors(world, number, &lost);
-    if (acceptors <= acceptors / 2 + lost + 1 ||
+    if (acceptors <= acceptors / 2 + lost + 1 || !registers_spare(world, host->index) ||
         !engine_memory_damage(host->engine, hash_partition(hash, world->options.partitions), key,
                               bit))
         return;
@@ -270,9 +270,7 @@ void faults_disk_rot(struct world *world, struct incident *incident)
 {
     struct host *host = &world->hosts[incident->node];
     struct prng *prng = &host->disk_prng;
-    /* A vote that is lost does not come back, and a change may make its set smaller. */
-    if (host->up && world->options.registers.keys > 0 && !world_has(world, FAULT_MEMBERSHIP) &&
-        prng_chance(prng, 0.5))
+    if (host->up && world->options.registers.keys > 0 && prng_chance(prng, 0.5))
         rot_register(world, host);
     for (uint32_t i = 0; i < ROT_TRIES && host->up; i++) {
         uint32_t keyspace = (uint32_t)prng_below(prng, world->options.keyspace_count);

@@ -182,10 +182,10 @@ static void draw_registers(struct sim_options *options)
     registers->ttl_share = prng_chance(prng, 0.6) ? 0 : 0.3 * prng_unit(prng);
     uint64_t pace_ns = options->safety_ns / registers->operations_max * registers->clients;
     registers->think_mean_ns = prng_chance(prng, 0.6) ? pace_ns : random_log(prng, 200000, pace_ns);
-    /* A vote that is lost with a disk does not come back, and the next set may be a smaller one: a
-     * change that has to settle registers would wait for ever. */
-    bool votes_go =
-        sim_options_has(options, FAULT_MEMBERSHIP) && sim_options_has(options, FAULT_WIPED);
+    /* A set without a majority of its votes cannot be moved, and one vote of two is half of them.
+     */
+    bool votes_go = sim_options_has(options, FAULT_MEMBERSHIP) &&
+                    sim_options_has(options, FAULT_WIPED) && registers->n < 3;
     if (prng_chance(prng, 0.25) || votes_go)
         *registers = (struct sim_registers){0};
 }

@@ -135,6 +135,37 @@ uint32_t registers_acceptors(struct world *world, uint32_t key, uint32_t *ret_lo
     return acceptors.count;
 }
 
+static bool key_is_bad(struct world *world, struct host *host, uint32_t key)
+{
+    char name[16];
+    struct arena arena;
+    struct register_state state;
+    registers_key_name(key, name);
+    arena_init(&arena, NULL, 0);
+    bool bad = is_mute(world, host, partition_of(world, bytes_of_string(name))) ||
+               !host_peek_register(host, world->registers.keyspace_id, bytes_of_string(name),
+                                   &arena, &state);
+    arena_deinit(&arena);
+    return bad;
+}
+
+bool registers_spare(struct world *world, uint32_t node)
+{
+    if (!world_has(world, FAULT_MEMBERSHIP))
+        return true;
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        struct host *host = &world->hosts[i];
+        const struct member *member = topology_member(&world->topology, host->member);
+        if (i == node || member == NULL || member->status == MEMBER_REMOVED)
+            continue;
+        for (uint32_t key = 0; key < world->options.registers.keys; key++) {
+            if (key_is_bad(world, host, key))
+                return false;
+        }
+    }
+    return true;
+}
+
 /* A key that has no majority any more for a bad row holds the votes of its whole partition back. */
 static bool is_held_back(struct world *world, uint32_t partition)
 {

@@ -114,6 +114,9 @@ void registers_key_name(uint32_t key, char ret_name[16]);
 bool registers_is_counter(const struct world *world, uint32_t key);
 /* The key's replicas, and how many of them may have lost what they promised. */
 uint32_t registers_acceptors(struct world *world, uint32_t key, uint32_t *ret_lost);
+/* The cluster stays as it is, or no other node is without a vote: whatever sets a change makes, one
+ * of three or more votes at most is lost then. */
+bool registers_spare(struct world *world, uint32_t node);
 /* No copy is without its vote where a majority of the others has one to give it back by. */
 bool registers_vote(struct world *world);
 /* A copy is without its vote, and asks for what would give it back. */

@@ -179,6 +179,16 @@ static bool votes_live_on(const struct world *world)
     return world->options.registers.keys == 0 || (world->options.registers.n >= 3 && !any_dead);
 }
 
+/* Two copies of a register are a majority with both of their votes alone: then none may be lost. */
+static bool sets_may_shrink(const struct world *world)
+{
+    bool votes_go = world_has(world, FAULT_WIPED) || world_has(world, FAULT_CORRUPT);
+    uint32_t members = 0;
+    for (uint32_t i = 0; i < world->topology.data_center_count; i++)
+        members += topology_member_count_in(&world->topology, TOPOLOGY_NEXT, i);
+    return world->options.registers.keys == 0 || !votes_go || members >= 3;
+}
+
 /* Its disk is lost with it, so there must be a copy of all that it has. */
 static bool may_die(struct world *world, uint32_t node)
 {
@@ -239,7 +249,7 @@ static void go_on_staged(struct world *world)
     struct steward *steward = &world->steward;
     bool safety = world->phase == PHASE_SAFETY;
     if (steward->refused) {
-        bool forces = prng_chance(&steward->prng, 0.3);
+        bool forces = prng_chance(&steward->prng, 0.3) && sets_may_shrink(world);
         steward->refused = false;
         ask(world, &(struct topology_operation){.kind = forces ? TOPOLOGY_COMMIT : TOPOLOGY_ABORT,
                                                 .force = forces});
