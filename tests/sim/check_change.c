@@ -34,7 +34,8 @@ static bool holds(struct world *world, struct host *host, bool durable, uint32_t
     char name[16];
     uint32_t id = world->workload.keyspace_ids[keyspace];
     key_name(key, name);
-    if (host_is_rotten(host, id, bytes_of_string(name)))
+    if (host_is_rotten(host, id, bytes_of_string(name)) ||
+        (durable && host_is_rotten_durably(host, id, bytes_of_string(name))))
         return true; /* it had it, and says nothing before it has what the others hold */
     arena_init(&arena, NULL, 0);
     if (durable)

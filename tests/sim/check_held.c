@@ -99,11 +99,13 @@ static void look_durably(struct world *world, const struct view *view, uint32_t 
             continue;
         struct version_set *state = &held->sets[held->count++];
         *state = (struct version_set){0};
-        if (host->dead || host_is_rotten(host, id, bytes_of_string(name)) ||
+        struct bytes text = bytes_of_string(name);
+        if (host->dead || host_is_rotten(host, id, text) ||
+            host_is_rotten_durably(host, id, text) ||
             !host_copy_votes(host, hash_partition(hash, world->options.partitions)))
             held->silent |= 1u << (held->count - 1);
         else
-            host_peek_durable(host, id, bytes_of_string(name), &held->arena, state);
+            host_peek_durable(host, id, text, &held->arena, state);
     }
 }
 

@@ -139,6 +139,8 @@ void host_peek_record(struct host *host, uint32_t keyspace_id, struct bytes key,
                       struct arena *arena, struct bytes *ret_record);
 /* What it holds of a key has rotted: it holds something, and nobody can say what. */
 bool host_is_rotten(struct host *host, uint32_t keyspace_id, struct bytes key);
+/* So is what a power cut now would leave: its repair may not be on the disk yet. */
+bool host_is_rotten_durably(struct host *host, uint32_t keyspace_id, struct bytes key);
 /* What a power cut now would leave of a key; of a node that is down, what it left. */
 bool host_peek_durable(struct host *host, uint32_t keyspace_id, struct bytes key,
                        struct arena *arena, struct version_set *ret_set);

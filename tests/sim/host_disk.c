@@ -66,7 +66,7 @@ void host_peek_record(struct host *host, uint32_t keyspace_id, struct bytes key,
         *ret_record = (struct bytes){0};
 }
 
-bool host_is_rotten(struct host *host, uint32_t keyspace_id, struct bytes key)
+static bool is_rotten(struct host *host, bool durable, uint32_t keyspace_id, struct bytes key)
 {
     uint8_t memory[STORAGE_KEY_BYTES_MAX];
     uint64_t hash = hash_key(keyspace_id, key);
@@ -77,11 +77,26 @@ bool host_is_rotten(struct host *host, uint32_t keyspace_id, struct bytes key)
     if (!world_has(host->world, FAULT_CORRUPT))
         return false;
     arena_init(&arena, NULL, 0);
-    enum err err = host->up ? read_now(host, partition, name, &arena, &record)
-                            : memory_disk_read(host->disk, partition, name, &arena, &record);
+    enum err err;
+    if (!host->up)
+        err = memory_disk_read(host->disk, partition, name, &arena, &record);
+    else if (durable)
+        err = engine_memory_read_durable(host->engine, partition, name, &arena, &record);
+    else
+        err = read_now(host, partition, name, &arena, &record);
     bool rotten = err == OK && record_verify(keyspace_id, key, record) != OK;
     arena_deinit(&arena);
     return rotten;
+}
+
+bool host_is_rotten(struct host *host, uint32_t keyspace_id, struct bytes key)
+{
+    return is_rotten(host, false, keyspace_id, key);
+}
+
+bool host_is_rotten_durably(struct host *host, uint32_t keyspace_id, struct bytes key)
+{
+    return is_rotten(host, true, keyspace_id, key);
 }
 
 bool host_peek_durable(struct host *host, uint32_t keyspace_id, struct bytes key,
