@@ -122,6 +122,7 @@
     X(ANNOUNCED_COUNTS_OLD, "a write in ANNOUNCED counts the old set only", "rule 28")             \
     X(COPIED_UNFILLED, "the new set is read before it is filled", "rule 28")                       \
     X(GAIN_UNFILLED, "a gaining member is complete as soon as it is empty", "rule 28")             \
+    X(REPLICAS_AT_ONCE, "a new number of replicas is in force before they are filled", "rule 28")  \
     X(DROPPED_WHEN_COPIED, "who loses a partition drops it before the last step", "rule 28")       \
     X(ABORT_KEEPS_PHASES, "an abort exchanges the sides and keeps the phases", "rule 28")          \
     X(HINTS_LEFT_BEHIND, "hints for who is no replica any more are thrown away", "rule 22")        \

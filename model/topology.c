@@ -1,6 +1,7 @@
 #include "model/topology.h"
 
 #include "base/codec.h"
+#include "base/mutation.h"
 #include "model/claim.h"
 #include "model/hash.h"
 #include "model/topology_claim.h"
@@ -265,6 +266,8 @@ bool topology_is_joint(const struct topology *topology, uint32_t partition)
 uint32_t topology_replicas(const struct topology *topology, enum topology_side side,
                            uint32_t keyspace_id, uint32_t data_center, uint32_t otherwise)
 {
+    if (MUTATE(REPLICAS_AT_ONCE))
+        side = TOPOLOGY_NEXT;
     for (uint32_t i = 0; i < topology->replication_count; i++) {
         if (topology->replication[i].keyspace_id == keyspace_id)
             return topology->replication[i].n[side][data_center];

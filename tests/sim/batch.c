@@ -160,6 +160,10 @@ static void take_report(struct batch *batch, const struct report *report)
     batch->steward.unknown += steward->unknown;
     batch->steward.finished += steward->finished;
     batch->steward.moved += steward->moved;
+    batch->steward.replicated_more += steward->replicated_more;
+    batch->steward.replicated_fewer += steward->replicated_fewer;
+    batch->steward.replicated_back += steward->replicated_back;
+    batch->steward.replicated_registers += steward->replicated_registers;
     if (result->failure.failed)
         take_failure(batch, report->seed, result->failure.checker);
 }
@@ -337,6 +341,10 @@ static void print_steward(const struct batch *batch)
            " unknown; %" PRIu64 " changes ended, %" PRIu64 " partitions moved\n",
            batch->steward_seeds, steward->commits, steward->aborts, steward->joins, steward->deaths,
            steward->refused, steward->unknown, steward->finished, steward->moved);
+    printf("replicas: %" PRIu64 " times more of a keyspace, %" PRIu64 " times fewer, %" PRIu64
+           " of these of registers; %" PRIu64 " times taken back\n",
+           steward->replicated_more, steward->replicated_fewer, steward->replicated_registers,
+           steward->replicated_back);
 }
 
 bool batch_run(const struct batch_options *options)

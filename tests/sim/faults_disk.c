@@ -2,6 +2,7 @@
 
 #include "model/hash.h"
 #include "model/record.h"
+#include "tests/sim/steward_replicas.h"
 #include "tests/sim/world.h"
 
 #define ROT_TRIES 8u /* of one incident */
@@ -168,7 +169,7 @@ static bool votes_are_kept(struct world *world, const struct incident *incident)
     bool found_out = incident->class == FAULT_WIPED;
     bool same = true;
     struct arena arena;
-    if (found_out && world->options.registers.n > 1)
+    if (found_out && steward_replicas_sum_least(world, world->options.keyspace_count) > 1)
         return registers_spare(world, incident->node);
     arena_init(&arena, NULL, 0);
     for (uint32_t key = 0; key < world->options.registers.keys && same; key++) {
@@ -257,7 +258,9 @@ static void rot_register(struct world *world, struct host *host)
     uint64_t hash = hash_key(id, bytes_of_string(name));
     struct bytes key = bytes_of(memory, hash_storage_key(id, bytes_of_string(name), hash, memory));
     uint32_t acceptors = registers_acceptors(world, number, &lost);
-    if (acceptors <= acceptors / 2 + lost + 1 || !registers_spare(world, host->index) ||
+    bool shrinks = world_has(world, FAULT_MEMBERSHIP) &&
+                   steward_replicas_sum_least(world, world->options.keyspace_count) < 3;
+    if (acceptors <= acceptors / 2 + lost + 1 || !registers_spare(world, host->index) || shrinks ||
         !engine_memory_damage(host->engine, hash_partition(hash, world->options.partitions), key,
                               bit))
         return;

@@ -161,7 +161,7 @@ static void draw_membership(struct sim_options *options, uint32_t without)
         return;
     options->faults |= 1u << FAULT_MEMBERSHIP;
     options->faults &= ~(1u << FAULT_RESTORED);
-    if (prng_chance(&prng, 0.25))
+    if (prng_chance(&prng, 0.4))
         draw_rush(&prng, options);
 }
 

@@ -2,6 +2,7 @@
 
 #include "model/hash.h"
 #include "tests/sim/faults_disk.h"
+#include "tests/sim/steward_replicas.h"
 #include "tests/sim/world.h"
 
 #define TURN_NS   (150 * (uint64_t)MS_NS) /* on average */
@@ -12,6 +13,7 @@ void steward_init(struct steward *steward, uint64_t seed, uint32_t changes)
 {
     *steward = (struct steward){.left = changes};
     prng_init(&steward->prng, seed, RANDOM_STEWARD);
+    steward->replications = (uint32_t)prng_between(&steward->prng, changes / 3, changes);
 }
 
 static void plan_turn(struct world *world)
@@ -176,17 +178,14 @@ static bool votes_live_on(const struct world *world)
         const struct member *member = topology_member(&world->topology, world->hosts[i].member);
         any_dead |= world->hosts[i].dead && member != NULL && member->status != MEMBER_REMOVED;
     }
-    return world->options.registers.keys == 0 || (world->options.registers.n >= 3 && !any_dead);
+    return world->options.registers.keys == 0 ||
+           (steward_replicas_least(world, world->options.keyspace_count) >= 3 && !any_dead);
 }
 
-/* Two copies of a register are a majority with both of their votes alone: then none may be lost. */
 static bool sets_may_shrink(const struct world *world)
 {
-    bool votes_go = world_has(world, FAULT_WIPED) || world_has(world, FAULT_CORRUPT);
-    uint32_t members = 0;
-    for (uint32_t i = 0; i < world->topology.data_center_count; i++)
-        members += topology_member_count_in(&world->topology, TOPOLOGY_NEXT, i);
-    return world->options.registers.keys == 0 || !votes_go || members >= 3;
+    return !steward_votes_go(world) ||
+           steward_replicas_sum(world, world->options.keyspace_count, TOPOLOGY_NEXT) >= 3;
 }
 
 /* Its disk is lost with it, so there must be a copy of all that it has. */
@@ -194,10 +193,8 @@ static bool may_die(struct world *world, uint32_t node)
 {
     struct incident loss = {.class = FAULT_WIPED, .node = node};
     /* A change that is taken back would hand a single copy to somebody who is gone. */
-    for (uint32_t i = 0; i < world->options.keyspace_count; i++) {
-        if (world->options.keyspaces[i].n < 2)
-            return false;
-    }
+    if (steward_replicas_least_of_all(world) < 2)
+        return false;
     return members_up(world) > 3 && votes_live_on(world) && faults_disk_may_lose(world, &loss);
 }
 
@@ -225,6 +222,13 @@ static void begin_change(struct world *world)
         draw_place(world, &operation);
         ask(world, &operation);
     }
+}
+
+static void begin_replication(struct world *world)
+{
+    struct topology_operation operation;
+    if (steward_draw_replicate(world, &operation))
+        ask(world, &operation);
 }
 
 /* Who was given up and is a member still; 0: nobody. */
@@ -256,6 +260,9 @@ static void go_on_staged(struct world *world)
     } else if (safety && prng_chance(&steward->prng, 0.1)) {
         world->figures.steward.aborts++;
         ask_simply(world, TOPOLOGY_ABORT);
+    } else if (safety && steward->replications > 0 && prng_chance(&steward->prng, 0.2)) {
+        steward->replications--;
+        begin_replication(world);
     } else if (safety && steward->left > 0 && prng_chance(&steward->prng, 0.2)) {
         steward->left--;
         begin_change(world);
@@ -293,7 +300,11 @@ static void go_on(struct world *world)
         ask_join(world);
     } else if (world->topology.change.state == CHANGE_STAGED) {
         go_on_staged(world);
-    } else if (steward->left > 0 && world->phase == PHASE_SAFETY) {
+    } else if (world->phase == PHASE_SAFETY && steward->replications > 0 &&
+               (steward->left == 0 || prng_chance(&steward->prng, 0.5))) {
+        steward->replications--;
+        begin_replication(world);
+    } else if (world->phase == PHASE_SAFETY && steward->left > 0) {
         steward->left--;
         begin_change(world);
     }
@@ -397,6 +408,7 @@ void steward_saw(struct world *world, struct host *host, const struct topology *
     if (topology->epoch <= world->topology.epoch)
         return;
     check_step(world, &world->topology, topology);
+    steward_count_replications(world, &world->topology, topology);
     if (topology == &host->view->topology) {
         check_held_step(world, &world->topology, host->view);
         check_change_step(world, &world->topology, host->view);

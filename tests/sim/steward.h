@@ -1,5 +1,6 @@
 /* steward.h -- who changes the cluster while it runs: members join, leave, are replaced for good,
- * get other weights and zones; changes are committed, paused, resumed and aborted at any moment.
+ * get other weights and zones; keyspaces get another number of replicas (steward_replicas.h);
+ * changes are committed, paused, resumed and aborted at any moment.
  *
  * The steward looks at the newest document that is in force anywhere and does the next thing that
  * it asks for, so an answer that was lost, or that says "unknown", needs nothing of its own. Once
@@ -32,11 +33,18 @@ struct steward_figures {
     uint64_t deaths;
     uint64_t finished;
     uint64_t moved; /* partitions that went over from one set to another, or back */
+    /* Keyspaces in changes that have ended: with more replicas in a data centre than before, with
+     * fewer; in changes that were taken back; and of the first two those of registers */
+    uint64_t replicated_more;
+    uint64_t replicated_fewer;
+    uint64_t replicated_back;
+    uint64_t replicated_registers;
 };
 
 struct steward {
     struct prng prng;
-    uint32_t left; /* changes still to be begun */
+    uint32_t left;         /* changes still to be begun */
+    uint32_t replications; /* of the number of replicas, beside those */
     /* the question under way */
     bool asked;
     uint32_t node;

@@ -1,6 +1,7 @@
 #include "tests/sim/workload.h"
 
 #include "model/hash.h"
+#include "tests/sim/steward_replicas.h"
 #include "tests/sim/world.h"
 
 #define DEADLINE_MIN_NS   (50 * (uint64_t)MS_NS)
@@ -56,8 +57,8 @@ static void operation_counts(struct world *world, struct operation *operation)
     uint32_t majorities = 0;
     operation->replicas = 0;
     for (uint32_t i = 0; i < world->topology.data_center_count; i++) {
-        uint32_t here =
-            smaller(keyspace->n, topology_member_count_in(&world->topology, TOPOLOGY_NOW, i));
+        uint32_t here = smaller(steward_replicas(world, operation->keyspace, TOPOLOGY_NOW, i),
+                                topology_member_count_in(&world->topology, TOPOLOGY_NOW, i));
         operation->replicas += here;
         majorities += here / 2 + 1;
         if (i == local)
@@ -110,7 +111,7 @@ static void draw_level(struct world *world, struct operation *operation)
     uint32_t smallest = world->options.nodes / world->options.data_centers;
     operation->count =
         1 + (uint32_t)prng_below(
-                prng, smaller(world->options.keyspaces[operation->keyspace].n, smallest));
+                prng, smaller(steward_replicas_least(world, operation->keyspace), smallest));
 }
 
 /* -- asking
