@@ -355,6 +355,8 @@ static enum err look_drop(struct replica *replica, struct actor_context *ctx,
     return err;
 }
 
+/* UNAVAILABLE: what is here of it is not known yet. A power cut may have brought back what was
+ * removed. */
 static enum err look_keyspace(struct replica *replica, struct actor_context *ctx,
                               struct vnode *vnode, uint32_t keyspace_id,
                               const struct vnode_part *part)
@@ -367,6 +369,8 @@ static enum err look_keyspace(struct replica *replica, struct actor_context *ctx
         if (entry != NULL && (part->announced != 0 || has_something(entry) ||
                               quarantine_holds(replica, vnode->partition, keyspace_id)))
             leave(replica, vnode, entry);
+        else if (!vnode->trees_ready)
+            return ERR_UNAVAILABLE;
         return OK;
     }
     if (entry == NULL || entry->gain.state == GAIN_NONE || entry->leaving)
@@ -401,14 +405,15 @@ static enum err look_vnode(struct replica *replica, struct actor_context *ctx, s
     }
     if (vnode->state == VNODE_EMPTYING)
         return ERR_UNAVAILABLE;
-    enum err err = OK;
-    for (uint32_t i = 0; i < look->count && err == OK; i++) {
+    enum err first = OK;
+    for (uint32_t i = 0; i < look->count; i++) {
         const struct vnode_part *part = &look->parts[look->groups[i].group];
         if (part->role != ROLE_NONE)
             replica_votes_tell(replica, ctx, vnode, look->groups[i].keyspace);
-        err = look_keyspace(replica, ctx, vnode, look->groups[i].keyspace->id, part);
+        enum err err = look_keyspace(replica, ctx, vnode, look->groups[i].keyspace->id, part);
+        first = first == OK ? err : first;
     }
-    return err;
+    return first;
 }
 
 /* What concerns vnodes: not who is alive. */

@@ -564,6 +564,43 @@ static void bad_rows_go_too(void **state)
     bench_deinit(&g.b);
 }
 
+/* What a power cut brings back of a keyspace that has gone goes again, beside one that stays: also
+ * when the node hears of no other view, and does not know at its start what it holds. */
+static void removed_rows_come_back(void **state)
+{
+    (void)state;
+    struct gain_bench g;
+    bool found;
+    memset(&g, 0, sizeof g);
+    fixture_init(&g.b.f, 5, 1);
+    bench_start(&g.b);
+    change_replicate(&g.b.f, OTHER, 5);
+    change_finish(&g.b.f);
+    change_replicate(&g.b.f, KEYSPACE, 1);
+    g.partition = change_partition(&g.b.f, KEYSPACE, 1u << TOPOLOGY_NOW);
+    g.key = change_key(&g.b.f, KEYSPACE, g.partition, 1);
+    const char *other = change_key(&g.b.f, OTHER, g.partition, 1);
+    fixture_pass(&g.b.f, 5000 * MS);
+    assert_int_equal(put(&g, KEYSPACE, g.key, "v"), OK);
+    assert_int_equal(put(&g, OTHER, other, "stays"), OK);
+    for (uint32_t phase = PHASE_ANNOUNCED; phase <= PHASE_DONE; phase++)
+        change_step(&g.b.f, g.partition, (enum partition_phase)phase);
+    for (int i = 0; i < 100; i++)
+        fixture_pass(&g.b.f, 10 * MS);
+    assert_int_equal(counter_get(&figures(&g)->keyspaces_removed), 1);
+    assert_false(lies_there(&g, KEYSPACE, g.key));
+
+    bench_restart(&g.b, false);
+    assert_true(lies_there(&g, KEYSPACE, g.key));
+    for (int i = 0; i < 300; i++)
+        go_on(&g, 10 * MS);
+    assert_false(lies_there(&g, KEYSPACE, g.key));
+    assert_int_equal(get(&g, OTHER, other, &found), OK);
+    assert_true(found);
+    assert_int_equal(replica_trees_differing(g.b.replica, g.b.f.ctx.store), 0);
+    bench_deinit(&g.b);
+}
+
 /* A copy that is doubted while it is filled, or after, is filled again. */
 static void doubted_while_gained(void **state)
 {
@@ -602,6 +639,7 @@ int main(void)
         cmocka_unit_test(answers_are_voided),
         cmocka_unit_test(beside_others),
         cmocka_unit_test(bad_rows_go_too),
+        cmocka_unit_test(removed_rows_come_back),
         cmocka_unit_test(doubted_while_gained),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
