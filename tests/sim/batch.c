@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define COVERAGE_SEEDS_MIN 200u  /* from so many on, each fault class must have fired */
+#define CHANGES_SEEDS_MIN  1000u /* each kind of change been made */
 #define PATHS_SEEDS_MIN    5000u /* and each path been taken */
 #define FAILURES_KEPT_MAX  1000u
 
@@ -333,7 +334,8 @@ static void print_registers(const struct batch *batch)
            batch->registers.judged, batch->registers.counters, batch->registers.rotten);
 }
 
-static void print_steward(const struct batch *batch)
+/* True when whoever changes clusters has done all that there is to be done. */
+static bool print_steward(const struct batch *batch)
 {
     const struct steward_figures *steward = &batch->steward;
     printf("topology: %" PRIu64 " seeds with changes: %" PRIu64 " commits, %" PRIu64
@@ -345,6 +347,18 @@ static void print_steward(const struct batch *batch)
            " of these of registers; %" PRIu64 " times taken back\n",
            steward->replicated_more, steward->replicated_fewer, steward->replicated_registers,
            steward->replicated_back);
+    uint64_t often[] = {
+        steward->commits,          steward->aborts,          steward->joins,
+        steward->finished,         steward->moved,           steward->replicated_more,
+        steward->replicated_fewer, steward->replicated_back, steward->replicated_registers};
+    uint64_t rarely[] = {steward->deaths, steward->refused, steward->unknown};
+    bool left_out = (batch->options->without & 1u << FAULT_MEMBERSHIP) != 0;
+    bool all = true;
+    for (size_t i = 0; i < sizeof often / sizeof often[0]; i++)
+        all &= often[i] > 0 || batch->done < CHANGES_SEEDS_MIN;
+    for (size_t i = 0; i < sizeof rarely / sizeof rarely[0]; i++)
+        all &= rarely[i] > 0 || batch->done < PATHS_SEEDS_MIN;
+    return all || left_out;
 }
 
 bool batch_run(const struct batch_options *options)
@@ -370,7 +384,7 @@ bool batch_run(const struct batch_options *options)
     bool covered = print_faults(&batch);
     covered &= print_paths(&batch);
     print_registers(&batch);
-    print_steward(&batch);
+    covered &= print_steward(&batch);
     printf("%" PRIu64 " seeds from %" PRIu64 " in %.1f s: %.0f seeds a minute on %" PRIu32
            " processes; %" PRIu64 " operations (%.1f %% ok), %.1f M steps and messages, %.2f "
            "simulated hours\n",
@@ -382,7 +396,7 @@ bool batch_run(const struct batch_options *options)
     if (batch.failures > 0)
         print_failures(&batch);
     else if (!covered)
-        printf("%" PRIu64 " seeds left a fault class or a path out\n", batch.done);
+        printf("%" PRIu64 " seeds left a fault class, a path or a change out\n", batch.done);
     else
         printf("clean\n");
     munmap(batch.shared, sizeof *batch.shared);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/anti_entropy_bench.h"
+#include "tests/unit/change_bench.h"
 
 #define P 5u
 
@@ -358,6 +359,33 @@ static void a_row_comes_back(void **state)
     }
 }
 
+/* Who is away for a time is waited for, also one that is to leave; who is declared gone while it is
+ * away is not. */
+static void a_row_when_one_is_gone(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    const char *key = key_in(&b, P, 1);
+    fake_put(&b, 2, key, 2, "a");
+    fake_put(&b, 3, key, 3, "b");
+    struct topology_operation leave = {.kind = TOPOLOGY_LEAVE, .member = 3};
+    change_operate(&b.f, leave);
+    change_publish(&b.f);
+    fixture_set_liveness(&b.f, 3, LIVENESS_DOWN);
+    lose_row(&b, key);
+    assert_false(bench_run(&b, repaired, 60 * SECONDS));
+    assert_int_equal(b.fakes[SELF].count, 0);
+    leave.gone = true;
+    change_operate(&b.f, leave);
+    change_publish(&b.f);
+    fixture_set_liveness(&b.f, 3, LIVENESS_DOWN);
+    assert_true(bench_run(&b, repaired, 60 * SECONDS));
+    struct version_set set = fake_set(&b, &b.fakes[SELF].items[0]);
+    assert_true(test_holds(&set, "a") && !test_holds(&set, "b"));
+    bench_deinit(&b);
+}
+
 static void a_row_whatever_is_lost(void **state)
 {
     (void)state;
@@ -527,6 +555,7 @@ int main(void)
         cmocka_unit_test(every_step_may_fail),
         cmocka_unit_test(all_vnodes_at_once),
         cmocka_unit_test(a_row_comes_back),
+        cmocka_unit_test(a_row_when_one_is_gone),
         cmocka_unit_test(a_row_whatever_is_lost),
         cmocka_unit_test(rows_that_cannot_come_back),
         cmocka_unit_test(everybody_is_asked),
