@@ -1,6 +1,7 @@
 #include "model/topology_change.h"
 
 #include "base/mutation.h"
+#include "model/register.h"
 #include "model/topology_claim.h"
 #include "model/topology_operating.h"
 #include "model/topology_sets.h"
@@ -28,6 +29,29 @@ static bool is_staged(const struct topology *topology)
             return true;
     }
     return false;
+}
+
+/* Of registers more than so many replicas cannot be asked; no force changes that. */
+static enum err check_registers(struct operating *operating, const struct keyspace *keyspace,
+                                const struct replica_class *class)
+{
+    const struct topology *topology = &operating->after;
+    uint32_t copies[2] = {0};
+    for (uint32_t i = 0; i < 2 * topology->data_center_count; i++) {
+        enum topology_side side = (enum topology_side)(i % 2);
+        uint32_t members = topology_member_count_in(topology, side, i / 2);
+        uint32_t n = class->n[side][i / 2];
+        copies[side] += n < members ? n : members;
+    }
+    if (keyspace->mode != KEYSPACE_CONSISTENT || copies[TOPOLOGY_NEXT] <= REGISTER_REPLICAS_MAX ||
+        copies[TOPOLOGY_NEXT] <= copies[TOPOLOGY_NOW])
+        return OK;
+    return topology_refused(
+        operating, ERR_PRECONDITION,
+        arena_printf(operating->arena,
+                     "consistent keyspace %s would have %u replicas in all data centres, and %u "
+                     "are the most: give it fewer in some of them",
+                     keyspace->name, copies[TOPOLOGY_NEXT], REGISTER_REPLICAS_MAX));
 }
 
 /* What would be left with less than a keyspace asks for, and what must not be even by force. */
@@ -62,6 +86,9 @@ static enum err check_enough(struct operating *operating)
                              "keyspace %s would have no replica at all: give it some "
                              "where members stay, or drop it first",
                              keyspace->name));
+        enum err err = check_registers(operating, keyspace, &class);
+        if (err != OK)
+            return err;
     }
     return OK;
 }

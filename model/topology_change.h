@@ -72,7 +72,8 @@ struct topology_operation {
  * EXISTS (name or address taken), NOT_FOUND (no such member), LIMIT (too many members or data
  * centres), CONFLICT (the epoch is not the expected one), PRECONDITION (a change is under way;
  * nothing is staged; a data centre would be left with fewer members than a keyspace has replicas
- * there): *ret_why says it in a sentence (in the arena or static), with what to do next. */
+ * there, a consistent one would have more than REGISTER_REPLICAS_MAX in all): *ret_why says it in a
+ * sentence (in the arena or static), with what to do next. */
 enum err topology_operate(struct arena *arena, const struct topology *topology,
                           const struct keyspace_map *keyspaces,
                           const struct topology_operation *operation, struct topology *ret_topology,

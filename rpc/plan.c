@@ -185,6 +185,66 @@ static void copies_sum(struct planned *planned)
     }
 }
 
+static uint32_t zones_in(const struct planned *planned, uint32_t data_center)
+{
+    uint32_t zones = 0;
+    for (uint32_t i = 0; i < planned->plan.zone_count; i++)
+        zones += planned->plan.zones[i].data_center == data_center &&
+                 planned->plan.zones[i].members[TOPOLOGY_NEXT] > 0;
+    return zones;
+}
+
+/* One data centre in which the keyspace gets another number of replicas. */
+static void replicas_warn(struct planned *planned, const struct keyspace *keyspace,
+                          uint32_t data_center, uint32_t n)
+{
+    const char *name = planned->topology->data_centers[data_center];
+    uint32_t zones = zones_in(planned, data_center);
+    if (n == 0)
+        warn(planned,
+             "keyspace %s is to have no replica in data centre %s: who asks a node there for "
+             "LOCAL_ONE "
+             "or LOCAL_QUORUM is refused",
+             keyspace->name, name);
+    else if (zones > 1 && n > zones)
+        warn(planned,
+             "keyspace %s is to have %u replicas in data centre %s, which has %u zones: with one "
+             "of them up to %u copies of a key are away",
+             keyspace->name, n, name, zones, (n + zones - 1) / zones);
+}
+
+static void replication_warn(struct planned *planned,
+                             const struct topology_replication *replication)
+{
+    const struct keyspace *keyspace =
+        keyspace_map_find_id(&planned->view->keyspaces, replication->keyspace_id);
+    uint32_t sum[2] = {0};
+    /* Room for what is said of one more. */
+    if (keyspace == NULL ||
+        planned->words->n_warnings + planned->topology->data_center_count + 1 > SENTENCES_MAX)
+        return;
+    for (uint32_t i = 0; i < planned->topology->data_center_count; i++) {
+        uint8_t now = replication->n[TOPOLOGY_NOW][i];
+        uint8_t next = replication->n[TOPOLOGY_NEXT][i];
+        sum[TOPOLOGY_NOW] += now;
+        sum[TOPOLOGY_NEXT] += next;
+        if (now != next)
+            replicas_warn(planned, keyspace, i, next);
+    }
+    if (sum[TOPOLOGY_NEXT] == sum[TOPOLOGY_NOW])
+        return;
+    if (sum[TOPOLOGY_NEXT] == 1)
+        warn(planned,
+             "keyspace %s is to have one copy of each key: it is away while its node is, and lost "
+             "with its disk",
+             keyspace->name);
+    else if (sum[TOPOLOGY_NEXT] == 2 && keyspace->mode == KEYSPACE_CONSISTENT)
+        warn(planned,
+             "keyspace %s is to have two replicas, and a majority of them is both: with either "
+             "node away its keys cannot be asked",
+             keyspace->name);
+}
+
 /* What is no reason to refuse, and worth knowing before. */
 static void warnings_fill(struct planned *planned)
 {
@@ -216,6 +276,8 @@ static void warnings_fill(struct planned *planned)
     if (!planned->words->bytes_known)
         warn(planned, "no node has told how much its partitions hold: bytes and times are not "
                       "known");
+    for (uint32_t i = 0; i < topology->replication_count; i++)
+        replication_warn(planned, &topology->replication[i]);
 }
 
 Coterie__V1__Plan *plan_words(struct arena *arena, const struct view *view,

@@ -381,6 +381,30 @@ static void test_plan_of_too_few(void **state)
     FREE(get_plan, response);
 }
 
+/* What another number of replicas means is in the plan: refused where there are too few nodes, told
+ * where copies share zones or are few. */
+static void test_plan_of_other_replicas(void **state)
+{
+    struct staged staged;
+    Coterie__V1__GetPlanResponse *response =
+        plan_got(*state, replicate_of(&staged, "last", 4, NULL, 0));
+    assert_true(says(response->plan->refusals, response->plan->n_refusals,
+                     "would have 3 members, and keyspace last has 4 replicas"));
+    FREE(get_plan, response);
+    response = plan_got(*state, replicate_of(&staged, "last", 1, NULL, 0));
+    assert_int_equal(response->plan->n_refusals, 0);
+    assert_true(says(response->plan->warnings, response->plan->n_warnings,
+                     "keyspace last is to have one copy"));
+    assert_false(says(response->plan->warnings, response->plan->n_warnings, "zones"));
+    FREE(get_plan, response);
+    joined(*state, (struct join_words){.id = 1, .zone = "z"});
+    response = plan_got(*state, replicate_of(&staged, "last", 4, NULL, 0));
+    assert_int_equal(response->plan->n_refusals, 0);
+    assert_true(says(response->plan->warnings, response->plan->n_warnings,
+                     "4 replicas in data centre default, which has 2 zones"));
+    FREE(get_plan, response);
+}
+
 /* -- commit, abort, pause, pace ---------------------------------------------------------------- */
 
 static struct raw_reply commit(struct fixture *fixture, uint64_t expected_epoch, bool force)
@@ -592,6 +616,7 @@ int main(void)
         EACH(test_plan_of_a_join),
         EACH(test_plan_of_what_is_proposed),
         EACH(test_plan_of_too_few),
+        EACH(test_plan_of_other_replicas),
         EACH(test_commit),
         EACH(test_commit_what_does_not_fit),
         EACH(test_commit_by_force),

@@ -462,6 +462,42 @@ static void test_replicate(void **state)
     bench_deinit(&bench);
 }
 
+/* No more replicas of a register than can be asked, in all data centres; not by force either. */
+static void test_replicate_registers(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_init(&bench, 3, 16);
+    struct keyspace bank = keyspace_default("bank");
+    bank.mode = KEYSPACE_CONSISTENT;
+    bank.id = 4711;
+    bench.keyspaces = keyspace_map_put(&bench.arena, &bench.keyspaces, &bank);
+    for (uint32_t i = 0; i < 36; i++) {
+        struct topology_operation join = {.kind = TOPOLOGY_JOIN, .join_id = {(uint8_t)(i + 1), 7}};
+        snprintf(join.name, sizeof join.name, "j%u", i);
+        snprintf(join.address, sizeof join.address, "j:%u", i);
+        snprintf(join.data_center, sizeof join.data_center, "dc%u", i / 7);
+        snprintf(join.zone, sizeof join.zone, "z");
+        bench_operate(&bench, &join);
+    }
+    struct topology_operation replicate = {.kind = TOPOLOGY_REPLICATE, .keyspace_id = bank.id};
+    assert_int_equal(bench.topology.data_center_count, 7); /* the last has one member */
+    for (uint32_t i = 1; i < 6; i++)
+        replicate.n[i] = 6;
+    replicate.n[0] = 3;
+    bench_operate(&bench, &replicate);
+    struct topology_operation commit = {.kind = TOPOLOGY_COMMIT};
+    bench_refused(&bench, &commit, ERR_PRECONDITION, "bank would have 33 replicas");
+    commit.force = true;
+    bench_refused(&bench, &commit, ERR_PRECONDITION, "bank would have 33 replicas");
+    replicate.n[0] = 2;
+    bench_operate(&bench, &replicate);
+    commit.force = false;
+    bench_operate(&bench, &commit);
+    assert_int_equal(bench.topology.change.state, CHANGE_RUNNING);
+    bench_deinit(&bench);
+}
+
 /* The plan of what is staged is what its commit does, and its sums are those of the rings. */
 static void test_plan(void **state)
 {
@@ -532,6 +568,7 @@ int main(void)
         cmocka_unit_test(test_flow),
         cmocka_unit_test(test_renew),
         cmocka_unit_test(test_replicate),
+        cmocka_unit_test(test_replicate_registers),
         cmocka_unit_test(test_the_only_member),
         cmocka_unit_test(test_needs),
         cmocka_unit_test(test_plan),
