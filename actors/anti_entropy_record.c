@@ -61,6 +61,29 @@ static void again_later(struct anti_entropy *ae, struct actor_context *ctx,
     record->next_ns = ctx->now_ns + ae_backoff(ae, ctx, &record->backoff_ns);
 }
 
+/* Not one that a change is just giving the partition, or was before it was taken back: what it
+ * lacks says nothing. */
+static bool holds_copy(const struct topology *topology, uint32_t partition, bool reader)
+{
+    if (reader || topology->change.state != CHANGE_RUNNING)
+        return true;
+    if (topology->change.aborting) /* it was read until then */
+        return topology->phase_epochs[partition] >= topology->change.abort_epoch;
+    return topology->phases[partition] == PHASE_COPIED;
+}
+
+static bool others_hold_copies(const struct anti_entropy *ae, const struct actor_context *ctx,
+                               uint32_t partition, const struct replica_set *set)
+{
+    for (uint32_t i = 0; i < set->count; i++) {
+        uint32_t member = set->replicas[i].member;
+        if (member != ae->options.self && (ae->gone & ae_member_bit(ae, member)) == 0 &&
+            holds_copy(&ctx->view->topology, partition, set->replicas[i].reader))
+            return true;
+    }
+    return false;
+}
+
 static void ask_all(struct anti_entropy *ae, struct actor_context *ctx, struct ae_record *record,
                     const struct keyspace *keyspace)
 {
@@ -79,7 +102,8 @@ static void ask_all(struct anti_entropy *ae, struct actor_context *ctx, struct a
     record->id = ae_id(ae, AE_OWNER_RECORD, (uint32_t)(record - ae->records));
     record->waiting = 0;
     record->floor = UINT64_MAX;
-    for (uint32_t i = 0; i < set.count; i++) {
+    bool any = others_hold_copies(ae, ctx, record->partition, &set);
+    for (uint32_t i = 0; i < set.count && any; i++) {
         uint32_t member = set.replicas[i].member;
         if (member == ae->options.self || (ae->gone & ae_member_bit(ae, member)) != 0)
             continue;
@@ -221,6 +245,15 @@ void ae_record_tick(struct anti_entropy *ae, struct actor_context *ctx)
             ae_record_free(record);
         }
     }
+}
+
+bool ae_record_waits(const struct anti_entropy *ae, uint32_t partition)
+{
+    for (uint32_t i = 0; i < AE_RECORDS_MAX; i++) {
+        if (ae->records[i].used && ae->records[i].partition == partition)
+            return true;
+    }
+    return false;
 }
 
 uint64_t ae_record_wake_ns(const struct anti_entropy *ae)

@@ -34,7 +34,8 @@ static bool is_filled(const struct anti_entropy *ae, const struct view *view, ui
         if (!keyspace->dropped && !need_is_met(ae, view, keyspace, partition))
             return false;
     }
-    return true;
+    /* What is to drop the partition may be what a bad row is mended from. */
+    return !ae_record_waits(ae, partition);
 }
 
 /* Whether the change gives it to this member, whatever the phase. */

@@ -576,6 +576,8 @@ void ae_record_on_repair(struct anti_entropy *ae, struct actor_context *ctx,
 void ae_record_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t slot,
                         const struct message *message);
 void ae_record_tick(struct anti_entropy *ae, struct actor_context *ctx);
+/* A bad row of this node's copy of the partition is not mended yet. */
+bool ae_record_waits(const struct anti_entropy *ae, uint32_t partition);
 uint64_t ae_record_wake_ns(const struct anti_entropy *ae);
 void ae_record_free(struct ae_record *record);
 

@@ -61,15 +61,18 @@ static void take_report(const struct topology *topology, const struct moves_repo
 {
     progress->keeps_hints[slot] = report->keeps_hints;
     for (uint32_t p = 0; p < topology->partitions; p++) {
+        uint8_t filled = (uint8_t)(report->filled[p / 8] & (1u << p % 8));
         /* Before a partition's step there was nothing to fill there. */
         if (report->epoch >= topology->phase_epochs[p])
-            progress->filled[slot][p / 8] |= (uint8_t)(report->filled[p / 8] & (1u << p % 8));
+            progress->filled[slot][p / 8] |= filled;
+        /* Who has filled it knows of no bad row either. */
+        progress->unsound[slot][p / 8] &= (uint8_t)~filled;
     }
 }
 
 /* What a change gives to whom follows from the keyspaces: a member that does not know one yet has
- * nothing to fill in it, as it sees it, and who lacks one here would not miss it. So nothing goes on
- * before all that are not down know the same. */
+ * nothing to fill in it, as it sees it, and who lacks one here would not miss it. So nothing goes
+ * on before all that are not down know the same. */
 static bool keyspaces_agree(const struct gossip *gossip)
 {
     const struct topology *topology = gossip_topology(gossip);
@@ -77,8 +80,7 @@ static bool keyspaces_agree(const struct gossip *gossip)
         const struct member *member = &topology->members[i];
         const struct moves_report *report = &gossip->moves.reports[member->slot];
         bool self = member->number == gossip->options.self;
-        if (!member_counts(member) || self ||
-            gossip->peers[member->slot].liveness == LIVENESS_DOWN)
+        if (!member_counts(member) || self || gossip->peers[member->slot].liveness == LIVENESS_DOWN)
             continue;
         if (report->member != member->number || report->change != topology_change_name(topology) ||
             report->keyspaces_digest != gossip->map_digest)
@@ -99,7 +101,9 @@ static void progress_now(const struct gossip *gossip, uint64_t now_ns,
         if (!member_counts(member))
             continue;
         ret_progress->epochs[member->slot] = epoch_at(gossip, member);
-        ret_progress->keeps_hints[member->slot] = true; /* as long as it has not said otherwise */
+        /* As long as it has not said otherwise: */
+        ret_progress->keeps_hints[member->slot] = true;
+        memset(ret_progress->unsound[member->slot], 0xff, sizeof ret_progress->unsound[0]);
         if (report->member == member->number && report->heard_ns + old_ns >= now_ns &&
             report->change == topology_change_name(topology))
             take_report(topology, report, member->slot, ret_progress);

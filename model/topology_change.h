@@ -110,6 +110,9 @@ struct topology_progress {
     uint64_t epochs[MEMBERS_MAX];
     /* By slot, bit by partition: what this change (topology_change_name) needs there is done */
     uint8_t filled[MEMBERS_MAX][PARTITIONS_MAX / 8];
+    /* By slot, bit by partition: it has met a bad row there that is not mended yet, or has not said
+     * under this change that there is none */
+    uint8_t unsound[MEMBERS_MAX][PARTITIONS_MAX / 8];
     /* By slot: keeps hints for others. A leaving member is not removed before they are handed on */
     bool keeps_hints[MEMBERS_MAX];
     uint32_t announced_max; /* partitions that may be announced or copied at a time; at least 1 */
@@ -123,7 +126,9 @@ struct topology_progress {
  *                         reached. At once DONE when no keyspace's set can differ.
  *   ANNOUNCED -> COPIED   each member of both sets has the partition's epoch in force, and each
  *                         with a need has filled it.
- *   COPIED -> DONE        each member of both sets has the partition's epoch in force.
+ *   COPIED -> DONE        each member of both sets has the partition's epoch in force. Where
+ * somebody is to drop it, no member that is read has a bad row there: the copy that goes may be the
+ * only one to mend it from.
  *
  * Members that are gone are left out. Why each and not a majority: a member that lags serves
  * coordinators that lag, and with R = 1 or W = 1 one such answer is a quorum. Nothing is announced

@@ -63,6 +63,7 @@ struct stepper {
 struct partition_needs {
     uint64_t members; /* of both sets */
     uint64_t needing; /* something copied or exchanged */
+    uint64_t sound;   /* to be, before somebody else drops the partition: they are read */
     bool differs;     /* the sets of a keyspace that there may be */
 };
 
@@ -74,11 +75,15 @@ static struct partition_needs needs_of(const struct stepper *stepper, uint32_t p
             topology_sets(stepper->before, &stepper->classes.classes[i], partition);
         needs.members |= sets.sets[TOPOLOGY_NOW] | sets.sets[TOPOLOGY_NEXT];
         needs.differs = needs.differs || sets.sets[TOPOLOGY_NOW] != sets.sets[TOPOLOGY_NEXT];
-        if (i < stepper->classes.count)
-            needs.needing |= needing_copy(&sets) | needing_exchange(&sets);
+        if (i >= stepper->classes.count)
+            continue;
+        needs.needing |= needing_copy(&sets) | needing_exchange(&sets);
+        if ((sets.sets[TOPOLOGY_NOW] & ~sets.sets[TOPOLOGY_NEXT]) != 0)
+            needs.sound |= sets.sets[TOPOLOGY_NEXT];
     }
     needs.members &= ~stepper->gone;
     needs.needing &= ~stepper->gone;
+    needs.sound &= ~stepper->gone;
     return needs;
 }
 
@@ -103,6 +108,16 @@ static bool have_filled(const struct stepper *stepper, uint64_t members, uint32_
     return true;
 }
 
+static bool are_sound(const struct stepper *stepper, uint64_t members, uint32_t partition)
+{
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        if ((members >> slot & 1) != 0 &&
+            (stepper->progress->unsound[slot][partition / 8] >> partition % 8 & 1) != 0)
+            return false;
+    }
+    return true;
+}
+
 static void step_to(struct stepper *stepper, uint32_t partition, enum partition_phase phase)
 {
     stepper->after.phases[partition] = (uint8_t)phase;
@@ -118,8 +133,8 @@ static void step_onwards(struct stepper *stepper, uint32_t partition)
         return;
     struct partition_needs needs = needs_of(stepper, partition);
     bool known = have_epoch(stepper, needs.members, stepper->before->phase_epochs[partition]);
-    /* An abort may have made it COPIED: then nobody needs anything. */
-    if (phase == PHASE_COPIED && known) {
+    /* An abort may have made it COPIED: then nobody needs anything copied. */
+    if (phase == PHASE_COPIED && known && are_sound(stepper, needs.sound, partition)) {
         step_to(stepper, partition, PHASE_DONE);
         return;
     }

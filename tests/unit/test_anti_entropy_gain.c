@@ -327,6 +327,76 @@ static void refused_lists_are_asked_again(void **state)
     moves_deinit(&m);
 }
 
+/* A bad row at who is read: it is not said to be filled before that is mended, from the copy that
+ * is to go. */
+static void bad_rows_are_mended_first(void **state)
+{
+    (void)state;
+    struct moves m;
+    struct version_set set;
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    moves_init(&m);
+    uint32_t partition = begin(&m);
+    announce(&m, partition);
+    assert_true(moves_until_filled(&m, SELF, partition, 20 * SECONDS));
+    moves_step(&m, partition, PHASE_COPIED);
+    moves_show_all(&m);
+    assert_true(moves_until_filled(&m, SELF, partition, 20 * SECONDS));
+    const char *name = change_key(&m.f, KEYSPACE, partition, 1);
+    uint32_t id = m.f.keyspace_ids[KEYSPACE];
+    struct bytes text = bytes_of_string(name);
+    struct bytes key = bytes_of(memory, hash_storage_key(id, text, hash_key(id, text), memory));
+    assert_true(engine_memory_damage(m.nodes[SELF].engine, partition, key, 80));
+    m.nodes[SELF].cut = true;
+    assert_int_equal(moves_get(&m, SELF, KEYSPACE, name, &set), ERR_CORRUPT);
+    moves_run(&m, 100 * MS);
+    assert_false(moves_until_filled(&m, SELF, partition, 10 * SECONDS));
+    m.nodes[SELF].cut = false;
+    assert_true(moves_until_filled(&m, SELF, partition, 60 * SECONDS));
+    assert_int_equal(moves_get(&m, SELF, KEYSPACE, name, &set), OK);
+    assert_int_equal(set.count, 1);
+    moves_deinit(&m);
+}
+
+/* The bad row of an only replica: that who is just being given the partition has nothing there says
+ * nothing, neither before the change is taken back nor after. */
+static void bad_row_of_an_only_replica(void **state)
+{
+    (void)state;
+    struct moves m;
+    struct version_set set;
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    moves_init(&m);
+    change_replicate(&m.f, KEYSPACE, 1);
+    change_finish(&m.f);
+    change_operate(
+        &m.f, (struct topology_operation){.kind = TOPOLOGY_PLACE, .member = SELF, .weight = 3});
+    change_commit(&m.f);
+    uint32_t partition = change_partition(&m.f, KEYSPACE, 1u << TOPOLOGY_NEXT);
+    uint32_t old = old_replica(&m, partition);
+    moves_show_all(&m);
+    moves_run(&m, 2 * SECONDS);
+    const char *name = change_key(&m.f, KEYSPACE, partition, 1);
+    assert_int_equal(moves_put(&m, old, KEYSPACE, name, old, "v"), OK);
+    announce(&m, partition);
+    uint32_t id = m.f.keyspace_ids[KEYSPACE];
+    struct bytes text = bytes_of_string(name);
+    struct bytes key = bytes_of(memory, hash_storage_key(id, text, hash_key(id, text), memory));
+    assert_true(engine_memory_damage(m.nodes[old].engine, partition, key, 80));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(moves_get(&m, old, KEYSPACE, name, &set), ERR_CORRUPT);
+        moves_run(&m, 40 * SECONDS);
+        assert_int_equal(moves_get(&m, old, KEYSPACE, name, &set), ERR_CORRUPT);
+        assert_int_equal(counter_get(&anti_entropy_figures(m.nodes[old].ae)->records_repaired), 0);
+        if (i == 0) {
+            change_operate(&m.f, (struct topology_operation){.kind = TOPOLOGY_ABORT});
+            assert_int_equal(m.f.topology.phases[partition], PHASE_COPIED);
+            moves_show_all(&m);
+        }
+    }
+    moves_deinit(&m);
+}
+
 /* An announcement that was taken back: nothing is said to be filled for it, and the copy goes. */
 static void taken_back(void **state)
 {
@@ -373,6 +443,8 @@ int main(void)
         cmocka_unit_test(smaller_sets_are_compared),
         cmocka_unit_test(registers_are_settled),
         cmocka_unit_test(refused_lists_are_asked_again),
+        cmocka_unit_test(bad_rows_are_mended_first),
+        cmocka_unit_test(bad_row_of_an_only_replica),
         cmocka_unit_test(taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
