@@ -60,7 +60,6 @@ static const struct {
     {MUTATION_REAPED_WHILE_JOINT, "unit_test_replica_reap"},
     {MUTATION_STALE_SNAPSHOT_STREAMED, "unit_test_anti_entropy"},
     {MUTATION_PLAN_KEEPS_ALL_ACKS, "unit_test_coordinator_change_put"},
-    {MUTATION_SHRUNK_UNCOMPARED, "unit_test_topology_quorums"},
     {MUTATION_REMOVED_REJOINS, "unit_test_topology_change"},
 };
 
