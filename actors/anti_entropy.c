@@ -141,6 +141,9 @@ bool ae_pace(struct anti_entropy *ae, const struct actor_context *ctx,
     if (pace->bytes > 0)
         return true;
     *ret_wait_ns = (uint64_t)(1 - pace->bytes) * (S_NS / 1000) / rate * 1000 + MS_NS;
+    /* Whoever set a low pace may set another one. */
+    if (fills(exchange) && *ret_wait_ns > PAUSED_LOOK_NS)
+        *ret_wait_ns = PAUSED_LOOK_NS;
     return false;
 }
 
