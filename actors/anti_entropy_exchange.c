@@ -306,6 +306,7 @@ void ae_exchange_end(struct anti_entropy *ae, struct actor_context *ctx,
                   exchange->partition, exchange->members[0], exchange->members[1], whole,
                   why == NULL ? "" : why, exchange->keys[0], exchange->keys[1], exchange->bytes,
                   exchange->refused);
+    exchange->why = why != NULL ? why : exchange->refused != 0 ? "rows were refused" : NULL;
     ae_exchange_free(exchange);
     *(exchange->reason == AE_GAIN ? &ae->fills : &ae->running) -= 1;
     counter_set(&ae->figures.exchanges_running, ae->running + ae->fills);

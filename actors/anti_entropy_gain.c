@@ -166,6 +166,7 @@ static void gain_begin(struct anti_entropy *ae, struct actor_context *ctx, const
     *gain = *as;
     gain->serial = ++ae->serial;
     gain->next_ns = ctx->now_ns;
+    gain->since_ms = ctx->wall_ms;
     ae->look_ns = ctx->now_ns;
     count_gains(ae);
 }
@@ -282,6 +283,11 @@ static void roots_gathered(struct anti_entropy *ae, struct actor_context *ctx, s
     if (keyspace != NULL)
         found = ae_find_floor(ae, ctx, gain->partition, keyspace, ae_gain_sources(ae, ctx, gain),
                               gain->roots);
+    gain->incomplete = 0;
+    for (uint32_t slot = 0; slot < MEMBERS_MAX; slot++) {
+        if (gain->roots[slot] != NULL && !gain->roots[slot]->tree_roots_reply.complete)
+            gain->incomplete |= (uint64_t)1 << slot;
+    }
     if (!found.complete && !found.all) {
         again(ae, ctx, gain);
         return;
@@ -390,11 +396,15 @@ void ae_gain_ended(struct anti_entropy *ae, struct actor_context *ctx,
     counter_add(&ae->figures.fill_bytes, exchange->bytes);
     if (gain == NULL || gain->phase != AE_GAIN_FILL || exchange->serial <= gain->serial)
         return;
+    uint64_t source = ae_member_bit(ae, exchange->members[1]);
     if (!whole) {
+        gain->failed |= source;
+        gain->why = exchange->why;
         again(ae, ctx, gain); /* a floor may be higher, a keyspace new */
         return;
     }
-    gain->done |= ae_member_bit(ae, exchange->members[1]);
+    gain->done |= source;
+    gain->failed &= ~source;
     gain->backoff_ns = 0;
     gain->wake_ns = 0;
 }

@@ -18,6 +18,8 @@
 /* Nobody waits for one copy's votes as for a change, and it may have to wait for long. */
 #define RETRY_VOTES_NS ((uint64_t)1000 * 1000 * 1000)
 #define NS_PER_MS      ((uint64_t)1000 * 1000)
+/* For so long nobody is said to be missing who only has not answered yet. */
+#define ASKED_JUST_NOW_NS ((uint64_t)1000 * 1000 * 1000)
 
 struct settle_key {
     struct bytes name;
@@ -124,6 +126,21 @@ static bool has_enough(const struct anti_entropy *ae, const struct actor_context
         return register_renewal_listed(all, sources_of(ae, ctx, gain), settle->fenced,
                                        settle->answered);
     return (uint32_t)__builtin_popcountll(settle->answered) > all / 2;
+}
+
+uint64_t ae_settle_lacks(const struct anti_entropy *ae, const struct actor_context *ctx,
+                         const struct ae_gain *gain, uint64_t *ret_emptied)
+{
+    const struct ae_settle *settle = gain->settle;
+    uint64_t lacks = settle == NULL || settle->settling ? 0 : sources_of(ae, ctx, gain);
+    *ret_emptied = 0;
+    if (lacks == 0)
+        return 0;
+    lacks &= ~settle->answered;
+    if (ctx->now_ns < settle->advanced_ns + ASKED_JUST_NOW_NS)
+        lacks &= ~settle->waiting;
+    *ret_emptied = lacks & settle->fenced;
+    return lacks;
 }
 
 static void list_ask(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *gain)

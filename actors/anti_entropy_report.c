@@ -75,12 +75,20 @@ static uint64_t rate_of(const struct anti_entropy *ae, const struct actor_contex
     return bytes / AE_RATE_SECONDS;
 }
 
+struct hints {
+    uint64_t count;
+    struct waits *waits;
+};
+
 static bool count_hint(void *closure, struct bytes key, struct bytes value)
 {
-    uint64_t *count = closure;
-    (void)key;
+    struct hints *hints = closure;
     (void)value;
-    return ++*count < HINTS_COUNTED;
+    /* Rows begin with their target (hinted_handoff_rows.c). */
+    if (key.size >= 4)
+        waits_add(hints->waits,
+                  &(struct wait){.cause = WAIT_HINTS, .member = key_get_u32(key.data), .count = 1});
+    return ++hints->count < HINTS_COUNTED;
 }
 
 static struct bytes sizes_of(const struct anti_entropy *ae, struct actor_context *ctx,
@@ -105,8 +113,13 @@ void ae_report_on_report(struct anti_entropy *ae, struct actor_context *ctx,
     counter_add(&ae->figures.reports, 1);
     reply->epoch = topology->epoch;
     reply->free_bytes = store_free_bytes(ctx->store);
+    struct waits waits = {0};
+    struct hints hints = {.waits = &waits};
     reply->status = store_scan(ctx->store, STORE_HINTS, (struct bytes){0}, (struct bytes){0},
-                               count_hint, &reply->hints);
+                               count_hint, &hints);
+    reply->hints = hints.count;
+    ae_waits(ae, ctx, &waits);
+    reply->waits = waits_encode(&answer->arena, &waits);
     if (message->vnode_report.sizes)
         reply->sizes = sizes_of(ae, ctx, &answer->arena);
     bool running = topology->change.state == CHANGE_RUNNING;

@@ -10,6 +10,7 @@
  *     gain        what a change of the topology gives this member, or has it compare
  *     registers   registers of such a partition
  *     report      how far that has come
+ *     waits       for whom what is not filled waits
  *     members     which member has which slot
  *     record      single rows that were lost
  *     task        repairs that somebody asked for
@@ -140,6 +141,7 @@ struct ae_exchange {
     uint32_t write_count;
     struct ae_write writes[ANTI_ENTROPY_WINDOW_MAX];
 
+    const char *why;      /* ended: it had to; static. NULL: it went through to its end */
     uint64_t bytes;       /* to and from peers */
     uint64_t keys[2];     /* made durable on that side */
     uint64_t taken_bytes; /* of them, keys and records, by this node */
@@ -241,9 +243,16 @@ struct ae_gain {
     uint64_t waiting;         /* members whose roots are awaited, by slot */
     struct message **roots;   /* [MEMBERS_MAX], owned, in ASK only */
     struct ae_settle *settle; /* owned; of a consistent keyspace, in FILL */
+    /* for people (anti_entropy_waits.c) */
+    uint64_t since_ms;
+    uint64_t incomplete; /* sources that said so when they were asked last, by slot */
+    uint64_t failed;     /* sources whose last exchange did not go through, by slot */
+    const char *why;     /* of the last one of those; static */
     /* of votes: `epoch` is the first one of the renewal */
     uint64_t votes_from; /* the second one; 0: not decided yet */
     uint64_t set;        /* replicas when it was listed, by slot */
+    uint64_t lacks;      /* of those, who had not listed all when it was looked at last, by slot */
+    uint64_t emptied;    /* of those, who have no vote either */
 };
 
 /* The epochs that votes need, asked for together. */
@@ -565,6 +574,14 @@ bool ae_settle_is_refused(const struct ae_gain *gain);
 /* When it has come on last. */
 uint64_t ae_settle_advanced_ns(const struct ae_gain *gain);
 void ae_settle_free(struct ae_gain *gain);
+/* Those that have not listed what is asked for now, by slot; and of these, who have no vote. None
+ * while what was listed is being settled. */
+uint64_t ae_settle_lacks(const struct anti_entropy *ae, const struct actor_context *ctx,
+                         const struct ae_gain *gain, uint64_t *ret_emptied);
+
+/* anti_entropy_waits.c */
+/* For whom copies of this member wait that a change gives it, or that were emptied. */
+void ae_waits(const struct anti_entropy *ae, const struct actor_context *ctx, struct waits *waits);
 
 /* anti_entropy_report.c */
 void ae_report_on_report(struct anti_entropy *ae, struct actor_context *ctx,

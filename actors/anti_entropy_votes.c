@@ -94,6 +94,7 @@ void ae_votes_on_incomplete(struct anti_entropy *ae, struct actor_context *ctx,
     *vote = (struct ae_gain){.partition = incomplete->partition,
                              .keyspace_id = incomplete->keyspace_id,
                              .votes = true,
+                             .since_ms = ctx->wall_ms,
                              .incarnation = incomplete->incarnation};
     want(ae, ctx, vote, AE_GAIN_ASK);
     count_votes(ae);
@@ -261,6 +262,7 @@ static void fill_step(struct anti_entropy *ae, struct actor_context *ctx, struct
     vote->set = set_of(ae, ctx, vote);
     ++*filling;
     bool settled = ae_settle_step(ae, ctx, vote);
+    vote->lacks = ae_settle_lacks(ae, ctx, vote, &vote->emptied);
     if (!settled && !MUTATE(RENEWAL_UNSETTLED)) {
         vote->next_ns = ae_settle_wake_ns(vote);
         /* Somebody is down, or has no vote either: many such copies would keep one that can go on

@@ -216,6 +216,7 @@ static void client_end(struct gossip *gossip, struct actor_context *ctx,
         struct vnode_report_reply *report = &done->reports[i].report;
         report->filled = arena_copy(&answer->arena, report->filled);
         report->sizes = arena_copy(&answer->arena, report->sizes);
+        report->waits = arena_copy(&answer->arena, report->waits);
     }
     outbox_send(ctx, &gossip->actor, answer);
     message_free(client->origin);
@@ -237,6 +238,7 @@ static void client_take(struct gossip *gossip, struct actor_context *ctx,
         client->reports[i].report = *reply;
         client->reports[i].report.filled = arena_copy(&client->arena, reply->filled);
         client->reports[i].report.sizes = arena_copy(&client->arena, reply->sizes);
+        client->reports[i].report.waits = arena_copy(&client->arena, reply->waits);
     }
     if (client->waiting == 0)
         client_end(gossip, ctx, client);

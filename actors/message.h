@@ -841,6 +841,7 @@ struct vnode_report_reply {
     struct bytes sizes; /* bytes by partition, big-endian u64 each; empty when not asked for */
     /* keyspace_map_digest of the map that `filled` is about: what a change gives depends on it */
     uint64_t keyspaces_digest;
+    struct bytes waits; /* waits_encode: for what copies of this member wait (model/wait.h) */
 };
 
 /* The rpc layer to its gossip: ask every member for its report. */

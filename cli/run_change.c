@@ -3,6 +3,7 @@
 #include "cli/changes.h"
 #include "cli/output.h"
 #include "cli/plan.h"
+#include "cli/waits.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -117,10 +118,18 @@ enum cli_exit cli_run_plan(struct cli *cli)
     const Coterie__V1__Plan *plan = plan_ask(cli, NULL, &exit);
     if (plan == NULL)
         return exit;
-    if (cli->json)
-        output_json(plan_json(plan));
-    else
-        plan_print(cli, plan);
+    const Coterie__V1__GetChangeResponse *running =
+        plan->change->state == COTERIE__V1__CHANGE__STATE__STATE_RUNNING ? waits_ask(cli) : NULL;
+    if (cli->json) {
+        json_t *object = plan_json(plan);
+        if (running != NULL)
+            json_object_set_new(object, "waits", waits_json(running));
+        output_json(object);
+        return plan->n_refusals == 0 ? CLI_OK : CLI_UNHEALTHY;
+    }
+    plan_print(cli, plan);
+    if (running != NULL)
+        waits_print(&cli->arena, running, "waits     ", true);
     return plan->n_refusals == 0 ? CLI_OK : CLI_UNHEALTHY;
 }
 

@@ -3,6 +3,7 @@
 #include "cli/output.h"
 #include "cli/plan.h"
 #include "cli/progress.h"
+#include "cli/waits.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -76,6 +77,7 @@ static void print_change(struct cli *cli, const change_words *words)
     struct arena *arena = &cli->arena;
     if (change->state == COTERIE__V1__CHANGE__STATE__STATE_NONE) {
         printf("no change is staged or under way (epoch %" PRIu64 ")\n", words->epoch);
+        waits_print(arena, words, "waits       ", true);
         return;
     }
     printf("change, %s (epoch %" PRIu64 ")\n", plan_change_text(arena, change), words->epoch);
@@ -94,7 +96,9 @@ static void print_change(struct cli *cli, const change_words *words)
     if (change->bytes_per_second != 0)
         printf("pace        %s/s for each node that receives\n",
                plan_bytes(arena, change->bytes_per_second));
-    printf("voters      %s\n\n", output_names(arena, words->voters, words->n_voters));
+    printf("voters      %s\n", output_names(arena, words->voters, words->n_voters));
+    waits_print(arena, words, "waits       ", true);
+    putchar('\n');
     print_nodes(arena, words);
     if (cli->verbose)
         print_phases(arena, words);
@@ -117,12 +121,13 @@ static json_t *json_of(const change_words *words)
     json_t *phases = json_array();
     for (size_t i = 0; i < words->n_phases; i++)
         json_array_append_new(phases, json_integer((json_int_t)words->phases[i]));
-    return json_pack("{s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o}", "epoch",
+    return json_pack("{s:I, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:o, s:o}", "epoch",
                      (json_int_t)words->epoch, "change", plan_change_json(words->change), "nodes",
                      nodes, "phases", phases, "bytes_copied", (json_int_t)words->bytes_copied,
                      "bytes_total", (json_int_t)words->bytes_total, "bytes_per_second",
                      (json_int_t)words->bytes_per_second, "eta_ms", (json_int_t)words->eta_ms,
-                     "voters", output_json_names(words->voters, words->n_voters));
+                     "voters", output_json_names(words->voters, words->n_voters), "waits",
+                     waits_json(words));
 }
 
 /* -- until it has ended ------------------------------------------------------------------------ */
@@ -157,7 +162,16 @@ struct waited {
     bool aborted;
     uint64_t bytes;
     uint64_t heard_ms;
+    struct waits_watch watch;
 };
+
+static void tell_waits(const change_words *words)
+{
+    for (size_t i = 0; i < words->n_waits; i++) {
+        if (!waits_is_usual(words->waits[i]))
+            cli_note("%s", words->waits[i]->text);
+    }
+}
 
 /* False: there is nothing to wait for any more. */
 static bool wait_once(struct cli *cli, struct progress *progress, struct waited *waited,
@@ -179,6 +193,10 @@ static bool wait_once(struct cli *cli, struct progress *progress, struct waited 
         waited->aborted = words->change->aborting != 0;
         waited->bytes = words->bytes_copied;
         waited->heard_ms = progress_now_ms();
+        if (waits_watch(&waited->watch, words, waited->heard_ms)) {
+            progress_clear(progress);
+            tell_waits(words);
+        }
         show(progress, &arena, words);
     } else {
         on = false;

@@ -2,6 +2,7 @@
 #include "cli/output.h"
 #include "cli/plan.h"
 #include "cli/round.h"
+#include "cli/waits.h"
 #include "coterie/v1/cluster.pb-c.h"
 
 #define STATUS         "/coterie.v1.Cluster/Status"
@@ -118,7 +119,8 @@ static void print_convergence(struct cli *cli, const struct convergence *sum)
                (unsigned long long)sum->pairs, (unsigned long long)sum->in_cluster);
 }
 
-static void print_status(struct cli *cli, const status_words *status, const struct convergence *sum)
+static void print_status(struct cli *cli, const status_words *status, const struct convergence *sum,
+                         const Coterie__V1__GetChangeResponse *running)
 {
     printf("cluster     %s\n", status->cluster_id);
     printf("health      %s\n", status->healthy ? "healthy" : "NOT HEALTHY");
@@ -134,6 +136,8 @@ static void print_status(struct cli *cli, const status_words *status, const stru
         for (size_t i = 0; i < status->change->n_parts; i++)
             printf("            %s\n", status->change->parts[i]);
     }
+    if (running != NULL)
+        waits_print(&cli->arena, running, "waits       ", false);
     printf("asked       %s, version %s, up %s\n", status->node, status->version,
            duration(&cli->arena, status->uptime_ms));
     for (size_t i = 0; i < status->n_problems; i++)
@@ -162,7 +166,8 @@ static json_t *json_of_pairs(const struct convergence *sum)
     return list;
 }
 
-static json_t *json_of(const status_words *status, const struct convergence *sum)
+static json_t *json_of(const status_words *status, const struct convergence *sum,
+                       const Coterie__V1__GetChangeResponse *running)
 {
     json_t *object =
         json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:I, s:o}", "cluster_id",
@@ -174,6 +179,8 @@ static json_t *json_of(const status_words *status, const struct convergence *sum
                   output_json_names(status->problems, status->n_problems));
     if (status->change != NULL)
         json_object_set_new(object, "change", plan_change_json(status->change));
+    if (running != NULL)
+        json_object_set_new(object, "waits", waits_json(running));
     json_object_set_new(object, "convergence",
                         json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "converged",
                                   (int)is_converged(sum), "pairs_in_cluster",
@@ -199,10 +206,15 @@ enum cli_exit cli_run_status(struct cli *cli)
         return exit;
     sum->reasons = "";
     add_node(cli, sum, status);
+    /* Before the others, whose deadline is a short one. */
+    const Coterie__V1__GetChangeResponse *running =
+        status->change != NULL && status->change->state == COTERIE__V1__CHANGE__STATE__STATE_RUNNING
+            ? waits_ask(cli)
+            : NULL;
     ask_others(cli, sum);
     if (cli->json)
-        output_json(json_of(status, sum));
+        output_json(json_of(status, sum, running));
     else
-        print_status(cli, status, sum);
+        print_status(cli, status, sum, running);
     return status->healthy ? CLI_OK : CLI_UNHEALTHY;
 }

@@ -24,6 +24,7 @@
 
 #include "model/keyspace.h"
 #include "model/topology.h"
+#include "model/wait.h"
 
 enum topology_operation_kind {
     TOPOLOGY_JOIN, /* a new member, staged: name, address, join_id, place, hold */
@@ -136,6 +137,12 @@ struct topology_progress {
 bool topology_step(struct arena *arena, const struct topology *topology,
                    const struct keyspace_map *keyspaces, const struct topology_progress *progress,
                    struct topology *ret_topology) MUST_USE;
+
+/* Why topology_step does not take partitions further: added to `waits`, each partition to one entry
+ * for each member that it waits for. WAIT_FILL is also of those that are being copied just now. */
+void topology_waits(struct arena *arena, const struct topology *topology,
+                    const struct keyspace_map *keyspaces, const struct topology_progress *progress,
+                    struct waits *waits);
 
 /* -- the plan: what a commit of what is staged, or the running change, means
  * ------------------------------------------------ */

@@ -221,6 +221,18 @@ static uint64_t slots_gone(const struct topology *topology)
     return gone;
 }
 
+static struct stepper *stepper_new(struct arena *arena, const struct topology *topology,
+                                   const struct keyspace_map *keyspaces,
+                                   const struct topology_progress *progress)
+{
+    struct stepper *stepper = ARENA_NEW(arena, struct stepper, 1);
+    stepper->before = topology;
+    stepper->progress = progress;
+    stepper->gone = slots_gone(topology);
+    topology_classes(topology, keyspaces, &stepper->classes);
+    return stepper;
+}
+
 bool topology_step(struct arena *arena, const struct topology *topology,
                    const struct keyspace_map *keyspaces, const struct topology_progress *progress,
                    struct topology *ret_topology)
@@ -228,13 +240,9 @@ bool topology_step(struct arena *arena, const struct topology *topology,
     CHECK_U64(progress->announced_max, >, 0);
     if (topology->change.state != CHANGE_RUNNING)
         return false;
-    struct stepper *stepper = ARENA_NEW(arena, struct stepper, 1);
-    stepper->before = topology;
-    stepper->progress = progress;
-    stepper->gone = slots_gone(topology);
+    struct stepper *stepper = stepper_new(arena, topology, keyspaces, progress);
     topology_copy(arena, topology, &stepper->after);
     stepper->after.epoch++;
-    topology_classes(topology, keyspaces, &stepper->classes);
     for (uint32_t p = 0; p < topology->partitions; p++)
         step_onwards(stepper, p);
     for (uint32_t i = 0; i < topology->partitions; i++)
@@ -248,4 +256,68 @@ bool topology_step(struct arena *arena, const struct topology *topology,
     CHECK(topology_valid(&stepper->after));
     *ret_topology = stepper->after;
     return true;
+}
+
+/* -- why not ------------------------------------------------------------------------------------
+ */
+
+static bool lacks_epoch(const struct stepper *stepper, uint32_t slot, uint64_t epoch)
+{
+    return !have_epoch(stepper, (uint64_t)1 << slot, epoch);
+}
+
+static void add_wait(struct waits *waits, enum wait_cause cause, uint32_t member,
+                     uint32_t partition)
+{
+    waits_add(waits,
+              &(struct wait){.cause = cause, .member = member, .partition = partition, .count = 1});
+}
+
+static void partition_waits(const struct stepper *stepper, uint32_t p, struct waits *waits)
+{
+    const struct topology *topology = stepper->before;
+    enum partition_phase phase = (enum partition_phase)topology->phases[p];
+    struct partition_needs needs = needs_of(stepper, p);
+    if (phase == PHASE_DONE || (phase == PHASE_WAITING && !needs.differs))
+        return;
+    bool waits_for_member = false;
+    bool unfilled = false;
+    for (uint32_t i = 0; i < topology->member_count; i++) {
+        const struct member *member = &topology->members[i];
+        uint64_t bit = (uint64_t)1 << member->slot;
+        if (member->status == MEMBER_REMOVED || (needs.members & bit) == 0)
+            continue;
+        bool lacks = lacks_epoch(stepper, member->slot,
+                                 phase == PHASE_WAITING ? 1 : topology->phase_epochs[p]);
+        bool fills =
+            phase == PHASE_ANNOUNCED && (needs.needing & bit) != 0 && !have_filled(stepper, bit, p);
+        waits_for_member = waits_for_member || lacks;
+        unfilled = unfilled || fills;
+        if (lacks || (fills && !topology->change.paused))
+            add_wait(waits, lacks ? WAIT_EPOCH : WAIT_FILL, member->number, p);
+    }
+    if (topology->change.paused && (unfilled || phase == PHASE_WAITING))
+        add_wait(waits, WAIT_RESUME, MEMBER_NONE, p);
+    else if (phase == PHASE_WAITING && !waits_for_member && needs.needing != 0)
+        add_wait(waits, WAIT_TURN, MEMBER_NONE, p);
+}
+
+void topology_waits(struct arena *arena, const struct topology *topology,
+                    const struct keyspace_map *keyspaces, const struct topology_progress *progress,
+                    struct waits *waits)
+{
+    if (topology->change.state != CHANGE_RUNNING)
+        return;
+    struct stepper *stepper = stepper_new(arena, topology, keyspaces, progress);
+    bool done = true;
+    for (uint32_t p = 0; p < topology->partitions; p++) {
+        partition_waits(stepper, p, waits);
+        done = done && topology->phases[p] == PHASE_DONE;
+    }
+    for (uint32_t i = 0; done && i < topology->member_count; i++) {
+        const struct member *member = &topology->members[i];
+        if (member->status == MEMBER_LEAVING && !member->gone &&
+            progress->keeps_hints[member->slot])
+            add_wait(waits, WAIT_HANDS_ON, member->number, 0);
+    }
 }

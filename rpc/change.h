@@ -37,6 +37,13 @@ Coterie__V1__Plan *plan_words(struct arena *arena, const struct view *view,
                               const struct topology *topology, const struct reports *reports,
                               uint64_t pace_default);
 
+/* -- waits.c -----------------------------------------------------------------------------------
+ */
+
+/* For whom and for what partitions and votes wait, by what all members have said. */
+void waits_fill(struct arena *arena, const struct view *view, const struct reports *reports,
+                Coterie__V1__GetChangeResponse *response);
+
 /* Asks all members for their reports; the call has one item, whose key is `what`. */
 void reports_ask(struct request *request, const void *what, size_t size);
 

@@ -12,6 +12,7 @@
 #define RESULT_CONTEXT_MAX   (1024u * 1024)
 #define LIST_BYTES_MAX       (PEER_MESSAGE_BYTES_MAX - 256u)
 #define KEYSPACE_MAP_MAX     (1024u * 1024)
+#define WAITS_BYTES_MAX      (16u * 1024)
 #define TOPOLOGY_BYTES_MAX   (1024u * 1024)
 #define RETRY_AFTER_MS_MAX   86400000u
 #define VERSION_FLAGS_MAX    ((uint64_t)VERSION_TOMBSTONE)
@@ -384,6 +385,7 @@ static const struct field vnode_report_reply_fields[] = {
     FIELD(FIELD_BYTES, struct vnode_report_reply, sizes, 0, 8 * PARTITIONS_MAX),
     FIELD(FIELD_U64, struct vnode_report_reply, hints, 0, UINT64_MAX),
     FIELD(FIELD_U64, struct vnode_report_reply, keyspaces_digest, 0, UINT64_MAX),
+    FIELD(FIELD_BYTES, struct vnode_report_reply, waits, 0, WAITS_BYTES_MAX),
 };
 static const struct layout vnode_report_reply_layout = FIELDS_OF(vnode_report_reply_fields);
 

@@ -158,6 +158,8 @@ void get_change_answer(struct call *call)
     }
     if (topology->change.state == CHANGE_RUNNING)
         receiving_fill(&batch->arena, view, &reports, &response);
+    if (done->status == OK)
+        waits_fill(&batch->arena, view, &reports, &response);
     call_reply(call, &response.base);
     runtime_view_unlock(runtime);
 }

@@ -378,6 +378,7 @@ static struct message *random_message(enum message_kind kind)
         body->hints = random_u64();
         body->keyspaces_digest = random_u64();
         body->sizes = random_bytes(arena, 0, (size_t)8 * PARTITIONS_MAX);
+        body->waits = random_bytes(arena, 0, 2000);
     } else if (kind == MESSAGE_register_list) {
         struct register_list *body = &message->register_list;
         body->partition = random_u32() % PARTITIONS_MAX;
