@@ -130,9 +130,11 @@ static void print_cases(const char *words_name, const char *end, const char *fir
 static void print_askers(void)
 {
     puts("_coterie_asked() {\n"
-         "    _coterie_words \"$(command coterie ${endpoints:+--endpoints \"$endpoints\"} "
-         "--deadline-ms 500 "
-         "\"$@\" 2>/dev/null |\n"
+         "    local -a at\n"
+         "    at=()\n"
+         "    [[ -z $endpoints ]] || at=(--endpoints \"$endpoints\")\n"
+         "    _coterie_words \"$(command coterie \"${at[@]}\" --deadline-ms 500 \"$@\" "
+         "2>/dev/null |\n"
          "        while read -r name rest; do [[ $name == NAME ]] || echo \"$name\"; done)\"\n"
          "}\n"
          "_coterie_nodes() { _coterie_asked nodes; }\n"
@@ -208,7 +210,7 @@ static void fish_option(const struct cli_option *option, const char *condition)
 static void fish_first_word(const char *word, size_t size, const struct cli_command *command)
 {
     (void)command;
-    printf("complete -c coterie -n __fish_use_subcommand -a %.*s -d ", (int)size, word);
+    printf("complete -c coterie -n _coterie_first -a %.*s -d ", (int)size, word);
     const struct cli_command *alone = command_of_one_word(word, size);
     if (alone == NULL)
         printf("'commands about a %.*s'\n", (int)size, word);
@@ -218,16 +220,57 @@ static void fish_first_word(const char *word, size_t size, const struct cli_comm
     }
 }
 
+/* What stands there before the cursor: options and their values left out, but for the endpoints. */
+static void print_fish_line(void)
+{
+    puts("function _coterie_line\n"
+         "    set -l skip\n"
+         "    for word in (commandline -opc)[2..]\n"
+         "        if set -q skip[1]\n"
+         "            set -e skip[1]\n"
+         "            continue\n"
+         "        end\n"
+         "        switch $word");
+    fputs("            case", stdout);
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if (cli_options[i].argument == NULL)
+            continue;
+        printf(" --%s", cli_options[i].name);
+        if (cli_options[i].letter != 0)
+            printf(" -%c", cli_options[i].letter);
+    }
+    puts("\n                set skip 1\n"
+         "            case '-?*'\n"
+         "            case '*'\n"
+         "                echo $word\n"
+         "        end\n"
+         "    end\n"
+         "end\n"
+         "function _coterie_first; test (count (_coterie_line)) = 0; end\n"
+         "function _coterie_second; test \"$(_coterie_line)\" = $argv[1]; end\n"
+         "function _coterie_is\n"
+         "    set -l line (_coterie_line)\n"
+         "    set -l size (count $argv)\n"
+         "    test (count $line) -ge $size; and test \"$line[1..$size]\" = \"$argv\"\n"
+         "end");
+}
+
 static void completion_fish(void)
 {
-    puts("# fish completion for coterie\n"
-         "function _coterie_asked\n"
-         "    command coterie --deadline-ms 500 $argv 2>/dev/null | string match -rv '^NAME ' | "
-         "string replace -r ' .*' ''\n"
-         "end\n"
-         "function _coterie_nodes; _coterie_asked nodes; end\n"
-         "function _coterie_keyspaces; _coterie_asked keyspace list; end\n"
-         "complete -c coterie -f");
+    puts("# fish completion for coterie: coterie completion fish | source");
+    print_fish_line();
+    puts(
+        "function _coterie_asked\n"
+        "    set -l line (commandline -opc)\n"
+        "    set -l at\n"
+        "    set -l place (contains -i -- --endpoints $line); and set at --endpoints "
+        "$line[(math $place + 1)]\n"
+        "    command coterie $at --deadline-ms 500 $argv 2>/dev/null | string match -rv '^NAME ' | "
+        "string replace -r ' .*' ''\n"
+        "end\n"
+        "function _coterie_nodes; _coterie_asked nodes; end\n"
+        "function _coterie_keyspaces; _coterie_asked keyspace list; end\n"
+        "complete -c coterie -f");
     each_first_word(fish_first_word);
     for (int i = 0; i < OPTION_COUNT; i++) {
         if ((OPTIONS_GLOBAL & (1ull << i)) != 0)
@@ -237,20 +280,12 @@ static void completion_fish(void)
         const struct cli_command *command = &cli_commands[i];
         char condition[160];
         size_t size = strcspn(command->name, " ");
+        snprintf(condition, sizeof condition, "_coterie_is %s", command->name);
         if (command->name[size] == ' ') {
-            const char *second = command->name + size + 1;
-            printf("complete -c coterie -n '__fish_seen_subcommand_from %.*s; and not "
-                   "__fish_seen_subcommand_from",
-                   (int)size, command->name);
-            print_second_words(command->name, size);
-            printf("' -a %s -d ", second);
+            printf("complete -c coterie -n '_coterie_second %.*s' -a %s -d ", (int)size,
+                   command->name, command->name + size + 1);
             print_quoted(command->summary);
             putchar('\n');
-            snprintf(condition, sizeof condition,
-                     "__fish_seen_subcommand_from %.*s; and __fish_seen_subcommand_from %s",
-                     (int)size, command->name, second);
-        } else {
-            snprintf(condition, sizeof condition, "__fish_seen_subcommand_from %s", command->name);
         }
         if (command->word_values != NULL && strcmp(command->word_values, "@file") == 0) {
             printf("complete -c coterie -n '%s' -F\n", condition);
