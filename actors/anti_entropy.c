@@ -285,6 +285,9 @@ static void anti_entropy_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_client_explain:
         ae_explain_on_client(ae, ctx, message);
         break;
+    case MESSAGE_key_explain:
+        ae_explain_on_key(ae, ctx, message);
+        break;
     case MESSAGE_store_committed: /* nothing here is answered before it is durable, or waits */
         break;
     case MESSAGE_client_get:
@@ -321,7 +324,6 @@ static void anti_entropy_handle(struct actor *actor, struct actor_context *ctx,
     case MESSAGE_register_accept_reply:
     case MESSAGE_reap_seal:
     case MESSAGE_reap_remove:
-    case MESSAGE_key_explain:
     case MESSAGE_reap_scan:
     case MESSAGE_vnode_doubt:
     case MESSAGE_vnode_adopt:

@@ -1,5 +1,6 @@
 /* One key as every node sees it: its replicas and all hinted handoffs are asked at once; what has
- * come by the deadline is the answer. */
+ * come by the deadline is the answer. Nobody keeps hints for a register: instead of the hinted
+ * handoffs the replicas' anti-entropy is asked, which knows why a copy does not vote. */
 #include "actors/anti_entropy_state.h"
 #include "model/hash.h"
 
@@ -55,12 +56,15 @@ static void ask_all(struct anti_entropy *ae, struct actor_context *ctx, struct a
         node->member = member->number;
         node->replica = ae_is_replica(ctx->view, keyspace, done->partition, member->number);
         node->held.status = node->replica ? unheard : ERR_NOT_FOUND;
-        node->hints.status = unheard;
-        if (!reachable)
+        bool registers = keyspace->mode == KEYSPACE_CONSISTENT;
+        bool knows_more = !registers || node->replica;
+        node->hints.status = knows_more ? unheard : ERR_NOT_FOUND;
+        if (!reachable || !knows_more)
             continue;
         explain->waiting_hints |= ae_member_bit(ae, member->number);
         ask(ae, ctx, explain, request,
-            (struct actor_id){.node = member->number, .kind = ACTOR_HINTED_HANDOFF});
+            (struct actor_id){.node = member->number,
+                              .kind = registers ? ACTOR_ANTI_ENTROPY : ACTOR_HINTED_HANDOFF});
         if (!node->replica)
             continue;
         explain->waiting_replicas |= ae_member_bit(ae, member->number);
@@ -109,11 +113,23 @@ void ae_explain_on_client(struct anti_entropy *ae, struct actor_context *ctx,
         explain_end(ae, ctx, explain);
 }
 
+void ae_explain_on_key(struct anti_entropy *ae, struct actor_context *ctx,
+                       const struct message *message)
+{
+    struct message *answer = message_new_reply(message, MESSAGE_key_explain_reply, 0);
+    struct waits waits = {0};
+    if (ae->viewed && ae->topology_epoch == ctx->view->topology.epoch)
+        ae_waits_of_vote(ae, ctx, message->key_explain.partition, message->key_explain.keyspace_id,
+                         &waits);
+    answer->key_explain_reply.waits = waits_encode(&answer->arena, &waits);
+    outbox_send(ctx, &ae->actor, answer);
+}
+
 void ae_explain_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t slot,
                          const struct message *message)
 {
     struct ae_explain *explain = slot < AE_EXPLAINS_MAX ? &ae->explains[slot] : NULL;
-    bool hints = message->from.kind == ACTOR_HINTED_HANDOFF;
+    bool hints = message->from.kind != ACTOR_REPLICA;
     uint32_t member = message->from.node;
     if (explain == NULL || explain->done == NULL || explain->id != message->id ||
         message->kind != MESSAGE_key_explain_reply) {
@@ -129,6 +145,7 @@ void ae_explain_answered(struct anti_entropy *ae, struct actor_context *ctx, uin
         struct key_explain_reply *part = hints ? &node->hints : &node->held;
         *part = message->key_explain_reply;
         part->record = arena_copy(&explain->done->arena, message->key_explain_reply.record);
+        part->waits = arena_copy(&explain->done->arena, message->key_explain_reply.waits);
     }
     *waiting &= ~ae_member_bit(ae, member);
     if (explain->waiting_replicas == 0 && explain->waiting_hints == 0)

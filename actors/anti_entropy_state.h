@@ -582,6 +582,9 @@ uint64_t ae_settle_lacks(const struct anti_entropy *ae, const struct actor_conte
 /* anti_entropy_waits.c */
 /* For whom copies of this member wait that a change gives it, or that were emptied. */
 void ae_waits(const struct anti_entropy *ae, const struct actor_context *ctx, struct waits *waits);
+/* Of one copy that was emptied, and has no vote. */
+void ae_waits_of_vote(const struct anti_entropy *ae, const struct actor_context *ctx,
+                      uint32_t partition, uint32_t keyspace_id, struct waits *waits);
 
 /* anti_entropy_report.c */
 void ae_report_on_report(struct anti_entropy *ae, struct actor_context *ctx,
@@ -611,6 +614,9 @@ void ae_task_free(struct ae_task *task);
 /* anti_entropy_explain.c */
 void ae_explain_on_client(struct anti_entropy *ae, struct actor_context *ctx,
                           const struct message *message);
+/* About a register: why this member's copy has no vote. */
+void ae_explain_on_key(struct anti_entropy *ae, struct actor_context *ctx,
+                       const struct message *message);
 void ae_explain_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t slot,
                          const struct message *message);
 void ae_explain_tick(struct anti_entropy *ae, struct actor_context *ctx);

@@ -131,3 +131,13 @@ void ae_waits(const struct anti_entropy *ae, const struct actor_context *ctx, st
     for (uint32_t i = 0; i < ae->vote_count; i++)
         vote_waits(ae, ctx, &ae->votes[i], waits);
 }
+
+void ae_waits_of_vote(const struct anti_entropy *ae, const struct actor_context *ctx,
+                      uint32_t partition, uint32_t keyspace_id, struct waits *waits)
+{
+    for (uint32_t i = 0; i < ae->vote_count; i++) {
+        const struct ae_gain *vote = &ae->votes[i];
+        if (vote->partition == partition && vote->keyspace_id == keyspace_id)
+            vote_waits(ae, ctx, vote, waits);
+    }
+}

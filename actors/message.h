@@ -723,6 +723,12 @@ struct key_explain_reply {
     uint32_t leaf_keys;
     uint64_t repaired_at_ms;  /* 0: not since the start, as far as it is remembered */
     uint32_t repaired_reason; /* enum write_reason */
+    /* of a register: what the acceptor holds, with its value in `record` (register_value.h) */
+    bool mute; /* the copy was emptied and does not vote */
+    struct ballot promised;
+    struct ballot accepted;
+    /* of anti-entropy, which is asked about registers: waits_encode, why the copy does not vote */
+    struct bytes waits;
     /* of a hinted handoff: for whom it keeps the key */
     uint8_t hint_count;
     uint32_t hint_members[EXPLAIN_HINTS_MAX];

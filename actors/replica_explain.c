@@ -32,6 +32,26 @@ static void explain_tree(const struct replica *replica, const struct vnode *vnod
     reply->leaf_keys = node.count < UINT32_MAX ? (uint32_t)node.count : UINT32_MAX;
 }
 
+/* Of a register: what the acceptor holds, whether it has a vote or not. */
+static uint64_t explain_register(struct replica *replica, struct actor_context *ctx,
+                                 const struct key_explain *explain, struct arena *arena,
+                                 struct key_explain_reply *reply)
+{
+    const struct vnode *vnode = vnode_of(&replica->vnodes, explain->partition);
+    struct local_state state;
+    struct register_state held;
+    reply->status = replica_load_register(replica, ctx, explain->partition, explain->keyspace_id,
+                                          explain->key, &state, &held);
+    reply->complete = vnode->state == VNODE_COMPLETE;
+    reply->mute = vnode_is_mute(vnode, explain->keyspace_id);
+    if (reply->status != OK)
+        return 0;
+    reply->promised = held.promised;
+    reply->accepted = held.accepted;
+    reply->record = arena_copy(arena, held.value);
+    return replica_sequence(replica, state.hash, 0);
+}
+
 /* What is held is shown of an incomplete copy too: it says that it is one. */
 void replica_on_key_explain(struct replica *replica, struct actor_context *ctx,
                             const struct message *message)
@@ -44,7 +64,10 @@ void replica_on_key_explain(struct replica *replica, struct actor_context *ctx,
     struct local_state state;
     uint64_t sequence = 0;
     reply->status = replica_admit(replica, ctx, message);
-    if (reply->status == OK) {
+    bool registers = replica_admit_mode(ctx, explain->keyspace_id, KEYSPACE_CONSISTENT) == OK;
+    if (reply->status == OK && registers) {
+        sequence = explain_register(replica, ctx, explain, &answer->arena, reply);
+    } else if (reply->status == OK) {
         const struct vnode *vnode = vnode_of(&replica->vnodes, explain->partition);
         reply->status = replica_load_record(replica, ctx, &read, &state);
         sequence = replica_sequence(replica, state.hash, 0);

@@ -123,7 +123,7 @@ enum cli_exit cli_run_plan(struct cli *cli)
     if (cli->json) {
         json_t *object = plan_json(plan);
         if (running != NULL)
-            json_object_set_new(object, "waits", waits_json(running));
+            json_object_set_new(object, "waits", waits_json(running->waits, running->n_waits));
         output_json(object);
         return plan->n_refusals == 0 ? CLI_OK : CLI_UNHEALTHY;
     }

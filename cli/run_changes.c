@@ -127,7 +127,7 @@ static json_t *json_of(const change_words *words)
                      "bytes_total", (json_int_t)words->bytes_total, "bytes_per_second",
                      (json_int_t)words->bytes_per_second, "eta_ms", (json_int_t)words->eta_ms,
                      "voters", output_json_names(words->voters, words->n_voters), "waits",
-                     waits_json(words));
+                     waits_json(words->waits, words->n_waits));
 }
 
 /* -- until it has ended ------------------------------------------------------------------------ */

@@ -1,5 +1,6 @@
 /* explain: one key, as every node sees it */
 #include "cli/output.h"
+#include "cli/waits.h"
 #include "coterie/v1/maintenance.pb-c.h"
 
 typedef Coterie__V1__ExplainedNode node_words;
@@ -190,7 +191,8 @@ static json_t *json_of_version(struct arena *arena, uint64_t now_ms, const versi
     return object;
 }
 
-static json_t *json_of_node(struct arena *arena, uint64_t now_ms, const node_words *node)
+static json_t *json_of_node(struct arena *arena, uint64_t now_ms, const node_words *node,
+                            bool registers)
 {
     json_t *object = json_pack("{s:s, s:b, s:o}", "node", node->node, "replica", (int)node->replica,
                                "hints_for", output_json_names(node->hints_for, node->n_hints_for));
@@ -205,6 +207,12 @@ static json_t *json_of_node(struct arena *arena, uint64_t now_ms, const node_wor
         return object;
     json_object_set_new(object, "complete", json_boolean(node->complete));
     json_object_set_new(object, "found", json_boolean(node->found));
+    if (registers) {
+        json_object_set_new(object, "votes", json_boolean(!node->mute));
+        json_object_set_new(object, "promised", json_string(node->promised));
+        json_object_set_new(object, "accepted", json_string(node->accepted));
+        json_object_set_new(object, "waits", waits_json(node->waits, node->n_waits));
+    }
     json_object_set_new(object, "floor", json_integer((json_int_t)node->floor));
     json_object_set_new(object, "tree_depth", json_integer((json_int_t)node->tree_depth));
     json_object_set_new(object, "leaf", json_integer((json_int_t)node->leaf));
@@ -232,8 +240,8 @@ static void print_json(struct cli *cli, struct bytes key,
     struct arena *arena = &cli->arena;
     json_t *nodes = json_array();
     for (size_t i = 0; i < response->n_nodes; i++)
-        json_array_append_new(nodes,
-                              json_of_node(arena, response->asked_at_ms, response->nodes[i]));
+        json_array_append_new(nodes, json_of_node(arena, response->asked_at_ms, response->nodes[i],
+                                                  response->consistent));
     json_t *object = json_object();
     output_json_bytes(object, "key", key, arena);
     json_object_set_new(object, "keyspace", json_string(response->keyspace));
@@ -244,6 +252,74 @@ static void print_json(struct cli *cli, struct bytes key,
     json_object_set_new(object, "asked_at_ms", json_integer((json_int_t)response->asked_at_ms));
     json_object_set_new(object, "nodes", nodes);
     output_json(object);
+}
+
+/* -- registers of a consistent keyspace ---------------------------------------------------------
+ */
+
+/* Replicas may differ: what a majority has accepted counts, and who missed it learns it in the
+ * next round. What matters is how many have a vote. */
+static size_t voters_of(const Coterie__V1__ExplainResponse *response)
+{
+    size_t votes = 0;
+    for (size_t i = 0; i < response->n_nodes; i++) {
+        const node_words *node = response->nodes[i];
+        votes += node->replica && !is_silent(node) && !node->mute;
+    }
+    return votes;
+}
+
+static const char *voter_state(const node_words *node)
+{
+    if (!node->replica)
+        return "no replica";
+    if (is_silent(node))
+        return node->problem;
+    return node->mute ? "does not vote" : "votes";
+}
+
+static void print_registers(struct cli *cli, const Coterie__V1__ExplainResponse *response)
+{
+    struct table table;
+    struct arena *arena = &cli->arena;
+    table_init(&table, arena,
+               (const char *const[]){"NODE", "STATE", "ACCEPTED", "PROMISED", "VERSION", "BYTES",
+                                     "VALUE HASH", NULL});
+    for (size_t i = 0; i < response->n_nodes; i++) {
+        const node_words *node = response->nodes[i];
+        const version_words *version = node->n_versions == 0 ? NULL : node->versions[0];
+        bool value = version != NULL && !version->tombstone;
+        table_row(
+            &table,
+            (const char *const[]){
+                node->node, voter_state(node), node->accepted[0] == '\0' ? "-" : node->accepted,
+                node->promised[0] == '\0' ? "-" : node->promised,
+                version == NULL ? "-" : version->dot,
+                value ? arena_printf(arena, "%llu", (unsigned long long)version->value_bytes) : "-",
+                value ? arena_printf(arena, "%016llx", (unsigned long long)version->value_hash)
+                      : "-",
+                NULL});
+    }
+    table_print(&table);
+    for (size_t i = 0; i < response->n_nodes; i++)
+        waits_print_list(arena, response->nodes[i]->waits, response->nodes[i]->n_waits, "waits  ");
+}
+
+static enum cli_exit show_registers(struct cli *cli, struct bytes key,
+                                    const Coterie__V1__ExplainResponse *response)
+{
+    struct verdict verdict = verdict_of(response);
+    size_t votes = voters_of(response);
+    if (cli->json)
+        print_json(cli, key, response, verdict);
+    else
+        printf("key %s in keyspace %s: partition %u, hash %016llx\n%s%zu of %zu replicas vote\n\n",
+               output_key(&cli->arena, key), response->keyspace, response->partition,
+               (unsigned long long)response->hash,
+               2 * votes > verdict.replicas ? "" : "NO MAJORITY: ", votes, verdict.replicas);
+    if (!cli->json)
+        print_registers(cli, response);
+    return votes < verdict.replicas ? CLI_UNHEALTHY : CLI_OK;
 }
 
 enum cli_exit cli_run_explain(struct cli *cli)
@@ -260,6 +336,8 @@ enum cli_exit cli_run_explain(struct cli *cli)
         &coterie__v1__explain_response__descriptor, false, &exit);
     if (response == NULL)
         return exit;
+    if (response->consistent)
+        return show_registers(cli, key, response);
     struct verdict verdict = verdict_of(response);
     if (cli->json) {
         print_json(cli, key, response, verdict);

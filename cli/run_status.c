@@ -180,7 +180,7 @@ static json_t *json_of(const status_words *status, const struct convergence *sum
     if (status->change != NULL)
         json_object_set_new(object, "change", plan_change_json(status->change));
     if (running != NULL)
-        json_object_set_new(object, "waits", waits_json(running));
+        json_object_set_new(object, "waits", waits_json(running->waits, running->n_waits));
     json_object_set_new(object, "convergence",
                         json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "converged",
                                   (int)is_converged(sum), "pairs_in_cluster",

@@ -49,6 +49,12 @@ void waits_print(struct arena *arena, const Coterie__V1__GetChangeResponse *chan
     }
 }
 
+void waits_print_list(struct arena *arena, wait_words *const *list, size_t count, const char *label)
+{
+    for (size_t i = 0; i < count; i++)
+        printf("%s%s%s\n", label, list[i]->text, since(arena, list[i]));
+}
+
 static const char *cause_name(const wait_words *wait)
 {
     const ProtobufCEnumValue *value = protobuf_c_enum_descriptor_get_value(
@@ -56,20 +62,20 @@ static const char *cause_name(const wait_words *wait)
     return value == NULL ? "CAUSE_UNSPECIFIED" : value->name;
 }
 
-json_t *waits_json(const Coterie__V1__GetChangeResponse *change)
+json_t *waits_json(wait_words *const *list, size_t count)
 {
-    json_t *list = json_array();
-    for (size_t i = 0; i < change->n_waits; i++) {
-        const wait_words *wait = change->waits[i];
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o, s:s, s:I, s:I, s:I, s:s}", "cause",
-                                              cause_name(wait), "node", wait->node, "waits_for",
-                                              output_json_names(wait->waits_for, wait->n_waits_for),
-                                              "keyspace", wait->keyspace, "partitions",
-                                              (json_int_t)wait->partitions, "first_partition",
-                                              (json_int_t)wait->first_partition, "since_ms",
-                                              (json_int_t)wait->since_ms, "text", wait->text));
+    json_t *array = json_array();
+    for (size_t i = 0; i < count; i++) {
+        const wait_words *wait = list[i];
+        json_array_append_new(
+            array, json_pack("{s:s, s:s, s:o, s:s, s:I, s:I, s:I, s:s}", "cause", cause_name(wait),
+                             "node", wait->node, "waits_for",
+                             output_json_names(wait->waits_for, wait->n_waits_for), "keyspace",
+                             wait->keyspace, "partitions", (json_int_t)wait->partitions,
+                             "first_partition", (json_int_t)wait->first_partition, "since_ms",
+                             (json_int_t)wait->since_ms, "text", wait->text));
     }
-    return list;
+    return array;
 }
 
 bool waits_watch(struct waits_watch *watch, const Coterie__V1__GetChangeResponse *change,

@@ -16,7 +16,9 @@ bool waits_is_usual(const Coterie__V1__Wait *wait);
 /* One line each, after `label` (padded by the caller); `usual` ones too, last. */
 void waits_print(struct arena *arena, const Coterie__V1__GetChangeResponse *change,
                  const char *label, bool usual);
-json_t *waits_json(const Coterie__V1__GetChangeResponse *change);
+void waits_print_list(struct arena *arena, Coterie__V1__Wait *const *list, size_t count,
+                      const char *label);
+json_t *waits_json(Coterie__V1__Wait *const *list, size_t count);
 
 /* -- while somebody waits for the end ---------------------------------------------------------- */
 

@@ -43,6 +43,9 @@ Coterie__V1__Plan *plan_words(struct arena *arena, const struct view *view,
 /* For whom and for what partitions and votes wait, by what all members have said. */
 void waits_fill(struct arena *arena, const struct view *view, const struct reports *reports,
                 Coterie__V1__GetChangeResponse *response);
+/* Why a copy of `node` has no vote, as it says itself. */
+void waits_of_vote(struct arena *arena, const struct view *view, const char *node,
+                   const struct waits *waits, Coterie__V1__Wait ***ret_list, size_t *ret_count);
 
 /* Asks all members for their reports; the call has one item, whose key is `what`. */
 void reports_ask(struct request *request, const void *what, size_t size);

@@ -242,6 +242,13 @@ static const struct field reap_remove_reply_fields[] = {
 };
 static const struct layout reap_remove_reply_layout = FIELDS_OF(reap_remove_reply_fields);
 
+static const struct field ballot_fields[] = {
+    FIELD(FIELD_U64, struct ballot, counter, 0, UINT64_MAX / 2),
+    FIELD(FIELD_U32, struct ballot, member, 0, UINT32_MAX),
+    FIELD(FIELD_U64, struct ballot, incarnation, 0, UINT64_MAX),
+};
+static const struct layout ballot_layout = FIELDS_OF(ballot_fields);
+
 static const struct field key_explain_fields[] = {
     FIELD(FIELD_U32, struct key_explain, partition, 0, PARTITIONS_MAX - 1),
     FIELD(FIELD_U32, struct key_explain, keyspace_id, 0, UINT32_MAX),
@@ -263,15 +270,12 @@ static const struct field key_explain_reply_fields[] = {
     FIELD_COUNTED(FIELD_MEMBERS, struct key_explain_reply, hint_members, hint_count,
                   EXPLAIN_HINTS_MAX, NULL),
     FIELD(FIELD_U64, struct key_explain_reply, hint_stored_at_ms, 0, UINT64_MAX),
+    FIELD(FIELD_BOOL, struct key_explain_reply, mute, 0, 1),
+    FIELD_INNER(struct key_explain_reply, promised, &ballot_layout),
+    FIELD_INNER(struct key_explain_reply, accepted, &ballot_layout),
+    FIELD(FIELD_BYTES, struct key_explain_reply, waits, 0, WAITS_BYTES_MAX),
 };
 static const struct layout key_explain_reply_layout = FIELDS_OF(key_explain_reply_fields);
-
-static const struct field ballot_fields[] = {
-    FIELD(FIELD_U64, struct ballot, counter, 0, UINT64_MAX / 2),
-    FIELD(FIELD_U32, struct ballot, member, 0, UINT32_MAX),
-    FIELD(FIELD_U64, struct ballot, incarnation, 0, UINT64_MAX),
-};
-static const struct layout ballot_layout = FIELDS_OF(ballot_fields);
 
 static const struct field register_query_fields[] = {
     FIELD(FIELD_U32, struct register_query, keyspace_id, 0, UINT32_MAX),
@@ -441,7 +445,8 @@ static const struct {
     [MESSAGE_reap_seal_reply] = {33, TO(ANTI_ENTROPY), &reap_seal_reply_layout},
     [MESSAGE_reap_remove] = {34, TO(REPLICA), &reap_remove_layout},
     [MESSAGE_reap_remove_reply] = {35, TO(ANTI_ENTROPY), &reap_remove_reply_layout},
-    [MESSAGE_key_explain] = {36, TO(REPLICA) | TO(HINTED_HANDOFF), &key_explain_layout},
+    [MESSAGE_key_explain] = {36, TO(REPLICA) | TO(HINTED_HANDOFF) | TO(ANTI_ENTROPY),
+                             &key_explain_layout},
     [MESSAGE_key_explain_reply] = {37, TO(ANTI_ENTROPY), &key_explain_reply_layout},
     [MESSAGE_register_query] = {38, TO(REPLICA), &register_query_layout},
     [MESSAGE_register_query_reply] = {39, TO(COORDINATOR), &register_query_reply_layout},

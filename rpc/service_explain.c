@@ -4,6 +4,8 @@
 #include "model/hash.h"
 #include "model/hlc.h"
 #include "model/record.h"
+#include "model/register_value.h"
+#include "rpc/change.h"
 #include "rpc/cluster.h"
 #include "rpc/key_value.h"
 
@@ -23,14 +25,7 @@ void explain_handle(struct call *call, struct bytes payload)
     const char *name = words->keyspace[0] == '\0' ? "default" : words->keyspace;
     const struct keyspace *keyspace = keyspace_named(request.view, name, "keyspace", &status);
     bool known = keyspace != NULL && key_check(key, &status);
-    bool explained = known && keyspace->mode == KEYSPACE_AVAILABLE;
-    if (known && !explained)
-        status_set(
-            &status, GRPC_STATUS_FAILED_PRECONDITION, "WRONG_MODE",
-            "keyspace: \"%s\" is of mode consistent; only keys of available keyspaces can be "
-            "explained",
-            keyspace->name);
-    if (!explained) {
+    if (!known) {
         call_fail(call, &status);
         request_end(&request);
         return;
@@ -63,6 +58,7 @@ struct explained {
     struct arena *arena;
     const struct view *view;
     uint32_t keyspace_id;
+    bool registers; /* of a consistent keyspace */
     struct bytes key;
     uint64_t wall_ms;
 };
@@ -118,6 +114,43 @@ static void record_fill(const struct explained *explained, struct bytes record, 
         words->history[words->n_history++] = history_of(explained, &set.clock.entries[i]);
 }
 
+/* "14 by n2"; empty: none */
+static char *ballot_text(const struct explained *explained, struct ballot ballot)
+{
+    if (ballot.counter == 0)
+        return text_of("");
+    return arena_printf(explained->arena, "%" PRIu64 " by %s", ballot.counter,
+                        name_of(explained, ballot.member));
+}
+
+static void register_fill(const struct explained *explained, const struct key_explain_reply *held,
+                          node_words *words)
+{
+    struct register_value value;
+    words->mute = held->mute;
+    words->complete = held->complete;
+    words->promised = ballot_text(explained, held->promised);
+    words->accepted = ballot_text(explained, held->accepted);
+    if (register_value_decode(held->record, &value) != OK) {
+        words->problem = text_of(err_text(ERR_CORRUPT));
+        return;
+    }
+    words->found = held->accepted.counter != 0;
+    words->checksum = words->found ? hash_bytes(held->record, 0) : 0;
+    if (value.version == 0)
+        return;
+    words->versions = ARENA_NEW(explained->arena, version_words *, 1);
+    version_words *version = arena_alloc(explained->arena, sizeof *version);
+    coterie__v1__explained_version__init(version);
+    version->dot = arena_printf(explained->arena, "%" PRIu64, value.version);
+    version->tombstone = !value.found;
+    version->expires_at_ms = value.expires_at_ms;
+    version->expired = register_value_expired(&value, explained->wall_ms);
+    version->value_bytes = value.value.size;
+    version->value_hash = hash_bytes(value.value, 0);
+    words->versions[words->n_versions++] = version;
+}
+
 static const char *reason_text(uint32_t reason)
 {
     static const char *const texts[] = {[WRITE_REPLICATE] = "late write",
@@ -143,6 +176,15 @@ static node_words *node_new(const struct explained *explained, const struct node
     words->replica = node->replica;
     if (node->replica && held->status != OK && held->status != ERR_NOT_FOUND)
         words->problem = text_of(problem_of(held->status));
+    if (node->replica && explained->registers) {
+        if (held->status == OK)
+            register_fill(explained, held, words);
+        struct waits waits;
+        if (waits_decode(explained->arena, node->hints.waits, &waits) == OK)
+            waits_of_vote(explained->arena, explained->view, words->node, &waits, &words->waits,
+                          &words->n_waits);
+        return words;
+    }
     if (node->replica && held->status == OK) {
         words->complete = held->complete;
         words->floor = held->floor;
@@ -185,7 +227,9 @@ void explain_answer(struct call *call)
                                   .wall_ms = done->wall_ms};
     const struct keyspace *keyspace =
         keyspace_map_find_id(&explained.view->keyspaces, explained.keyspace_id);
+    explained.registers = keyspace != NULL && keyspace->mode == KEYSPACE_CONSISTENT;
     Coterie__V1__ExplainResponse response = COTERIE__V1__EXPLAIN_RESPONSE__INIT;
+    response.consistent = explained.registers;
     response.keyspace = text_of(keyspace == NULL ? "" : keyspace->name);
     response.partition = done->partition;
     response.hash = done->hash;

@@ -387,3 +387,18 @@ void waits_fill(struct arena *arena, const struct view *view, const struct repor
     for (uint32_t i = 0; i < reports->count; i++)
         member_lines(&teller, reports->list[i].member);
 }
+
+void waits_of_vote(struct arena *arena, const struct view *view, const char *node,
+                   const struct waits *waits, Coterie__V1__Wait ***ret_list, size_t *ret_count)
+{
+    struct reports nobody = {0};
+    Coterie__V1__GetChangeResponse lines = COTERIE__V1__GET_CHANGE_RESPONSE__INIT;
+    struct teller teller = {.arena = arena, .view = view, .reports = &nobody, .response = &lines};
+    lines.waits = ARENA_NEW(arena, wait_words *, LINES_MAX);
+    for (uint32_t i = 0; i < waits->count; i++) {
+        if (waits->list[i].cause >= WAIT_VOTES_CHANGE)
+            vote_line(&teller, node, &waits->list[i]);
+    }
+    *ret_list = lines.waits;
+    *ret_count = lines.n_waits;
+}

@@ -264,8 +264,10 @@ expect 0 "put with a version" -- put -k "$bank" "$k" v -o json
 json 'j["version"] == 5 and j["siblings"] == 1' "put with a version"
 expect 1 "level in a consistent keyspace" -- get -k "$bank" "$k" -c ONE
 err_has '^coterie: consistency: ' "level in a consistent keyspace"
-expect 1 "explain in a consistent keyspace" -- explain -k "$bank" "$k"
-err_has 'WRONG_MODE' "explain in a consistent keyspace"
+expect 0 "explain in a consistent keyspace" -- explain -k "$bank" "$k"
+out_has 'replicas vote' "explain in a consistent keyspace"
+expect 0 "explain a register as json" -- explain -k "$bank" "$k" -o json
+json 'all(n["votes"] and n["accepted"] and n["versions"][0]["dot"] == "5" for n in j["nodes"] if n["replica"])' "explain a register as json"
 expect 0 "version of the program, still" -- --version
 out_has '^coterie [0-9]' "version of the program, still"
 

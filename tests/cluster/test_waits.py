@@ -143,8 +143,16 @@ def test_votes():
         assert (line.node, line.keyspace) == ("n4", "bank"), line
         assert line.partitions > 0 and line.since_ms > 0 and "not vote in registers" in line.text, line
         show("changes, n4 emptied and n2 killed", coterie(n1, "changes"))
+        explained = [json.loads(coterie(n1, "-o", "json", "explain", "-k", "bank", "account-%d" % i)) for i in range(20)]
+        mute = [node for key in explained for node in key["nodes"] if node.get("votes") is False]
+        assert mute and all(node["node"] == "n4" and node["waits"] for node in mute), explained
+        held_up = next(i for i in range(20) for node in explained[i]["nodes"] for w in node.get("waits", [])
+                       if w["cause"] == "CAUSE_VOTES_REPLICAS" and w["waits_for"] == ["n2"] and w["since_ms"] > 0)
+        show("explain of such a key", coterie(n1, "explain", "-k", "bank", "account-%d" % held_up))
         n2.start().wait_serving()
         wait_for("all copies to vote again", lambda: not waits(n1), 120)
+        told = coterie(n1, "explain", "-k", "bank", "account-%d" % held_up)
+        assert "3 of 3 replicas vote" in told and "waits" not in told, told
 
 
 def main():

@@ -335,6 +335,10 @@ static struct message *random_message(enum message_kind kind)
         for (uint32_t i = 0; i < body->hint_count; i++)
             body->hint_members[i] = random_u32() / 2 + 1;
         body->hint_stored_at_ms = random_u64();
+        body->mute = prng_chance(&prng, 0.5);
+        body->promised = random_ballot();
+        body->accepted = random_ballot();
+        body->waits = random_bytes(arena, 0, 2000);
     } else if (kind == MESSAGE_topology_document) {
         message->topology_document.document = random_bytes(arena, 1, 100000);
     } else if (kind == MESSAGE_topology_document_reply) {
@@ -616,6 +620,7 @@ static void same_message(const struct message *a, const struct message *b)
         SAME(vnode_report_reply.hints);
         SAME(vnode_report_reply.keyspaces_digest);
         SAME_BYTES(vnode_report_reply.sizes);
+        SAME_BYTES(vnode_report_reply.waits);
     } else if (a->kind == MESSAGE_register_list) {
         SAME(register_list.partition);
         SAME(register_list.keyspace_id);
@@ -669,6 +674,10 @@ static void same_message(const struct message *a, const struct message *b)
         for (uint32_t i = 0; i < a->key_explain_reply.hint_count; i++)
             SAME(key_explain_reply.hint_members[i]);
         SAME(key_explain_reply.hint_stored_at_ms);
+        SAME(key_explain_reply.mute);
+        SAME(key_explain_reply.promised.counter);
+        SAME(key_explain_reply.accepted.counter);
+        SAME_BYTES(key_explain_reply.waits);
     } else if (a->kind == MESSAGE_replica_write_reply) {
         SAME(replica_write_reply.status);
         SAME(replica_write_reply.credit);

@@ -70,6 +70,47 @@ static struct register_accept_reply accept_of(struct bench *b, uint64_t counter,
     return reply;
 }
 
+static struct message *explain(struct bench *b)
+{
+    struct message *message = message_new(MESSAGE_key_explain, 0);
+    message->id = ++b->next_id;
+    message->from = actor_id_of(2, ACTOR_ANTI_ENTROPY);
+    message->epoch = b->f.topology.epoch;
+    message->key_explain =
+        (struct key_explain){.partition = test_partition(&b->f, KEYSPACE_TEST_STRONG, "k"),
+                             .keyspace_id = b->f.keyspace_ids[KEYSPACE_TEST_STRONG],
+                             .key = bytes_of_string("k")};
+    fixture_handle(&b->f, message);
+    fixture_sync(&b->f);
+    return fixture_take(&b->f, MESSAGE_key_explain_reply);
+}
+
+/* Whoever asks what became of a key hears what the acceptor holds (message.h, key_explain_reply).
+ */
+static void it_says_what_it_holds(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    struct message *message = explain(&b);
+    const struct key_explain_reply *reply = &message->key_explain_reply;
+    assert_int_equal(reply->status, OK);
+    assert_false(reply->mute);
+    assert_int_equal(reply->accepted.counter | reply->promised.counter | reply->record.size, 0);
+    message_free(message);
+    assert_true(prepare(&b, 5).agreed);
+    assert_true(accept_of(&b, 5, "value").agreed);
+    assert_true(prepare(&b, 8).agreed);
+    message = explain(&b);
+    reply = &message->key_explain_reply;
+    assert_int_equal(reply->status, OK);
+    assert_int_equal(reply->accepted.counter, 5);
+    assert_int_equal(reply->promised.counter, 8);
+    assert_true(bytes_equal(reply->record, bytes_of_string("value")));
+    message_free(message);
+    bench_deinit(&b);
+}
+
 static void it_promises_accepts_and_refuses_what_is_older(void **state)
 {
     (void)state;
@@ -352,6 +393,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_promises_accepts_and_refuses_what_is_older),
+        cmocka_unit_test(it_says_what_it_holds),
         cmocka_unit_test(nothing_is_said_that_a_crash_could_undo),
         cmocka_unit_test(modes_are_never_mixed),
         cmocka_unit_test(what_is_not_a_register_does_not_vote),
