@@ -389,22 +389,16 @@ static void node_make_actors(struct node *node)
                       engine_store(node->engine, node->replica_count + 2), "anti-entropy");
 }
 
-static uint64_t vnodes_incomplete(void *host)
+static struct lost_copies lost_copies(void *host)
 {
     const struct node *node = host;
-    uint64_t count = 0;
-    for (uint32_t i = 0; i < node->replica_count; i++)
-        count += counter_get(&replica_figures(node->replicas[i])->vnodes_incomplete);
-    return count;
-}
-
-static uint64_t registers_mute(void *host)
-{
-    const struct node *node = host;
-    uint64_t count = 0;
-    for (uint32_t i = 0; i < node->replica_count; i++)
-        count += counter_get(&replica_figures(node->replicas[i])->registers_mute);
-    return count;
+    struct lost_copies lost = {0};
+    for (uint32_t i = 0; i < node->replica_count; i++) {
+        const struct replica_figures *figures = replica_figures(node->replicas[i]);
+        lost.vnodes_incomplete += counter_get(&figures->vnodes_incomplete);
+        lost.registers_mute += counter_get(&figures->registers_mute);
+    }
+    return lost;
 }
 
 static size_t hint_targets(void *host, struct hint_target_figures *ret, size_t max)
@@ -462,8 +456,7 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
         .version = COTERIE_VERSION,
         .closed_at_first = node->boot.first_start,
         .hint_targets = hint_targets,
-        .vnodes_incomplete = vnodes_incomplete,
-        .registers_mute = registers_mute,
+        .lost_copies = lost_copies,
         .anti_entropy = node->anti_entropy,
         .move_bytes_per_second = config->number[CONFIG_move_bytes_per_second],
         .host = node,

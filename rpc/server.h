@@ -36,6 +36,11 @@ struct rpc_operation_figures {
     uint64_t latency_ns_total;
 };
 
+struct lost_copies {
+    uint64_t vnodes_incomplete; /* do not vote before they are filled */
+    uint64_t registers_mute;    /* copies (vnode, keyspace) of consistent keyspaces without votes */
+};
+
 struct rpc_server_options {
     const char *address; /* host:port; port 0 = any free one */
     struct rpc_loop *loop;
@@ -46,11 +51,8 @@ struct rpc_server_options {
     const char *node_name;
     const char *version;
     struct context_keys context_keys; /* the same on all nodes of a cluster */
-    /* Vnodes of this node that do not vote; any thread. NULL: none. */
-    uint64_t (*vnodes_incomplete)(void *host);
-    /* Copies (vnode, keyspace) of consistent keyspaces here that lost their votes and do not have
-     * them again; any thread. NULL: none. */
-    uint64_t (*registers_mute)(void *host);
+    /* What this node has lost and has not again; any thread. NULL: nothing. */
+    struct lost_copies (*lost_copies)(void *host);
     bool closed_at_first; /* requests for data are UNAVAILABLE until the node is set to serve */
     /* What Hints answers from; any thread. NULL: nothing is kept. */
     size_t (*hint_targets)(void *host, struct hint_target_figures *ret, size_t max);

@@ -121,23 +121,23 @@ static void add_problems(struct request *request, Coterie__V1__StatusResponse *r
         response->problems[response->n_problems++] =
             text_of("a change of the topology is paused: resume it (coterie resume), or abort it");
     const struct rpc_server_options *options = request->call->edge->options;
-    uint64_t incomplete =
-        options->vnodes_incomplete == NULL ? 0 : options->vnodes_incomplete(options->host);
-    if (incomplete != 0)
+    struct lost_copies lost = {0};
+    if (options->lost_copies != NULL)
+        lost = options->lost_copies(options->host);
+    if (lost.vnodes_incomplete != 0)
         response->problems[response->n_problems++] = arena_printf(
             &request->arena,
             "node %s: %u of %u vnodes are being refilled from the other nodes, and do not vote "
             "until they are: its log says why (identity_renewed, store_log_short)",
-            options->node_name, (uint32_t)incomplete, view->topology.partitions);
-    uint64_t mute = options->registers_mute == NULL ? 0 : options->registers_mute(options->host);
-    if (mute != 0)
+            options->node_name, (uint32_t)lost.vnodes_incomplete, view->topology.partitions);
+    if (lost.registers_mute != 0)
         response->problems[response->n_problems++] = arena_printf(
             &request->arena,
             "node %s: %u copies of consistent keyspaces were emptied and do not vote: they begin "
             "anew when all other replicas are up and no change is under way (a member that will "
             "not come back: coterie replace); where a majority of the "
             "replicas was emptied they never do",
-            options->node_name, (uint32_t)mute);
+            options->node_name, (uint32_t)lost.registers_mute);
 }
 
 void cluster_status_handle(struct call *call, struct bytes payload)
