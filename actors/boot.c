@@ -1,6 +1,7 @@
 #include "actors/boot.h"
 
 #include "actors/boot_addresses.h"
+#include "actors/epoch_lease.h"
 #include "actors/replica.h"
 #include "base/mutation.h"
 #include "model/hash.h"
@@ -11,7 +12,6 @@
 #define META_IDENTITY   "identity"
 #define META_CLEAN      "clean"
 #define META_FLOOR      "epoch-floor"
-#define META_LEASE      "epoch-lease/"
 #define META_ABOVE      "epoch-above"
 #define META_INITIAL    "topology-initial" /* the list of the last start */
 #define IDENTITY_FORMAT 2u                 /* 1: without the ids that it supersedes */
@@ -108,42 +108,6 @@ static enum err owner_write(struct store *meta, struct arena *arena, const struc
     writer_bytes(&writer, hello);
     return store_put(meta, STORE_META, bytes_of_string(META_IDENTITY), writer_result(&writer),
                      STORE_SYNC_NOW);
-}
-
-struct lease_scan {
-    uint64_t limit_max;
-    bool corrupt;
-};
-
-static bool lease_visit(void *closure, struct bytes key, struct bytes value)
-{
-    (void)key;
-    struct lease_scan *scan = closure;
-    struct reader reader = reader_of(value);
-    uint64_t limit = reader_u64(&reader);
-    scan->corrupt |= !reader_done(&reader);
-    if (limit > scan->limit_max)
-        scan->limit_max = limit;
-    return true;
-}
-
-/* Above every epoch that any start of this directory can have used. */
-static enum err lease_scan_limit(struct store *meta, uint64_t *ret_limit)
-{
-    struct lease_scan scan = {0};
-    /* '0' follows '/': all names that start with the prefix. */
-    enum err err = store_scan(meta, STORE_META, bytes_of_string(META_LEASE),
-                              bytes_of_string("epoch-lease0"), lease_visit, &scan);
-    if (err == OK && scan.corrupt)
-        err = ERR_CORRUPT;
-    if (err == OK)
-        *ret_limit = scan.limit_max;
-    return err;
-}
-
-static void lease_name(uint32_t shard, char ret_name[32])
-{
-    snprintf(ret_name, 32, META_LEASE "%" PRIu32, shard);
 }
 
 /* -- the topology
@@ -328,7 +292,7 @@ static enum err boot_epochs(struct store *meta, struct arena *arena,
     if (err == OK)
         err = meta_get_u64(meta, arena, META_FLOOR, &floor);
     if (err == OK)
-        err = lease_scan_limit(meta, &limit);
+        err = epoch_lease_read_limit(meta, &limit);
     if (err != OK)
         return err;
     boot->epoch_lease = options->epoch_lease == 0 ? EPOCH_LEASE : options->epoch_lease;
@@ -346,11 +310,8 @@ static enum err boot_epochs(struct store *meta, struct arena *arena,
     if (MUTATE(EPOCH_FLOOR_MISSING))
         boot->epoch_floor = 0;
     boot->epoch_limit = boot->epoch_start + (uint64_t)boot->epoch_lease * options->shards;
-    for (uint32_t shard = 0; shard < options->shards && err == OK; shard++) {
-        char name[32];
-        lease_name(shard, name);
-        err = meta_put_u64(meta, name, boot->epoch_limit);
-    }
+    for (uint32_t shard = 0; shard < options->shards && err == OK; shard++)
+        err = epoch_lease_write_limit(meta, shard, boot->epoch_limit);
     if (err == OK)
         err = meta_put_u64(meta, META_FLOOR, boot->epoch_floor);
     if (err == OK && !MUTATE(CLEAN_MARK_STAYS))
@@ -500,56 +461,4 @@ enum err boot_mark_clean(struct store *meta)
     if (err == OK)
         err = store_sync(meta);
     return err;
-}
-
-void epoch_lease_init(struct epoch_lease *lease, const struct boot *boot, uint32_t shard,
-                      uint32_t shards)
-{
-    CHECK_U64(shard, <, shards);
-    *lease = (struct epoch_lease){
-        .next = boot->epoch_start + shard,
-        .step = shards,
-        .size = boot->epoch_lease,
-        .limit = boot->epoch_limit,
-        .bound = boot->epoch_bound,
-        .shard = shard,
-    };
-}
-
-static void epoch_lease_renew(struct epoch_lease *lease, struct store *store)
-{
-    char name[32];
-    uint64_t limit = lease->limit + (uint64_t)lease->size * lease->step;
-    if (limit > lease->bound)
-        return; /* no new keys until the next start, which goes on above */
-    lease_name(lease->shard, name);
-    if (meta_put_u64(store, name, limit) != OK)
-        return; /* asked for again at the next draw */
-    lease->limit_staged = limit;
-    lease->limit_sequence = store_staged(store);
-    if (MUTATE(EPOCH_LEASE_NOT_DURABLE))
-        epoch_lease_committed(lease, lease->limit_sequence);
-}
-
-enum err epoch_lease_draw(struct epoch_lease *lease, struct store *store, uint64_t *ret_epoch)
-{
-    uint64_t left = lease->next >= lease->limit ? 0 : (lease->limit - lease->next) / lease->step;
-    if (left <= lease->size / 5 && lease->limit_staged == 0)
-        epoch_lease_renew(lease, store);
-    uint64_t limit = lease->limit;
-    if (MUTATE(EPOCH_LEASE_OFF_BY_ONE))
-        limit += lease->step;
-    if (lease->next >= limit)
-        return ERR_OVERLOADED;
-    *ret_epoch = lease->next;
-    lease->next += lease->step;
-    return OK;
-}
-
-void epoch_lease_committed(struct epoch_lease *lease, uint64_t sequence)
-{
-    if (lease->limit_staged != 0 && sequence >= lease->limit_sequence) {
-        lease->limit = lease->limit_staged;
-        lease->limit_staged = 0;
-    }
 }

@@ -6,7 +6,7 @@
  * is the rule that makes dots unique through crashes: after a start that did not follow a clean
  * stop, a write to a key whose own actor is older than the floor draws a fresh epoch, because a
  * staged write that the crash took back may already have been sent to other replicas under the next
- * counter.
+ * counter. What a shard does with its part is epoch_lease.h.
  *
  * A start begins at its own time (ms << 20) when that is above the leases, so that a wiped
  * directory, or one restored from an older copy, never repeats itself. Nor does it when its clock
@@ -108,28 +108,6 @@ enum err boot_renew(struct store *meta, struct arena *arena, const struct boot_r
 
 /* At the end of a clean stop, after the last write of any actor. */
 enum err boot_mark_clean(struct store *meta) MUST_USE;
-
-/* -- key epochs of one shard ------------------------------------------------------------------ */
-
-struct epoch_lease {
-    uint64_t next;
-    uint64_t step;
-    uint32_t size;           /* epochs that one lease covers */
-    uint64_t limit;          /* durable: epochs below may be used */
-    uint64_t bound;          /* no lease goes beyond: OVERLOADED then, until the next start */
-    uint64_t limit_staged;   /* asked for, not durable yet; 0 = none */
-    uint64_t limit_sequence; /* of the store handle */
-    uint32_t shard;
-};
-
-void epoch_lease_init(struct epoch_lease *lease, const struct boot *boot, uint32_t shard,
-                      uint32_t shards);
-/* A fresh epoch. OVERLOADED when the lease is used up and the next one is not durable yet. Asks for
- * the next lease at 80 %. */
-enum err epoch_lease_draw(struct epoch_lease *lease, struct store *store,
-                          uint64_t *ret_epoch) MUST_USE;
-/* On store_committed. */
-void epoch_lease_committed(struct epoch_lease *lease, uint64_t sequence);
 
 /* Rows whose owner after the start is the gossip actor: the keyspace map, the topology document in
  * force, and what was promised and accepted for the next one (gossip_log.h). */

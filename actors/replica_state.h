@@ -23,6 +23,7 @@
 #ifndef ACTORS_REPLICA_STATE_H
 #define ACTORS_REPLICA_STATE_H
 
+#include "actors/epoch_lease.h"
 #include "actors/replica.h"
 #include "actors/replica_quarantine.h"
 #include "actors/replica_request.h"

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "actors/epoch_lease.h"
 #include "tests/unit/actor_fixture.h"
 
 #define SHARDS 2u

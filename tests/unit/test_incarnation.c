@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "actors/epoch_lease.h"
 #include "actors/replica.h"
 #include "tests/unit/actor_fixture.h"
 
