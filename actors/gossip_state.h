@@ -90,6 +90,21 @@ uint64_t gossip_id(struct gossip *gossip);
 /* A view of all that is known now, to the host. */
 void gossip_publish(struct gossip *gossip, struct actor_context *ctx);
 
+/* -- gossip_liveness.c
+ * ------------------------------------------------------------------------------ */
+
+/* All peers, by what was heard; a new view when that changes who is alive. `doubt`: nobody is
+ * called down by silence alone. `always`: a view in any case. */
+void gossip_judge(struct gossip *gossip, struct actor_context *ctx, bool doubt, bool always);
+void gossip_on_peer_link(struct gossip *gossip, struct actor_context *ctx,
+                         const struct peer_link *link);
+void gossip_on_digest(struct gossip *gossip, struct actor_context *ctx,
+                      const struct message *message);
+void gossip_on_digest_reply(struct gossip *gossip, struct actor_context *ctx,
+                            const struct message *message);
+/* One heartbeat more, and digests to some peers. */
+void gossip_round(struct gossip *gossip, struct actor_context *ctx);
+
 /* -- gossip_keyspaces.c
  * ------------------------------------------------------------------------------ */
 
