@@ -1,72 +1,22 @@
 /* The simulator's disk. A partition is a sorted array of records; the log of what is not yet
  * durable keeps the record that each write replaced, so that a crash undoes the newest writes first
  * and what remains is a prefix of the staging order. One owner, one thread, no clock. */
-#include "store/engine_class.h"
-#include "store/memory_map.h"
+#include "store/engine_memory_state.h"
 
 #include <stdlib.h>
 
 #define FREE_BYTES ((uint64_t)1 << 40) /* as good as never full */
 
-struct memory_disk {
-    struct memory_map **maps; /* partitions + 2, NULL = absent */
-    uint32_t partitions;
-    bool open;
-    uint64_t sequence; /* writes on it */
-    uint64_t mark;     /* of those acknowledged, as an engine has it outside of its log */
-};
-
-/* One staged write that is not durable yet. */
-struct pending {
-    struct memory_map *map;       /* NULL: nothing to undo */
-    struct memory_record *before; /* owned; NULL when the key was absent */
-    struct memory_record
-        *after; /* the map's, or the `before` of a later write; NULL for a delete */
-    uint64_t sequence;
-    uint32_t handle;
-};
-
-struct memory_handle {
-    struct store store;
-    struct memory_engine *engine;
-    uint32_t index;
-    uint64_t staged;
-    uint64_t committed;
-};
-
-struct memory_engine {
-    struct engine engine;
-    struct engine_options options;
-    struct memory_disk *disk;
-    struct memory_handle *handles;
-    struct pending *log; /* oldest first */
-    size_t log_count;
-    size_t log_capacity;
-    /* The last writes that were settled, a ring: what a disk that lies takes back. */
-    struct pending settled[ENGINE_MEMORY_LIES_MAX];
-    uint64_t settled_next;
-    uint32_t lies;
-    bool log_short;
-    uint64_t durable;        /* log position; log[0] is at durable + 1 */
-    uint64_t wanted;         /* position of the last write with STORE_SYNC_NOW */
-    struct prng *fault_prng; /* borrowed; NULL: no faults */
-    double read_error;
-    double overloaded;
-    bool fsync_fails;
-    bool failed;
-    struct engine_figures figures;
-};
-
 /* -- the disk --------------------------------------------------------------------------------- */
 
-static struct memory_map **disk_map(const struct memory_disk *disk, uint32_t partition)
+struct memory_map **memory_disk_map(const struct memory_disk *disk, uint32_t partition)
 {
     return &disk->maps[engine_partition_slot(partition, disk->partitions)];
 }
 
 static struct memory_map *disk_map_create(struct memory_disk *disk, uint32_t partition)
 {
-    struct memory_map **place = disk_map(disk, partition);
+    struct memory_map **place = memory_disk_map(disk, partition);
     if (*place == NULL)
         *place = memory_map_new();
     return *place;
@@ -79,7 +29,7 @@ struct memory_disk *memory_disk_new(void)
     return disk;
 }
 
-static void disk_set_partitions(struct memory_disk *disk, uint32_t partitions)
+void memory_disk_set_partitions(struct memory_disk *disk, uint32_t partitions)
 {
     if (disk->maps != NULL) {
         CHECK_U64(disk->partitions, ==, partitions); /* Q is fixed for the life of a disk */
@@ -113,7 +63,7 @@ enum err memory_disk_read(const struct memory_disk *disk, uint32_t partition, st
                           struct arena *arena, struct bytes *ret_value)
 {
     CHECK(!disk->open);
-    const struct memory_map *map = disk->maps == NULL ? NULL : *disk_map(disk, partition);
+    const struct memory_map *map = disk->maps == NULL ? NULL : *memory_disk_map(disk, partition);
     const struct memory_record *record = map == NULL ? NULL : memory_map_find(map, key);
     if (record == NULL)
         return ERR_NOT_FOUND;
@@ -141,7 +91,7 @@ static void log_push(struct memory_engine *engine, struct pending pending)
     engine->log[engine->log_count++] = pending;
 }
 
-static void undo(struct memory_engine *engine, const struct pending *last)
+void memory_log_undo(struct memory_engine *engine, const struct pending *last)
 {
     engine->disk->sequence--;
     if (last->map == NULL || (last->before == NULL && last->after == NULL))
@@ -152,9 +102,9 @@ static void undo(struct memory_engine *engine, const struct pending *last)
     free(undone);
 }
 
-static void log_undo_last(struct memory_engine *engine)
+void memory_log_undo_last(struct memory_engine *engine)
 {
-    undo(engine, &engine->log[--engine->log_count]);
+    memory_log_undo(engine, &engine->log[--engine->log_count]);
 }
 
 static void settled_push(struct memory_engine *engine, const struct pending *pending)
@@ -207,7 +157,7 @@ static enum err memory_read(struct store *store, uint32_t partition, struct byte
     engine->figures.reads++;
     if (fault(engine, engine->read_error))
         return ERR_IO;
-    const struct memory_map *map = *disk_map(engine->disk, partition);
+    const struct memory_map *map = *memory_disk_map(engine->disk, partition);
     const struct memory_record *record = map == NULL ? NULL : memory_map_find(map, key);
     if (record == NULL)
         return ERR_NOT_FOUND;
@@ -250,7 +200,7 @@ static enum err memory_scan(struct store *store, uint32_t partition, struct byte
     engine->figures.reads++;
     if (fault(engine, engine->read_error))
         return ERR_IO;
-    struct memory_map *map = *disk_map(engine->disk, partition);
+    struct memory_map *map = *memory_disk_map(engine->disk, partition);
     if (map == NULL)
         return OK;
     map->scans++;
@@ -284,7 +234,7 @@ static enum err memory_drop(struct store *store, uint32_t partition)
     CHECK_U64(partition, <, engine->disk->partitions); /* the others have several users */
     if (engine->failed)
         return ERR_IO;
-    struct memory_map *map = *disk_map(engine->disk, partition);
+    struct memory_map *map = *memory_disk_map(engine->disk, partition);
     CHECK(map == NULL || map->scans == 0);
     while (map != NULL && map->count > 0) {
         struct bytes key = memory_record_key(map->records[map->count - 1]);
@@ -324,7 +274,7 @@ static enum err memory_sync(struct store *store)
 
 static uint64_t memory_bytes(struct store *store, uint32_t partition)
 {
-    const struct memory_map *map = *disk_map(handle_of(store)->engine->disk, partition);
+    const struct memory_map *map = *memory_disk_map(handle_of(store)->engine->disk, partition);
     uint64_t bytes = 0;
     for (uint32_t i = 0; map != NULL && i < map->count; i++)
         bytes +=
@@ -356,7 +306,7 @@ static const struct store_class memory_store_class = {
 
 static const struct engine_class memory_engine_class;
 
-static struct memory_engine *engine_of(const struct engine *engine)
+struct memory_engine *memory_engine_of(const struct engine *engine)
 {
     CHECK(engine->class == &memory_engine_class);
     return CONTAINER_OF(engine, struct memory_engine, engine);
@@ -364,7 +314,7 @@ static struct memory_engine *engine_of(const struct engine *engine)
 
 static struct store *memory_engine_store(struct engine *base, uint32_t handle)
 {
-    struct memory_engine *engine = engine_of(base);
+    struct memory_engine *engine = memory_engine_of(base);
     CHECK_U64(handle, <, engine->options.handle_count);
     return &engine->handles[handle].store;
 }
@@ -373,13 +323,13 @@ static enum err memory_engine_create_partitions(struct engine *base, const uint3
                                                 size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        disk_map_create(engine_of(base)->disk, partitions[i]);
+        disk_map_create(memory_engine_of(base)->disk, partitions[i]);
     return OK;
 }
 
 static void memory_engine_figures(struct engine *base, struct engine_figures *ret)
 {
-    const struct memory_engine *engine = engine_of(base);
+    const struct memory_engine *engine = memory_engine_of(base);
     *ret = engine->figures;
     ret->write_stopped = engine->failed;
     for (size_t i = 0; i < (size_t)engine->disk->partitions + 2; i++) {
@@ -392,7 +342,7 @@ static void memory_engine_figures(struct engine *base, struct engine_figures *re
 }
 
 /* What is left of the log is settled without a callback: the handles end here. */
-static void memory_engine_free(struct memory_engine *engine)
+void memory_engine_free(struct memory_engine *engine)
 {
     log_settle(engine, engine->log_count);
     for (uint32_t i = 0; i < ENGINE_MEMORY_LIES_MAX; i++)
@@ -405,17 +355,17 @@ static void memory_engine_free(struct memory_engine *engine)
 
 static void memory_engine_close(struct engine *base)
 {
-    struct memory_engine *engine = engine_of(base);
+    struct memory_engine *engine = memory_engine_of(base);
     if (!engine->failed)
         engine_memory_sync(base, engine_memory_mark(base));
     while (engine->log_count > 0) /* the sync failed: unsynced pages are gone */
-        log_undo_last(engine);
+        memory_log_undo_last(engine);
     memory_engine_free(engine);
 }
 
 static bool memory_engine_log_short(const struct engine *base)
 {
-    return engine_of(base)->log_short;
+    return memory_engine_of(base)->log_short;
 }
 
 static const struct engine_class memory_engine_class = {
@@ -431,7 +381,7 @@ struct engine *engine_memory_open(const struct engine_options *options, struct m
 {
     CHECK(!disk->open);
     CHECK_U64(options->handle_count, >, 0);
-    disk_set_partitions(disk, options->partitions);
+    memory_disk_set_partitions(disk, options->partitions);
     disk->open = true;
     struct memory_engine *engine = calloc(1, sizeof *engine);
     CHECK(engine != NULL);
@@ -450,13 +400,13 @@ struct engine *engine_memory_open(const struct engine_options *options, struct m
 
 uint64_t engine_memory_mark(const struct engine *base)
 {
-    const struct memory_engine *engine = engine_of(base);
+    const struct memory_engine *engine = memory_engine_of(base);
     return engine->durable + engine->log_count;
 }
 
 bool engine_memory_wants_sync(const struct engine *base)
 {
-    const struct memory_engine *engine = engine_of(base);
+    const struct memory_engine *engine = memory_engine_of(base);
     return !engine->failed && engine->wanted > engine->durable;
 }
 
@@ -471,7 +421,7 @@ static void tell_committed(struct memory_engine *engine, const uint64_t *committ
 
 void engine_memory_sync(struct engine *base, uint64_t mark)
 {
-    struct memory_engine *engine = engine_of(base);
+    struct memory_engine *engine = memory_engine_of(base);
     CHECK_U64(mark, <=, engine_memory_mark(base));
     if (engine->failed || mark <= engine->durable)
         return;
@@ -495,8 +445,8 @@ void engine_memory_sync(struct engine *base, uint64_t mark)
 enum err engine_memory_read_durable(const struct engine *base, uint32_t partition, struct bytes key,
                                     struct arena *arena, struct bytes *ret_value)
 {
-    const struct memory_engine *engine = engine_of(base);
-    const struct memory_map *map = *disk_map(engine->disk, partition);
+    const struct memory_engine *engine = memory_engine_of(base);
+    const struct memory_map *map = *memory_disk_map(engine->disk, partition);
     const struct memory_record *record = map == NULL ? NULL : memory_map_find(map, key);
     for (size_t i = 0; map != NULL && i < engine->log_count; i++) {
         const struct pending *pending = &engine->log[i];
@@ -511,127 +461,4 @@ enum err engine_memory_read_durable(const struct engine *base, uint32_t partitio
         return ERR_NOT_FOUND;
     *ret_value = arena_copy(arena, memory_record_value(record));
     return OK;
-}
-
-static void disk_put(struct memory_disk *disk, size_t slot, const struct memory_record *record)
-{
-    if (disk->maps[slot] == NULL)
-        disk->maps[slot] = memory_map_new();
-    struct bytes key = memory_record_key(record);
-    free(memory_map_replace(disk->maps[slot], key,
-                            memory_record_new(key, memory_record_value(record))));
-}
-
-static size_t disk_slot(const struct memory_disk *disk, const struct memory_map *map)
-{
-    size_t slot = 0;
-    while (disk->maps[slot] != map)
-        slot++;
-    return slot;
-}
-
-struct memory_disk *memory_disk_copy(const struct memory_disk *disk, const struct engine *base)
-{
-    struct memory_disk *copy = memory_disk_new();
-    CHECK(disk->open == (base != NULL));
-    if (disk->maps != NULL)
-        disk_set_partitions(copy, disk->partitions);
-    for (size_t slot = 0; disk->maps != NULL && slot < (size_t)disk->partitions + 2; slot++) {
-        const struct memory_map *map = disk->maps[slot];
-        for (uint32_t i = 0; map != NULL && i < map->count; i++)
-            disk_put(copy, slot, map->records[i]);
-    }
-    /* The newest first, as a crash undoes them. */
-    const struct memory_engine *engine = base == NULL ? NULL : engine_of(base);
-    copy->sequence = disk->sequence - (engine == NULL ? 0 : engine->log_count);
-    copy->mark = disk->mark;
-    for (size_t i = engine == NULL ? 0 : engine->log_count; i > 0; i--) {
-        const struct pending *pending = &engine->log[i - 1];
-        if (pending->map == NULL || (pending->before == NULL && pending->after == NULL))
-            continue;
-        size_t slot = disk_slot(disk, pending->map);
-        if (pending->before != NULL)
-            disk_put(copy, slot, pending->before);
-        else if (copy->maps[slot] != NULL)
-            free(memory_map_replace(copy->maps[slot], memory_record_key(pending->after), NULL));
-    }
-    return copy;
-}
-
-bool engine_memory_damage(struct engine *base, uint32_t partition, struct bytes key, uint64_t bit)
-{
-    struct memory_engine *engine = engine_of(base);
-    struct memory_map *map = *disk_map(engine->disk, partition);
-    const struct memory_record *record = map == NULL ? NULL : memory_map_find(map, key);
-    if (record == NULL || record->value_size == 0)
-        return false;
-    for (size_t i = 0; i < engine->log_count; i++) {
-        if (engine->log[i].after == record)
-            return false;
-    }
-    struct memory_record *damaged = memory_record_new(key, memory_record_value(record));
-    bit %= 8 * (uint64_t)record->value_size;
-    damaged->bytes[damaged->key_size + bit / 8] ^= (uint8_t)(1u << bit % 8);
-    free(memory_map_replace(map, key, damaged));
-    return true;
-}
-
-/* How many of `unsynced` writes a crash leaves: all, none and one in between are each frequent. A
- * process crash loses only what had not reached the page cache, so it loses less than a power cut.
- */
-static size_t crash_kept(size_t unsynced, enum crash_kind kind, struct prng *prng)
-{
-    uint64_t first = prng_below(prng, unsynced + 1);
-    uint64_t second = prng_below(prng, unsynced + 1);
-    uint64_t more = first > second ? first : second;
-    uint64_t less = first > second ? second : first;
-    switch (prng_below(prng, 4)) {
-    case 0:
-        return kind == CRASH_PROCESS ? unsynced : 0;
-    case 1:
-        return (size_t)first;
-    default:
-        return (size_t)(kind == CRASH_PROCESS ? more : less);
-    }
-}
-
-static void lie_undo(struct memory_engine *engine)
-{
-    struct pending *last = &engine->settled[--engine->settled_next % ENGINE_MEMORY_LIES_MAX];
-    undo(engine, last);
-    *last = (struct pending){0};
-}
-
-/* A torn write fails its checksum in the log: recovery stops before it, so to a reader it is a
- * write that was lost with all after it. */
-void engine_memory_crash(struct engine *base, enum crash_kind kind, struct prng *prng)
-{
-    struct memory_engine *engine = engine_of(base);
-    size_t kept = crash_kept(engine->log_count, kind, prng);
-    while (engine->log_count > kept)
-        log_undo_last(engine);
-    if (engine->lies != 0) {
-        while (engine->log_count > 0)
-            log_undo_last(engine);
-        for (uint32_t i = 0; i < engine->lies && engine->settled_next > 0; i++)
-            lie_undo(engine);
-    }
-    memory_engine_free(engine);
-}
-
-void engine_memory_lie(struct engine *base, uint32_t writes)
-{
-    CHECK_U64(writes, <=, ENGINE_MEMORY_LIES_MAX);
-    engine_of(base)->lies = writes;
-}
-
-void engine_memory_set_faults(struct engine *base, struct prng *prng, double read_error,
-                              double overloaded, bool fsync_fails)
-{
-    struct memory_engine *engine = engine_of(base);
-    CHECK(prng != NULL || (read_error <= 0 && overloaded <= 0));
-    engine->fault_prng = prng;
-    engine->read_error = read_error;
-    engine->overloaded = overloaded;
-    engine->fsync_fails = fsync_fails;
 }
