@@ -7,7 +7,8 @@
  *     transfer    the records that one of them lacks
  *     dirty       marks of ranges that must be compared, on disk
  *     completion  vnodes that were lost
- *     gain        what a change of the topology gives this member, or has it compare
+ *     gains       what a change of the topology gives this member, or has it compare
+ *     gain        how that is filled
  *     registers   registers of such a partition
  *     report      how far that has come
  *     waits       for whom what is not filled waits
@@ -541,18 +542,11 @@ struct ae_floor_found ae_find_floor(struct anti_entropy *ae, const struct actor_
                                     uint32_t partition, const struct keyspace *keyspace,
                                     uint64_t sources, struct message *const *answers);
 
-/* anti_entropy_gain.c */
+/* anti_entropy_gains.c */
 void ae_gain_on_incomplete(struct anti_entropy *ae, struct actor_context *ctx,
                            const struct vnode_incomplete *incomplete);
 /* A new view: what is void goes, and what is to be compared comes. */
 void ae_gains_refresh(struct anti_entropy *ae, struct actor_context *ctx);
-void ae_gain_answered(struct anti_entropy *ae, struct actor_context *ctx, struct message *message);
-void ae_gains_tick(struct anti_entropy *ae, struct actor_context *ctx);
-uint64_t ae_gains_wake_ns(const struct anti_entropy *ae);
-bool ae_gain_next(struct anti_entropy *ae, struct actor_context *ctx,
-                  struct ae_exchange_plan *ret_plan, uint64_t *look_ns);
-void ae_gain_ended(struct anti_entropy *ae, struct actor_context *ctx,
-                   const struct ae_exchange *exchange, bool whole);
 void ae_gains_free(struct anti_entropy *ae);
 /* NULL when it is not there. */
 struct ae_gain *ae_gain_find(const struct anti_entropy *ae, uint32_t partition,
@@ -561,6 +555,20 @@ struct ae_gain *ae_gain_find(const struct anti_entropy *ae, uint32_t partition,
  * Not this member. */
 uint64_t ae_gain_sources(const struct anti_entropy *ae, const struct actor_context *ctx,
                          const struct ae_gain *gain);
+/* Nothing is under way in it any more. */
+void ae_gain_clear(struct ae_gain *gain);
+void ae_gain_roots_drop(struct ae_gain *gain);
+/* Those that are not filled, for the figures. */
+void ae_gains_count(struct anti_entropy *ae);
+
+/* anti_entropy_gain.c */
+void ae_gain_answered(struct anti_entropy *ae, struct actor_context *ctx, struct message *message);
+void ae_gains_tick(struct anti_entropy *ae, struct actor_context *ctx);
+uint64_t ae_gains_wake_ns(const struct anti_entropy *ae);
+bool ae_gain_next(struct anti_entropy *ae, struct actor_context *ctx,
+                  struct ae_exchange_plan *ret_plan, uint64_t *look_ns);
+void ae_gain_ended(struct anti_entropy *ae, struct actor_context *ctx,
+                   const struct ae_exchange *exchange, bool whole);
 /* anti_entropy_registers.c */
 /* Lists and settles; true when all that the sources have is settled. */
 bool ae_settle_step(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *gain);

@@ -1,0 +1,201 @@
+/* Which copies a change of the topology gives this member, and which it compares: the table of
+ * them, and what a new view makes of it. anti_entropy_gain.c fills them. */
+#include "actors/anti_entropy_state.h"
+
+#include <stdlib.h>
+
+/* -- the table
+ * -------------------------------------------------------------------------------------- */
+
+static uint32_t position(const struct ae_gains *gains, uint32_t partition, uint32_t keyspace_id)
+{
+    uint32_t low = 0;
+    uint32_t high = gains->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const struct ae_gain *gain = &gains->list[middle];
+        if (gain->partition < partition ||
+            (gain->partition == partition && gain->keyspace_id < keyspace_id))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+struct ae_gain *ae_gain_find(const struct anti_entropy *ae, uint32_t partition,
+                             uint32_t keyspace_id)
+{
+    uint32_t at = position(&ae->gains, partition, keyspace_id);
+    struct ae_gain *gain = at < ae->gains.count ? &ae->gains.list[at] : NULL;
+    bool found = gain != NULL && gain->partition == partition && gain->keyspace_id == keyspace_id;
+    return found ? gain : NULL;
+}
+
+void ae_gain_roots_drop(struct ae_gain *gain)
+{
+    for (uint32_t i = 0; gain->roots != NULL && i < MEMBERS_MAX; i++)
+        message_free(gain->roots[i]);
+    free(gain->roots);
+    gain->roots = NULL;
+}
+
+void ae_gain_clear(struct ae_gain *gain)
+{
+    gain->id = 0;
+    ae_gain_roots_drop(gain);
+    ae_settle_free(gain);
+}
+
+/* A place for it, in which nothing is under way. */
+static struct ae_gain *gain_place(struct anti_entropy *ae, uint32_t partition, uint32_t keyspace_id)
+{
+    struct ae_gains *gains = &ae->gains;
+    struct ae_gain *found = ae_gain_find(ae, partition, keyspace_id);
+    if (found != NULL) {
+        ae_gain_clear(found);
+        return found;
+    }
+    if (gains->count == gains->capacity) {
+        gains->capacity = gains->capacity == 0 ? 16 : 2 * gains->capacity;
+        gains->list = realloc(gains->list, gains->capacity * sizeof gains->list[0]);
+        CHECK(gains->list != NULL);
+    }
+    uint32_t at = position(gains, partition, keyspace_id);
+    memmove(&gains->list[at + 1], &gains->list[at], (gains->count - at) * sizeof gains->list[0]);
+    gains->count++;
+    return &gains->list[at];
+}
+
+void ae_gains_free(struct anti_entropy *ae)
+{
+    for (uint32_t i = 0; i < ae->gains.count; i++)
+        ae_gain_clear(&ae->gains.list[i]);
+    free(ae->gains.list);
+}
+
+void ae_gains_count(struct anti_entropy *ae)
+{
+    uint64_t filling = 0;
+    for (uint32_t i = 0; i < ae->gains.count; i++)
+        filling += !ae->gains.list[i].filled;
+    counter_set(&ae->figures.gains, filling);
+}
+
+/* -- what the view says
+ * ---------------------------------------------------------------------------------- */
+
+uint64_t ae_gain_sources(const struct anti_entropy *ae, const struct actor_context *ctx,
+                         const struct ae_gain *gain)
+{
+    const struct keyspace *keyspace =
+        keyspace_map_find_id(&ctx->view->keyspaces, gain->keyspace_id);
+    bool announced = ctx->view->topology.phases[gain->partition] == PHASE_ANNOUNCED;
+    uint64_t sources = 0;
+    struct replica_set set;
+    if (keyspace == NULL)
+        return 0;
+    view_replica_set(ctx->view, keyspace, gain->partition, &set);
+    for (uint32_t i = 0; i < set.count; i++) {
+        bool now = (set.replicas[i].sides & 1u << TOPOLOGY_NOW) != 0;
+        bool drops_out = set.replicas[i].sides == 1u << TOPOLOGY_NOW;
+        /* Of registers a majority of the old set is asked, whoever it is. */
+        bool compared = drops_out || keyspace->mode == KEYSPACE_CONSISTENT;
+        if (announced && (!now || (gain->compares && !compared)))
+            continue;
+        sources |= ae_member_bit(ae, set.replicas[i].member);
+    }
+    return sources & ~ae->gone & ~ae_member_bit(ae, ae->options.self);
+}
+
+/* Whether it is still what the view asks for. */
+static bool stands(const struct anti_entropy *ae, const struct actor_context *ctx,
+                   const struct ae_gain *gain)
+{
+    const struct topology *topology = &ctx->view->topology;
+    const struct keyspace *keyspace =
+        keyspace_map_find_id(&ctx->view->keyspaces, gain->keyspace_id);
+    if (keyspace == NULL)
+        return false;
+    enum replica_role role = view_role(ctx->view, keyspace, gain->partition, ae->options.self);
+    if (topology->phases[gain->partition] == PHASE_ANNOUNCED && !gain->compares)
+        return role == ROLE_WRITER && gain->epoch == topology->phase_epochs[gain->partition];
+    if (topology->phases[gain->partition] == PHASE_ANNOUNCED)
+        return gain->epoch == topology->phase_epochs[gain->partition];
+    return !gain->compares && role == ROLE_READER && !gain->filled;
+}
+
+static void gain_begin(struct anti_entropy *ae, struct actor_context *ctx, const struct ae_gain *as)
+{
+    struct ae_gain *gain = gain_place(ae, as->partition, as->keyspace_id);
+    *gain = *as;
+    gain->serial = ++ae->serial;
+    gain->next_ns = ctx->now_ns;
+    gain->since_ms = ctx->wall_ms;
+    ae->look_ns = ctx->now_ns;
+    ae_gains_count(ae);
+}
+
+void ae_gain_on_incomplete(struct anti_entropy *ae, struct actor_context *ctx,
+                           const struct vnode_incomplete *incomplete)
+{
+    if (incomplete->partition >= ae->options.partitions) {
+        counter_add(&ae->figures.unexpected, 1);
+        return;
+    }
+    const struct ae_gain *found = ae_gain_find(ae, incomplete->partition, incomplete->keyspace_id);
+    struct ae_gain gain = {.partition = incomplete->partition,
+                           .keyspace_id = incomplete->keyspace_id,
+                           .filled = incomplete->filled,
+                           .epoch = incomplete->epoch,
+                           .incarnation = incomplete->incarnation};
+    bool known = found != NULL && !found->compares && found->incarnation == gain.incarnation;
+    if (!known)
+        gain_begin(ae, ctx, &gain);
+}
+
+/* Those that stay where the set becomes smaller. */
+static void find_compares(struct anti_entropy *ae, struct actor_context *ctx)
+{
+    const struct topology *topology = &ctx->view->topology;
+    for (uint32_t p = 0; p < topology->partitions; p++) {
+        if (topology->phases[p] != PHASE_ANNOUNCED)
+            continue;
+        for (uint32_t i = 0; i < ctx->view->keyspaces.count; i++) {
+            const struct keyspace *keyspace = &ctx->view->keyspaces.keyspaces[i];
+            if (keyspace->dropped ||
+                topology_need(topology, keyspace, p, ae->options.self) != NEED_EXCHANGE)
+                continue;
+            struct ae_gain gain = {.partition = p,
+                                   .keyspace_id = keyspace->id,
+                                   .compares = true,
+                                   .epoch = topology->phase_epochs[p],
+                                   .phase = AE_GAIN_FILL};
+            const struct ae_gain *found = ae_gain_find(ae, p, keyspace->id);
+            if (found == NULL || found->epoch != gain.epoch)
+                gain_begin(ae, ctx, &gain);
+        }
+    }
+}
+
+void ae_gains_refresh(struct anti_entropy *ae, struct actor_context *ctx)
+{
+    const struct topology *topology = &ctx->view->topology;
+    struct ae_gains *gains = &ae->gains;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < gains->count; i++) {
+        gains->list[i].wake_ns = 0; /* its sources may be others now */
+        if (stands(ae, ctx, &gains->list[i]))
+            gains->list[kept++] = gains->list[i];
+        else
+            ae_gain_clear(&gains->list[i]);
+    }
+    gains->count = kept;
+    if (topology->change.state == CHANGE_RUNNING) {
+        if (gains->change != topology_change_name(topology))
+            gains->bytes = 0;
+        gains->change = topology_change_name(topology);
+        find_compares(ae, ctx);
+    }
+    ae_gains_count(ae);
+}
