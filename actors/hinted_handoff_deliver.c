@@ -12,6 +12,7 @@
 #define START_SPREAD_NS   (500 * (uint64_t)MS_NS)
 #define BACKOFF_MIN_NS    (1000 * (uint64_t)MS_NS)
 #define BACKOFF_MAX_NS    (8000 * (uint64_t)MS_NS)
+#define BACKOFF_FILLED_NS (100 * (uint64_t)MS_NS)  /* the first: a copy that is just being given */
 #define STALE_WAIT_NS     (2000 * (uint64_t)MS_NS) /* after a round with hints that were stale */
 #define LATE_MAX_FACTOR   8u
 #define OVERLOADED_FACTOR 10u  /* of the pace, when the target has no room for one more */
@@ -157,9 +158,9 @@ static void hint_is_stale(struct hinted_handoff *hinted_handoff, struct actor_co
 }
 
 /* A whole window that fails is one failure. */
-static void target_back_off(struct actor_context *ctx, struct target *target)
+static void target_back_off(struct actor_context *ctx, struct target *target, uint64_t first_ns)
 {
-    uint64_t backoff_ns = target->backoff_ns == 0 ? BACKOFF_MIN_NS : 2 * target->backoff_ns;
+    uint64_t backoff_ns = target->backoff_ns == 0 ? first_ns : 2 * target->backoff_ns;
     target->backoff_ns = backoff_ns < BACKOFF_MAX_NS ? backoff_ns : BACKOFF_MAX_NS;
     target->backed_off_ns = ctx->now_ns + 1;
     target->next_ns =
@@ -176,7 +177,7 @@ static void target_credit(struct actor_context *ctx, struct target *target,
     else
         target->window++;
     if (target->window == 0 && flight->sent_ns >= target->backed_off_ns)
-        target_back_off(ctx, target);
+        target_back_off(ctx, target, BACKOFF_MIN_NS);
 }
 
 /* The next turn comes `wait_ns` from now or before, if there is credit. */
@@ -202,7 +203,7 @@ static void flight_delivered(struct hinted_handoff *hinted_handoff, struct actor
     if (fate != ROW_STUCK)
         target_goes_on(ctx, target, hinted_handoff->options.pace_ns);
     else if (flight->sent_ns >= target->backed_off_ns)
-        target_back_off(ctx, target);
+        target_back_off(ctx, target, BACKOFF_MIN_NS);
 }
 
 static void flight_answered(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
@@ -230,6 +231,14 @@ static void flight_answered(struct hinted_handoff *hinted_handoff, struct actor_
         target_credit(ctx, target, flight, reply->credit);
         target_goes_on(ctx, target, OVERLOADED_FACTOR * pace_ns);
         break;
+    /* Its copy is being filled. It takes writes again as soon as it knows the floors, which may be
+     * a moment after a change has given it the copy: who waits longer keeps the hint beyond the
+     * move, and reaping with it. */
+    case ERR_INCOMPLETE:
+        counter_add(&hinted_handoff->figures.failed, 1);
+        if (flight->sent_ns >= target->backed_off_ns)
+            target_back_off(ctx, target, BACKOFF_FILLED_NS);
+        break;
     case ERR_NOT_FOUND:
     case ERR_EXISTS:
     case ERR_CORRUPT: /* what it holds of the key is damaged; it may be repaired */
@@ -240,14 +249,13 @@ static void flight_answered(struct hinted_handoff *hinted_handoff, struct actor_
     case ERR_CONFLICT:
     case ERR_PRECONDITION:
     case ERR_STALE_EPOCH:
-    case ERR_INCOMPLETE:  /* its copy is being filled; it takes writes again soon */
     case ERR_UNSUPPORTED: /* by its version; the next one may know the format */
     case ERR_DENIED:
     case ERR_CLOSED:
     case ERR_COUNT:
         counter_add(&hinted_handoff->figures.failed, 1);
         if (flight->sent_ns >= target->backed_off_ns)
-            target_back_off(ctx, target);
+            target_back_off(ctx, target, BACKOFF_MIN_NS);
         break;
     }
 }

@@ -274,6 +274,40 @@ static void refused_for_now(void **state)
     bench_deinit(&b);
 }
 
+/* The time until the next delivery, which the target refuses so. */
+static uint64_t refused_after_ms(struct bench *b, enum err status)
+{
+    uint64_t before_ns = b->f.ctx.now_ns;
+    assert_true(wait_for_mail(b, 13 * SECONDS));
+    deliver_one(b, status);
+    return (b->f.ctx.now_ns - before_ns) / MS;
+}
+
+/* A copy that a change has just announced takes writes a moment later: the hint is not to outlive
+ * the move. One that is filled for long is asked no more often than any other target. */
+static void a_copy_that_is_given_is_asked_again_soon(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    keep_hint(&b, "k", 3, "v");
+    fixture_set_liveness(&b.f, TARGET, LIVENESS_ALIVE);
+    refused_after_ms(&b, ERR_INCOMPLETE);
+    assert_in_range(refused_after_ms(&b, ERR_INCOMPLETE), 50, 160);
+    assert_in_range(refused_after_ms(&b, ERR_INCOMPLETE), 100, 310);
+    for (uint32_t i = 0; i < 10; i++)
+        refused_after_ms(&b, ERR_INCOMPLETE);
+    assert_in_range(refused_after_ms(&b, OK), 4000, 12100);
+    assert_int_equal(hints(&b), 0);
+    bench_deinit(&b);
+    bench_init(&b);
+    keep_hint(&b, "k", 3, "v");
+    fixture_set_liveness(&b.f, TARGET, LIVENESS_ALIVE);
+    refused_after_ms(&b, ERR_IO);
+    assert_in_range(refused_after_ms(&b, ERR_IO), 500, 1510);
+    bench_deinit(&b);
+}
+
 /* -- given up ----------------------------------------------------------------------------------
  */
 
@@ -459,6 +493,7 @@ int main(void)
         cmocka_unit_test(stale_but_joined),
         cmocka_unit_test(refused_for_good),
         cmocka_unit_test(refused_for_now),
+        cmocka_unit_test(a_copy_that_is_given_is_asked_again_soon),
         cmocka_unit_test(overflow_is_dirty),
         cmocka_unit_test(dirty_ranges_are_paced),
         cmocka_unit_test(expiry_is_dirty),
