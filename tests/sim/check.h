@@ -60,7 +60,8 @@ struct check {
     struct clock announced[SIM_KEYSPACES_MAX][KEYS_MAX];
     /* check_reaped.c: what replicas have removed */
     struct clock reaped[SIM_KEYSPACES_MAX][KEYS_MAX];
-    uint64_t reap_began_ns[PARTITIONS_SIM_MAX]; /* the last round */
+    /* the last round, by its driver */
+    uint64_t reap_began_ns[NODES_MAX][PARTITIONS_SIM_MAX];
     /* check_same.c: as the silence began */
     struct {
         uint64_t requests_messages;
@@ -113,6 +114,7 @@ struct reap_watch {
     struct arena arena;
     uint32_t keyspace;
     uint32_t keyspace_id;
+    uint32_t driver; /* index */
     bool held[KEYS_MAX];
     struct version_set sets[KEYS_MAX];
 };

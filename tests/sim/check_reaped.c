@@ -30,7 +30,8 @@ void check_reap_before(struct host *host, const struct message *message,
 {
     struct world *world = host->world;
     struct reap_watch *watch = ret_watch;
-    *watch = (struct reap_watch){.keyspace_id = message->reap_remove.keyspace_id};
+    *watch = (struct reap_watch){.keyspace_id = message->reap_remove.keyspace_id,
+                                 .driver = message->from.node - 1};
     arena_init(&watch->arena, NULL, 0);
     while (watch->keyspace < world->options.keyspace_count &&
            world->workload.keyspace_ids[watch->keyspace] != watch->keyspace_id)
@@ -70,8 +71,8 @@ static bool look_at_hint(void *closure, struct bytes row_key, struct bytes value
         hint.partition != look->partition)
         return true;
     uint64_t age_ms = host_wall_ms(look->keeper) - hint.stored_at_ms;
-    look->waited |=
-        age_ms > 1 + (world->now_ns - world->check.reap_began_ns[look->partition]) / MS_NS;
+    uint64_t began_ns = world->check.reap_began_ns[look->watch->driver][look->partition];
+    look->waited |= age_ms > 1 + (world->now_ns - began_ns) / MS_NS;
     if (!bytes_equal(hint.key, look->key) || hint.floor < look->floor ||
         record_decode(look->arena, hint.keyspace_id, hint.key, hint.record, &kept) != OK)
         return true;
@@ -167,7 +168,8 @@ void check_reap_after(struct host *host, struct reap_watch *watch, uint64_t floo
 
 void check_reap_began(struct host *host, const struct message *message)
 {
-    host->world->check.reap_began_ns[message->reap_scan.partition] = host->world->now_ns;
+    host->world->check.reap_began_ns[host->index][message->reap_scan.partition] =
+        host->world->now_ns;
 }
 
 /* -- what is written --------------------------------------------------------------------------- */
