@@ -23,7 +23,9 @@ static _Atomic(const char *) disk_faults_sync_stall;
 static _Atomic unsigned disk_faults_hits;
 /* Every sync of a commit log takes this much longer. */
 static _Atomic unsigned disk_faults_log_delay_us;
-/* Hears of each sync that succeeded: the file and its size when the sync began. */
+/* Hears of each sync of a commit log before it begins, and need not return; and of each sync that
+ * succeeded: the file and its size when the sync began. */
+static void (*disk_faults_syncing)(ino_t inode, off_t size);
 static void (*disk_faults_synced)(ino_t inode, off_t size);
 
 static inline void disk_faults_set_sync_error(const char *ending)
@@ -70,6 +72,8 @@ static inline int disk_faults_sync(int fd, long call)
     unsigned delay_us = atomic_load(&disk_faults_log_delay_us);
     if (disk_faults_synced != NULL)
         fstat(fd, &status);
+    if (disk_faults_syncing != NULL && disk_faults_match(fd, ".log"))
+        disk_faults_syncing(status.st_ino, status.st_size);
     if (delay_us != 0 && disk_faults_match(fd, ".log"))
         usleep(delay_us);
     int result = (int)syscall(call, fd);
