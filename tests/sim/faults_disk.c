@@ -142,6 +142,33 @@ static bool others_are_whole(const struct world *world, uint32_t node)
     return true;
 }
 
+bool faults_disk_log_remembers(const struct world *world, uint32_t node, uint32_t *ret_voters,
+                               uint32_t *ret_others)
+{
+    const struct topology *topology = &world->topology;
+    bool votes = false;
+    *ret_voters = topology->voter_count;
+    *ret_others = 0;
+    for (uint32_t i = 0; i < topology->voter_count; i++) {
+        const struct host *host = &world->hosts[topology->voters[i] - 1];
+        bool forgot =
+            host->dead || !host->up || counter_get(&gossip_figures(host->gossip)->forgotten) > 0;
+        votes |= host->index == node;
+        *ret_others += host->index != node && !forgot;
+    }
+    return votes;
+}
+
+/* Who has forgotten what it promised asks so many others that each majority has one of them
+ * (actors/gossip_recall.c): with fewer the log of the topology never goes on. */
+static bool log_goes_on(const struct world *world, uint32_t node)
+{
+    uint32_t voters;
+    uint32_t others;
+    return !faults_disk_log_remembers(world, node, &voters, &others) ||
+           others >= voters - voters / 2;
+}
+
 static void read_register_row(const struct host *host, const struct memory_disk *disk,
                               uint32_t number, struct arena *arena, struct bytes *ret_row)
 {
@@ -188,7 +215,7 @@ bool faults_disk_may_lose(struct world *world, const struct incident *incident)
     if (incident->class == FAULT_CLONED)
         return true; /* its own disk comes back */
     if (!world->hosts[incident->node].up || !votes_are_kept(world, incident) ||
-        !keyspaces_are_spare(world, incident->node) ||
+        !keyspaces_are_spare(world, incident->node) || !log_goes_on(world, incident->node) ||
         !hellos_known_everywhere(world, incident->node) || !others_are_whole(world, incident->node))
         return false;
     for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {

@@ -16,6 +16,10 @@ void faults_disk_end(struct incident *incident);
 /* The node's data may go now: everything durable on it is durable elsewhere (or in the copy that
  * comes in its place). */
 bool faults_disk_may_lose(struct world *world, const struct incident *incident);
+/* Whether the node is a voter of the topology's log, and how many others remember their promises.
+ */
+bool faults_disk_log_remembers(const struct world *world, uint32_t node, uint32_t *ret_voters,
+                               uint32_t *ret_others);
 /* The node is down: wipes, restores or clones. */
 void faults_disk_lose(struct world *world, struct incident *incident);
 /* Turns over some bits, of copies that are not the last ones. */

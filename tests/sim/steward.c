@@ -192,6 +192,11 @@ static bool sets_may_shrink(const struct world *world)
 static bool may_die(struct world *world, uint32_t node)
 {
     struct incident loss = {.class = FAULT_WIPED, .node = node};
+    uint32_t voters;
+    uint32_t others;
+    /* Nobody could declare it gone. */
+    if (faults_disk_log_remembers(world, node, &voters, &others) && others <= voters / 2)
+        return false;
     /* A change that is taken back would hand a single copy to somebody who is gone. */
     if (steward_replicas_least_of_all(world) < 2)
         return false;
