@@ -295,6 +295,8 @@ static void partition_waits(const struct stepper *stepper, uint32_t p, struct wa
         unfilled = unfilled || fills;
         if (lacks || (fills && !topology->change.paused))
             add_wait(waits, lacks ? WAIT_EPOCH : WAIT_FILL, member->number, p);
+        else if (phase == PHASE_COPIED && !are_sound(stepper, needs.sound & bit, p))
+            add_wait(waits, WAIT_SOUND, member->number, p);
     }
     if (topology->change.paused && (unfilled || phase == PHASE_WAITING))
         add_wait(waits, WAIT_RESUME, MEMBER_NONE, p);

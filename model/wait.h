@@ -34,6 +34,8 @@ enum wait_cause {
     WAIT_VOTES_OTHER = 15,   /* `member` has not listed its registers, or cannot be reached */
     WAIT_VOTES_EMPTIED = 16, /* `member` was emptied too, and does not vote */
     WAIT_VOTES_SETTLE = 17,  /* what the others have listed is being settled */
+    /* partitions of a change: `member` mends bad rows before anybody drops its copy */
+    WAIT_SOUND = 18,
     WAIT_CAUSE_COUNT
 };
 

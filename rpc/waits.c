@@ -105,7 +105,9 @@ static struct topology_progress *progress_of(const struct teller *teller)
         const struct vnode_report_reply *report = reports_of(teller->reports, member->number);
         if (member->status == MEMBER_REMOVED)
             continue;
-        progress->keeps_hints[member->slot] = true; /* as long as it has not said otherwise */
+        /* As long as it has not said otherwise: */
+        progress->keeps_hints[member->slot] = true;
+        memset(progress->unsound[member->slot], 0xff, sizeof progress->unsound[0]);
         if (report == NULL)
             continue;
         progress->epochs[member->slot] = report->epoch;
@@ -114,9 +116,11 @@ static struct topology_progress *progress_of(const struct teller *teller)
             continue;
         progress->keeps_hints[member->slot] = report->hints != 0;
         for (uint32_t p = 0; p < report->filled.size * 8 && p < topology->partitions; p++) {
-            if (report->epoch >= topology->phase_epochs[p])
-                progress->filled[member->slot][p / 8] |=
-                    (uint8_t)(report->filled.data[p / 8] & (1u << p % 8));
+            if (report->epoch < topology->phase_epochs[p])
+                continue;
+            uint8_t filled = (uint8_t)(report->filled.data[p / 8] & (1u << p % 8));
+            progress->filled[member->slot][p / 8] |= filled;
+            progress->unsound[member->slot][p / 8] &= (uint8_t)~filled;
         }
     }
     return progress;
@@ -172,6 +176,17 @@ static void fill_line(const struct teller *teller, const struct wait *wait, cons
     if (line != NULL)
         TELL(teller, line, "%s copied to %s",
              partitions_text(teller, line, "is being", "are being"), who);
+}
+
+static void sound_line(const struct teller *teller, const struct wait *wait)
+{
+    const char *who = name_of(teller, wait->member);
+    wait_words *line = line_of(teller, CAUSE(BAD_ROWS), "", wait, false);
+    if (line != NULL)
+        TELL(teller, line,
+             "%s for %s, which mends bad rows before an older copy goes: its log has them "
+             "(row_quarantined)",
+             partitions_text(teller, line, "waits", "wait"), who);
 }
 
 /* Its hints, by target, are in its own report. */
@@ -233,6 +248,8 @@ static void change_lines(const struct teller *teller)
             fill_line(teller, wait, own);
         else if (wait->cause == WAIT_HANDS_ON)
             hands_on_line(teller, wait, own);
+        else if (wait->cause == WAIT_SOUND)
+            sound_line(teller, wait);
         else if (wait->cause == WAIT_RESUME)
             line = line_of(teller, CAUSE(PAUSED), "", wait, false);
         else if (wait->cause == WAIT_TURN)
@@ -370,7 +387,7 @@ static void member_lines(const struct teller *teller, uint32_t member)
         const struct wait *wait = &own->list[i];
         if (running && wait->cause >= WAIT_SOURCE && wait->cause <= WAIT_DECISION)
             copy_line(teller, who, wait);
-        else if (wait->cause >= WAIT_VOTES_CHANGE)
+        else if (wait->cause >= WAIT_VOTES_CHANGE && wait->cause <= WAIT_VOTES_SETTLE)
             vote_line(teller, who, wait);
     }
 }
@@ -396,7 +413,7 @@ void waits_of_vote(struct arena *arena, const struct view *view, const char *nod
     struct teller teller = {.arena = arena, .view = view, .reports = &nobody, .response = &lines};
     lines.waits = ARENA_NEW(arena, wait_words *, LINES_MAX);
     for (uint32_t i = 0; i < waits->count; i++) {
-        if (waits->list[i].cause >= WAIT_VOTES_CHANGE)
+        if (waits->list[i].cause >= WAIT_VOTES_CHANGE && waits->list[i].cause <= WAIT_VOTES_SETTLE)
             vote_line(&teller, node, &waits->list[i]);
     }
     *ret_list = lines.waits;

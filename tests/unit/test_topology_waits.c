@@ -120,6 +120,24 @@ static void test_hints_of_one_that_leaves(void **state)
     bench_deinit(&bench);
 }
 
+/* A copy goes when those that are read have no bad row left: who has one is named. */
+static void test_bad_rows(void **state)
+{
+    (void)state;
+    struct bench bench;
+    commit_join(&bench);
+    memset(bench.progress.unsound[topology_member(&bench.topology, 4)->slot], 0xff,
+           sizeof bench.progress.unsound[0]);
+    bench_run(&bench);
+    assert_int_equal(bench.topology.change.state, CHANGE_RUNNING);
+    struct waits waits = waits_of(&bench);
+    const struct wait *wait = find(&waits, WAIT_SOUND, 4);
+    assert_non_null(wait);
+    assert_int_equal(wait->count, moving(&bench, PHASE_COPIED));
+    assert_null(find(&waits, WAIT_FILL, 4));
+    bench_deinit(&bench);
+}
+
 /* The law: no step, no silence. Whatever is known of whom. */
 static void test_who_stands_still_says_why(void **state)
 {
@@ -189,11 +207,9 @@ static void test_entries_join(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nothing_runs),
-        cmocka_unit_test(test_one_is_away),
-        cmocka_unit_test(test_copies_and_turns),
-        cmocka_unit_test(test_hints_of_one_that_leaves),
-        cmocka_unit_test(test_who_stands_still_says_why),
+        cmocka_unit_test(test_nothing_runs),     cmocka_unit_test(test_one_is_away),
+        cmocka_unit_test(test_copies_and_turns), cmocka_unit_test(test_hints_of_one_that_leaves),
+        cmocka_unit_test(test_bad_rows),         cmocka_unit_test(test_who_stands_still_says_why),
         cmocka_unit_test(test_entries_join),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
