@@ -3,7 +3,9 @@
  *
  * A claim goes in three steps: how many partitions each member gets (quotas), a first placing that
  * moves no more than the quotas need, and a search that swaps owners while that brings equal owners
- * or zones further apart. Quotas never change after the first step.
+ * or zones further apart. With replicas a last one follows (claim_settle.c), and a change goes from
+ * the second to it. Quotas never change after the first step; the last may leave a member beside
+ * its quota.
  */
 #ifndef MODEL_CLAIM_BOARD_H
 #define MODEL_CLAIM_BOARD_H
@@ -42,8 +44,8 @@ struct board {
 void board_set_shares(struct board *board);
 /* Places owners by the quotas and counts the moves: a first ring, or a change of the one before. */
 void board_place(struct board *board);
-/* Swaps owners while that makes fewer copies move, or evens out how many a member has
- * (claim_copies.c). */
+/* Gives places to other members while that makes fewer copies move, or evens out how many a member
+ * has (claim_settle.c). */
 void board_settle_copies(struct board *board, struct arena *arena);
 void board_count_moves(struct board *board);
 

@@ -336,6 +336,8 @@ static void board_claim_first(struct board *board)
 static void board_claim_again(struct board *board)
 {
     board_place_again(board, true);
+    if (board->input->replicas != 0)
+        return; /* the copies decide where owners had better be (claim_settle.c) */
     board_count_moves(board);
     board_search(board);
     uint64_t cost = board_cost(board);

@@ -223,7 +223,7 @@ static void check_figures(const char *what, const struct figures *figures, uint3
 }
 
 /* As many zones as replicas, or fewer. With one zone, or one for each replica, the rule holds for
- * each change; with two, single ones move up to 1.3 times the least. */
+ * each change; with two, single ones may move more. */
 static void test_up_to_n_zones(void **state)
 {
     (void)state;
@@ -235,21 +235,20 @@ static void test_up_to_n_zones(void **state)
         }
         char what[32];
         snprintf(what, sizeof what, "%u zones", zones);
-        check_figures(what, &figures, zones == 2 ? figures.runs / 12 : 0);
+        check_figures(what, &figures, zones == 2 ? figures.runs / 50 : 0);
     }
 }
 
-/* More zones than replicas: the rule holds over all; a change that makes the zones uneven moves up
- * to 1.8 times the least. */
+/* More zones than replicas: the rule holds over all, and but for one change in fifty. */
 static void test_more_than_n_zones(void **state)
 {
     (void)state;
     struct figures figures = {0};
     for (uint32_t members = 6; members < MEMBERS_MOST; members = 2 * members + 1) {
         for (uint32_t shape = 0; shape < 2; shape++)
-            play(&figures, members, 1, N + 1, shape, 8 * N);
+            play(&figures, members, 1, N + 1, shape, 2 * N);
     }
-    check_figures("4 zones", &figures, figures.runs / 12);
+    check_figures("4 zones", &figures, figures.runs / 50);
 }
 
 static void test_three_data_centers(void **state)
@@ -260,7 +259,7 @@ static void test_three_data_centers(void **state)
         for (uint32_t zones = 1; zones <= N; zones++)
             play(&figures, members, 3, zones, 1, 2 * N);
     }
-    check_figures("3 data centres", &figures, figures.runs / 12);
+    check_figures("3 data centres", &figures, 0);
 }
 
 int main(void)
