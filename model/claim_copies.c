@@ -14,7 +14,7 @@
 /* Per cent of a share. */
 #define ALLOWED_MOST  105u
 #define ALLOWED_LEAST 95u
-/* With fewer partitions for a member on average, a change may leave it a place more. */
+/* With fewer partitions for a member on average, a place is much of a share. */
 #define PARTITIONS_PER_MEMBER 10u
 
 static uint64_t bit_of(uint32_t index)
@@ -122,21 +122,21 @@ static struct copies_range range_of(uint64_t parts, uint64_t of)
                                  .most = (int32_t)((parts + of - 1) / of)};
 }
 
-/* No more than 1.05 of the share, or the share rounded up. Below the share, two places at least:
- * without that a member could give up copies only where each of its places gives one. */
+/* No more than 1.05 of the share, or the share rounded up. Below the share, two places: without
+ * that a member could give up copies only where each of its places gives one. In a ring with few
+ * places for a member two would be much of its share: one. */
 static struct copies_range allowed_of(const struct copies *copies, uint64_t parts, uint64_t of,
                                       struct copies_range share)
 {
     const struct claim_input *input = copies->board->input;
-    int32_t place = (int32_t)copies->wanted;
+    bool coarse = input->partitions < PARTITIONS_PER_MEMBER * input->member_count;
+    int32_t below = (int32_t)copies->wanted * (coarse ? 1 : 2);
+    int32_t least = share.least > below ? share.least - below : 0;
     struct copies_range allowed = {
         .most = (int32_t)(parts * ALLOWED_MOST / (of * 100)),
         .least = (int32_t)((parts * ALLOWED_LEAST + of * 100 - 1) / (of * 100)),
     };
-    bool coarse = input->partitions < PARTITIONS_PER_MEMBER * input->member_count;
-    int32_t most = share.most + (coarse && input->previous_copies != NULL ? place : 0);
-    int32_t least = share.least > 2 * place ? share.least - 2 * place : 0;
-    allowed.most = allowed.most > most ? allowed.most : most;
+    allowed.most = allowed.most > share.most ? allowed.most : share.most;
     allowed.least = allowed.least < least ? allowed.least : least;
     return allowed;
 }

@@ -366,7 +366,7 @@ static void another_voter_takes_over(void **state)
     (void)state;
     static struct cluster c;
     static struct run run;
-    begin(&c, &run, 7, 5);
+    begin(&c, &run, 8, 5);
     run.fills = 0.1;
     join(&c, 1);
     commit(&c);
