@@ -453,6 +453,20 @@ enum err boot_renew(struct store *meta, struct arena *arena, const struct boot_r
     return err;
 }
 
+enum err boot_raise_generation(struct store *meta, uint64_t *ret_generation)
+{
+    struct owner owner = {0};
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    enum err err = owner_read(meta, &arena, &owner);
+    if (err == OK) {
+        *ret_generation = owner.hello.self.generation += IDENTITY_RAISE;
+        err = owner_write(meta, &arena, &owner);
+    }
+    arena_deinit(&arena);
+    return err;
+}
+
 enum err boot_mark_clean(struct store *meta)
 {
     enum err err = store_sync(meta);

@@ -76,7 +76,7 @@ struct boot {
     uint32_t address_count;
     struct boot_address *addresses; /* in the arena */
     struct identity_hello hello;    /* who this node is; its id names the directory for ever */
-    uint64_t generation;            /* the hello's: 1 at the first start */
+    uint64_t generation;            /* the hello's as it starts: 1 at the first start */
     uint64_t epoch_start;
     uint64_t epoch_bound; /* this start uses none at or above it */
     uint64_t epoch_limit; /* of every shard's first lease; durable */
@@ -105,6 +105,11 @@ struct boot_renewal {
  * leaves the old identity, which will be told again. */
 enum err boot_renew(struct store *meta, struct arena *arena, const struct boot_renewal *renewal,
                     char *why, size_t why_size) MUST_USE;
+
+/* While the node runs: stages the next generation of this directory. When it is durable the node's
+ * hellos say it, and the peers keep it: a copy that was taken before does not come near it by being
+ * started, and is known for what it is (identity.h). */
+enum err boot_raise_generation(struct store *meta, uint64_t *ret_generation) MUST_USE;
 
 /* At the end of a clean stop, after the last write of any actor. */
 enum err boot_mark_clean(struct store *meta) MUST_USE;

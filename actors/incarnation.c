@@ -81,6 +81,8 @@ struct incarnation_answer incarnation_judge(const struct incarnation *row,
         ret_row->known = true;
         ret_row->identity = hello->self;
     }
+    if (answer.verdict == IDENTITY_SAME && hello->self.generation > row->identity.generation)
+        ret_row->identity.generation = hello->self.generation;
     if (epoch_bound > ret_row->epoch_bound)
         ret_row->epoch_bound = epoch_bound;
     return answer;

@@ -38,7 +38,7 @@ enum identity_verdict identity_judge(const struct identity *known,
     if (known == NULL)
         return IDENTITY_FIRST;
     bool same_id = node_id_equal(known->node_id, self->node_id);
-    if (same_id && known->generation == self->generation && known->start_nonce == self->start_nonce)
+    if (same_id && known->start_nonce == self->start_nonce)
         return IDENTITY_SAME;
     switch (liveness) {
     case IDENTITY_ANSWERS:

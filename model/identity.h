@@ -1,12 +1,13 @@
 /* identity.h -- who is on the other end of a peer link: the same life of a member as before, a
  * later one, or a copy.
  *
- * A member's data directory holds a random node id and a counter of its starts (generation); each
- * process draws a nonce when it starts. Every node keeps a durable row {node id, generation, nonce}
- * of each other member, the incarnation that it last accepted, and judges each hello against it:
+ * A member's data directory holds a random node id and a counter (generation), raised by each start
+ * and every few seconds while it runs; each process draws a nonce when it starts. Every node keeps
+ * a durable row {node id, generation, nonce} of each other member, the incarnation that it last
+ * accepted, and judges each hello against it:
  *
  *     no row                                                     FIRST      recorded
- *     same id, generation, nonce                                 SAME
+ *     same id, same nonce                                        SAME       a greater generation is
  *     anyone else, while the recorded one answers                DUPLICATE
  *     anyone else, while a link to it is not known to be down    PROBE      ask it, judge again
  *     else: same id, higher generation                           RESTARTED  recorded
@@ -24,13 +25,13 @@
  * if its number is still to be given as far as that document goes, REMOVED if it was given and
  * taken.
  *
- * What generations cannot show: a copy that was taken and started within one generation of the
- * first, after the first's end, is RESTARTED although it may lack that generation's last writes; so is
- * an older one whose starts have caught up before it met anybody.
- * Each key's own clock shows it (amnesia, version.h), and key epochs that begin at the start's time
- * (boot.h) keep its dots unique. A key whose tombstone was reaped since the copy has no clock left
- * to show it; there the floor does that its peers have noted as reaped (actors/message.h,
- * reap_seal).
+ * What generations cannot show: a copy that was taken, and the first ended, before the next
+ * generation was told to anybody (some seconds), is RESTARTED although it may lack the last writes;
+ * so is an older one whose starts have caught up before it met anybody, and any for a peer that has
+ * no row. Each key's own clock shows it (amnesia, version.h), and key epochs that begin at the
+ * start's time (boot.h) keep its dots unique. A key whose tombstone was reaped since the copy has
+ * no clock left to show it; there the floor does that its peers have noted as reaped
+ * (actors/message.h, reap_seal).
  *
  * Source: DESIGN.md 4; RELIABILITY rules 2, 29, 30.
  */
@@ -47,10 +48,19 @@ struct node_id {
     uint8_t bytes[NODE_ID_BYTES]; /* all zero: none */
 };
 
+/* A generation counts the starts in its low bits (which ids of messages are made of), the raises
+ * above them. */
+#define IDENTITY_RAISE ((uint64_t)1 << 16)
+
+static inline uint64_t identity_starts(uint64_t generation)
+{
+    return generation & (IDENTITY_RAISE - 1);
+}
+
 /* One life of a member: the durable row of a peer. */
 struct identity {
     struct node_id node_id;
-    uint64_t generation; /* durable counter of starts, from 1 */
+    uint64_t generation; /* durable, from 1 */
     uint64_t start_nonce;
 };
 

@@ -207,6 +207,9 @@ static void write_peers(FILE *out, struct node *node)
     };
     struct rpc_peers_totals totals;
     rpc_peers_totals(node->peers, &totals);
+    metric(out, "coterie_generation_raises_total", "counter",
+           "Times that this node has told its peers how far its directory has gone.",
+           totals.raises);
     header(out, "coterie_peer_hellos_total", "counter",
            "Hellos of peers by what this node made of them, either direction.");
     for (size_t i = 0; i < IDENTITY_VERDICTS; i++) {
@@ -468,7 +471,8 @@ char *metrics_text(struct node *node)
             node->config->text[CONFIG_name]);
     metric(out, "coterie_uptime_seconds", "gauge", "Since the start.",
            (runtime_now_ns() - node->started_ns) / 1000000000u);
-    metric(out, "coterie_generation", "counter", "Starts of this node.", node->boot.generation);
+    metric(out, "coterie_generation", "counter", "Starts of this node.",
+           identity_starts(node->boot.generation));
     struct view *view = runtime_view_ref(node->runtime);
     header(out, "coterie_member_alive", "gauge", "1 while this node believes the member is alive.");
     for (uint32_t i = 0; i < view->topology.member_count; i++)

@@ -43,7 +43,7 @@ static json_t *members_json(const struct view *view)
                       member_place(member)->zone, "weight", (int)member_place(member)->weight,
                       "partitions", (int)partitions_owned(&view->topology, member), "liveness",
                       liveness_text(view->members[i].liveness), "phi", view->members[i].phi,
-                      "generation", (json_int_t)view->members[i].generation));
+                      "generation", (json_int_t)identity_starts(view->members[i].generation)));
     }
     return members;
 }
@@ -87,13 +87,14 @@ char *status_json(struct node *node)
     char cluster[33];
     for (int i = 0; i < 16; i++)
         snprintf(cluster + 2 * i, 3, "%02x", view->topology.cluster_id[i]);
-    json_t *status = json_pack(
-        "{s:s, s:s, s:s, s:I, s:i, s:I, s:I, s:o, s:o, s:o}", "node",
-        node->config->text[CONFIG_name], "version", COTERIE_VERSION, "cluster_id", cluster, "epoch",
-        (json_int_t)view->topology.epoch, "partitions", (int)view->topology.partitions,
-        "uptime_seconds", (json_int_t)((runtime_now_ns() - node->started_ns) / 1000000000u),
-        "generation", (json_int_t)node->boot.generation, "members", members_json(view), "keyspaces",
-        keyspaces_json(view), "copies", convergence_json(node, view));
+    json_t *status =
+        json_pack("{s:s, s:s, s:s, s:I, s:i, s:I, s:I, s:o, s:o, s:o}", "node",
+                  node->config->text[CONFIG_name], "version", COTERIE_VERSION, "cluster_id",
+                  cluster, "epoch", (json_int_t)view->topology.epoch, "partitions",
+                  (int)view->topology.partitions, "uptime_seconds",
+                  (json_int_t)((runtime_now_ns() - node->started_ns) / 1000000000u), "generation",
+                  (json_int_t)identity_starts(node->boot.generation), "members", members_json(view),
+                  "keyspaces", keyspaces_json(view), "copies", convergence_json(node, view));
     view_unref(view);
     CHECK(status != NULL);
     char *text = json_dumps(status, JSON_INDENT(2));
@@ -132,8 +133,9 @@ static void page_members(FILE *out, const struct view *view)
         escape(out, member_place(member)->zone);
         fprintf(out, "<td>%u<td>%" PRIu32 "<td>%" PRIu64 "<td class=%s>%s<td>%.1f</tr>",
                 member_place(member)->weight, partitions_owned(&view->topology, member),
-                view->members[i].generation, liveness_text(view->members[i].liveness),
-                liveness_text(view->members[i].liveness), view->members[i].phi);
+                identity_starts(view->members[i].generation),
+                liveness_text(view->members[i].liveness), liveness_text(view->members[i].liveness),
+                view->members[i].phi);
     }
     fputs("</table>", out);
 }

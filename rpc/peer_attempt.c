@@ -351,6 +351,7 @@ static void link_hear(struct link *link, grpc_byte_buffer *buffer)
     bool is_hello = hello_of_buffer(buffer, &theirs);
     if (is_hello && attempt->hello_answered && link->probed_ns != 0) {
         peers_answered(peers, link, &theirs, link->probed_ns);
+        peers_heard(peers, link, &theirs);
         link->probed_ns = 0;
     } else if (!is_hello || attempt->admitted || attempt->told.action != IDENTITY_PROCEED) {
         atomic_fetch_add(&peers->malformed, 1);

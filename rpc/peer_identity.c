@@ -271,13 +271,26 @@ bool peers_recorded(struct rpc_peers *peers, const struct link *link)
     return durable;
 }
 
+void peers_heard(struct rpc_peers *peers, struct link *link, const struct peer_hello *theirs)
+{
+    struct identity_hello hello = identity_of(theirs);
+    struct incarnation row;
+    pthread_mutex_lock(&peers->lock);
+    struct incarnation_answer answer =
+        incarnation_judge(&link->row, &hello, theirs->epoch_bound, IDENTITY_LINKED, &row);
+    if (answer.verdict == IDENTITY_SAME && row_record(peers, link, &row) != OK &&
+        peers->options.log != NULL)
+        log_write(peers->options.log, LOG_WARNING, "peer_row_unwritten",
+                  "member=%" PRIu32 " what_now=\"written with its next hello\"", link->member);
+    pthread_mutex_unlock(&peers->lock);
+}
+
 void peers_answered(struct rpc_peers *peers, struct link *link, const struct peer_hello *theirs,
                     uint64_t asked_ns)
 {
     pthread_mutex_lock(&peers->lock);
     const struct identity *known = &link->row.identity;
     if (link->row.known && known->start_nonce == theirs->start_nonce &&
-        known->generation == theirs->generation &&
         memcmp(known->node_id.bytes, theirs->node_id, NODE_ID_BYTES) == 0)
         link->answered_ns = asked_ns;
     pthread_mutex_unlock(&peers->lock);

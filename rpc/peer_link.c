@@ -99,7 +99,8 @@ bool peer_link_append(struct link *link, const struct message *message, uint64_t
     return fits;
 }
 
-void peer_link_probe(struct link *link)
+/* True: the link is up, and its next frame begins with our hello, or one is on its way already. */
+static bool hello_queue(struct link *link)
 {
     struct peer_hello hello = peers_hello(link->peers, link->member);
     uint8_t memory[1024];
@@ -119,7 +120,17 @@ void peer_link_probe(struct link *link)
     arena_deinit(&arena);
     if (up)
         peer_link_flush(link);
-    else /* whoever answers there says who it is */
+    return up;
+}
+
+void peer_link_say(struct link *link)
+{
+    (void)hello_queue(link);
+}
+
+void peer_link_probe(struct link *link)
+{
+    if (!hello_queue(link)) /* whoever answers there says who it is */
         peer_link_poke(link);
 }
 

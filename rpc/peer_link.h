@@ -1,6 +1,6 @@
 /* peer_link.h -- what the parts of the peer port share (internal to it): peers.c has the table of
- * links, peer_identity.c knows who may be behind one, peer_link.c sends to one peer, over one stream
- * at a time (peer_attempt.h), peer_serve.c receives from all.
+ * links, peer_identity.c knows who may be behind one, peer_link.c sends to one peer, over one
+ * stream at a time (peer_attempt.h), peer_serve.c receives from all.
  *
  * Locks: rpc_peers.lock may be taken while a link's lock is held, never the other way round. Frames
  * are given to gRPC with no lock held (it may write to the socket at once): the busy flag `sending`
@@ -123,6 +123,9 @@ struct rpc_peers {
     pthread_mutex_t lock;
     pthread_cond_t idle; /* live has become 0 */
     struct peer_hello hello;
+    uint64_t raise_at_ns; /* when its generation is raised again */
+    uint64_t raised;      /* to what; said when it is durable. 0: said */
+    uint64_t raised_sequence;
     /* Of the topology: numbers from here on are not known yet, those below that are not listed were
      * removed. */
     uint32_t number_next;
@@ -144,6 +147,7 @@ struct rpc_peers {
     _Atomic uint64_t accepted;
     _Atomic uint64_t refused;
     _Atomic uint64_t malformed;
+    _Atomic uint64_t raises;
     _Atomic uint64_t verdicts[IDENTITY_VERDICTS];
     _Atomic bool told;
 };
@@ -180,6 +184,9 @@ void peers_admit(struct rpc_peers *peers, const struct peer_hello *theirs, uint3
 /* Whether what the event was for has come: not when the port is being closed. */
 bool peers_recorded(struct rpc_peers *peers, const struct link *link);
 void peers_leave(struct rpc_peers *peers, struct link *link, bool serving);
+/* Another hello on a stream that is open, of the process that opened it: its generation may have
+ * been raised since. */
+void peers_heard(struct rpc_peers *peers, struct link *link, const struct peer_hello *theirs);
 /* The member has answered what was asked then. */
 void peers_answered(struct rpc_peers *peers, struct link *link, const struct peer_hello *theirs,
                     uint64_t asked_ns);
@@ -206,6 +213,8 @@ void peer_link_close(struct link *link);
 bool peer_link_is_empty(struct link *link);
 /* The peer has just shown that it is there: connects now instead of after the back-off. */
 void peer_link_poke(struct link *link);
+/* Says hello again where the link is up; another one says it when it comes up. */
+void peer_link_say(struct link *link);
 /* Asks the other side whether it still answers; the answer goes to peers_answered. */
 void peer_link_probe(struct link *link);
 /* Up, or an attempt has failed. */

@@ -325,8 +325,10 @@ static void frame_take(struct incoming *incoming, struct bytes frame)
         incoming_greet(incoming, &hello);
     else if (has_hello && hello.start_nonce != incoming->nonce)
         incoming_malformed(incoming, "another process says hello on this stream");
-    else if (has_hello)
+    else if (has_hello) {
+        peers_heard(incoming->peers, incoming->link, &hello);
         hello_again(incoming);
+    }
 }
 
 static void receive_next(struct incoming *incoming)

@@ -1,5 +1,6 @@
 #include "rpc/peers.h"
 
+#include "actors/boot.h"
 #include "base/check.h"
 #include "model/hash.h"
 #include "rpc/peer_link.h"
@@ -12,6 +13,7 @@
 
 #define NS_PER_MS            UINT64_C(1000000)
 #define REFUSAL_LOG_EVERY_NS (60000 * NS_PER_MS)
+#define RAISE_EVERY_NS       (10000 * NS_PER_MS)
 #define REFUSED_MS_DEFAULT   5000u
 #define STALL_MS_DEFAULT     10000u
 #define STREAMS_OF_A_PEER    16
@@ -57,13 +59,43 @@ static enum err server_listen(struct rpc_peers *peers, char *why, size_t why_siz
     return ERR_IO;
 }
 
+/* True: the hello says another one from now on. */
+static bool generation_tick(struct rpc_peers *peers, uint64_t now_ns)
+{
+    struct store *meta = peers->options.meta;
+    bool says = false;
+    if (meta == NULL)
+        return false;
+    pthread_mutex_lock(&peers->lock);
+    if (peers->raised != 0 && store_committed(meta) >= peers->raised_sequence) {
+        peers->hello.generation = peers->raised;
+        peers->raised = 0;
+        atomic_fetch_add(&peers->raises, 1);
+        says = true;
+    } else if (peers->raised == 0 && now_ns >= peers->raise_at_ns && !peers->closing) {
+        uint64_t generation = 0;
+        peers->raise_at_ns = now_ns + RAISE_EVERY_NS;
+        if (boot_raise_generation(meta, &generation) == OK) { /* else with the next turn */
+            peers->raised = generation;
+            peers->raised_sequence = store_staged(meta);
+            store_submit(meta);
+        }
+    }
+    pthread_mutex_unlock(&peers->lock);
+    return says;
+}
+
 static void on_tick(struct rpc_tick *tick)
 {
     struct rpc_peers *peers = CONTAINER_OF(tick, struct rpc_peers, tick);
     uint64_t now_ns = runtime_now_ns();
     uint32_t count = atomic_load(&peers->link_count);
-    for (uint32_t i = 0; i < count; i++)
+    bool says = generation_tick(peers, now_ns);
+    for (uint32_t i = 0; i < count; i++) {
         peer_link_tick(peers->links[i], now_ns);
+        if (says)
+            peer_link_say(peers->links[i]);
+    }
     peer_serve_tick(peers, now_ns);
 }
 
@@ -103,6 +135,7 @@ enum err rpc_peers_start(const struct rpc_peers_options *options, struct rpc_pee
     snprintf(peers->address, sizeof peers->address, "%s", options->address);
     peers->options.address = peers->address;
     peers->hello = options->hello;
+    peers->raise_at_ns = runtime_now_ns() + RAISE_EVERY_NS;
     peers->tick.run = on_tick;
     peers->on_shutdown.done = on_shutdown;
     prng_init(&peers->prng, runtime_now_ns(), options->hello.member);
@@ -462,6 +495,7 @@ void rpc_peers_totals(struct rpc_peers *peers, struct rpc_peers_totals *ret)
         .accepted = atomic_load(&peers->accepted),
         .refused = atomic_load(&peers->refused),
         .malformed = atomic_load(&peers->malformed),
+        .raises = atomic_load(&peers->raises),
     };
     for (size_t i = 0; i < IDENTITY_VERDICTS; i++)
         ret->verdicts[i] = atomic_load(&peers->verdicts[i]);

@@ -14,6 +14,8 @@
  * Owns:     per peer one channel, one queue of frames (queue_bytes_max), one call; at most
  *           PEER_STREAMS_MAX calls from peers.
  * Receives: any message for another node (rpc_peers_deliver); hostile bytes on its port.
+ *           Every ten seconds it raises the generation in this node's directory and tells all peers
+ *           (boot_raise_generation).
  * Sends:    whatever peers sent to actors of this node; peer_link to the gossip actor, from
  * ACTOR_RUNTIME. Time:     looks after its links once a second on the loop's first thread (stalled
  * sends, silent handshakes, retries). Order:    runtime and loop run from before rpc_peers_start
@@ -97,6 +99,7 @@ struct rpc_peers_totals {
     uint64_t accepted;                    /* from peers, ever */
     uint64_t refused;                     /* handshakes that said no, either direction */
     uint64_t malformed;                   /* streams ended for what was in them */
+    uint64_t raises;                      /* of the generation, told to the peers */
     uint64_t verdicts[IDENTITY_VERDICTS]; /* of hellos, either direction */
 };
 void rpc_peers_totals(struct rpc_peers *peers, struct rpc_peers_totals *ret);

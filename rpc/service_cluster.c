@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "model/hash.h"
+#include "model/identity.h"
 #include "model/limits.h"
 
 #include <stdio.h>
@@ -229,7 +230,7 @@ static Coterie__V1__Node *node_new(struct arena *arena, const struct view *view,
     node->state = node_state_of(member->status);
     node->liveness = liveness_of(view, member->number);
     node->phi = view->members[index].phi;
-    node->generation = view->members[index].generation;
+    node->generation = identity_starts(view->members[index].generation);
     for (uint32_t i = 0; i < topology->partitions; i++)
         node->partitions_owned +=
             topology_owner(topology, side, place->data_center, i) == member->number;

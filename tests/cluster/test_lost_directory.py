@@ -41,6 +41,10 @@ class Writer(threading.Thread):
         return self.acknowledged
 
 
+def raises(node):
+    return node.metric("coterie_generation_raises_total")
+
+
 def lost(node, keys, **level):
     """Keys whose value is not there, by quorum reads through this node."""
     missing = []
@@ -134,6 +138,28 @@ def restored(cluster, keys):
     print("older copy: %d acknowledged, 0 lost; a new incarnation, complete again" % len(keys))
 
 
+def restored_in_its_life(cluster):
+    """A copy of the running node, put back before any other start: known by what the node has told since."""
+    n1, n2, n3 = cluster.nodes
+    copy = n3.data + ".copy"
+    n3.pause()  # a copy of files that stand still
+    shutil.copytree(n3.data, copy)
+    n3.resume()
+    cluster.wait_alive()
+    raised = raises(n3)
+    # With the second one at the latest the first is durable at the others.
+    wait_for("the node to go on", lambda: raises(n3) >= raised + 2, seconds=60)
+    n3.kill()
+    shutil.rmtree(n3.data)
+    os.rename(copy, n3.data)
+    before = verdicts(n1, "restored") + verdicts(n2, "restored")
+    n3.start()
+    wait_for("a peer to notice", lambda: verdicts(n1, "restored") + verdicts(n2, "restored") > before)
+    n3.wait_serving()
+    wait_complete(cluster, n3)
+    print("copy of the running node: a new incarnation, complete again")
+
+
 def cloned(cluster):
     n1, n2, _ = cluster.nodes
     clone = n2.data + ".clone"
@@ -161,6 +187,7 @@ def main():
         cluster.start()
         keys = wiped(cluster)
         restored(cluster, keys)
+        restored_in_its_life(cluster)
         cloned(cluster)
 
 

@@ -11,6 +11,7 @@
 #include "tests/sim/options.h"
 
 #include "base/prng.h"
+#include "model/identity.h"
 
 struct world;
 struct memory_disk;
@@ -33,6 +34,7 @@ struct incident {
     int64_t clock_ms;          /* a jump or skew; parts per million for drift */
     uint32_t links[NODES_MAX]; /* bit sets of receivers by sender */
     struct memory_disk *copy;  /* what a restore puts back */
+    struct identity copied;    /* its generation is no greater */
 };
 
 struct faults {

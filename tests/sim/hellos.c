@@ -2,12 +2,25 @@
 
 #include "tests/sim/world.h"
 
+#define RAISE_NS (150 * (uint64_t)MS_NS)
+
 #define RENEWAL_NS                                                                                 \
     (20 * (uint64_t)MS_NS) /* from the end of the process to its next start, at most */
 
 static struct store *meta_store(struct host *host)
 {
     return engine_store(host->engine, host->world->options.shards);
+}
+
+/* Where members stay as they are copies are put back that nobody can tell, on purpose. */
+static void plan_raise(struct host *host)
+{
+    struct world *world = host->world;
+    if (!world_has(world, FAULT_RESTORED) || !world_has(world, FAULT_MEMBERSHIP))
+        return;
+    struct event *event = world_plan(world, world->now_ns + RAISE_NS, EVENT_RAISE);
+    event->node = host->index;
+    event->start = host->start;
 }
 
 void hellos_started(struct host *host, const struct boot *boot)
@@ -18,6 +31,7 @@ void hellos_started(struct host *host, const struct boot *boot)
         if (i != host->index && incarnation_load(meta_store(host), i + 1, &hellos->rows[i]) != OK)
             world_fail(host->world, "boot", "n%u cannot read whom it has met", host->member);
     }
+    plan_raise(host);
 }
 
 void hellos_renew(struct host *host)
@@ -85,6 +99,55 @@ static bool judge(struct host *judge_host, struct host *host)
         host_sync_wanted(judge_host);
     }
     return store_committed(meta_store(judge_host)) >= hellos->sequences[host->index];
+}
+
+/* As peers_heard (rpc/peer_identity.c). */
+static void tell_raised(struct host *host, uint32_t other)
+{
+    struct host *peer = &host->world->hosts[other];
+    struct incarnation *row = &peer->hellos.rows[host->index];
+    struct incarnation next;
+    if (!peer->up || !host->world->network.links[host->index][other].usable || !row->known)
+        return;
+    struct incarnation_answer answer = incarnation_judge(
+        row, &host->hellos.mine, host->hellos.epoch_bound, IDENTITY_LINKED, &next);
+    if (answer.verdict != IDENTITY_SAME || incarnation_equal(row, &next) ||
+        incarnation_stage(meta_store(peer), host->member, &next) != OK)
+        return;
+    *row = next;
+    peer->hellos.sequences[host->index] = store_staged(meta_store(peer));
+    host_sync_wanted(peer);
+}
+
+void hellos_on_raise(struct host *host)
+{
+    struct hellos *hellos = &host->hellos;
+    struct store *meta = meta_store(host);
+    if (hellos->raised == 0) {
+        if (boot_raise_generation(meta, &hellos->raised) != OK)
+            hellos->raised = 0;
+        hellos->raised_sequence = store_staged(meta);
+        host_sync_wanted(host);
+    } else if (store_committed(meta) >= hellos->raised_sequence) {
+        hellos->mine.self.generation = hellos->raised;
+        hellos->raised = 0;
+        for (uint32_t i = 0; i < host->world->options.nodes; i++) {
+            if (i != host->index)
+                tell_raised(host, i);
+        }
+    }
+    plan_raise(host);
+}
+
+bool hellos_past(const struct world *world, uint32_t node, const struct identity *copied)
+{
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        const struct identity *row = &world->hosts[i].hellos.rows[node].identity;
+        if (i != node && steward_is_member(world, i) &&
+            node_id_equal(row->node_id, copied->node_id) && row->generation <= copied->generation)
+            return false;
+    }
+    return hellos_known_everywhere(world, node);
 }
 
 /* Who was removed is told so and ends; who is not known yet comes again. */

@@ -18,12 +18,18 @@ struct hellos {
     uint64_t epoch_bound;
     struct incarnation rows[NODES_MAX]; /* by index */
     uint64_t sequences[NODES_MAX];      /* of the store handle: when the row is durable */
+    uint64_t raised;                    /* generation that is being made durable; 0: none */
+    uint64_t raised_sequence;
     bool renewing;
     struct incarnation_answer answer;
 };
 
 /* The host has booted: reads its rows. */
 void hellos_started(struct host *host, const struct boot *boot);
+/* Raises the generation of the directory, or tells the peers of it (boot_raise_generation). */
+void hellos_on_raise(struct host *host);
+/* Every other node knows, durably, that this one has gone on since that directory was copied. */
+bool hellos_past(const struct world *world, uint32_t node, const struct identity *copied);
 /* Before the boot: what was told to it before it ended. */
 void hellos_renew(struct host *host);
 /* Whether a link between the two may be used now. False: later, or one of them ends meanwhile. */

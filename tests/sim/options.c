@@ -148,8 +148,7 @@ static void draw_rush(struct prng *prng, struct sim_options *options)
     options->faults |= 1u << FAULT_LOSS;
 }
 
-/* Its own stream: what changes the cluster leaves the rest of a seed as it was. Older copies of
- * disks are not put back then: what a step rests on may be what such a copy lacks, unseen. */
+/* Its own stream: what changes the cluster leaves the rest of a seed as it was. */
 static void draw_membership(struct sim_options *options, uint32_t without)
 {
     struct prng prng;
@@ -160,7 +159,6 @@ static void draw_membership(struct sim_options *options, uint32_t without)
     if (!moves || (without & 1u << FAULT_MEMBERSHIP) != 0)
         return;
     options->faults |= 1u << FAULT_MEMBERSHIP;
-    options->faults &= ~(1u << FAULT_RESTORED);
     if (prng_chance(&prng, 0.4))
         draw_rush(&prng, options);
 }
@@ -184,8 +182,10 @@ static void draw_registers(struct sim_options *options)
     registers->think_mean_ns = prng_chance(prng, 0.6) ? pace_ns : random_log(prng, 200000, pace_ns);
     /* A set without a majority of its votes cannot be moved, and one vote of two is half of them.
      */
-    bool votes_go = sim_options_has(options, FAULT_MEMBERSHIP) &&
-                    sim_options_has(options, FAULT_WIPED) && registers->n < 3;
+    bool votes_go =
+        sim_options_has(options, FAULT_MEMBERSHIP) &&
+        (sim_options_has(options, FAULT_WIPED) || sim_options_has(options, FAULT_RESTORED)) &&
+        registers->n < 3;
     if (prng_chance(prng, 0.25) || votes_go)
         *registers = (struct sim_registers){0};
 }

@@ -59,7 +59,8 @@ uint32_t steward_replicas_sum_least(const struct world *world, uint32_t keyspace
 bool steward_votes_go(const struct world *world)
 {
     return world->options.registers.keys > 0 &&
-           (world_has(world, FAULT_WIPED) || world_has(world, FAULT_CORRUPT));
+           (world_has(world, FAULT_WIPED) || world_has(world, FAULT_RESTORED) ||
+            world_has(world, FAULT_CORRUPT));
 }
 
 uint32_t steward_replicas_least_of_all(const struct world *world)

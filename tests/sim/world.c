@@ -65,6 +65,7 @@ static bool event_is_void(const struct world *world, const struct event *event)
     case EVENT_EDGE:
     case EVENT_SYNC_DONE:
     case EVENT_SYNC_PERIODIC:
+    case EVENT_RAISE:
         return !host->up || host->start != event->start;
     default:
         return false;
@@ -103,6 +104,9 @@ static void event_run(struct world *world, struct event *event)
         break;
     case EVENT_SYNC_PERIODIC:
         host_on_sync_periodic(host);
+        break;
+    case EVENT_RAISE:
+        hellos_on_raise(host);
         break;
     case EVENT_LINK:
         network_on_link(world, event);

@@ -32,6 +32,7 @@ enum event_kind {
     EVENT_REMOTE,    /* node, from, bytes: an encoded message arrives; slot: it was doubled */
     EVENT_SYNC_DONE, /* node, number: the mark */
     EVENT_SYNC_PERIODIC,
+    EVENT_RAISE,             /* node: its generation */
     EVENT_LINK,              /* node, from, number: serial of the link's state */
     EVENT_RESTART,           /* node */
     EVENT_CLIENT,            /* slot: a client's next operation */

@@ -128,6 +128,56 @@ static void judging(void **state)
     assert_int_equal(next.epoch_bound, 2000);
 }
 
+/* RELIABILITY rules 2, 29: a copy of the directory that is put back within the life that it was
+ * taken in, and does not know how far that went, is told apart from a restart by the generation
+ * that was raised since, as soon as a peer has heard of it. */
+static void copies_of_a_life_are_known(void **state)
+{
+    (void)state;
+    for (int told = 0; told < 2; told++) {
+        struct fixture f;
+        struct incarnation row = {0};
+        struct incarnation next;
+        uint64_t generation = 0;
+        fixture_init(&f, 3, 1);
+        struct boot boot = start(&f);
+        incarnation_judge(&row, &boot.hello, boot.epoch_bound, IDENTITY_GONE, &row);
+        struct memory_disk *copy = memory_disk_copy(f.disk, f.engine);
+        struct store *meta = engine_store(f.engine, HANDLE_BOOT);
+        assert_int_equal(boot_raise_generation(meta, &generation), OK);
+        assert_int_equal(store_sync(meta), OK);
+        assert_int_equal(generation, boot.generation + IDENTITY_RAISE);
+        struct identity_hello before = boot.hello;
+        boot.hello.self.generation = generation;
+        if (told == 1) {
+            struct incarnation_answer answer =
+                incarnation_judge(&row, &boot.hello, boot.epoch_bound, IDENTITY_LINKED, &next);
+            assert_int_equal(answer.verdict, IDENTITY_SAME);
+            assert_false(incarnation_equal(&row, &next)); /* to be durable */
+            row = next;
+            /* What it has said before comes late. */
+            answer = incarnation_judge(&row, &before, boot.epoch_bound, IDENTITY_LINKED, &next);
+            assert_int_equal(answer.verdict, IDENTITY_SAME);
+            assert_true(incarnation_equal(&row, &next));
+        }
+        fixture_crash(&f, false); /* a restart is one, whatever was told */
+        struct boot again = start_with(&f, (struct boot_options){.start_nonce = 6});
+        assert_int_equal(
+            incarnation_judge(&row, &again.hello, again.epoch_bound, IDENTITY_GONE, &next).verdict,
+            IDENTITY_RESTARTED);
+        engine_close(f.engine);
+        memory_disk_free(f.disk);
+        f.disk = copy;
+        fixture_open_store(&f);
+        struct boot restored = start_with(&f, (struct boot_options){.start_nonce = 7});
+        assert_int_equal(
+            incarnation_judge(&row, &restored.hello, restored.epoch_bound, IDENTITY_GONE, &next)
+                .verdict,
+            told == 1 ? IDENTITY_RESTORED : IDENTITY_RESTARTED);
+        fixture_deinit(&f);
+    }
+}
+
 /* -- a new incarnation ------------------------------------------------------------------------- */
 
 /* RELIABILITY rules 1, 29: an empty directory under a known name: another id, one that names what
@@ -255,9 +305,13 @@ static void epochs_stay_below_the_bound(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_are_durable), cmocka_unit_test(judging),
-        cmocka_unit_test(wiped_directory),  cmocka_unit_test(restored_directory),
-        cmocka_unit_test(short_log),        cmocka_unit_test(epochs_stay_below_the_bound),
+        cmocka_unit_test(rows_are_durable),
+        cmocka_unit_test(judging),
+        cmocka_unit_test(copies_of_a_life_are_known),
+        cmocka_unit_test(wiped_directory),
+        cmocka_unit_test(restored_directory),
+        cmocka_unit_test(short_log),
+        cmocka_unit_test(epochs_stay_below_the_bound),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
