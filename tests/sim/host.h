@@ -130,9 +130,11 @@ bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct
                struct version_set *ret_set);
 /* Its disk was lost so shortly ago that others may still believe what it said before. */
 bool host_lost_lately(const struct host *host);
-/* Put back so shortly ago that it may not have been compared with all others. */
 /* Its copy of the partition is not one that was lost and is not filled yet. */
 bool host_copy_votes(const struct host *host, uint32_t partition);
+/* The shard has read what state its copies are in. */
+bool host_copies_known(const struct host *host, uint32_t shard);
+/* Put back so shortly ago that it may not have been compared with all others. */
 bool host_put_back_lately(const struct host *host);
 /* As bytes; empty: nothing. */
 void host_peek_record(struct host *host, uint32_t keyspace_id, struct bytes key,

@@ -154,6 +154,12 @@ bool host_copy_votes(const struct host *host, uint32_t partition)
     return vnode_of(&replica->vnodes, partition)->state == VNODE_COMPLETE;
 }
 
+bool host_copies_known(const struct host *host, uint32_t shard)
+{
+    struct actor *actor = replica_actor(host->replicas[shard]);
+    return CONTAINER_OF(actor, struct replica, actor)->vnodes.loaded;
+}
+
 bool host_put_back_lately(const struct host *host)
 {
     return host->put_backs > 0 && host_lost_lately(host);

@@ -149,6 +149,17 @@ static bool key_is_bad(struct world *world, struct host *host, uint32_t key)
     return bad;
 }
 
+/* It knows what it has lost. */
+static bool is_judged(const struct world *world, const struct host *host)
+{
+    for (uint32_t i = 0; host->up && i < world->options.shards; i++) {
+        if (!host_copies_known(host, i))
+            return false;
+    }
+    return host->up && !host->wiped &&
+           (host->put_backs == 0 || hellos_known_everywhere(world, host->index));
+}
+
 bool registers_spare(struct world *world, uint32_t node)
 {
     if (!world_has(world, FAULT_MEMBERSHIP))
@@ -158,6 +169,8 @@ bool registers_spare(struct world *world, uint32_t node)
         const struct member *member = topology_member(&world->topology, host->member);
         if (i == node || member == NULL || member->status == MEMBER_REMOVED)
             continue;
+        if (!is_judged(world, host))
+            return false;
         for (uint32_t key = 0; key < world->options.registers.keys; key++) {
             if (key_is_bad(world, host, key))
                 return false;
