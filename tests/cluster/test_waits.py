@@ -162,12 +162,15 @@ def main():
         for i in range(KEYS):
             n1.put(b"key-%d" % i, b"v" * 4000)
         make_bank(n1, REGISTERS)
-        n4 = Joiner(cluster, "n4", [n1.endpoint], "--join-hold").start().wait_serving()
-        wait_for("n4 to be heard of", lambda: n1.alive_nodes() == 4)
-        for test in (test_no_majority, test_a_member_stops, test_paused, test_ends):
-            test(cluster)
-            print("ok     %s" % test.__name__, flush=True)
-        n4.kill()
+        n4 = Joiner(cluster, "n4", [n1.endpoint], "--join-hold").start()
+        try:
+            n4.wait_serving()
+            wait_for("n4 to be heard of", lambda: n1.alive_nodes() == 4)
+            for test in (test_no_majority, test_a_member_stops, test_paused, test_ends):
+                test(cluster)
+                print("ok     %s" % test.__name__, flush=True)
+        finally:
+            n4.kill()  # it is none of the cluster's, which ends its own
     test_votes()
     print("ok     test_votes", flush=True)
 
