@@ -310,13 +310,14 @@ static Coterie__V1__GetPlanResponse *plan_got(struct fixture *fixture, stage_wor
     return response;
 }
 
-/* What n4 receives when it joins: a quarter of 192 copies, but for what evenness need not have. */
+/* What n4 receives when it joins: a quarter of 192 copies, but for the two places (claim.h) that
+ * evenness need not have. */
 static uint32_t quarter(struct fixture *fixture)
 {
     Coterie__V1__GetPlanResponse *response = plan_got(fixture, NULL);
     uint32_t gains = planned(response->plan, "n4")->gains;
     FREE(get_plan, response);
-    assert_in_range(gains, 46, 48);
+    assert_in_range(gains, 42, 48);
     return gains;
 }
 
@@ -338,7 +339,7 @@ static void test_plan_of_a_join(void **state)
     assert_int_equal(n4->bytes_in, copies * FAKE_COPY_BYTES);
     assert_int_equal(n4->eta_ms, 1000 * copies); /* at the node's own pace of 1 MB/s */
     assert_true(n4->fits && n4->free_known);
-    assert_true(n4->share_after > 0.23 && n4->share_after < 0.251);
+    assert_true(n4->share_after > 0.21 && n4->share_after < 0.251);
     const Coterie__V1__PlanNode *n1 = planned(plan, "n1");
     assert_int_equal(n1->copies_before, 64);
     assert_int_equal(n1->copies_after + n1->loses, 64);
