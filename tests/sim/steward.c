@@ -257,7 +257,12 @@ static void go_on_staged(struct world *world)
 {
     struct steward *steward = &world->steward;
     bool safety = world->phase == PHASE_SAFETY;
-    if (steward->refused) {
+    bool room = world->topology.number_next <= NODES_MAX;
+    if (steward->refused && !safety && room && prng_chance(&steward->prng, 0.3)) {
+        /* Who is gone cannot be taken back: somebody comes in its place, as the refusal says. */
+        steward->refused = false;
+        ask_join(world);
+    } else if (steward->refused) {
         bool forces = prng_chance(&steward->prng, 0.3) && sets_may_shrink(world);
         steward->refused = false;
         ask(world, &(struct topology_operation){.kind = forces ? TOPOLOGY_COMMIT : TOPOLOGY_ABORT,
