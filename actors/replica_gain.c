@@ -363,11 +363,12 @@ static enum err look_keyspace(struct replica *replica, struct actor_context *ctx
 {
     struct vnode_keyspace *entry = vnode_keyspace_find(vnode, keyspace_id);
     if (is_void(entry, part)) {
-        /* A gain may follow rows of registers that no tree tells of. */
-        if (entry == NULL && part->announced != 0)
+        /* A gain may follow rows of registers that no tree tells of, and of bad rows none does. */
+        bool untold =
+            part->announced != 0 || quarantine_holds(replica, vnode->partition, keyspace_id);
+        if (entry == NULL && untold)
             entry = vnode_keyspace_get(vnode, keyspace_id);
-        if (entry != NULL && (part->announced != 0 || has_something(entry) ||
-                              quarantine_holds(replica, vnode->partition, keyspace_id)))
+        if (entry != NULL && (untold || has_something(entry)))
             leave(replica, vnode, entry);
         else if (!vnode->trees_ready)
             return ERR_UNAVAILABLE;

@@ -528,10 +528,10 @@ static void go_on(struct gain_bench *g, uint64_t ns)
         message_free(message);
 }
 
-/* A bad row goes with the rest, though no tree counts it and nothing else is left. */
-static void bad_rows_go_too(void **state)
+/* A bad row goes with the rest, though no tree counts it and nothing else is left; also when the
+ * node has started since, and knows of nothing but the bad row. */
+static void bad_row_goes(bool restarts)
 {
-    (void)state;
     struct gain_bench g;
     bool found;
     uint8_t memory[STORAGE_KEY_BYTES_MAX];
@@ -552,6 +552,11 @@ static void bad_rows_go_too(void **state)
     assert_int_equal(get(&g, KEYSPACE, g.key, &found), ERR_CORRUPT);
     for (int i = 0; i < 5000; i++) /* the trees are built anew without it */
         go_on(&g, 4 * MS);
+    if (restarts) {
+        bench_restart(&g.b, true);
+        for (int i = 0; i < 5000; i++)
+            go_on(&g, 4 * MS);
+    }
     assert_int_equal(counter_get(&figures(&g)->quarantined), 1);
     for (uint32_t phase = PHASE_ANNOUNCED; phase <= PHASE_DONE; phase++) {
         change_step(&g.b.f, g.partition, (enum partition_phase)phase);
@@ -562,6 +567,13 @@ static void bad_rows_go_too(void **state)
     assert_false(lies_there(&g, KEYSPACE, g.key));
     assert_int_equal(counter_get(&figures(&g)->quarantined), 0);
     bench_deinit(&g.b);
+}
+
+static void bad_rows_go_too(void **state)
+{
+    (void)state;
+    bad_row_goes(false);
+    bad_row_goes(true);
 }
 
 /* What a power cut brings back of a keyspace that has gone goes again, beside one that stays: also
