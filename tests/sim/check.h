@@ -66,6 +66,7 @@ struct check {
     struct {
         uint64_t requests_messages;
         uint64_t register_messages;
+        bool registers_wait;
         uint64_t anti_entropy_writes;
         uint64_t anti_entropy_digests;
         uint64_t reaped; /* when all was the same */

@@ -69,6 +69,7 @@ void check_idle_began(struct world *world)
 {
     world->check.idle.requests_messages = world->figures.requests_messages;
     world->check.idle.register_messages = world->figures.registers.messages;
+    world->check.idle.registers_wait = registers_wait(world);
     world->check.idle.anti_entropy_writes = world->figures.anti_entropy_writes;
     world->check.idle.anti_entropy_digests = world->figures.anti_entropy_digests;
 }
@@ -77,7 +78,8 @@ void check_idle_ended(struct world *world)
 {
     const struct world_figures *now = &world->figures;
     uint64_t moved = now->requests_messages - world->check.idle.requests_messages;
-    if (!registers_wait(world))
+    /* Votes that are waited for may come back meanwhile. */
+    if (!world->check.idle.registers_wait && !registers_wait(world))
         moved += now->registers.messages - world->check.idle.register_messages;
     moved += now->anti_entropy_writes - world->check.idle.anti_entropy_writes;
     if (moved > 0)

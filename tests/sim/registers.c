@@ -90,7 +90,8 @@ static uint32_t value_number(struct world *world, uint32_t key, struct bytes val
 static bool is_mute(const struct world *world, const struct host *host, uint32_t partition)
 {
     uint32_t shard = replica_shard(partition, world->options.shards);
-    return !host->up ||
+    /* One whose disk was wiped may not have been told so yet. */
+    return !host->up || host->wiped ||
            !replica_votes(host->replicas[shard], partition, world->registers.keyspace_id);
 }
 

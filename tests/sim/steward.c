@@ -132,6 +132,7 @@ void steward_on_done(struct world *world, const struct client_topology_done *don
     world->figures.steward.refused += done->status != OK && !done->unknown;
     if (steward->kind == TOPOLOGY_JOIN && !done->unknown)
         steward->joining = false;
+    steward->stuck |= steward->kind == TOPOLOGY_ABORT && done->status == ERR_PRECONDITION;
     bool decides = steward->kind == TOPOLOGY_COMMIT || steward->kind == TOPOLOGY_LEAVE;
     if (decides && done->status == ERR_PRECONDITION)
         refused(world);
@@ -257,10 +258,8 @@ static void go_on_staged(struct world *world)
 {
     struct steward *steward = &world->steward;
     bool safety = world->phase == PHASE_SAFETY;
-    bool room = world->topology.number_next <= NODES_MAX;
-    if (steward->refused && !safety && room && prng_chance(&steward->prng, 0.3)) {
-        /* Who is gone cannot be taken back: somebody comes in its place, as the refusal says. */
-        steward->refused = false;
+    if (steward->stuck && world->topology.number_next <= NODES_MAX) {
+        steward->stuck = false;
         ask_join(world);
     } else if (steward->refused) {
         bool forces = prng_chance(&steward->prng, 0.3) && sets_may_shrink(world);

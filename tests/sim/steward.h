@@ -54,10 +54,11 @@ struct steward {
     enum topology_operation_kind kind;
     uint32_t member;
     bool gone;
-    bool refused;        /* the commit of what is staged: it is forced or taken back */
-    bool joining;        /* a join whose outcome is not known */
-    uint8_t join_id[16]; /* of it */
-    uint32_t names;      /* that were given */
+    bool refused; /* the commit of what is staged: it is forced or taken back */
+    bool stuck;   /* members are gone and too few are left: nor can it be taken back. One joins */
+    bool joining; /* a join whose outcome is not known */
+    uint8_t join_id[16];                /* of it */
+    uint32_t names;                     /* that were given */
     uint64_t documents[EPOCHS_SIM_MAX]; /* hash by epoch; 0: not seen */
 };
 
