@@ -87,6 +87,10 @@ static void topology_set_cluster_id(struct arena *arena, struct topology *topolo
         writer_sized_bytes(&writer, bytes_of_string(place->zone));
         writer_varint(&writer, place->weight);
     }
+    /* Each founder deals the ring by itself: those that would deal it differently (another release)
+     * are not of one cluster, and find that out when they say hello. */
+    for (uint32_t i = 0; i < topology->data_center_count * topology->partitions; i++)
+        writer_varint(&writer, topology->owners[TOPOLOGY_NOW][i]);
     uint64_t high = hash_bytes(writer_result(&writer), CLUSTER_ID_SEED_HIGH);
     uint64_t low = hash_bytes(writer_result(&writer), CLUSTER_ID_SEED_LOW);
     for (unsigned i = 0; i < 8; i++) {

@@ -127,7 +127,7 @@ struct topology_seed {
 };
 
 /* Epoch 1: every listed node computes the same document from the same list, in whatever order it is
- * given. Members are numbered by name; the cluster id is a hash of the sorted list and Q.
+ * given. Members are numbered by name; the cluster id is a hash of the sorted list, Q and the ring.
  * INVALID: empty or duplicate name, duplicate address, bad Q, too many; *ret_why names it (static).
  */
 enum err topology_initial(struct arena *arena, const struct topology_seed *seeds, size_t count,
