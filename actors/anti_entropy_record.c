@@ -62,7 +62,7 @@ static void again_later(struct anti_entropy *ae, struct actor_context *ctx,
 }
 
 /* Not one that a change is just giving the partition, or was before it was taken back: what it
- * lacks says nothing. */
+ * lacks says nothing, and from below the others' floor its answer would have the repair refused. */
 static bool holds_copy(const struct topology *topology, uint32_t partition, bool reader)
 {
     if (reader || topology->change.state != CHANGE_RUNNING)
@@ -72,16 +72,12 @@ static bool holds_copy(const struct topology *topology, uint32_t partition, bool
     return topology->phases[partition] == PHASE_COPIED;
 }
 
-static bool others_hold_copies(const struct anti_entropy *ae, const struct actor_context *ctx,
-                               uint32_t partition, const struct replica_set *set)
+static bool is_asked(const struct anti_entropy *ae, const struct actor_context *ctx,
+                     const struct ae_record *record, const struct replica_set *set, uint32_t i)
 {
-    for (uint32_t i = 0; i < set->count; i++) {
-        uint32_t member = set->replicas[i].member;
-        if (member != ae->options.self && (ae->gone & ae_member_bit(ae, member)) == 0 &&
-            holds_copy(&ctx->view->topology, partition, set->replicas[i].reader))
-            return true;
-    }
-    return false;
+    uint32_t member = set->replicas[i].member;
+    return member != ae->options.self && (ae->gone & ae_member_bit(ae, member)) == 0 &&
+           holds_copy(&ctx->view->topology, record->partition, set->replicas[i].reader);
 }
 
 static void ask_all(struct anti_entropy *ae, struct actor_context *ctx, struct ae_record *record,
@@ -92,9 +88,7 @@ static void ask_all(struct anti_entropy *ae, struct actor_context *ctx, struct a
     struct replica_set set;
     view_replica_set(ctx->view, keyspace, record->partition, &set);
     for (uint32_t i = 0; i < set.count; i++) {
-        if ((ae->gone & ae_member_bit(ae, set.replicas[i].member)) != 0)
-            continue;
-        if (!ae_reachable(ctx, set.replicas[i].member)) {
+        if (is_asked(ae, ctx, record, &set, i) && !ae_reachable(ctx, set.replicas[i].member)) {
             again_later(ae, ctx, record);
             return;
         }
@@ -102,10 +96,9 @@ static void ask_all(struct anti_entropy *ae, struct actor_context *ctx, struct a
     record->id = ae_id(ae, AE_OWNER_RECORD, (uint32_t)(record - ae->records));
     record->waiting = 0;
     record->floor = UINT64_MAX;
-    bool any = others_hold_copies(ae, ctx, record->partition, &set);
-    for (uint32_t i = 0; i < set.count && any; i++) {
+    for (uint32_t i = 0; i < set.count; i++) {
         uint32_t member = set.replicas[i].member;
-        if (member == ae->options.self || (ae->gone & ae_member_bit(ae, member)) != 0)
+        if (!is_asked(ae, ctx, record, &set, i))
             continue;
         struct message *message = ae_message(MESSAGE_record_fetch, member, record->id, 0);
         message->record_fetch =

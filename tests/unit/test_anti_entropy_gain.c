@@ -397,6 +397,35 @@ static void bad_row_of_an_only_replica(void **state)
     moves_deinit(&m);
 }
 
+/* Nor does the bad row of one of three wait for who is just being given the partition: from below
+ * the floor of the others its answer would have the repair refused for ever. */
+static void bad_row_while_another_is_given(void **state)
+{
+    (void)state;
+    struct moves m;
+    struct version_set set;
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    moves_init(&m);
+    uint32_t partition = begin(&m);
+    uint32_t old = old_replica(&m, partition);
+    const char *name = change_key(&m.f, KEYSPACE, partition, KEYS);
+    for (uint32_t member = 1; member <= NODES; member++) {
+        if ((change_sides(&m.f, KEYSPACE, partition, member) & 1u << TOPOLOGY_NOW) != 0)
+            assert_int_equal(moves_put(&m, member, KEYSPACE, name, old, "v"), OK);
+    }
+    m.nodes[SELF].cut = true;
+    announce(&m, partition);
+    uint32_t id = m.f.keyspace_ids[KEYSPACE];
+    struct bytes text = bytes_of_string(name);
+    struct bytes key = bytes_of(memory, hash_storage_key(id, text, hash_key(id, text), memory));
+    assert_true(engine_memory_damage(m.nodes[old].engine, partition, key, 80));
+    assert_int_equal(moves_get(&m, old, KEYSPACE, name, &set), ERR_CORRUPT);
+    moves_run(&m, 40 * SECONDS);
+    assert_int_equal(moves_get(&m, old, KEYSPACE, name, &set), OK);
+    assert_int_equal(set.count, 1);
+    moves_deinit(&m);
+}
+
 /* An announcement that was taken back: nothing is said to be filled for it, and the copy goes. */
 static void taken_back(void **state)
 {
@@ -445,6 +474,7 @@ int main(void)
         cmocka_unit_test(refused_lists_are_asked_again),
         cmocka_unit_test(bad_rows_are_mended_first),
         cmocka_unit_test(bad_row_of_an_only_replica),
+        cmocka_unit_test(bad_row_while_another_is_given),
         cmocka_unit_test(taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
