@@ -138,8 +138,8 @@ static void count_proofs(struct anti_entropy *ae)
 /* -- what the view says -------------------------------------------------------------------------
  */
 
-static uint64_t members_of(const struct anti_entropy *ae, const struct actor_context *ctx,
-                           const struct keyspace *keyspace, uint32_t partition)
+uint64_t ae_replicas(const struct anti_entropy *ae, const struct actor_context *ctx,
+                     const struct keyspace *keyspace, uint32_t partition)
 {
     struct replica_set set;
     uint64_t members = 0;
@@ -159,7 +159,7 @@ static void refresh_partition(struct anti_entropy *ae, struct actor_context *ctx
     uint64_t peers = 0;
     ae->replicas[partition] = 0;
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t members = members_of(ae, ctx, keyspaces[i], partition);
+        uint64_t members = ae_replicas(ae, ctx, keyspaces[i], partition);
         ae->replicas[partition] |= members;
         if ((members & self) != 0)
             peers |= members & ~self;

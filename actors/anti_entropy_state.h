@@ -500,6 +500,9 @@ void ae_schedule_begun(struct anti_entropy *ae, struct actor_context *ctx,
                        const struct ae_exchange *exchange);
 void ae_schedule_ended(struct anti_entropy *ae, struct actor_context *ctx,
                        const struct ae_exchange *exchange, bool whole);
+/* All replicas of a partition on both sides, by slot. */
+uint64_t ae_replicas(const struct anti_entropy *ae, const struct actor_context *ctx,
+                     const struct keyspace *keyspace, uint32_t partition);
 /* NULL when it is not there. */
 struct ae_range *ae_range_find(struct anti_entropy *ae, uint32_t partition, uint32_t member);
 struct ae_range *ae_range_add(struct anti_entropy *ae, uint32_t partition, uint32_t member);

@@ -30,12 +30,8 @@ static uint64_t unreachable(const struct anti_entropy *ae, const struct actor_co
 static uint64_t other_replicas(const struct anti_entropy *ae, const struct actor_context *ctx,
                                const struct keyspace *keyspace, uint32_t partition)
 {
-    struct replica_set set;
-    uint64_t members = 0;
-    view_replica_set(ctx->view, keyspace, partition, &set);
-    for (uint32_t i = 0; i < set.count; i++)
-        members |= ae_member_bit(ae, set.replicas[i].member);
-    return members & ~ae->gone & ~ae_member_bit(ae, ae->options.self);
+    return ae_replicas(ae, ctx, keyspace, partition) & ~ae->gone &
+           ~ae_member_bit(ae, ae->options.self);
 }
 
 /* -- what a change gives ------------------------------------------------------------------------

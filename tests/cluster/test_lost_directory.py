@@ -138,14 +138,19 @@ def restored(cluster, keys):
     print("older copy: %d acknowledged, 0 lost; a new incarnation, complete again" % len(keys))
 
 
+def copied_alive(cluster, node, suffix):
+    """A copy of the directory of a node that runs on."""
+    node.pause()  # a copy of files that stand still
+    shutil.copytree(node.data, node.data + suffix)
+    node.resume()
+    cluster.wait_alive()
+    return node.data + suffix
+
+
 def restored_in_its_life(cluster):
     """A copy of the running node, put back before any other start: known by what the node has told since."""
     n1, n2, n3 = cluster.nodes
-    copy = n3.data + ".copy"
-    n3.pause()  # a copy of files that stand still
-    shutil.copytree(n3.data, copy)
-    n3.resume()
-    cluster.wait_alive()
+    copy = copied_alive(cluster, n3, ".copy")
     raised = raises(n3)
     # With the second one at the latest the first is durable at the others.
     wait_for("the node to go on", lambda: raises(n3) >= raised + 2, seconds=60)
@@ -162,11 +167,7 @@ def restored_in_its_life(cluster):
 
 def cloned(cluster):
     n1, n2, _ = cluster.nodes
-    clone = n2.data + ".clone"
-    n2.pause()  # a copy of files that stand still
-    shutil.copytree(n2.data, clone)
-    n2.resume()
-    cluster.wait_alive()
+    clone = copied_alive(cluster, n2, ".clone")
     ports = free_ports(3)
     arguments = [
         COTERIED, "--name", n2.name, "--data-dir", clone,

@@ -327,6 +327,15 @@ static void refused_lists_are_asked_again(void **state)
     moves_deinit(&m);
 }
 
+static void damage(struct moves *m, uint32_t member, uint32_t partition, const char *name)
+{
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    uint32_t id = m->f.keyspace_ids[KEYSPACE];
+    struct bytes text = bytes_of_string(name);
+    struct bytes key = bytes_of(memory, hash_storage_key(id, text, hash_key(id, text), memory));
+    assert_true(engine_memory_damage(m->nodes[member].engine, partition, key, 80));
+}
+
 /* A bad row at who is read: it is not said to be filled before that is mended, from the copy that
  * is to go. */
 static void bad_rows_are_mended_first(void **state)
@@ -334,7 +343,6 @@ static void bad_rows_are_mended_first(void **state)
     (void)state;
     struct moves m;
     struct version_set set;
-    uint8_t memory[STORAGE_KEY_BYTES_MAX];
     moves_init(&m);
     uint32_t partition = begin(&m);
     announce(&m, partition);
@@ -343,10 +351,7 @@ static void bad_rows_are_mended_first(void **state)
     moves_show_all(&m);
     assert_true(moves_until_filled(&m, SELF, partition, 20 * SECONDS));
     const char *name = change_key(&m.f, KEYSPACE, partition, 1);
-    uint32_t id = m.f.keyspace_ids[KEYSPACE];
-    struct bytes text = bytes_of_string(name);
-    struct bytes key = bytes_of(memory, hash_storage_key(id, text, hash_key(id, text), memory));
-    assert_true(engine_memory_damage(m.nodes[SELF].engine, partition, key, 80));
+    damage(&m, SELF, partition, name);
     m.nodes[SELF].cut = true;
     assert_int_equal(moves_get(&m, SELF, KEYSPACE, name, &set), ERR_CORRUPT);
     moves_run(&m, 100 * MS);
@@ -365,7 +370,6 @@ static void bad_row_of_an_only_replica(void **state)
     (void)state;
     struct moves m;
     struct version_set set;
-    uint8_t memory[STORAGE_KEY_BYTES_MAX];
     moves_init(&m);
     change_replicate(&m.f, KEYSPACE, 1);
     change_finish(&m.f);
@@ -379,10 +383,7 @@ static void bad_row_of_an_only_replica(void **state)
     const char *name = change_key(&m.f, KEYSPACE, partition, 1);
     assert_int_equal(moves_put(&m, old, KEYSPACE, name, old, "v"), OK);
     announce(&m, partition);
-    uint32_t id = m.f.keyspace_ids[KEYSPACE];
-    struct bytes text = bytes_of_string(name);
-    struct bytes key = bytes_of(memory, hash_storage_key(id, text, hash_key(id, text), memory));
-    assert_true(engine_memory_damage(m.nodes[old].engine, partition, key, 80));
+    damage(&m, old, partition, name);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(moves_get(&m, old, KEYSPACE, name, &set), ERR_CORRUPT);
         moves_run(&m, 40 * SECONDS);
@@ -404,7 +405,6 @@ static void bad_row_while_another_is_given(void **state)
     (void)state;
     struct moves m;
     struct version_set set;
-    uint8_t memory[STORAGE_KEY_BYTES_MAX];
     moves_init(&m);
     uint32_t partition = begin(&m);
     uint32_t old = old_replica(&m, partition);
@@ -415,10 +415,7 @@ static void bad_row_while_another_is_given(void **state)
     }
     m.nodes[SELF].cut = true;
     announce(&m, partition);
-    uint32_t id = m.f.keyspace_ids[KEYSPACE];
-    struct bytes text = bytes_of_string(name);
-    struct bytes key = bytes_of(memory, hash_storage_key(id, text, hash_key(id, text), memory));
-    assert_true(engine_memory_damage(m.nodes[old].engine, partition, key, 80));
+    damage(&m, old, partition, name);
     assert_int_equal(moves_get(&m, old, KEYSPACE, name, &set), ERR_CORRUPT);
     moves_run(&m, 40 * SECONDS);
     assert_int_equal(moves_get(&m, old, KEYSPACE, name, &set), OK);
