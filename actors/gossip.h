@@ -16,7 +16,9 @@
  * is down when our link to it is down, or when its heartbeat is overdue by the detector and we have
  * not just slept ourselves. Keyspaces are last writer wins by hybrid clock (model/keyspace.h): two
  * nodes that create the same name at the same moment while cut off from each other end with one of
- * the two definitions.
+ * the two definitions. Two documents of one epoch cannot be; nodes that hold such name them in
+ * their digests, and say so (topology_split in the log, `split` in the view). Nothing is refused
+ * for it.
  */
 #ifndef ACTORS_GOSSIP_H
 #define ACTORS_GOSSIP_H
@@ -63,6 +65,7 @@ struct gossip_figures {
     struct counter store_errors;
     struct counter answers_dropped; /* too many wait for the disk */
     struct counter documents_adopted;
+    struct counter documents_split; /* peers met with another document of our epoch */
     struct counter documents_sent;
     struct counter proposals;
     struct counter proposals_refused; /* too many at a time */

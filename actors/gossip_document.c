@@ -15,8 +15,13 @@ static struct document *document_decode(struct bytes bytes, enum err *ret_err)
     arena_init(&document->arena, NULL, 0);
     document->bytes = arena_copy(&document->arena, bytes);
     *ret_err = topology_decode(&document->arena, document->bytes, &document->topology);
-    if (*ret_err == OK)
+    if (*ret_err == OK) {
+        struct arena arena;
+        arena_init(&arena, NULL, 0);
+        document->digest = topology_digest(&arena, &document->topology);
+        arena_deinit(&arena);
         return document;
+    }
     document_free(document);
     return NULL;
 }
@@ -211,6 +216,27 @@ void gossip_compare_epochs(struct gossip *gossip, struct actor_context *ctx, uin
         gossip_tell(gossip, ctx, member);
     else if (epoch > (gossip->staged != NULL ? gossip->staged->topology.epoch : ours))
         gossip_ask(gossip, ctx, member);
+}
+
+bool gossip_compare_documents(struct gossip *gossip, struct actor_context *ctx, uint32_t member,
+                              uint64_t epoch, uint64_t digest)
+{
+    struct peer *peer = gossip_peer(gossip, member);
+    uint64_t ours = gossip_topology(gossip)->epoch;
+    bool split = epoch == ours && topology_digests_differ(digest, gossip->document->digest);
+    uint64_t split_epoch = split ? ours : 0;
+    if (peer == NULL || digest == 0 || peer->split_epoch == split_epoch)
+        return false;
+    peer->split_epoch = split_epoch;
+    if (split) {
+        counter_add(&gossip->figures.documents_split, 1);
+        log_write(ctx->log, LOG_ERROR, "topology_split",
+                  "member=%" PRIu32 " epoch=%" PRIu64 " digest=%016" PRIx64
+                  " its_digest=%016" PRIx64
+                  " what_now=\"two documents of one epoch: change nothing, see coterie status\"",
+                  member, ours, gossip->document->digest, digest);
+    }
+    return true;
 }
 
 void gossip_on_topology_document(struct gossip *gossip, struct actor_context *ctx,

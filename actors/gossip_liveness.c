@@ -68,6 +68,7 @@ static void gossip_fill_digest(struct gossip *gossip, struct arena *arena,
 {
     struct gossip_digest *digest = ret_digest;
     digest->topology_epoch = gossip_topology(gossip)->epoch;
+    digest->topology_digest = gossip->document->digest;
     digest->keyspaces_digest = gossip->map_digest;
     digest->heartbeats = ARENA_NEW(arena, struct gossip_heartbeat, gossip->peer_count + 1);
     digest->heartbeats[digest->heartbeat_count++] = (struct gossip_heartbeat){
@@ -115,7 +116,9 @@ static void gossip_take_digest(struct gossip *gossip, struct actor_context *ctx,
     if (digest->keyspaces_digest != gossip->map_digest)
         gossip_send_map(gossip, ctx, from, gossip_id(gossip));
     gossip_compare_epochs(gossip, ctx, from, digest->topology_epoch);
-    gossip_judge(gossip, ctx, true, false);
+    bool told = gossip_compare_documents(gossip, ctx, from, digest->topology_epoch,
+                                         digest->topology_digest);
+    gossip_judge(gossip, ctx, true, told);
 }
 
 void gossip_on_digest(struct gossip *gossip, struct actor_context *ctx,

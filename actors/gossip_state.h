@@ -27,6 +27,7 @@ struct peer {
     enum liveness liveness;
     bool heard;              /* of it, directly or through others */
     uint64_t topology_epoch; /* in force there, as it said last; 0: not known */
+    uint64_t split_epoch;    /* of ours, that it holds another document of; 0: none */
     uint64_t told_ns;        /* when the document was sent to it last */
     uint64_t asked_ns;       /* when it was asked for its document last */
 };
@@ -47,6 +48,7 @@ struct document {
     struct arena arena; /* holds all of it */
     struct topology topology;
     struct bytes bytes; /* encoded */
+    uint64_t digest;
 };
 
 struct gossip {
@@ -141,6 +143,10 @@ void gossip_spread(struct gossip *gossip, struct actor_context *ctx, struct byte
 /* `epoch` is what `member` says to have in force: who is behind is told, at most every 50 ms. */
 void gossip_compare_epochs(struct gossip *gossip, struct actor_context *ctx, uint32_t member,
                            uint64_t epoch);
+/* `digest` is of the document that `member` has in force: the log decides on one an epoch, so
+ * another one than ours is told to whoever looks. True: what views say of it has changed. */
+bool gossip_compare_documents(struct gossip *gossip, struct actor_context *ctx, uint32_t member,
+                              uint64_t epoch, uint64_t digest);
 void gossip_tell(struct gossip *gossip, struct actor_context *ctx, uint32_t member);
 void gossip_ask(struct gossip *gossip, struct actor_context *ctx, uint32_t member);
 void gossip_on_topology_document(struct gossip *gossip, struct actor_context *ctx,

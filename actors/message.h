@@ -392,6 +392,7 @@ struct gossip_heartbeat {
 struct gossip_digest {
     uint64_t topology_epoch;
     uint64_t keyspaces_digest;
+    uint64_t topology_digest; /* of that epoch's document (model/topology.h); 0: not said */
     uint32_t heartbeat_count;
     struct gossip_heartbeat *heartbeats;
 };

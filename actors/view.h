@@ -35,6 +35,7 @@ struct view {
     struct {
         enum liveness liveness;
         enum distance distance;
+        bool split; /* it holds another document of this epoch: the log has failed */
         uint64_t generation;
         double phi;
     } members[MEMBERS_MAX]; /* as topology.members */

@@ -167,6 +167,11 @@ struct bytes topology_encode(struct arena *arena, const struct topology *topolog
 /* CORRUPT; UNSUPPORTED for another format version. What is given back is valid and canonical. */
 enum err topology_decode(struct arena *arena, struct bytes bytes,
                          struct topology *ret_topology) MUST_USE;
+/* What the document says as one number, never 0: in its highest byte the format that this release
+ * encodes, below a hash of the encoded bytes. */
+uint64_t topology_digest(struct arena *arena, const struct topology *topology);
+/* Of two nodes' documents of one epoch. Those of different formats tell nothing, nor does 0. */
+bool topology_digests_differ(uint64_t a, uint64_t b);
 /* Invariants: numbers ascend below number_next; names and slots of living members unique; every
  * owner is a member with a place in its data centre on that side. Only a data centre without such
  * members has MEMBER_NONE as owners. Places differ, and phases are other than WAITING, only where

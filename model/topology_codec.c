@@ -1,4 +1,5 @@
 #include "base/codec.h"
+#include "model/hash.h"
 #include "model/topology.h"
 
 #include <string.h>
@@ -9,6 +10,9 @@
 /* In one byte with the member's status. */
 #define MEMBER_GONE 0x80u
 #define MEMBER_HELD 0x40u
+
+#define DIGEST_HASH_BITS 56u
+#define DIGEST_SEED      0x746F706F6C6F6779u
 
 static void write_member(struct writer *writer, const struct member *member)
 {
@@ -75,6 +79,17 @@ struct bytes topology_encode(struct arena *arena, const struct topology *topolog
             writer_varint(&writer, topology->owners[side][i]);
     }
     return writer_result(&writer);
+}
+
+uint64_t topology_digest(struct arena *arena, const struct topology *topology)
+{
+    uint64_t hash = hash_bytes(topology_encode(arena, topology), DIGEST_SEED);
+    return (uint64_t)FORMAT_VERSION << DIGEST_HASH_BITS | hash >> (64 - DIGEST_HASH_BITS);
+}
+
+bool topology_digests_differ(uint64_t a, uint64_t b)
+{
+    return a >> DIGEST_HASH_BITS == b >> DIGEST_HASH_BITS && a != b;
 }
 
 /* Into a zeroed array of size_max + 1. A NUL inside would shorten the word: refused. */

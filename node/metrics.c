@@ -424,6 +424,7 @@ static void write_actors(FILE *out, struct node *node)
            "Rounds and turns put off: a member or its answer was missing, or hints were kept.");
     REAPER(reaped, "Tombstones and expired records removed everywhere.");
     GOSSIP(documents_adopted, "Topology documents put in force here.");
+    GOSSIP(documents_split, "Peers met with another topology document of the same epoch.");
     GOSSIP(documents_decided, "Of those: decided in rounds of this node.");
     GOSSIP(ballots, "Rounds begun to decide on a document.");
     GOSSIP(proposals_unknown, "Changes whose outcome this node could not tell.");

@@ -112,6 +112,7 @@ static const struct field gossip_digest_fields[] = {
     FIELD(FIELD_U64, struct gossip_digest, keyspaces_digest, 0, UINT64_MAX),
     FIELD_COUNTED(FIELD_HEARTBEATS, struct gossip_digest, heartbeats, heartbeat_count, MEMBERS_MAX,
                   &heartbeat_layout),
+    FIELD(FIELD_U64, struct gossip_digest, topology_digest, 0, UINT64_MAX),
 };
 static const struct layout gossip_digest_layout = FIELDS_OF(gossip_digest_fields);
 

@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-#define PROBLEMS_MAX (MEMBERS_MAX + DATA_CENTERS_MAX + 3)
+#define PROBLEMS_MAX (MEMBERS_MAX + DATA_CENTERS_MAX + 4)
 
 bool request_begin(struct request *request, struct call *call, struct bytes payload,
                    const ProtobufCMessageDescriptor *descriptor)
@@ -96,6 +96,26 @@ static uint32_t add_centers(struct request *request, Coterie__V1__StatusResponse
     return away;
 }
 
+/* Nodes whose document is not ours: the topology's log has failed, or somebody put back a copy. */
+static void add_split(struct request *request, Coterie__V1__StatusResponse *response)
+{
+    const struct view *view = request->view;
+    const char *names = "";
+    for (uint32_t i = 0; i < view->topology.member_count; i++) {
+        if (view->members[i].split)
+            names = arena_printf(&request->arena, "%s%s%s", names, names[0] == '\0' ? "" : ", ",
+                                 view->topology.members[i].name);
+    }
+    if (names[0] == '\0')
+        return;
+    response->problems[response->n_problems++] = arena_printf(
+        &request->arena,
+        "two topology documents of epoch %llu are in force, one at %s, another at %s: requests may "
+        "go to the wrong replicas; begin no change, see with coterie status at each node whose "
+        "document stands alone, and start that node empty",
+        (unsigned long long)view->topology.epoch, request->call->edge->options->node_name, names);
+}
+
 static void add_problems(struct request *request, Coterie__V1__StatusResponse *response)
 {
     const struct view *view = request->view;
@@ -121,6 +141,7 @@ static void add_problems(struct request *request, Coterie__V1__StatusResponse *r
     if (view->topology.change.state == CHANGE_RUNNING && view->topology.change.paused)
         response->problems[response->n_problems++] =
             text_of("a change of the topology is paused: resume it (coterie resume), or abort it");
+    add_split(request, response);
     const struct rpc_server_options *options = request->call->edge->options;
     struct lost_copies lost = {0};
     if (options->lost_copies != NULL)

@@ -93,6 +93,31 @@ static void test_status_of_the_unheard(void **state)
     arena_deinit(&arena);
 }
 
+/* view.h: who holds another document of our epoch is named, and the cluster is not healthy. */
+static void test_status_of_two_documents(void **state)
+{
+    struct fixture *fixture = *state;
+    struct arena arena;
+    arena_init(&arena, NULL, 0);
+    struct view *view = fake_view(&arena);
+    for (uint32_t i = 0; i < 3; i++)
+        view->members[i].liveness = LIVENESS_ALIVE;
+    view->members[2].split = true;
+    runtime_publish(fixture->node.runtime, view);
+    Coterie__V1__StatusRequest request = COTERIE__V1__STATUS_REQUEST__INIT;
+    struct raw_reply reply = ask(fixture, CLUSTER "Status", &request.base);
+    Coterie__V1__StatusResponse *status =
+        coterie__v1__status_response__unpack(NULL, reply.body_size, reply.body);
+    assert_int_equal(status->healthy, 0);
+    assert_int_equal(status->nodes_alive, 3);
+    assert_int_equal(status->n_problems, 1);
+    assert_non_null(strstr(status->problems[0], "two topology documents of epoch 1 "));
+    assert_non_null(strstr(status->problems[0], "another at n3: "));
+    coterie__v1__status_response__free_unpacked(status, NULL);
+    raw_reply_clear(&reply);
+    arena_deinit(&arena);
+}
+
 static void test_nodes(void **state)
 {
     Coterie__V1__ListNodesRequest request = COTERIE__V1__LIST_NODES_REQUEST__INIT;
@@ -687,6 +712,7 @@ int main(void)
         WITH_SERVER(test_status),
         WITH_SERVER(test_status_of_copies),
         WITH_SERVER(test_status_of_the_unheard),
+        WITH_SERVER(test_status_of_two_documents),
         WITH_SERVER(test_nodes),
         WITH_SERVER(test_ring),
         WITH_SERVER(test_keyspaces),

@@ -71,6 +71,7 @@ void paths_collect(struct host *host)
     const struct gossip_figures *figures = gossip_figures(host->gossip);
     collect(paths, ACTOR_GOSSIP, NULL, NULL, figures, NULL, NULL, NULL);
     must_be_zero(host, "messages that are not for gossip", &figures->unexpected);
+    must_be_zero(host, "other documents of its epoch", &figures->documents_split);
     const struct hinted_handoff_figures *hints = hinted_handoff_figures(host->hinted_handoff);
     collect(paths, ACTOR_HINTED_HANDOFF, NULL, NULL, NULL, hints, NULL, NULL);
     must_be_zero(host, "messages that are not for hinted handoff", &hints->unexpected);

@@ -113,6 +113,7 @@ static void random_digest(struct arena *arena, struct gossip_digest *digest)
 {
     digest->topology_epoch = random_u64();
     digest->keyspaces_digest = random_u64();
+    digest->topology_digest = random_u64();
     digest->heartbeat_count = (uint32_t)prng_between(&prng, 0, MEMBERS_MAX);
     digest->heartbeats = ARENA_NEW(arena, struct gossip_heartbeat, MEMBERS_MAX);
     for (uint32_t i = 0; i < digest->heartbeat_count; i++)
@@ -466,6 +467,7 @@ static void same_digest(const struct gossip_digest *a, const struct gossip_diges
 {
     SAME(topology_epoch);
     SAME(keyspaces_digest);
+    SAME(topology_digest);
     SAME(heartbeat_count);
     for (uint32_t i = 0; i < a->heartbeat_count; i++) {
         SAME(heartbeats[i].member);
