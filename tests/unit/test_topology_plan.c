@@ -1,6 +1,7 @@
 // link: coterie_model
 /* What a change moves, counted in copies of partitions: at most 1.1 times what the new shares need,
  * and shares within 1.05 of even by weight (DESIGN.md section 4). */
+#include "tests/unit/claim_oracle.h"
 #include "tests/unit/topology_bench.h"
 
 #define N 3u
@@ -22,60 +23,29 @@ struct figures {
     uint32_t uneven; /* members over 1.05 times their share and the slack */
 };
 
-/* Shares per weight as even as zones and members allow: no member holds a partition twice, and no
- * zone does while there are as many zones as replicas. */
+/* By index of the topology's members: 0 for those that are not there. */
 static void fair_shares(const struct topology *topology, enum topology_side side, uint32_t dc,
-                        uint32_t n, double fair[MEMBERS_MAX])
+                        double fair[MEMBERS_MAX])
 {
-    const char *zones[MEMBERS_MAX];
-    uint32_t zone_of[MEMBERS_MAX];
-    uint32_t zone_count = 0;
-    uint32_t count = 0;
+    struct oracle_scene scene = {.partitions = topology->partitions, .replicas = N};
+    uint32_t places[MEMBERS_MAX];
+    double shares[MEMBERS_MAX];
     for (uint32_t i = 0; i < topology->member_count; i++) {
         const struct member *member = &topology->members[i];
+        const struct member_place *place = &member->places[side];
         fair[i] = 0;
-        if (!member_is_on(member, side) || member->places[side].data_center != dc)
+        if (!member_is_on(member, side) || place->data_center != dc)
             continue;
-        count++;
-        uint32_t zone = 0;
-        while (zone < zone_count && strcmp(zones[zone], member->places[side].zone) != 0)
+        uint16_t zone = 0; /* as whoever has it first */
+        while (strcmp(topology->members[zone].places[side].zone, place->zone) != 0)
             zone++;
-        if (zone == zone_count)
-            zones[zone_count++] = member->places[side].zone;
-        zone_of[i] = zone;
+        places[scene.count] = i;
+        scene.members[scene.count++] =
+            (struct claim_member){.number = member->number, .weight = place->weight, .zone = zone};
     }
-    double q = topology->partitions;
-    double total = q * (count < n ? count : n);
-    double low = 0;
-    double high = 2 * q;
-    for (int round = 0; round < 100; round++) {
-        double level = (low + high) / 2;
-        double sums[MEMBERS_MAX] = {0};
-        double weights[MEMBERS_MAX] = {0};
-        for (uint32_t i = 0; i < topology->member_count; i++) {
-            const struct member *member = &topology->members[i];
-            if (!member_is_on(member, side) || member->places[side].data_center != dc)
-                continue;
-            double share = level * member->places[side].weight;
-            fair[i] = share < q ? share : q;
-            sums[zone_of[i]] += fair[i];
-            weights[zone_of[i]] += member->places[side].weight;
-        }
-        double sum = 0;
-        for (uint32_t i = 0; i < topology->member_count; i++) {
-            if (fair[i] == 0)
-                continue;
-            double zone = sums[zone_of[i]];
-            double wanted = zone_count >= n ? (zone < q ? zone : q) : (zone > q ? zone : q);
-            if (wanted != zone)
-                fair[i] = wanted * topology->members[i].places[side].weight / weights[zone_of[i]];
-            sum += fair[i];
-        }
-        if (sum < total - 1e-6)
-            low = level;
-        else
-            high = level;
-    }
+    oracle_fair(&scene, shares);
+    for (uint32_t i = 0; i < scene.count; i++)
+        fair[places[i]] = shares[i];
 }
 
 static const struct plan_member *planned(const struct plan *plan, uint32_t number)
@@ -96,7 +66,7 @@ static void measure(struct bench *bench, struct figures *figures, const char *wh
     double least = 0;
     for (uint32_t dc = 0; dc < topology->data_center_count; dc++) {
         double fair[MEMBERS_MAX];
-        fair_shares(topology, TOPOLOGY_NEXT, dc, N, fair);
+        fair_shares(topology, TOPOLOGY_NEXT, dc, fair);
         for (uint32_t i = 0; i < topology->member_count; i++) {
             if (fair[i] == 0)
                 continue;
