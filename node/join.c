@@ -142,6 +142,13 @@ bool join_address_is_wildcard(const char *address)
            address[0] == ':';
 }
 
+bool join_says_address(const struct config *config, bool joined)
+{
+    return config->text[CONFIG_advertise_address][0] != '\0' ||
+           (joined && config->origin[CONFIG_peer_address] != CONFIG_DEFAULT &&
+            !join_address_is_wildcard(config->text[CONFIG_peer_address]));
+}
+
 /* An address that nobody else can use, said before anybody is asked. */
 static enum err check_settings(const struct config *config, char *why, size_t why_size)
 {

@@ -1,8 +1,9 @@
 #include "node/node.h"
 
 #include "node/cluster_key.h"
-#include "node/cluster_list.h"
 #include "node/http.h"
+#include "node/node_actors.h"
+#include "node/node_place.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -15,11 +16,6 @@
 /* A directory that is new asks who it is before it serves: it may be one that was lost. */
 #define FIRST_WAIT_NS 10000000000u
 
-/* Store handles behind those of the shards: gossip and the start, hinted handoff, anti-entropy, the
- * peer port. */
-#define PEERS_HANDLE  3u
-#define HANDLES_OTHER 4u
-
 /* -- the engine's calls back
  * ---------------------------------------------------------------------------- */
 
@@ -27,16 +23,12 @@ static void on_committed(void *host, uint32_t handle, uint64_t sequence)
 {
     struct node *node = host;
     pthread_mutex_lock(&node->post_lock);
-    if (node->posting && handle == node->replica_count + PEERS_HANDLE) {
+    if (node->posting && handle == node_handle(node, NODE_HANDLE_PEERS)) {
         rpc_peers_committed(node->peers, sequence);
     } else if (node->posting) {
         struct runtime_wakes wakes = {0};
         struct message *message = message_new(MESSAGE_store_committed, 0);
-        bool shard = handle < node->replica_count;
-        static const uint8_t others[] = {ACTOR_GOSSIP, ACTOR_HINTED_HANDOFF, ACTOR_ANTI_ENTROPY};
-        uint8_t other = shard ? (uint8_t)ACTOR_REPLICA : others[handle - node->replica_count];
-        message->to = (struct actor_id){
-            .node = node->self, .kind = other, .index = (uint8_t)(shard ? handle : 0)};
+        message->to = node_actors_of_handle(node, handle);
         message->from = message->to;
         message->store_committed.sequence = sequence;
         runtime_post(node->runtime, message, &wakes);
@@ -159,78 +151,6 @@ static uint32_t threads_or_default(uint64_t configured)
     return half < 1 ? 1 : half > (long)NODE_ACTORS_MAX ? NODE_ACTORS_MAX : (uint32_t)half;
 }
 
-static bool is_listed(const char *name, const struct topology_seed *seeds, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(seeds[i].name, name) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* Its place in a cluster that runs, from the directory or from a seed. Leaves node->joined false
- * when it has, or is to have, none. */
-static enum err node_plan_join(struct node *node, const struct topology_seed *seeds, size_t count,
-                               char *why, size_t why_size)
-{
-    const struct config *config = node->config;
-    const char *directory = config->text[CONFIG_data_dir];
-    struct join_record record;
-    enum err err = join_read(&node->arena, directory, &record, why, why_size);
-    if (err != OK)
-        return err;
-    bool asks = config->text[CONFIG_join][0] != '\0' && !join_has_store(directory) &&
-                !is_listed(config->text[CONFIG_name], seeds, count);
-    if (!record.answered && asks)
-        err = join_ask(&node->arena, config, &node->log, &record, why, why_size);
-    if (err != OK || !record.answered)
-        return err;
-    node->joined = true;
-    node->topology = record.topology;
-    node->self = record.number;
-    return OK;
-}
-
-static enum err node_plan_topology(struct node *node, char *why, size_t why_size)
-{
-    const struct config *config = node->config;
-    struct topology_seed *seeds = NULL;
-    size_t count = 0;
-    enum err err = cluster_list_parse(&node->arena, config->text[CONFIG_initial_cluster], &seeds,
-                                      &count, why, why_size);
-    if (err == OK)
-        err = node_plan_join(node, seeds, count, why, why_size);
-    node->listed = seeds;
-    node->listed_count = count;
-    if (err != OK || node->joined)
-        return err;
-    if (count == 0) {
-        struct topology_seed *alone = &seeds[count++];
-        snprintf(alone->name, sizeof alone->name, "%s", config->text[CONFIG_name]);
-        snprintf(alone->address, sizeof alone->address, "%s", join_advertised_address(config));
-        snprintf(alone->data_center, sizeof alone->data_center, "%s",
-                 config->text[CONFIG_data_center]);
-        snprintf(alone->zone, sizeof alone->zone, "%s", config->text[CONFIG_zone]);
-        alone->weight = (uint16_t)config->number[CONFIG_weight];
-    }
-    const char *problem = NULL;
-    err = topology_initial(&node->arena, seeds, count, (uint32_t)config->number[CONFIG_partitions],
-                           &node->topology, &problem);
-    if (err != OK) {
-        snprintf(why, why_size, "initial-cluster: %s", problem);
-        return err;
-    }
-    const struct member *self = topology_member_by_name(&node->topology, config->text[CONFIG_name]);
-    if (self == NULL) {
-        snprintf(why, why_size,
-                 "name \"%s\" is not in initial-cluster; give --name one of the names listed there",
-                 config->text[CONFIG_name]);
-        return ERR_INVALID;
-    }
-    node->self = self->number;
-    return OK;
-}
-
 static void random_fill(void *memory, size_t size)
 {
     CHECK(getrandom(memory, size, 0) == (ssize_t)size);
@@ -240,7 +160,7 @@ static void random_fill(void *memory, size_t size)
 static enum err node_boot(struct node *node, const struct incarnation_answer *renewal, char *why,
                           size_t why_size)
 {
-    struct store *meta = engine_store(node->engine, node->replica_count);
+    struct store *meta = node_store(node, NODE_HANDLE_GOSSIP);
     if (renewal != NULL) {
         struct boot_renewal options = {.answer = *renewal, .log = &node->log};
         random_fill(&options.fresh, sizeof options.fresh);
@@ -273,7 +193,7 @@ static enum err node_open_store(struct node *node, const struct incarnation_answ
 {
     struct engine_options options = {
         .directory = node->config->text[CONFIG_data_dir],
-        .handle_count = node->replica_count + HANDLES_OTHER,
+        .handle_count = node_handle(node, NODE_HANDLES),
         .partitions = node->topology.partitions,
         .memory_bytes = node->config->number[CONFIG_memory],
         .periodic_sync_ms = 100,
@@ -309,26 +229,8 @@ static enum err node_open_store(struct node *node, const struct incarnation_answ
     return err;
 }
 
-/* Whether this node's own settings say where it is, rather than a list of all. */
-static bool node_says_address(const struct node *node)
-{
-    const struct config *config = node->config;
-    return config->text[CONFIG_advertise_address][0] != '\0' ||
-           (node->joined && config->origin[CONFIG_peer_address] != CONFIG_DEFAULT &&
-            !join_address_is_wildcard(config->text[CONFIG_peer_address]));
-}
-
 static void node_make_actors(struct node *node)
 {
-    char name[32]; /* the runtime cuts thread names */
-    struct gossip_options gossip = gossip_options_default(node->self, node->boot.generation);
-    gossip.incarnation = node->boot.epoch_start;
-    if (node_says_address(node))
-        snprintf(gossip.address, sizeof gossip.address, "%s",
-                 join_advertised_address(node->config));
-    gossip.addresses = node->boot.addresses;
-    gossip.address_count = node->boot.address_count;
-    node->gossip = gossip_new(&gossip, &node->topology, &node->boot.keyspaces);
     struct runtime_options options = {
         .self = node->self,
         .mailbox_messages_max = 65536,
@@ -340,53 +242,7 @@ static void node_make_actors(struct node *node)
         .host = node,
     };
     node->epoch_seen = node->topology.epoch;
-    struct view *view = gossip_first_view(node->gossip);
-    topology_copy(&node->arena, &view->topology, &node->topology); /* addresses as listed */
-    node->runtime = runtime_new(&options, view);
-    for (uint32_t i = 0; i < node->coordinator_count; i++) {
-        struct coordinator_options coordinator = coordinator_options_default(
-            node->self, (uint8_t)i, node->boot.generation, node->boot.epoch_start);
-        coordinator.remote_direct = node->config->number[CONFIG_forward_remote_writes] == 0;
-        node->coordinators[i] = coordinator_new(&coordinator);
-        bool hosted = i < node->grpc_thread_count;
-        snprintf(name, sizeof name, hosted ? RPC_LOOP_THREAD_NAME : "coordinator-%" PRIu32, i);
-        runtime_add_actor(node->runtime, coordinator_actor(node->coordinators[i]), NULL, name);
-    }
-    for (uint32_t i = 0; i < node->replica_count; i++) {
-        struct replica_options replica = {
-            .self = node->self,
-            .shard = (uint8_t)i,
-            .shards = (uint8_t)node->replica_count,
-            .held_max = 16384,
-        };
-        node->replicas[i] = replica_new(&replica, &node->boot);
-        snprintf(name, sizeof name, "replica-%" PRIu32, i);
-        runtime_add_actor(node->runtime, replica_actor(node->replicas[i]),
-                          engine_store(node->engine, i), name);
-    }
-    runtime_add_actor(node->runtime, gossip_actor(node->gossip),
-                      engine_store(node->engine, node->replica_count), "gossip");
-    struct hinted_handoff_options hints =
-        hinted_handoff_options_default(node->self, node->boot.generation);
-    hints.target_bytes_max = node->config->number[CONFIG_hints_bytes];
-    hints.total_bytes_max = 4 * hints.target_bytes_max;
-    hints.age_max_ms = node->config->number[CONFIG_hints_age] * 1000u;
-    node->hinted_handoff = hinted_handoff_new(&hints);
-    runtime_add_actor(node->runtime, hinted_handoff_actor(node->hinted_handoff),
-                      engine_store(node->engine, node->replica_count + 1), "hinted-handoff");
-    struct anti_entropy_options anti_entropy =
-        anti_entropy_options_default(node->self, node->boot.generation, node->topology.partitions);
-    anti_entropy.interval_ns = node->config->number[CONFIG_anti_entropy_interval] * 1000000000u;
-    anti_entropy.bytes_per_second = node->config->number[CONFIG_anti_entropy_rate];
-    anti_entropy.fill_bytes_per_second = node->config->number[CONFIG_move_bytes_per_second];
-    anti_entropy.reaper.reap_after_ms = node->config->number[CONFIG_reap_after] * 1000u;
-    /* Looked for more often where they may go soon, but not more than once a second. */
-    uint64_t reap_turn_ns = node->config->number[CONFIG_reap_after] * 100000000u;
-    if (reap_turn_ns < anti_entropy.reaper.interval_ns)
-        anti_entropy.reaper.interval_ns = reap_turn_ns < 1000000000u ? 1000000000u : reap_turn_ns;
-    node->anti_entropy = anti_entropy_new(&anti_entropy);
-    runtime_add_actor(node->runtime, anti_entropy_actor(node->anti_entropy),
-                      engine_store(node->engine, node->replica_count + 2), "anti-entropy");
+    node_actors_make(node, &options);
 }
 
 static struct lost_copies lost_copies(void *host)
@@ -436,14 +292,15 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
         .backoff_min_ms = 100,
         .backoff_max_ms = 2000,
         .told = on_told,
-        .meta = engine_store(node->engine, node->replica_count + PEERS_HANDLE),
+        .meta = node_store(node, NODE_HANDLE_PEERS),
         .host = node,
     };
     memcpy(peers.hello.cluster_id, node->topology.cluster_id, 16);
     peer_hello_say_identity(&peers.hello, &node->boot.hello, node->boot.epoch_bound);
     snprintf(peers.hello.address, sizeof peers.hello.address, "%s",
-             node_says_address(node) ? join_advertised_address(config)
-                                     : topology_member(&node->topology, node->self)->address);
+             join_says_address(config, node->joined)
+                 ? join_advertised_address(config)
+                 : topology_member(&node->topology, node->self)->address);
     snprintf(peers.hello.name, sizeof peers.hello.name, "%s", config->text[CONFIG_name]);
     struct rpc_server_options server = {
         .address = config->text[CONFIG_client_address],
@@ -490,7 +347,7 @@ enum err node_start(struct node *node, const struct config *config, const struct
     node->coordinator_count = threads_or_default(config->number[CONFIG_coordinators]);
     node->replica_count = threads_or_default(config->number[CONFIG_replicas]);
     node->grpc_thread_count = threads_or_default(config->number[CONFIG_grpc_threads]);
-    enum err err = node_plan_topology(node, why, why_size);
+    enum err err = node_place_find(node, why, why_size);
     if (err == OK)
         err = cluster_key_read(&node->arena, config->text[CONFIG_cluster_key_file], log,
                                &node->cluster_key, why, why_size);
@@ -542,24 +399,6 @@ static void node_stop_ports(struct node *node)
         rpc_peers_drain(node->peers, grace_ms < 1000 ? grace_ms : 1000);
 }
 
-static void node_free_actors(struct node *node)
-{
-    for (uint32_t i = 0; i < node->coordinator_count; i++) {
-        if (node->coordinators[i] != NULL)
-            coordinator_free(node->coordinators[i]);
-    }
-    for (uint32_t i = 0; i < node->replica_count; i++) {
-        if (node->replicas[i] != NULL)
-            replica_free(node->replicas[i]);
-    }
-    if (node->gossip != NULL)
-        gossip_free(node->gossip);
-    if (node->hinted_handoff != NULL)
-        hinted_handoff_free(node->hinted_handoff);
-    if (node->anti_entropy != NULL)
-        anti_entropy_free(node->anti_entropy);
-}
-
 bool node_stop(struct node *node)
 {
     bool was_running = node->posting;
@@ -580,12 +419,12 @@ bool node_stop(struct node *node)
     for (uint32_t i = 0; i < node->replica_count && was_running && clean; i++)
         clean = replica_keep_trees(node->replicas[i], engine_store(node->engine, i)) == OK;
     if (was_running && clean)
-        clean = boot_mark_clean(engine_store(node->engine, node->replica_count)) == OK;
+        clean = boot_mark_clean(node_store(node, NODE_HANDLE_GOSSIP)) == OK;
     if (node->engine != NULL)
         engine_close(node->engine);
     if (node->runtime != NULL)
         runtime_free(node->runtime);
-    node_free_actors(node);
+    node_actors_free(node);
     arena_deinit(&node->arena);
     pthread_mutex_destroy(&node->post_lock);
     return clean;

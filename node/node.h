@@ -36,7 +36,7 @@ struct http;
 struct node {
     const struct config *config;
     struct log log;
-    struct arena arena;       /* topology and keyspaces of the start */
+    struct arena arena;                 /* topology and keyspaces of the start */
     const struct topology_seed *listed; /* --initial-cluster, in the arena */
     size_t listed_count;
     struct topology topology; /* of the start; that of now is in the view */
