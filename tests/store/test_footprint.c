@@ -1,7 +1,8 @@
 // link: coterie_store
 /* The limits that the node promises of its store: resident memory under the configured ceiling + 64
  * MiB with 1,000,000 keys of 100 B, open again under 5 s after kill -9, an idle store small enough
- * for an idle node of 64 MiB. Each is measured in a process of its own. */
+ * for an idle node of 64 MiB. Each is measured in a process of its own. Times are those of its
+ * threads on the processor, all together: what else runs on the machine is not in them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,6 +29,8 @@ enum {
 /* What a child says of itself, in one piece. */
 struct measure {
     uint64_t open_ms;
+    uint64_t open_cpu_ms;
+    uint64_t work_cpu_ms;
     uint64_t resident_mib;     /* when it says it */
     uint64_t resident_max_mib; /* since it started */
     uint64_t opened_mib;       /* just after opening */
@@ -49,6 +52,13 @@ static uint64_t status_mib(const char *field)
     return kib / 1024;
 }
 
+static uint64_t cpu_ms(void)
+{
+    struct timespec time;
+    CHECK(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0);
+    return (uint64_t)time.tv_sec * 1000 + (uint64_t)time.tv_nsec / 1000000;
+}
+
 static void child_failed(void *host, const char *why)
 {
     (void)host;
@@ -67,9 +77,11 @@ static struct engine *child_open(const char *directory, struct measure *measure)
     struct engine *engine = NULL;
     char why[512];
     uint64_t began_ms = test_now_ms();
+    uint64_t cpu_before_ms = cpu_ms();
     if (engine_rocksdb_open(&options, &engine, why, sizeof why) != OK)
         child_failed(NULL, why);
     measure->open_ms = test_now_ms() - began_ms;
+    measure->open_cpu_ms = cpu_ms() - cpu_before_ms;
     measure->opened_mib = status_mib("VmRSS");
     return engine;
 }
@@ -127,6 +139,7 @@ static int child_main(const char *work, const char *directory, int fd)
 {
     struct measure measure = {0};
     struct engine *engine = child_open(directory, &measure);
+    uint64_t cpu_before_ms = cpu_ms();
     if (strcmp(work, "create") == 0) {
         uint32_t partitions[Q];
         for (uint32_t i = 0; i < Q; i++)
@@ -139,6 +152,7 @@ static int child_main(const char *work, const char *directory, int fd)
     } else if (strcmp(work, "read") == 0) {
         measure.read = read_some(engine);
     }
+    measure.work_cpu_ms = cpu_ms() - cpu_before_ms;
     struct engine_figures figures;
     engine_figures(engine, &figures);
     measure.refused = figures.refused;
@@ -169,12 +183,13 @@ static struct measure measure_child(const char *directory, const char *work)
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     close(ends[0]);
     assert_int_equal(size, sizeof measure);
-    print_message("%-7s opened in %llu ms with %llu MiB; then %llu MiB, at most %llu MiB resident; "
-                  "refused %llu\n",
-                  work, (unsigned long long)measure.open_ms, (unsigned long long)measure.opened_mib,
-                  (unsigned long long)measure.resident_mib,
-                  (unsigned long long)measure.resident_max_mib,
-                  (unsigned long long)measure.refused);
+    print_message(
+        "%-7s opened in %llu ms (%llu of processor) with %llu MiB; then %llu ms of processor, "
+        "%llu MiB, at most %llu MiB resident; refused %llu\n",
+        work, (unsigned long long)measure.open_ms, (unsigned long long)measure.open_cpu_ms,
+        (unsigned long long)measure.opened_mib, (unsigned long long)measure.work_cpu_ms,
+        (unsigned long long)measure.resident_mib, (unsigned long long)measure.resident_max_mib,
+        (unsigned long long)measure.refused);
     return measure;
 }
 
@@ -190,11 +205,13 @@ static void test_limits_hold(void **state)
     measure_child(fixture.directory, "create");
     struct measure idle = measure_child(fixture.directory, "idle");
     assert_in_range(idle.resident_mib, 1, 40);
-    assert_in_range(idle.open_ms, 0, 2000);
+    assert_in_range(idle.open_cpu_ms, 0, 500);
     struct measure filled = measure_child(fixture.directory, "fill");
     assert_in_range(filled.resident_max_mib, 30, MEMORY_MIB + 64);
     struct measure again = measure_child(fixture.directory, "read");
-    assert_in_range(again.open_ms, 0, 5000);
+    assert_in_range(again.open_cpu_ms, 0, 5000);
+    /* The log holds less than half of what was written, and what it holds costs less to replay. */
+    assert_in_range(again.open_cpu_ms, 0, 2 * filled.work_cpu_ms / 5);
     assert_int_equal(again.read, READS);
     assert_in_range(again.resident_max_mib, 1, MEMORY_MIB + 64);
     fixture_deinit(&fixture);
