@@ -227,7 +227,7 @@ static void hinted_handoff_handle(struct actor *actor, struct actor_context *ctx
         hinted_handoff_on_hint_store(hinted_handoff, ctx, message);
         break;
     case MESSAGE_replica_write_reply:
-        hint_deliver_answered(hinted_handoff, ctx, message);
+        hint_flight_answered(hinted_handoff, ctx, message);
         break;
     case MESSAGE_reap_hints:
         hint_on_reap_hints(hinted_handoff, ctx, message);
@@ -394,7 +394,7 @@ struct hinted_handoff *hinted_handoff_new(const struct hinted_handoff_options *o
 void hinted_handoff_free(struct hinted_handoff *hinted_handoff)
 {
     for (uint32_t i = 0; i < hinted_handoff->target_count; i++) {
-        hint_deliver_stop(hinted_handoff->targets[i]);
+        hint_flights_stop(hinted_handoff->targets[i]);
         free(hinted_handoff->targets[i]);
     }
     while (heap_peek(&hinted_handoff->held) != NULL)

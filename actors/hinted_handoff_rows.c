@@ -83,7 +83,7 @@ static struct target *target_free_place(struct hinted_handoff *hinted_handoff)
         struct target_gauges *gauges = target->gauges;
         if (target->count != 0 || target->dirty_any)
             continue;
-        hint_deliver_stop(target);
+        hint_flights_stop(target);
         *target = (struct target){.gauges = gauges};
         return target;
     }

@@ -3,7 +3,8 @@
  *
  *     hinted_handoff.c          the actor, and the way in
  *     hinted_handoff_rows.c     rows in the store, and what they add up to
- *     hinted_handoff_deliver.c  the way out
+ *     hinted_handoff_deliver.c  the way out: the turns of targets
+ *     hinted_handoff_flight.c   one hint on its way, and its answer
  *     hinted_handoff_retarget.c and where to, when the target is not a replica any more
  *     hinted_handoff_pause.c    what is held back, dirty ranges, questions, figures
  */
@@ -155,14 +156,36 @@ void hint_count_rows(struct hinted_handoff *hinted_handoff, struct actor_context
 /* -- hinted_handoff_deliver.c -------------------------------------------------------------------
  */
 
+struct hint_row {
+    struct bytes key;
+    struct bytes value;
+    struct hint_row *next;
+};
+
 /* Looks at a target whose time has come, and sets its next one. */
 void hint_deliver_turn(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
                        struct target *target);
+/* Whether the row is not to be sent: it cannot or need not be delivered, and is dropped; or it
+ * belongs to others by now. False: *hint is what it holds. */
+bool hint_row_drop(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                   struct target *target, const struct hint_row *row, struct hint *hint);
+
+/* -- hinted_handoff_flight.c --------------------------------------------------------------------
+ */
+
+/* NULL: the row is not on its way. */
+struct flight *hint_flight_find(struct target *target, struct bytes row_key);
+/* There is a free place. */
+void hint_flight_send(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                      struct target *target, const struct hint_row *row, const struct hint *hint);
+/* Sends again what has not been answered in time, in the state that it is in now. */
+void hint_flights_again(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                        struct target *target);
 /* A replica_write_reply. */
-void hint_deliver_answered(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
-                           const struct message *message);
-/* Forgets what is in flight; the rows stay. */
-void hint_deliver_stop(struct target *target);
+void hint_flight_answered(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
+                          const struct message *message);
+/* Forgets what is on its way; the rows stay. */
+void hint_flights_stop(struct target *target);
 
 /* -- hinted_handoff_retarget.c ------------------------------------------------------------------
  */

@@ -25,6 +25,7 @@
 #ifndef RPC_EDGE_H
 #define RPC_EDGE_H
 
+#include "rpc/batch.h"
 #include "rpc/decode.h"
 #include "rpc/server.h"
 
@@ -52,19 +53,6 @@ struct method {
     void (*answer)(struct call *call, struct message *answer);
     /* All answers of a batch are in. */
     void (*batch_answer)(struct call *call);
-};
-
-/* A call of many items: their answers are kept until the last one is in. */
-struct batch {
-    struct arena arena; /* the request and what was made of it */
-    uint32_t count;
-    size_t answer_bytes; /* of values kept so far */
-    struct batch_item {
-        struct bytes key;
-        struct context_scope scope;
-        struct message *answer; /* owned */
-        struct status *status;  /* of an item that failed here, in the arena */
-    } * items;
 };
 
 struct call {
@@ -179,6 +167,5 @@ void edge_post(struct edge *edge, struct message *message, enum message_kind don
 uint8_t call_next_coordinator(struct call *call);
 
 grpc_byte_buffer *buffer_of_message(const ProtobufCMessage *message);
-struct batch *batch_new(uint32_t count, size_t size_hint);
 
 #endif

@@ -3,7 +3,7 @@
 #include "base/check.h"
 #include "model/limits.h"
 #include "rpc/edge.h"
-#include "rpc/service.h"
+#include "rpc/methods.h"
 #include "rpc/service_health.h"
 #include "rpc/service_reflection.h"
 
@@ -23,191 +23,6 @@
 #define DRAIN_POLL_NS      2000000
 #define DRAIN_IDLE_NS      (200ull * 1000000)
 
-#define HOT_ARMED  32u
-#define COLD_ARMED 4u
-
-#define KEY_VALUE   "/coterie.v1.KeyValue/"
-#define CLUSTER     "/coterie.v1.Cluster/"
-#define MAINTENANCE "/coterie.v1.Maintenance/"
-
-static const struct method methods[] = {
-    {.path = KEY_VALUE "Get",
-     .operation = RPC_GET,
-     .armed_count = HOT_ARMED,
-     .handle = get_handle,
-     .answer = get_answer},
-    {.path = KEY_VALUE "Put",
-     .operation = RPC_PUT,
-     .armed_count = HOT_ARMED,
-     .write = true,
-     .handle = put_handle,
-     .answer = put_answer},
-    {.path = KEY_VALUE "Delete",
-     .operation = RPC_DELETE,
-     .armed_count = HOT_ARMED,
-     .write = true,
-     .handle = delete_handle,
-     .answer = put_answer},
-    {.path = KEY_VALUE "CompareAndSet",
-     .operation = RPC_COMPARE_AND_SET,
-     .armed_count = HOT_ARMED,
-     .write = true,
-     .handle = compare_and_set_handle,
-     .answer = compare_and_set_answer},
-    {.path = KEY_VALUE "BatchGet",
-     .operation = RPC_BATCH_GET,
-     .armed_count = COLD_ARMED,
-     .handle = batch_get_handle,
-     .batch_answer = batch_get_answer},
-    {.path = KEY_VALUE "BatchWrite",
-     .operation = RPC_BATCH_WRITE,
-     .armed_count = COLD_ARMED,
-     .write = true,
-     .handle = batch_write_handle,
-     .batch_answer = batch_write_answer},
-    {.path = MAINTENANCE "Null",
-     .operation = RPC_NULL,
-     .armed_count = HOT_ARMED,
-     .handle = null_handle},
-    {.path = MAINTENANCE "Hints",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .handle = hints_handle},
-    {.path = MAINTENANCE "PauseHints",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .write = true,
-     .handle = pause_hints_handle,
-     .answer = pause_hints_answer},
-    {.path = MAINTENANCE "ResumeHints",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .write = true,
-     .handle = resume_hints_handle,
-     .answer = resume_hints_answer},
-    {.path = MAINTENANCE "StartRepair",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .write = true,
-     .handle = start_repair_handle,
-     .answer = start_repair_answer},
-    {.path = MAINTENANCE "GetRepair",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .handle = get_repair_handle,
-     .answer = get_repair_answer},
-    {.path = MAINTENANCE "CancelRepair",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .write = true,
-     .handle = cancel_repair_handle,
-     .answer = cancel_repair_answer},
-    {.path = MAINTENANCE "Digest",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .handle = digest_handle,
-     .batch_answer = digest_answer},
-    {.path = MAINTENANCE "Explain",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .handle = explain_handle,
-     .batch_answer = explain_answer},
-    {.path = CLUSTER "Status",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .handle = cluster_status_handle},
-    {.path = CLUSTER "ListNodes",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .handle = list_nodes_handle},
-    {.path = CLUSTER "GetRing",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .handle = get_ring_handle},
-    {.path = CLUSTER "ListKeyspaces",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .handle = list_keyspaces_handle},
-    {.path = CLUSTER "DescribeKeyspace",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .handle = describe_keyspace_handle},
-    {.path = CLUSTER "CreateKeyspace",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .write = true,
-     .handle = create_keyspace_handle,
-     .answer = create_keyspace_answer},
-    {.path = CLUSTER "DropKeyspace",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .write = true,
-     .handle = drop_keyspace_handle,
-     .answer = drop_keyspace_answer},
-    {.path = CLUSTER "Join",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .write = true,
-     .handle = join_handle,
-     .answer = join_answer},
-    {.path = CLUSTER "StageChange",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .write = true,
-     .handle = stage_change_handle,
-     .answer = stage_change_answer},
-    {.path = CLUSTER "AbortChange",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .write = true,
-     .handle = abort_change_handle,
-     .answer = abort_change_answer},
-    {.path = CLUSTER "PauseChange",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .write = true,
-     .handle = pause_change_handle,
-     .answer = pause_change_answer},
-    {.path = CLUSTER "ResumeChange",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .write = true,
-     .handle = resume_change_handle,
-     .answer = resume_change_answer},
-    {.path = CLUSTER "SetPace",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .write = true,
-     .handle = set_pace_handle,
-     .answer = set_pace_answer},
-    {.path = CLUSTER "CommitChange",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .write = true,
-     .handle = commit_change_handle,
-     .answer = commit_change_answer,
-     .batch_answer = commit_change_checked},
-    {.path = CLUSTER "GetPlan",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .handle = get_plan_handle,
-     .batch_answer = get_plan_answer},
-    {.path = CLUSTER "GetChange",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .handle = get_change_handle,
-     .batch_answer = get_change_answer},
-    {.path = "/grpc.health.v1.Health/Check",
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .handle = health_check_handle},
-    {.path = NULL,
-     .operation = RPC_CLUSTER,
-     .armed_count = COLD_ARMED,
-     .handle = unknown_method_handle},
-};
-#define METHOD_COUNT ARRAY_COUNT(methods)
-
 struct rpc_server {
     struct rpc_server_options options; /* strings are our own copies */
     char *address;
@@ -223,27 +38,6 @@ struct rpc_server {
     _Atomic bool shut_down;
     bool drained;
 };
-
-void null_handle(struct call *call, struct bytes payload)
-{
-    (void)payload;
-    call_reply_buffer(call, grpc_raw_byte_buffer_create(NULL, 0));
-}
-
-void unknown_method_handle(struct call *call, struct bytes payload)
-{
-    (void)payload;
-    struct status status;
-    char path[96];
-    size_t size = GRPC_SLICE_LENGTH(call->details.method);
-    if (size > sizeof path - 1)
-        size = sizeof path - 1;
-    memcpy(path, GRPC_SLICE_START_PTR(call->details.method), size);
-    path[size] = '\0';
-    status_set(&status, GRPC_STATUS_UNIMPLEMENTED, "UNKNOWN_METHOD",
-               "method: %s is not served here", path);
-    call_fail(call, &status);
-}
 
 /* -- start ------------------------------------------------------------------------------------- */
 
@@ -352,7 +146,9 @@ static struct rpc_server *server_new(const struct rpc_server_options *options, g
     server->port = port;
     server->sweep.run = sweep;
     server->on_shutdown.done = on_shutdown;
-    edge_init(&server->edge, &server->options, core, methods, METHOD_COUNT);
+    size_t count = 0;
+    const struct method *methods = methods_all(&count);
+    edge_init(&server->edge, &server->options, core, methods, count);
     server->edge.started_ns = runtime_now_ns();
     server->health = health_new(&server->edge);
     server->reflection = reflection_new(&server->edge);
@@ -381,8 +177,10 @@ enum err rpc_server_start(const struct rpc_server_options *options, struct rpc_s
         return ERR_IO;
     }
     struct rpc_server *server = server_new(options, core, port);
-    void *registered[METHOD_COUNT];
-    for (size_t i = 0; i < METHOD_COUNT; i++)
+    size_t count = 0;
+    const struct method *methods = methods_all(&count);
+    void *registered[METHODS_MAX];
+    for (size_t i = 0; i < count; i++)
         registered[i] =
             methods[i].path == NULL
                 ? NULL
@@ -392,7 +190,7 @@ enum err rpc_server_start(const struct rpc_server_options *options, struct rpc_s
                                               GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
     reflection_register(server->reflection);
     grpc_server_start(core);
-    edge_arm(&server->edge, methods, registered, METHOD_COUNT);
+    edge_arm(&server->edge, methods, registered, count);
     health_arm(server->health, watch);
     reflection_arm(server->reflection);
     rpc_loop_on_mail(options->loop, on_mail, server);
