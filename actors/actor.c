@@ -73,3 +73,19 @@ struct message *outbox_take(struct outbox *outbox)
     message->next = NULL;
     return message;
 }
+
+void actor_tell_newer_epoch(const struct actor *actor, struct actor_context *ctx, uint32_t member,
+                            uint64_t epoch)
+{
+    struct message *message = message_new(MESSAGE_topology_behind, 0);
+    message->to = (struct actor_id){.node = actor->id.node, .kind = ACTOR_GOSSIP};
+    message->topology_behind = (struct topology_behind){.member = member, .epoch = epoch};
+    outbox_send(ctx, actor, message);
+}
+
+void actor_heard_epoch(const struct actor *actor, struct actor_context *ctx,
+                       const struct message *message)
+{
+    if (message->epoch > ctx->view->topology.epoch && message->from.node != actor->id.node)
+        actor_tell_newer_epoch(actor, ctx, message->from.node, message->epoch);
+}

@@ -16,7 +16,7 @@
 #include "base/prng.h"
 
 #define ACTOR_MAGIC 0x41435452u /* "ACTR" */
-#define NEVER_NS UINT64_MAX
+#define NEVER_NS    UINT64_MAX
 
 /* Messages that a step wants sent, in order. The host delivers them when the batch is done. */
 struct outbox {
@@ -67,14 +67,21 @@ void outbox_send(struct actor_context *ctx, const struct actor *from, struct mes
 /* Takes the first message out; NULL when empty. */
 struct message *outbox_take(struct outbox *outbox);
 
+/* Tells this node's gossip that the member's topology document is newer: gossip fetches it. */
+void actor_tell_newer_epoch(const struct actor *actor, struct actor_context *ctx, uint32_t member,
+                            uint64_t epoch);
+/* The same of whoever sent the message, when its epoch is beyond the view's. */
+void actor_heard_epoch(const struct actor *actor, struct actor_context *ctx,
+                       const struct message *message);
+
 static inline bool actor_id_equal(struct actor_id a, struct actor_id b)
 {
     return a.node == b.node && a.kind == b.kind && a.index == b.index;
 }
 
-/* The replica shard that a partition lives on, on a node with `shards` of them. Peers may have other
- * counts: a replica request to another node says index 0 and its partition; the receiving host sends
- * it to the shard that holds that partition (message_partition). */
+/* The replica shard that a partition lives on, on a node with `shards` of them. Peers may have
+ * other counts: a replica request to another node says index 0 and its partition; the receiving
+ * host sends it to the shard that holds that partition (message_partition). */
 static inline uint8_t replica_shard(uint32_t partition, uint32_t shards)
 {
     return (uint8_t)(partition % shards);

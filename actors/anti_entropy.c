@@ -147,18 +147,6 @@ bool ae_pace(struct anti_entropy *ae, const struct actor_context *ctx,
     return false;
 }
 
-void ae_heard_epoch(struct anti_entropy *ae, struct actor_context *ctx,
-                    const struct message *message)
-{
-    if (message->epoch <= ctx->view->topology.epoch || message->from.node == ae->options.self)
-        return;
-    struct message *tell = message_new(MESSAGE_topology_behind, 0);
-    tell->to = (struct actor_id){.node = ae->options.self, .kind = ACTOR_GOSSIP};
-    tell->topology_behind =
-        (struct topology_behind){.member = message->from.node, .epoch = message->epoch};
-    outbox_send(ctx, &ae->actor, tell);
-}
-
 /* -- mail ---------------------------------------------------------------------------------------
  */
 
@@ -169,7 +157,7 @@ static void anti_entropy_answer(struct anti_entropy *ae, struct actor_context *c
     unsigned owner = (unsigned)message->id & ID_OWNER_MASK;
     if (message->id >> ID_GENERATION_SHIFT != (ae->options.generation & ID_GENERATION_MASK))
         owner = 0;
-    ae_heard_epoch(ae, ctx, message);
+    actor_heard_epoch(&ae->actor, ctx, message);
     if (message->kind == MESSAGE_reap_seal_reply && !ae_exchange_expects(ae, message)) {
         reaper_handle(&ae->reaper, ctx, &ae->actor, message);
         message_free(message);

@@ -412,9 +412,6 @@ void ae_charge(struct anti_entropy *ae, struct ae_exchange *exchange, uint32_t m
 /* False: not now; then *ret_wait_ns is how long. */
 bool ae_pace(struct anti_entropy *ae, const struct actor_context *ctx,
              const struct ae_exchange *exchange, uint64_t *ret_wait_ns);
-/* An answer that was planned by a newer document: gossip fetches it. */
-void ae_heard_epoch(struct anti_entropy *ae, struct actor_context *ctx,
-                    const struct message *message);
 
 /* anti_entropy_members.c */
 /* Takes over who has which slot. What was known of the one before is forgotten. */

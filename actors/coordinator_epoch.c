@@ -36,13 +36,10 @@ enum epoch_verdict coordinator_epoch_judge(const struct request *request, enum e
 
 static void epoch_tell(struct coordinator *coordinator, struct actor_context *ctx)
 {
-    struct message *message = message_new(MESSAGE_topology_behind, 0);
-    message->to = (struct actor_id){.node = coordinator->options.self, .kind = ACTOR_GOSSIP};
-    message->topology_behind = (struct topology_behind){.member = coordinator->newer_member,
-                                                        .epoch = coordinator->newer_epoch};
     coordinator->newer_told_ns = ctx->now_ns;
     counter_add(&coordinator->figures.epochs_told, 1);
-    outbox_send(ctx, &coordinator->actor, message);
+    actor_tell_newer_epoch(&coordinator->actor, ctx, coordinator->newer_member,
+                           coordinator->newer_epoch);
 }
 
 void coordinator_epoch_note(struct coordinator *coordinator, struct actor_context *ctx,

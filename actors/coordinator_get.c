@@ -343,14 +343,21 @@ void coordinator_get_on_late(struct coordinator *coordinator, struct actor_conte
     get_ask_more(coordinator, ctx, request, true);
 }
 
+bool coordinator_get_replans(struct coordinator *coordinator, struct actor_context *ctx,
+                             struct request *request)
+{
+    if (!request->plan_refused || !coordinator_epoch_may_plan(coordinator, ctx, request))
+        return false;
+    counter_add(&coordinator->figures.replanned, 1);
+    coordinator_get_again(coordinator, ctx, request);
+    return true;
+}
+
 void coordinator_get_on_soon(struct coordinator *coordinator, struct actor_context *ctx,
                              struct request *request)
 {
-    if (request->plan_refused && coordinator_epoch_may_plan(coordinator, ctx, request)) {
-        counter_add(&coordinator->figures.replanned, 1);
-        coordinator_get_again(coordinator, ctx, request);
+    if (coordinator_get_replans(coordinator, ctx, request))
         return;
-    }
     uint64_t behind = request->behind;
     request->behind = 0;
     for (uint32_t i = 0; i < request->quorum.replica_count; i++) {

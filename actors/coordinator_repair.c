@@ -7,8 +7,8 @@
  * quorum may still answer without it.
  *
  * While two sets are written the next step, or an abort, will read the other one. What such a read
- * answers is there too before it leaves, by the level of the read: who is in both sets and has voted
- * counts, others are sent it. */
+ * answers is there too before it leaves, by the level of the read: who is in both sets and has
+ * voted counts, others are sent it. */
 #include "actors/coordinator_request.h"
 
 #include "base/mutation.h"
@@ -362,11 +362,8 @@ void coordinator_repair_on_deadline(struct coordinator *coordinator, struct acto
 void coordinator_repair_on_soon(struct coordinator *coordinator, struct actor_context *ctx,
                                 struct request *request)
 {
-    if (request->plan_refused && coordinator_epoch_may_plan(coordinator, ctx, request)) {
-        counter_add(&coordinator->figures.replanned, 1);
-        coordinator_get_again(coordinator, ctx, request);
+    if (coordinator_get_replans(coordinator, ctx, request))
         return;
-    }
     uint64_t behind = request->behind;
     request->behind = 0;
     repair_send(coordinator, ctx, request, behind & request->repairing,

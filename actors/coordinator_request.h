@@ -324,6 +324,9 @@ enum err coordinator_get_verify(struct coordinator *coordinator, const struct re
 /* From the beginning. */
 void coordinator_get_again(struct coordinator *coordinator, struct actor_context *ctx,
                            struct request *request);
+/* The same when a replica has refused the plan and there may be another by now; false: not. */
+bool coordinator_get_replans(struct coordinator *coordinator, struct actor_context *ctx,
+                             struct request *request);
 void coordinator_get_on_late(struct coordinator *coordinator, struct actor_context *ctx,
                              struct request *request);
 void coordinator_get_on_soon(struct coordinator *coordinator, struct actor_context *ctx,

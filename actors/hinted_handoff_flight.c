@@ -303,24 +303,10 @@ static void flight_answered(struct hinted_handoff *hinted_handoff, struct actor_
     }
 }
 
-/* The target's document is newer than this node's: gossip fetches it. */
-static void heard_epoch(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
-                        const struct message *message)
-{
-    if (message->epoch <= ctx->view->topology.epoch ||
-        message->from.node == hinted_handoff->options.self)
-        return;
-    struct message *tell = message_new(MESSAGE_topology_behind, 0);
-    tell->to = (struct actor_id){.node = hinted_handoff->options.self, .kind = ACTOR_GOSSIP};
-    tell->topology_behind =
-        (struct topology_behind){.member = message->from.node, .epoch = message->epoch};
-    outbox_send(ctx, &hinted_handoff->actor, tell);
-}
-
 void hint_flight_answered(struct hinted_handoff *hinted_handoff, struct actor_context *ctx,
                           const struct message *message)
 {
-    heard_epoch(hinted_handoff, ctx, message);
+    actor_heard_epoch(&hinted_handoff->actor, ctx, message);
     for (uint32_t i = 0; i < hinted_handoff->target_count; i++) {
         struct target *target = hinted_handoff->targets[i];
         struct flight *flight = target->flights;

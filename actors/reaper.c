@@ -83,18 +83,27 @@ static void reaper_ask_for_hints(struct reaper *reaper, struct actor_context *ct
     }
 }
 
+/* A step that asks all replicas; false: the keyspace is gone, and the reaper rests. */
+static bool reaper_step_all(struct reaper *reaper, const struct actor_context *ctx,
+                            enum reaper_state state, struct replica_set *ret_set)
+{
+    const struct keyspace *keyspace = reaper_keyspace(reaper, ctx->view);
+    if (keyspace == NULL) {
+        reaper_rest(reaper, ctx->now_ns);
+        return false;
+    }
+    view_replica_set(ctx->view, keyspace, reaper->partition, ret_set);
+    reaper_step(reaper, ctx, state);
+    return true;
+}
+
 /* ASKING: by a seal that nobody takes. */
 static void reaper_send_seals(struct reaper *reaper, struct actor_context *ctx,
                               const struct actor *actor, enum reaper_state state)
 {
     struct replica_set set;
-    const struct keyspace *keyspace = reaper_keyspace(reaper, ctx->view);
-    if (keyspace == NULL) {
-        reaper_rest(reaper, ctx->now_ns);
+    if (!reaper_step_all(reaper, ctx, state, &set))
         return;
-    }
-    view_replica_set(ctx->view, keyspace, reaper->partition, &set);
-    reaper_step(reaper, ctx, state);
     for (uint32_t i = 0; i < set.count; i++) {
         uint32_t member = set.replicas[i].member;
         struct message *message = reaper_ask(reaper, MESSAGE_reap_seal, member, ACTOR_REPLICA);
@@ -149,13 +158,8 @@ static void reaper_ask_replicas(struct reaper *reaper, struct actor_context *ctx
                                 const struct actor *actor, enum reaper_state state)
 {
     struct replica_set set;
-    const struct keyspace *keyspace = reaper_keyspace(reaper, ctx->view);
-    if (keyspace == NULL) {
-        reaper_rest(reaper, ctx->now_ns);
+    if (!reaper_step_all(reaper, ctx, state, &set))
         return;
-    }
-    view_replica_set(ctx->view, keyspace, reaper->partition, &set);
-    reaper_step(reaper, ctx, state);
     reaper->tries = 1;
     for (uint32_t i = 0; i < set.count; i++)
         reaper->asked[reaper->asked_count++] = set.replicas[i].member;

@@ -95,6 +95,18 @@ struct bytes reader_sized_bytes(struct reader *reader, size_t size_max)
     return reader_bytes(reader, (size_t)reader_varint_max(reader, size_max));
 }
 
+void reader_word(struct reader *reader, char *ret_word, size_t size_max)
+{
+    struct bytes bytes = reader_sized_bytes(reader, size_max);
+    if (bytes.size == 0)
+        return;
+    if (memchr(bytes.data, '\0', bytes.size) != NULL) {
+        reader->failed = true;
+        return;
+    }
+    memcpy(ret_word, bytes.data, bytes.size);
+}
+
 void key_put_u32(uint8_t memory[4], uint32_t value)
 {
     for (int i = 0; i < 4; i++)

@@ -26,6 +26,8 @@ uint64_t reader_varint_max(struct reader *reader, uint64_t max);
 /* Borrowed from the input. */
 struct bytes reader_bytes(struct reader *reader, size_t size);
 struct bytes reader_sized_bytes(struct reader *reader, size_t size_max);
+/* Sized bytes into a zeroed array of size_max + 1. A NUL inside would shorten the word: refused. */
+void reader_word(struct reader *reader, char *ret_word, size_t size_max);
 size_t reader_left(const struct reader *reader);
 /* True when nothing failed and nothing is left. */
 bool reader_done(const struct reader *reader);

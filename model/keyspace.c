@@ -262,19 +262,6 @@ struct bytes keyspace_map_encode(struct arena *arena, const struct keyspace_map 
     return writer_result(&writer);
 }
 
-/* Into a zeroed array of size_max + 1. A NUL inside would shorten the word: refused. */
-static void read_word(struct reader *reader, char *ret_word, size_t size_max)
-{
-    struct bytes bytes = reader_sized_bytes(reader, size_max);
-    if (bytes.size == 0)
-        return;
-    if (memchr(bytes.data, '\0', bytes.size) != NULL) {
-        reader->failed = true;
-        return;
-    }
-    memcpy(ret_word, bytes.data, bytes.size);
-}
-
 static unsigned read_choice(struct reader *reader, unsigned max)
 {
     uint8_t value = reader_u8(reader);
@@ -286,7 +273,7 @@ static unsigned read_choice(struct reader *reader, unsigned max)
 
 static void keyspace_decode(struct reader *reader, struct keyspace *ret_keyspace)
 {
-    read_word(reader, ret_keyspace->name, KEYSPACE_NAME_MAX);
+    reader_word(reader, ret_keyspace->name, KEYSPACE_NAME_MAX);
     ret_keyspace->created_at = reader_varint(reader);
     ret_keyspace->changed_at = reader_varint(reader);
     ret_keyspace->id = keyspace_id(ret_keyspace->name, ret_keyspace->created_at);
@@ -303,7 +290,7 @@ static void keyspace_decode(struct reader *reader, struct keyspace *ret_keyspace
     ret_keyspace->write_count = reader_u8(reader);
     ret_keyspace->data_center_count = (uint8_t)read_choice(reader, DATA_CENTERS_MAX);
     for (uint8_t i = 0; i < ret_keyspace->data_center_count; i++) {
-        read_word(reader, ret_keyspace->data_centers[i].name, DATA_CENTER_NAME_MAX);
+        reader_word(reader, ret_keyspace->data_centers[i].name, DATA_CENTER_NAME_MAX);
         ret_keyspace->data_centers[i].n = reader_u8(reader);
     }
 }

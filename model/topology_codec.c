@@ -92,19 +92,6 @@ bool topology_digests_differ(uint64_t a, uint64_t b)
     return a >> DIGEST_HASH_BITS == b >> DIGEST_HASH_BITS && a != b;
 }
 
-/* Into a zeroed array of size_max + 1. A NUL inside would shorten the word: refused. */
-static void read_word(struct reader *reader, char *ret_word, size_t size_max)
-{
-    struct bytes bytes = reader_sized_bytes(reader, size_max);
-    if (bytes.size == 0)
-        return;
-    if (memchr(bytes.data, '\0', bytes.size) != NULL) {
-        reader->failed = true;
-        return;
-    }
-    memcpy(ret_word, bytes.data, bytes.size);
-}
-
 static enum member_status status_of(struct reader *reader, uint8_t status)
 {
     if (status > MEMBER_REMOVED)
@@ -123,12 +110,12 @@ static void read_member(struct reader *reader, struct member *ret_member)
     struct bytes join_id = reader_bytes(reader, sizeof ret_member->join_id);
     if (join_id.size == sizeof ret_member->join_id)
         memcpy(ret_member->join_id, join_id.data, join_id.size);
-    read_word(reader, ret_member->name, NODE_NAME_MAX);
-    read_word(reader, ret_member->address, ADDRESS_MAX);
+    reader_word(reader, ret_member->name, NODE_NAME_MAX);
+    reader_word(reader, ret_member->address, ADDRESS_MAX);
     for (uint32_t side = 0; side < 2; side++) {
         ret_member->places[side].data_center = reader_u8(reader);
         ret_member->places[side].weight = (uint16_t)reader_varint_max(reader, WEIGHT_MAX);
-        read_word(reader, ret_member->places[side].zone, ZONE_NAME_MAX);
+        reader_word(reader, ret_member->places[side].zone, ZONE_NAME_MAX);
     }
 }
 
@@ -139,9 +126,9 @@ static void read_member_one_side(struct reader *reader, struct member *ret_membe
     ret_member->status = status_of(reader, reader_u8(reader));
     place->data_center = reader_u8(reader);
     place->weight = (uint16_t)reader_varint_max(reader, WEIGHT_MAX);
-    read_word(reader, ret_member->name, NODE_NAME_MAX);
-    read_word(reader, ret_member->address, ADDRESS_MAX);
-    read_word(reader, place->zone, ZONE_NAME_MAX);
+    reader_word(reader, ret_member->name, NODE_NAME_MAX);
+    reader_word(reader, ret_member->address, ADDRESS_MAX);
+    reader_word(reader, place->zone, ZONE_NAME_MAX);
     ret_member->places[TOPOLOGY_NEXT] = *place;
 }
 
@@ -221,7 +208,7 @@ static void read_head(struct arena *arena, struct reader *reader, bool one_side,
     topology->data_centers =
         arena_alloc_zero(arena, topology->data_center_count * sizeof *topology->data_centers);
     for (uint32_t i = 0; i < topology->data_center_count && !reader->failed; i++)
-        read_word(reader, topology->data_centers[i], ZONE_NAME_MAX);
+        reader_word(reader, topology->data_centers[i], ZONE_NAME_MAX);
 }
 
 enum err topology_decode(struct arena *arena, struct bytes bytes, struct topology *ret_topology)

@@ -260,23 +260,32 @@ static enum err config_check(struct config *config, char *why, size_t why_size)
     return OK;
 }
 
+static void config_defaults(struct config *config)
+{
+    for (int i = 0; i < CONFIG_KEY_COUNT; i++)
+        config_set(config, i, setting_table[i].fallback, CONFIG_DEFAULT);
+}
+
+/* File and environment beside what flags have said. */
+static enum err config_complete(struct config *config, char *why, size_t why_size)
+{
+    enum err err = config_read_file(config, why, why_size);
+    config_read_environment(config);
+    return err == OK ? config_check(config, why, why_size) : err;
+}
+
 enum err config_load(int argc, char **argv, struct config *ret_config,
                      enum config_action *ret_action, char *why, size_t why_size)
 {
     struct config config = {0};
     enum config_action action = CONFIG_RUN;
-    for (int i = 0; i < CONFIG_KEY_COUNT; i++)
-        config_set(&config, i, setting_table[i].fallback, CONFIG_DEFAULT);
+    config_defaults(&config);
     const char *file = getenv("COTERIE_CONFIG");
     if (file != NULL)
         config.file = strdup(file);
     enum err err = config_read_flags(argc, argv, &config, &action, why, why_size);
-    if (err == OK && action != CONFIG_HELP && action != CONFIG_VERSION) {
-        err = config_read_file(&config, why, why_size);
-        config_read_environment(&config);
-        if (err == OK)
-            err = config_check(&config, why, why_size);
-    }
+    if (err == OK && action != CONFIG_HELP && action != CONFIG_VERSION)
+        err = config_complete(&config, why, why_size);
     if (err != OK) {
         config_deinit(&config);
         return err;
@@ -289,12 +298,8 @@ enum err config_load(int argc, char **argv, struct config *ret_config,
 enum err config_reload_log_level(struct config *config, char *why, size_t why_size)
 {
     struct config again = {.file = config->file == NULL ? NULL : strdup(config->file)};
-    for (int i = 0; i < CONFIG_KEY_COUNT; i++)
-        config_set(&again, i, setting_table[i].fallback, CONFIG_DEFAULT);
-    enum err err = config_read_file(&again, why, why_size);
-    config_read_environment(&again);
-    if (err == OK)
-        err = config_check(&again, why, why_size);
+    config_defaults(&again);
+    enum err err = config_complete(&again, why, why_size);
     if (err == OK && config->origin[CONFIG_log_level] != CONFIG_FLAG)
         config->log_level = again.log_level;
     config_deinit(&again);

@@ -56,6 +56,10 @@ void message_address(struct call *call, const struct view *view, struct message 
  * the status to the client. Consumes. */
 void message_start(struct call *call, struct message *message, enum message_kind done_kind,
                    bool valid, const struct status *status);
+/* What has come of it: the response, or where there is none the status. Consumes response and
+ * answer. */
+void message_end(struct call *call, struct message *answer, grpc_byte_buffer *response,
+                 const struct status *status);
 
 Coterie__V1__Acknowledgement *acknowledgement_new(struct arena *arena, const struct view *view,
                                                   const struct progress *progress);

@@ -2,12 +2,12 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/thread_signals.h"
 
 #include <grpc/support/alloc.h>
 #include <grpc/support/log.h>
 #include <grpc/support/time.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,21 +91,6 @@ static void library_log_write(gpr_log_func_args *args)
               (unsigned long long)atomic_load(&library_log.suppressed));
 }
 
-/* Threads inherit the mask of their maker: signals belong to the main thread alone. */
-static sigset_t signals_block(void)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
-    return before;
-}
-
-static void signals_restore(sigset_t before)
-{
-    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
-}
-
 void rpc_library_init(const struct log *log)
 {
     if (absl_deadlock_mode != NULL)
@@ -120,9 +105,9 @@ void rpc_library_init(const struct log *log)
         if (setrlimit(RLIMIT_NOFILE, &files) != 0)
             log_write(log, LOG_WARNING, "descriptor_limit", "error=setrlimit");
     }
-    sigset_t before = signals_block();
+    sigset_t before = thread_signals_block();
     grpc_init();
-    signals_restore(before);
+    thread_signals_restore(before);
 }
 
 void rpc_library_shutdown(void)
@@ -363,13 +348,13 @@ void rpc_loop_start(struct rpc_loop *loop)
 {
     CHECK(!loop->started);
     loop->started = true;
-    sigset_t before = signals_block();
+    sigset_t before = thread_signals_block();
     for (uint32_t i = 0; i < loop->count; i++) {
         struct loop_thread *thread = &loop->threads[i];
         CHECK(pthread_create(&thread->thread, NULL, thread_main, thread) == 0);
         pthread_setname_np(thread->thread, thread->name);
     }
-    signals_restore(before);
+    thread_signals_restore(before);
 }
 
 bool rpc_loop_post(struct rpc_loop *loop, struct message *message)

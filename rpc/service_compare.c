@@ -115,9 +115,5 @@ void compare_and_set_answer(struct call *call, struct message *answer)
         status_of_put(&status, view, result);
     }
     runtime_view_unlock(runtime);
-    if (buffer != NULL)
-        call_reply_buffer(call, buffer);
-    else
-        call_fail(call, &status);
-    message_free(answer);
+    message_end(call, answer, buffer, &status);
 }

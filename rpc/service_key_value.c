@@ -289,6 +289,16 @@ void message_start(struct call *call, struct message *message, enum message_kind
     edge_post(call->edge, message, done_kind, client);
 }
 
+void message_end(struct call *call, struct message *answer, grpc_byte_buffer *response,
+                 const struct status *status)
+{
+    if (response != NULL)
+        call_reply_buffer(call, response);
+    else
+        call_fail(call, status);
+    message_free(answer);
+}
+
 static bool get_prepare(struct call *call, const struct view *view,
                         const Coterie__V1__GetRequest *request, struct message *message,
                         struct status *status)
@@ -343,11 +353,7 @@ void get_answer(struct call *call, struct message *answer)
     else
         status_of_get(&status, view, done);
     runtime_view_unlock(runtime);
-    if (response != NULL)
-        call_reply_buffer(call, response);
-    else
-        call_fail(call, &status);
-    message_free(answer);
+    message_end(call, answer, response, &status);
 }
 
 /* -- Put, Delete ------------------------------------------------------------------------------- */
@@ -377,21 +383,39 @@ static void put_start(struct call *call, const struct target_words *target_words
     message_start(call, message, MESSAGE_client_put_done, valid, &status);
 }
 
-void put_handle(struct call *call, struct bytes payload)
+/* NULL: it cannot be, and the call has been answered. */
+static const ProtobufCMessage *put_decode(struct call *call, struct bytes payload,
+                                          const ProtobufCMessageDescriptor *descriptor,
+                                          struct message **ret_message)
 {
     struct status status;
     struct message *message = message_new(MESSAGE_client_put, payload.size + DECODE_SLACK_BYTES);
-    const Coterie__V1__PutRequest *request = (const Coterie__V1__PutRequest *)decode(
-        &message->arena, payload, &coterie__v1__put_request__descriptor, &status);
-    if (request == NULL) {
+    const ProtobufCMessage *request = decode(&message->arena, payload, descriptor, &status);
+    if (request == NULL)
         message_start(call, message, MESSAGE_client_put_done, false, &status);
+    *ret_message = message;
+    return request;
+}
+
+static struct target_words put_target(const char *keyspace, Coterie__V1__Consistency consistency,
+                                      uint32_t w, bool strict)
+{
+    return (struct target_words){.keyspace = keyspace,
+                                 .consistency = (int)consistency,
+                                 .count = w,
+                                 .count_field = "w",
+                                 .strict = strict};
+}
+
+void put_handle(struct call *call, struct bytes payload)
+{
+    struct message *message = NULL;
+    const Coterie__V1__PutRequest *request = (const Coterie__V1__PutRequest *)put_decode(
+        call, payload, &coterie__v1__put_request__descriptor, &message);
+    if (request == NULL)
         return;
-    }
-    struct target_words target_words = {.keyspace = request->keyspace,
-                                        .consistency = (int)request->consistency,
-                                        .count = request->w,
-                                        .count_field = "w",
-                                        .strict = request->strict != 0};
+    struct target_words target_words =
+        put_target(request->keyspace, request->consistency, request->w, request->strict != 0);
     struct write_words write_words = {.key = bytes_of_binary(request->key),
                                       .value = bytes_of_binary(request->value),
                                       .context = bytes_of_binary(request->context),
@@ -404,19 +428,13 @@ void put_handle(struct call *call, struct bytes payload)
 
 void delete_handle(struct call *call, struct bytes payload)
 {
-    struct status status;
-    struct message *message = message_new(MESSAGE_client_put, payload.size + DECODE_SLACK_BYTES);
-    const Coterie__V1__DeleteRequest *request = (const Coterie__V1__DeleteRequest *)decode(
-        &message->arena, payload, &coterie__v1__delete_request__descriptor, &status);
-    if (request == NULL) {
-        message_start(call, message, MESSAGE_client_put_done, false, &status);
+    struct message *message = NULL;
+    const Coterie__V1__DeleteRequest *request = (const Coterie__V1__DeleteRequest *)put_decode(
+        call, payload, &coterie__v1__delete_request__descriptor, &message);
+    if (request == NULL)
         return;
-    }
-    struct target_words target_words = {.keyspace = request->keyspace,
-                                        .consistency = (int)request->consistency,
-                                        .count = request->w,
-                                        .count_field = "w",
-                                        .strict = request->strict != 0};
+    struct target_words target_words =
+        put_target(request->keyspace, request->consistency, request->w, request->strict != 0);
     struct write_words write_words = {.key = bytes_of_binary(request->key),
                                       .context = bytes_of_binary(request->context),
                                       .tombstone = true,
@@ -439,9 +457,5 @@ void put_answer(struct call *call, struct message *answer)
     else
         status_of_put(&status, view, result);
     runtime_view_unlock(runtime);
-    if (response != NULL)
-        call_reply_buffer(call, response);
-    else
-        call_fail(call, &status);
-    message_free(answer);
+    message_end(call, answer, response, &status);
 }

@@ -1,6 +1,7 @@
 #include "store/rdb.h"
 
-#include <signal.h>
+#include "base/thread_signals.h"
+
 #include <stdlib.h>
 #include <time.h>
 
@@ -130,12 +131,9 @@ void rdb_compactor_start(struct rdb_engine *engine)
     CHECK(pthread_mutex_init(&compactor->unlinking, NULL) == 0);
     CHECK(pthread_cond_init(&compactor->wake, &monotonic) == 0);
     pthread_condattr_destroy(&monotonic);
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    sigset_t before = thread_signals_block();
     CHECK(pthread_create(&compactor->thread, NULL, compactor_run, engine) == 0);
-    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    thread_signals_restore(before);
     pthread_setname_np(compactor->thread, "store-compact");
 }
 

@@ -1,6 +1,7 @@
 #include "store/rdb.h"
 
-#include <signal.h>
+#include "base/thread_signals.h"
+
 #include <sys/statvfs.h>
 #include <time.h>
 
@@ -189,12 +190,9 @@ void rdb_syncer_start(struct rdb_engine *engine)
     CHECK(pthread_cond_init(&syncer->wake, &monotonic) == 0);
     CHECK(pthread_cond_init(&syncer->done, &monotonic) == 0);
     pthread_condattr_destroy(&monotonic);
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    sigset_t before = thread_signals_block();
     CHECK(pthread_create(&syncer->thread, NULL, syncer_run, engine) == 0);
-    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    thread_signals_restore(before);
     pthread_setname_np(syncer->thread, "store-sync");
 }
 

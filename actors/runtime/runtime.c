@@ -1,8 +1,8 @@
 #include "actors/runtime/runtime.h"
 
 #include "actors/runtime/runner.h"
+#include "base/thread_signals.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -46,21 +46,6 @@ void runtime_thread_unregister(void)
     registrations--;
 }
 
-/* Threads inherit the mask of their maker: signals belong to the main thread alone. */
-static sigset_t signals_block(void)
-{
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    CHECK(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
-    return before;
-}
-
-static void signals_restore(sigset_t before)
-{
-    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
-}
-
 /* -- life -------------------------------------------------------------------------------------- */
 
 static void *alloc_lines(size_t size)
@@ -76,10 +61,10 @@ struct runtime *runtime_new(const struct runtime_options *options, struct view *
     CHECK(view != NULL);
     CHECK_U64(options->mailbox_messages_max, >, 0);
     /* The call_rcu worker starts here, so that it starts with all signals blocked. */
-    sigset_t before = signals_block();
+    sigset_t before = thread_signals_block();
     struct call_rcu_data *worker = urcu_memb_get_default_call_rcu_data();
     pthread_setname_np(urcu_memb_get_call_rcu_thread(worker), "call_rcu");
-    signals_restore(before);
+    thread_signals_restore(before);
     struct runtime *runtime = alloc_lines(sizeof *runtime);
     runtime->options = *options;
     atomic_init(&runtime->view, view);
@@ -137,14 +122,14 @@ void runtime_start(struct runtime *runtime)
 {
     CHECK(!runtime->started);
     runtime->started = true;
-    sigset_t before = signals_block();
+    sigset_t before = thread_signals_block();
     for (uint32_t i = 0; i < runtime->runner_count; i++) {
         struct runner *runner = runtime->runners[i];
         if (runner->ring != NULL)
             continue;
         CHECK(pthread_create(&runner->thread, NULL, runner_main, runner) == 0);
     }
-    signals_restore(before);
+    thread_signals_restore(before);
 }
 
 /* Everybody sleeps and nothing waits; `posted` is what had been posted by then. */

@@ -257,6 +257,27 @@ static void test_reader_ends(void **state)
     free(three);
 }
 
+/* A word of a document is a string here: nothing of it may hide behind a NUL. */
+static void test_words(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t size;
+        const char *word; /* NULL: refused */
+    } cases[] = {
+        {"\0", 1, ""},       {"\3abc", 4, "abc"}, {"\4abcd", 5, NULL}, /* longer than 3 */
+        {"\3a\0c", 4, NULL}, {"\2a\0", 3, NULL},  {"\3ab", 3, NULL},
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        struct reader reader = reader_of(bytes_of(cases[i].bytes, cases[i].size));
+        char word[4] = {0};
+        reader_word(&reader, word, 3);
+        assert_int_equal(reader.failed, cases[i].word == NULL);
+        assert_string_equal(word, cases[i].word == NULL ? "" : cases[i].word);
+    }
+}
+
 /* -- prng ------------------------------------------------------------------------------------ */
 
 /* The published generator: outputs of state {1, 2, 3, 4}, as in its authors' and others' test
@@ -471,6 +492,7 @@ int main(void)
         cmocka_unit_test(test_codec_round_trip),
         cmocka_unit_test(test_varints),
         cmocka_unit_test(test_reader_ends),
+        cmocka_unit_test(test_words),
         cmocka_unit_test(test_prng_published),
         cmocka_unit_test(test_prng_streams),
         cmocka_unit_test(test_prng_ranges),
