@@ -214,19 +214,10 @@ void ae_gain_ended(struct anti_entropy *ae, struct actor_context *ctx,
     gain->wake_ns = 0;
 }
 
-static void filled(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *gain)
-{
-    ae_gain_clear(gain);
-    gain->filled = true;
-    counter_add(&ae->figures.gains_filled, 1);
-    ae_gains_count(ae);
-    ae->look_ns = ctx->now_ns;
-}
-
 static void finish(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *gain)
 {
     if (gain->compares) {
-        filled(ae, ctx, gain);
+        ae_gain_filled(ae, ctx, gain);
         return;
     }
     open_question(ae, ctx, gain);
@@ -283,7 +274,7 @@ void ae_gain_answered(struct anti_entropy *ae, struct actor_context *ctx, struct
     } else if (gain != NULL && message->kind == MESSAGE_vnode_complete_done &&
                gain->phase == AE_GAIN_FINISH) {
         if (message->vnode_complete_done.status == OK)
-            filled(ae, ctx, gain);
+            ae_gain_filled(ae, ctx, gain);
         else
             again(ae, ctx, gain);
     } else {

@@ -108,7 +108,9 @@ uint64_t ae_gain_sources(const struct anti_entropy *ae, const struct actor_conte
     return sources & ~ae->gone & ~ae_member_bit(ae, ae->options.self);
 }
 
-/* Whether it is still what the view asks for. */
+/* Whether it is still what the view asks for. A copy that is read was filled once, and lost since:
+ * it is to be filled whatever else goes over meanwhile, for nothing else gives it its answers back.
+ */
 static bool stands(const struct anti_entropy *ae, const struct actor_context *ctx,
                    const struct ae_gain *gain)
 {
@@ -117,12 +119,12 @@ static bool stands(const struct anti_entropy *ae, const struct actor_context *ct
         keyspace_map_find_id(&ctx->view->keyspaces, gain->keyspace_id);
     if (keyspace == NULL)
         return false;
+    bool announced = topology->phases[gain->partition] == PHASE_ANNOUNCED &&
+                     gain->epoch == topology->phase_epochs[gain->partition];
     enum replica_role role = view_role(ctx->view, keyspace, gain->partition, ae->options.self);
-    if (topology->phases[gain->partition] == PHASE_ANNOUNCED && !gain->compares)
-        return role == ROLE_WRITER && gain->epoch == topology->phase_epochs[gain->partition];
-    if (topology->phases[gain->partition] == PHASE_ANNOUNCED)
-        return gain->epoch == topology->phase_epochs[gain->partition];
-    return !gain->compares && role == ROLE_READER && !gain->filled;
+    if (!gain->compares && role == ROLE_READER)
+        return !gain->filled;
+    return announced && (gain->compares || role == ROLE_WRITER);
 }
 
 static void gain_begin(struct anti_entropy *ae, struct actor_context *ctx, const struct ae_gain *as)
@@ -154,28 +156,47 @@ void ae_gain_on_incomplete(struct anti_entropy *ae, struct actor_context *ctx,
         gain_begin(ae, ctx, &gain);
 }
 
-/* Those that stay where the set becomes smaller. */
-static void find_compares(struct anti_entropy *ae, struct actor_context *ctx)
+/* Of those that stay where the set becomes smaller. Who has to be filled first compares then. */
+static void compare_if_needed(struct anti_entropy *ae, struct actor_context *ctx,
+                              uint32_t partition, const struct keyspace *keyspace)
 {
     const struct topology *topology = &ctx->view->topology;
-    for (uint32_t p = 0; p < topology->partitions; p++) {
-        if (topology->phases[p] != PHASE_ANNOUNCED)
+    if (keyspace->dropped ||
+        topology_need(topology, keyspace, partition, ae->options.self) != NEED_EXCHANGE)
+        return;
+    struct ae_gain gain = {.partition = partition,
+                           .keyspace_id = keyspace->id,
+                           .compares = true,
+                           .epoch = topology->phase_epochs[partition],
+                           .phase = AE_GAIN_FILL};
+    const struct ae_gain *found = ae_gain_find(ae, partition, keyspace->id);
+    bool fills = found != NULL && !found->compares && !found->filled;
+    bool known = found != NULL && found->compares && found->epoch == gain.epoch;
+    if (!fills && !known)
+        gain_begin(ae, ctx, &gain);
+}
+
+static void find_compares(struct anti_entropy *ae, struct actor_context *ctx)
+{
+    for (uint32_t p = 0; p < ctx->view->topology.partitions; p++) {
+        if (ctx->view->topology.phases[p] != PHASE_ANNOUNCED)
             continue;
-        for (uint32_t i = 0; i < ctx->view->keyspaces.count; i++) {
-            const struct keyspace *keyspace = &ctx->view->keyspaces.keyspaces[i];
-            if (keyspace->dropped ||
-                topology_need(topology, keyspace, p, ae->options.self) != NEED_EXCHANGE)
-                continue;
-            struct ae_gain gain = {.partition = p,
-                                   .keyspace_id = keyspace->id,
-                                   .compares = true,
-                                   .epoch = topology->phase_epochs[p],
-                                   .phase = AE_GAIN_FILL};
-            const struct ae_gain *found = ae_gain_find(ae, p, keyspace->id);
-            if (found == NULL || found->epoch != gain.epoch)
-                gain_begin(ae, ctx, &gain);
-        }
+        for (uint32_t i = 0; i < ctx->view->keyspaces.count; i++)
+            compare_if_needed(ae, ctx, p, &ctx->view->keyspaces.keyspaces[i]);
     }
+}
+
+void ae_gain_filled(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *gain)
+{
+    const struct keyspace *keyspace =
+        keyspace_map_find_id(&ctx->view->keyspaces, gain->keyspace_id);
+    ae_gain_clear(gain);
+    gain->filled = true;
+    counter_add(&ae->figures.gains_filled, 1);
+    if (keyspace != NULL && !gain->compares)
+        compare_if_needed(ae, ctx, gain->partition, keyspace); /* in its place */
+    ae_gains_count(ae);
+    ae->look_ns = ctx->now_ns;
 }
 
 void ae_gains_refresh(struct anti_entropy *ae, struct actor_context *ctx)

@@ -557,6 +557,8 @@ uint64_t ae_gain_sources(const struct anti_entropy *ae, const struct actor_conte
                          const struct ae_gain *gain);
 /* Nothing is under way in it any more. */
 void ae_gain_clear(struct ae_gain *gain);
+/* What is to be compared besides begins in its place. */
+void ae_gain_filled(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *gain);
 void ae_gain_roots_drop(struct ae_gain *gain);
 /* Those that are not filled, for the figures. */
 void ae_gains_count(struct anti_entropy *ae);

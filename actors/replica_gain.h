@@ -13,7 +13,9 @@
  *
  * Who gains has been a writer without a break since the announcement that its row names, or the row
  * is void: an announcement that was taken back and made again has another epoch. Nobody becomes a
- * reader before all that gain have said FILLED of this announcement, so a reader needs no row.
+ * reader before all that gain have said FILLED of this announcement, so a reader needs no row. One
+ * whose copy was lost since (its directory was put back) has EMPTY there again, and is filled from
+ * those that are read, whatever is announced meanwhile (anti_entropy_gains.c).
  *
  * Removing: the whole partition is dropped when no keyspace that stays has anything in it;
  * otherwise the rows of those that go are removed by a scan, a slice at a time, and neither written

@@ -423,6 +423,44 @@ static void bad_row_while_another_is_given(void **state)
     moves_deinit(&m);
 }
 
+/* The copy is emptied, as one whose disk was put back; nobody fills it for now. */
+static void lose_copy(struct moves *m, uint32_t partition)
+{
+    struct message *message = message_new(MESSAGE_vnode_doubt, 0);
+    m->nodes[SELF].cut = true;
+    message->from = message->to = actor_id_of(SELF, ACTOR_REPLICA);
+    message->vnode_doubt = (struct vnode_doubt){.partition = partition, .reason = DOUBT_RESTORED};
+    moves_deliver(m, message);
+    moves_run(m, SECONDS);
+}
+
+/* What it gained is lost before the change is over, and another change announces the partition
+ * before it has been filled again, of a keyspace that goes over or of the same one with fewer
+ * replicas: it is filled all the same, and compared where that is asked for. */
+static void lost_ones_are_filled_through_the_next_change(void **state)
+{
+    (void)state;
+    for (int fewer = 0; fewer < 2; fewer++) {
+        struct moves m;
+        moves_init(&m);
+        uint32_t partition = begin(&m);
+        announce(&m, partition);
+        assert_true(moves_until_filled(&m, SELF, partition, 20 * SECONDS));
+        lose_copy(&m, partition);
+        change_finish(&m.f);
+        moves_show_all(&m);
+        moves_run(&m, SECONDS);
+        change_replicate(&m.f, fewer ? KEYSPACE : STRONG, fewer ? 2 : 1);
+        announce(&m, partition);
+        moves_run(&m, SECONDS);
+        m.nodes[SELF].cut = false;
+        assert_true(moves_until_filled(&m, SELF, partition, 60 * SECONDS));
+        moves_run(&m, 20 * SECONDS);
+        holds_all(&m, SELF, partition);
+        moves_deinit(&m);
+    }
+}
+
 /* An announcement that was taken back: nothing is said to be filled for it, and the copy goes. */
 static void taken_back(void **state)
 {
@@ -472,6 +510,7 @@ int main(void)
         cmocka_unit_test(bad_rows_are_mended_first),
         cmocka_unit_test(bad_row_of_an_only_replica),
         cmocka_unit_test(bad_row_while_another_is_given),
+        cmocka_unit_test(lost_ones_are_filled_through_the_next_change),
         cmocka_unit_test(taken_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
