@@ -285,6 +285,7 @@ static enum err swept_end(struct replica *replica, struct actor_context *ctx, st
         err = vnode_gain_stage(vnode, ctx->store, keyspace_id, GAIN_NONE, 0);
     if (err != OK)
         return err;
+    quarantine_emptied(replica, vnode->partition, keyspace_id); /* what was met meanwhile */
     *vnode_keyspace_get(vnode, keyspace_id) =
         (struct vnode_keyspace){.id = keyspace_id, .part = part};
     counter_add(&replica->figures.keyspaces_removed, 1);

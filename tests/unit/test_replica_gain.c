@@ -528,13 +528,21 @@ static void go_on(struct gain_bench *g, uint64_t ns)
         message_free(message);
 }
 
+static void damage(struct gain_bench *g, const char *key)
+{
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    uint32_t id = g->b.f.keyspace_ids[KEYSPACE];
+    struct bytes name = bytes_of_string(key);
+    struct bytes row = bytes_of(memory, hash_storage_key(id, name, hash_key(id, name), memory));
+    assert_true(engine_memory_damage(g->b.f.engine, g->partition, row, 80));
+}
+
 /* A bad row goes with the rest, though no tree counts it and nothing else is left; also when the
  * node has started since, and knows of nothing but the bad row. */
 static void bad_row_goes(bool restarts)
 {
     struct gain_bench g;
     bool found;
-    uint8_t memory[STORAGE_KEY_BYTES_MAX];
     memset(&g, 0, sizeof g);
     fixture_init(&g.b.f, 5, 1);
     bench_start(&g.b);
@@ -545,10 +553,7 @@ static void bad_row_goes(bool restarts)
     g.key = change_key(&g.b.f, KEYSPACE, g.partition, 1);
     fixture_pass(&g.b.f, 5000 * MS);
     assert_int_equal(put(&g, KEYSPACE, g.key, "v"), OK);
-    uint32_t id = g.b.f.keyspace_ids[KEYSPACE];
-    struct bytes name = bytes_of_string(g.key);
-    struct bytes key = bytes_of(memory, hash_storage_key(id, name, hash_key(id, name), memory));
-    assert_true(engine_memory_damage(g.b.f.engine, g.partition, key, 80));
+    damage(&g, g.key);
     assert_int_equal(get(&g, KEYSPACE, g.key, &found), ERR_CORRUPT);
     for (int i = 0; i < 5000; i++) /* the trees are built anew without it */
         go_on(&g, 4 * MS);
@@ -574,6 +579,49 @@ static void bad_rows_go_too(void **state)
     (void)state;
     bad_row_goes(false);
     bad_row_goes(true);
+}
+
+/* One that is met when its keyspace goes, but its partition waits for another one to be swept. */
+static void bad_row_met_while_it_goes(void **state)
+{
+    (void)state;
+    struct gain_bench g;
+    bool found;
+    memset(&g, 0, sizeof g);
+    fixture_init(&g.b.f, 5, 1);
+    bench_start(&g.b);
+    change_replicate(&g.b.f, OTHER, 5);
+    change_finish(&g.b.f);
+    change_replicate(&g.b.f, KEYSPACE, 1);
+    uint32_t first = change_partition(&g.b.f, KEYSPACE, 1u << TOPOLOGY_NOW);
+    g.partition = first + 1;
+    while (change_sides(&g.b.f, KEYSPACE, g.partition, SELF) != 1u << TOPOLOGY_NOW)
+        g.partition++;
+    fixture_pass(&g.b.f, 5000 * MS);
+    const char *keys[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        keys[i] = change_key(&g.b.f, KEYSPACE, g.partition, i);
+        assert_int_equal(put(&g, KEYSPACE, keys[i], "v"), OK);
+        damage(&g, keys[i]);
+    }
+    g.key = change_key(&g.b.f, KEYSPACE, first, 0);
+    assert_int_equal(put(&g, KEYSPACE, g.key, "v"), OK);
+    for (uint32_t i = 1; i < 3000; i++) /* six slices */
+        put_raw(&g.b, KEYSPACE, change_key(&g.b.f, KEYSPACE, first, i), bytes_of_string("old"));
+    assert_int_equal(get(&g, KEYSPACE, keys[0], &found), ERR_CORRUPT);
+    for (int i = 0; i < 9990; i++)
+        go_on(&g, MS); /* ten seconds after that the trees are built anew */
+    assert_int_equal(counter_get(&figures(&g)->corrupt), 1);
+    for (uint32_t phase = PHASE_ANNOUNCED; phase <= PHASE_DONE; phase++) {
+        change_step(&g.b.f, first, (enum partition_phase)phase);
+        change_step(&g.b.f, g.partition, (enum partition_phase)phase);
+    }
+    for (int i = 0; i < 1000; i++)
+        go_on(&g, MS);
+    assert_true(counter_get(&figures(&g)->corrupt) > 1);
+    assert_int_equal(counter_get(&figures(&g)->keyspaces_removed), 2);
+    assert_int_equal(counter_get(&figures(&g)->quarantined), 0);
+    bench_deinit(&g.b);
 }
 
 /* What a power cut brings back of a keyspace that has gone goes again, beside one that stays: also
@@ -651,6 +699,7 @@ int main(void)
         cmocka_unit_test(answers_are_voided),
         cmocka_unit_test(beside_others),
         cmocka_unit_test(bad_rows_go_too),
+        cmocka_unit_test(bad_row_met_while_it_goes),
         cmocka_unit_test(removed_rows_come_back),
         cmocka_unit_test(doubted_while_gained),
     };
