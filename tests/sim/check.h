@@ -18,6 +18,7 @@
  *   check_same.c       without any read all replicas get equal, and then all is silent
  *   check_held.c       with all hints delivered W replicas hold each acknowledged write
  *   check_change.c     what a change of the cluster must keep, with each step of it
+ *   check_refilled.c   a lost copy that votes again holds what the others held when it was emptied
  *   check_log.c        votes and documents of the topology are durable when they are told
  *   check_registers.c  keys of consistent keyspaces are linearizable
  *   check_trees.c      a hash tree says what its rows say
@@ -46,6 +47,15 @@ struct dot_shadow {
     uint64_t content;
 };
 
+/* A copy that was lost, since its node's anti-entropy knows of it. */
+struct refill {
+    uint32_t start; /* of the node */
+    uint64_t incarnation;
+    uint64_t emptied;     /* times, so far */
+    uint64_t others_lost; /* copies of the partition */
+    uint64_t step;        /* epoch of the partition's last one */
+};
+
 struct check {
     struct arena arena;
     /* check_dots.c: open addressing, a power of two */
@@ -58,6 +68,9 @@ struct check {
     struct clock local_quorums[SIM_KEYSPACES_MAX][KEYS_MAX][SIM_CENTERS_MAX];
     /* check_change.c: what quorums had acknowledged when its partition was last announced */
     struct clock announced[SIM_KEYSPACES_MAX][KEYS_MAX];
+    /* check_refilled.c */
+    struct refill refills[NODES_MAX][PARTITIONS_SIM_MAX];
+    struct clock refilled_from[NODES_MAX][SIM_KEYSPACES_MAX][KEYS_MAX];
     /* check_reaped.c: what replicas have removed */
     struct clock reaped[SIM_KEYSPACES_MAX][KEYS_MAX];
     /* the last round, by its driver */
@@ -67,6 +80,7 @@ struct check {
         uint64_t requests_messages;
         uint64_t register_messages;
         bool registers_wait;
+        bool trees_suspect;
         uint64_t anti_entropy_writes;
         uint64_t anti_entropy_digests;
         uint64_t reaped; /* when all was the same */
@@ -162,11 +176,15 @@ void check_change_step(struct world *world, const struct topology *before, const
 struct filled_watch {
     uint32_t keyspace_id;
     uint32_t partition;
+    bool voted;
     uint64_t filled;
 };
 void check_filled_before(struct host *host, const struct message *message,
                          struct filled_watch *ret_watch);
 void check_filled_after(struct host *host, const struct filled_watch *watch);
+/* Anti-entropy hears of a copy that was lost; its replica, that it has been filled. */
+void check_emptied(struct host *host, const struct message *message);
+void check_refilled(struct host *host, uint32_t partition);
 /* Whether all replicas are equal and nobody knows of anything to do; else `why` says what differs.
  */
 bool check_same(struct world *world, char *why, size_t why_size);

@@ -115,14 +115,18 @@ static uint64_t gains_filled(const struct host *host)
 void check_filled_before(struct host *host, const struct message *message,
                          struct filled_watch *ret_watch)
 {
-    *ret_watch = (struct filled_watch){.keyspace_id = message->vnode_complete.keyspace_id,
-                                       .partition = message->vnode_complete.partition,
-                                       .filled = gains_filled(host)};
+    *ret_watch =
+        (struct filled_watch){.keyspace_id = message->vnode_complete.keyspace_id,
+                              .partition = message->vnode_complete.partition,
+                              .voted = host_copy_votes(host, message->vnode_complete.partition),
+                              .filled = gains_filled(host)};
 }
 
 void check_filled_after(struct host *host, const struct filled_watch *watch)
 {
     struct world *world = host->world;
+    if (!watch->voted && host_copy_votes(host, watch->partition))
+        check_refilled(host, watch->partition);
     if (gains_filled(host) == watch->filled || world->options.data_centers != 1)
         return;
     for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {

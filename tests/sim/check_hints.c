@@ -45,19 +45,19 @@ static bool found(const struct row *rows, struct bytes key)
     return rows != NULL;
 }
 
-/* A target from which the partition went over since may have dropped what it had: then somebody
- * else has it. Whoever is down may be the one. */
+/* A target from which the partition went over since, or that has left the cluster, may have dropped
+ * what it had: then somebody else has it. Whoever is down may be the one. */
 static bool went_over(struct host *host, const struct hint *hint, const struct clock *kept,
                       struct arena *arena)
 {
     struct world *world = host->world;
     const struct host *target = &world->hosts[hint->target - 1];
-    if (!target->up)
+    if (!target->up && steward_is_member(world, target->index))
         return false;
     const struct keyspace *keyspace =
-        keyspace_map_find_id(&target->view->keyspaces, hint->keyspace_id);
-    if (keyspace == NULL ||
-        view_role(target->view, keyspace, hint->partition, hint->target) != ROLE_NONE)
+        target->up ? keyspace_map_find_id(&target->view->keyspaces, hint->keyspace_id) : NULL;
+    if (target->up && (keyspace == NULL || view_role(target->view, keyspace, hint->partition,
+                                                     hint->target) != ROLE_NONE))
         return false;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         struct version_set held = {0};

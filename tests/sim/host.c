@@ -324,6 +324,9 @@ static void step(struct host *host, struct host_actor *actor, struct actor_conte
         check_reaped_before(host, message, &watch);
         actor_handle(actor->actor, ctx, message);
         check_reaped_after(host, &watch);
+    } else if (message->kind == MESSAGE_vnode_incomplete) {
+        check_emptied(host, message);
+        actor_handle(actor->actor, ctx, message);
     } else if (message->kind == MESSAGE_vnode_complete) {
         struct filled_watch watch;
         check_filled_before(host, message, &watch);

@@ -132,6 +132,9 @@ bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct
 bool host_lost_lately(const struct host *host);
 /* Its copy of the partition is not one that was lost and is not filled yet. */
 bool host_copy_votes(const struct host *host, uint32_t partition);
+/* A bad row was met in one of its copies: until that one's trees are built anew they may count what
+ * the row was. */
+bool host_trees_suspect(const struct host *host);
 /* The shard has read what state its copies are in. */
 bool host_copies_known(const struct host *host, uint32_t shard);
 /* Put back so shortly ago that it may not have been compared with all others. */

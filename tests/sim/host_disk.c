@@ -144,14 +144,43 @@ bool host_lost_lately(const struct host *host)
     return host->losses > 0 && host->world->now_ns < host->lost_at_ns + 30 * (uint64_t)SECOND_NS;
 }
 
+/* What a node that is down finds at its next start: a row for each copy that is not complete
+ * (actors/replica_vnode.h). */
+static bool is_complete_on_disk(const struct host *host, uint32_t partition)
+{
+    static const char prefix[12] = "vnode-state/";
+    uint8_t key[sizeof prefix + 4];
+    struct bytes row = {0};
+    struct arena arena;
+    memcpy(key, prefix, sizeof prefix);
+    key_put_u32(key + sizeof prefix, partition);
+    arena_init(&arena, NULL, 0);
+    enum err err =
+        memory_disk_read(host->disk, STORE_META, bytes_of(key, sizeof key), &arena, &row);
+    arena_deinit(&arena);
+    return err == ERR_NOT_FOUND;
+}
+
 bool host_copy_votes(const struct host *host, uint32_t partition)
 {
     uint32_t shards = host->world->options.shards;
     if (host->wiped || !host->up)
-        return !host->wiped;
+        return !host->wiped && is_complete_on_disk(host, partition);
     struct actor *actor = replica_actor(host->replicas[replica_shard(partition, shards)]);
     struct replica *replica = CONTAINER_OF(actor, struct replica, actor);
     return vnode_of(&replica->vnodes, partition)->state == VNODE_COMPLETE;
+}
+
+bool host_trees_suspect(const struct host *host)
+{
+    bool suspect = false;
+    for (uint32_t i = 0; host->up && i < host->world->options.shards; i++) {
+        struct actor *actor = replica_actor(host->replicas[i]);
+        const struct vnode_table *vnodes = &CONTAINER_OF(actor, struct replica, actor)->vnodes;
+        for (uint32_t j = 0; j < vnodes->count; j++)
+            suspect |= vnodes->vnodes[j].trees_suspect;
+    }
+    return suspect;
 }
 
 bool host_copies_known(const struct host *host, uint32_t shard)

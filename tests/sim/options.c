@@ -144,7 +144,8 @@ static void draw_rush(struct prng *prng, struct sim_options *options)
     options->compare_every_ns = SECOND_NS;
     options->faults &= 1u << FAULT_DELAY | 1u << FAULT_DUPLICATE | 1u << FAULT_REORDER |
                        1u << FAULT_RESTART | 1u << FAULT_CRASH | 1u << FAULT_FSYNC_SLOW |
-                       1u << FAULT_PAUSE_NODE | 1u << FAULT_MEMBERSHIP | 1u << FAULT_CORRUPT;
+                       1u << FAULT_PAUSE_NODE | 1u << FAULT_MEMBERSHIP | 1u << FAULT_WIPED |
+                       1u << FAULT_RESTORED | 1u << FAULT_CLONED | 1u << FAULT_CORRUPT;
     options->faults |= 1u << FAULT_LOSS;
 }
 
