@@ -17,7 +17,37 @@ static int tell(const struct rpc_client_status *status, const char *next)
                                                      : EXIT_FAILED;
 }
 
-/* Every target answers, and the keyspace exists: else figures would be those of errors. */
+/* One request as the run will send them: what is wrong with level, size or keyspace is told in
+ * words before it is counted a thousand times. */
+static int check_request(const struct bench_options *options, struct rpc_client *client,
+                         struct arena *arena)
+{
+    struct rpc_client_status status;
+    Coterie__V1__GetRequest get = COTERIE__V1__GET_REQUEST__INIT;
+    get.keyspace = (char *)(uintptr_t)options->keyspace;
+    get.key = (ProtobufCBinaryData){.len = 14, .data = (uint8_t *)(uintptr_t) "key-0000000000"};
+    get.consistency = options->consistency;
+    const char *next = "see coterie status and coterie keyspace list";
+    if (rpc_client_call(client, "/coterie.v1.KeyValue/Get", &get.base,
+                        &coterie__v1__get_response__descriptor, options->deadline_ms, true, arena,
+                        &status) == NULL)
+        return tell(&status, next);
+    if (options->operation == BENCH_GET && !options->load)
+        return EXIT_OK;
+    Coterie__V1__PutRequest put = COTERIE__V1__PUT_REQUEST__INIT;
+    put.keyspace = get.keyspace;
+    put.key = get.key;
+    put.value.len = options->value_bytes;
+    put.value.data = ARENA_NEW(arena, uint8_t, options->value_bytes + 1);
+    put.consistency = options->consistency;
+    if (rpc_client_call(client, "/coterie.v1.KeyValue/Put", &put.base,
+                        &coterie__v1__put_response__descriptor, options->deadline_ms, false, arena,
+                        &status) == NULL)
+        return tell(&status, next);
+    return EXIT_OK;
+}
+
+/* Every target answers, and takes what is to be measured: else figures would be those of errors. */
 static int check_target(const struct bench_options *options, const char *target)
 {
     struct rpc_client *client;
@@ -35,14 +65,8 @@ static int check_target(const struct bench_options *options, const char *target)
                         &coterie__v1__null_response__descriptor, options->deadline_ms, true, &arena,
                         &status) == NULL)
         code = tell(&status, "start the node, or name others with --targets");
-    Coterie__V1__GetRequest get = COTERIE__V1__GET_REQUEST__INIT;
-    get.keyspace = (char *)(uintptr_t)options->keyspace;
-    get.key = (ProtobufCBinaryData){.len = 5, .data = (uint8_t *)(uintptr_t) "bench"};
-    if (code == EXIT_OK && options->operation != BENCH_NULL &&
-        rpc_client_call(client, "/coterie.v1.KeyValue/Get", &get.base,
-                        &coterie__v1__get_response__descriptor, options->deadline_ms, true, &arena,
-                        &status) == NULL)
-        code = tell(&status, "see coterie status and coterie keyspace list");
+    if (code == EXIT_OK && options->operation != BENCH_NULL)
+        code = check_request(options, client, &arena);
     arena_deinit(&arena);
     rpc_client_free(client);
     return code;

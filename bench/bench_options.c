@@ -40,7 +40,11 @@ static const char help[] =
     "  --slice-ms N             length of those slices (500)\n"
     "  --deadline-ms N          of one request (5000)\n"
     "  --no-load                the keys are there already\n"
-    "  -o, --output table|json\n\n"
+    "  -o, --output table|json\n"
+    "  -h, --help; --version\n\n"
+    "Keys are key-0000000000, key-0000000001 and so on: what a keyspace holds there is "
+    "overwritten.\n"
+    "One request of each kind is sent first, and what is wrong with it told.\n"
     "Exits 0 ok, 1 when a request failed, 2 usage, 3 no such keyspace, 4 no node.\n\n"
     "Examples\n"
     "  coterie-bench null --targets 127.0.0.1:7700 --duration 5\n"
@@ -85,6 +89,7 @@ static const struct option long_options[] = {
     {"no-load", no_argument, NULL, ARG_NO_LOAD},
     {"output", required_argument, NULL, 'o'},
     {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
     {0},
 };
 
@@ -267,8 +272,8 @@ int bench_options_parse(int argc, char **argv, struct bench_options *ret_options
     bool good = getrandom(&options.seed, sizeof options.seed, 0) == sizeof options.seed;
     options.seed >>= 32; /* short enough to be typed */
     for (int id; good && (id = getopt_long(argc, argv, "o:h", long_options, NULL)) >= 0;) {
-        if (id == 'h') {
-            fputs(help, stdout);
+        if (id == 'h' || id == 'V') {
+            fputs(id == 'h' ? help : "coterie-bench " COTERIE_VERSION "\n", stdout);
             *ret_done = true;
             return 0;
         }

@@ -136,7 +136,11 @@ __attribute__((format(printf, 2, 3))) enum cli_exit cli_usage_error(const struct
 uint64_t cli_global_options(const struct cli_command *command);
 
 /* -- help.c, completion.c ----------------------------------------------------------------- */
-void cli_help(const struct cli_command *command); /* NULL: the overview */
+/* --help, wherever it stands: on all, on a command, or on a group such as keyspace. */
+enum cli_exit cli_run_help_option(struct cli *cli) MUST_USE;
+/* Says what there is instead. */
+enum cli_exit cli_unknown_command(const struct cli *cli, const char *const *words,
+                                  size_t count) MUST_USE;
 enum cli_exit cli_run_help(struct cli *cli);
 enum cli_exit cli_run_version(struct cli *cli);
 enum cli_exit cli_run_completion(struct cli *cli);

@@ -60,24 +60,30 @@ static void print_examples(const char *examples)
     }
 }
 
-/* As much as fits in the list: all, or the first word, or that there are options. */
-static const char *arguments_in_short(const char *arguments)
+/* One line of the list: its arguments as much as fits, all, or the first word, or that there are
+ * some. */
+static void print_in_short(const struct cli_command *command)
 {
-    if (strlen(arguments) < 14)
-        return arguments;
-    return strncmp(arguments, "KEY", 3) == 0 ? "KEY ..." : "[...]";
+    char left[128];
+    const char *arguments = command->arguments;
+    int size = (int)strlen(arguments);
+    bool fits = size < 14;
+    if (!fits)
+        size = arguments[0] == '[' ? 0 : (int)strcspn(arguments, " ");
+    snprintf(left, sizeof left, "  %s%s%.*s%s", command->name, arguments[0] == '\0' ? "" : " ",
+             size, arguments,
+             fits        ? ""
+             : size == 0 ? "[...]"
+                         : " ...");
+    printf("%-*s%s\n", HELP_COLUMN, left, command->summary);
 }
 
 static void help_overview(void)
 {
     puts("coterie -- the command line of the Coterie key-value store\n\n"
          "Usage\n  coterie [options] COMMAND [arguments]\n\nCommands");
-    for (size_t i = 0; i < cli_command_count; i++) {
-        char left[128];
-        snprintf(left, sizeof left, "  %s %s", cli_commands[i].name,
-                 arguments_in_short(cli_commands[i].arguments));
-        printf("%-*s%s\n", HELP_COLUMN, left, cli_commands[i].summary);
-    }
+    for (size_t i = 0; i < cli_command_count; i++)
+        print_in_short(&cli_commands[i]);
     print_options("Options of every command", OPTIONS_GLOBAL);
     puts("\nExits\n  0 ok, 1 failed, 2 usage, 3 not found, 4 unavailable, 5 unhealthy, 6 conflict");
     print_examples("coterie put greeting hello\n"
@@ -86,7 +92,7 @@ static void help_overview(void)
                    "coterie help put");
 }
 
-void cli_help(const struct cli_command *command)
+static void help_command(const struct cli_command *command)
 {
     if (command == NULL) {
         help_overview();
@@ -97,7 +103,7 @@ void cli_help(const struct cli_command *command)
     do {
         const char *bar = strstr(arguments, " | ");
         size_t size = bar == NULL ? strlen(arguments) : (size_t)(bar - arguments);
-        printf("  coterie %s %.*s%s\n", command->name, (int)size, arguments,
+        printf("  coterie %s%s%.*s%s\n", command->name, size > 0 ? " " : "", (int)size, arguments,
                command->options != 0 ? " [options]" : "");
         arguments += size + (bar == NULL ? 0 : strlen(" | "));
     } while (*arguments != '\0');
@@ -108,18 +114,49 @@ void cli_help(const struct cli_command *command)
     print_examples(command->examples);
 }
 
+/* The commands that begin with `word`, as keyspace create does; false: there are none. */
+static bool help_group(const char *word)
+{
+    size_t size = strlen(word);
+    bool found = false;
+    for (size_t i = 0; i < cli_command_count; i++) {
+        const char *name = cli_commands[i].name;
+        if (strncmp(name, word, size) != 0 || name[size] != ' ')
+            continue;
+        if (!found)
+            printf("coterie %s -- one of these commands\n\nCommands\n", word);
+        found = true;
+        print_in_short(&cli_commands[i]);
+    }
+    if (found)
+        printf("\nSee: coterie help %s COMMAND\n", word);
+    return found;
+}
+
+static enum cli_exit help_on(struct cli *cli, const char *const *words, size_t count)
+{
+    uint32_t used = 0;
+    const struct cli_command *command = count == 0 ? NULL : cli_command_find(words, count, &used);
+    if (count > 0 && command == NULL) {
+        if (count == 1 && help_group(words[0]))
+            return CLI_OK;
+        cli->command = NULL;
+        return cli_unknown_command(cli, words, count);
+    }
+    help_command(command);
+    return CLI_OK;
+}
+
 enum cli_exit cli_run_help(struct cli *cli)
 {
-    const struct cli_command *command = NULL;
-    if (cli->word_count > 0) {
-        uint32_t used = 0;
-        command = cli_command_find(cli->words, cli->word_count, &used);
-        if (command == NULL)
-            return cli_usage_error(cli, "there is no command '%s%s%s'", cli->words[0],
-                                   cli->word_count > 1 ? " " : "",
-                                   cli->word_count > 1 ? cli->words[1] : "");
-    }
-    cli_help(command);
+    return help_on(cli, cli->words, cli->word_count);
+}
+
+enum cli_exit cli_run_help_option(struct cli *cli)
+{
+    if (cli->command == NULL)
+        return help_on(cli, cli->words, cli->word_count);
+    help_command(cli->command);
     return CLI_OK;
 }
 

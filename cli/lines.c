@@ -53,8 +53,9 @@ static bool lines_fill(struct lines *lines, bool *ret_failed)
     ssize_t size;
     do {
         size = read(lines->fd, lines->buffer + lines->end, lines->capacity - lines->end);
-    } while (size < 0 && errno == EINTR);
-    if (size < 0) {
+        lines->stopped = lines->stop != NULL && *lines->stop != 0;
+    } while (size < 0 && errno == EINTR && !lines->stopped);
+    if (size < 0 && !lines->stopped) {
         cli_note("cannot read %s: %s", lines->path, strerror(errno));
         *ret_failed = true;
     }
@@ -83,6 +84,8 @@ enum lines_result lines_next(struct lines *lines, struct bytes *ret_line)
             continue;
         if (failed)
             return LINES_FAILED;
+        if (lines->stopped) /* what came so far of this line is not the line */
+            return LINES_END;
         if (newline == NULL && size == 0 && !too_long)
             return LINES_END;
         from = lines->buffer + lines->start; /* lines_fill may have moved it */

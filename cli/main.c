@@ -12,7 +12,7 @@ int main(int argc, char **argv)
     enum cli_exit code = cli_parse(&cli, argc, argv);
     if (code == CLI_OK) {
         if (cli.options[OPTION_HELP] != NULL)
-            cli_help(cli.command);
+            code = cli_run_help_option(&cli);
         else if (cli.options[OPTION_VERSION] != NULL)
             code = cli_run_version(&cli);
         else

@@ -45,9 +45,12 @@ void table_print(const struct table *table)
         }
     }
     for (uint32_t i = 0; i < table->rows; i++) {
-        for (uint32_t j = 0; j + 1 < table->columns; j++)
+        uint32_t last = table->columns - 1; /* no blanks at the end of a line */
+        while (last > 0 && table->cells[i][last][0] == '\0')
+            last--;
+        for (uint32_t j = 0; j < last; j++)
             printf("%-*s  ", widths[j], table->cells[i][j]);
-        puts(table->cells[i][table->columns - 1]);
+        puts(table->cells[i][last]);
     }
 }
 
@@ -154,7 +157,7 @@ bool input_read_all(const char *path, size_t max, struct arena *arena, struct by
     if (failed)
         cli_note("cannot read %s: %s", path, strerror(errno));
     else if (size > max)
-        cli_note("%s is larger than %zu bytes, the limit", path, max);
+        cli_note("%s is larger than %zu bytes, the limit", is_stdin ? "stdin" : path, max);
     if (!is_stdin)
         fclose(file);
     if (failed || size > max)

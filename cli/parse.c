@@ -14,6 +14,7 @@ enum cli_exit cli_usage_error(const struct cli *cli, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
+    fflush(stdout); /* a plan that was shown stands before what is said of it */
     fputs("coterie: ", stderr);
     vfprintf(stderr, format, arguments);
     va_end(arguments);
@@ -68,7 +69,7 @@ const struct cli_command *cli_command_find(const char *const *words, size_t coun
     return NULL;
 }
 
-static enum cli_exit unknown_command(const struct cli *cli, const char *const *words, size_t count)
+enum cli_exit cli_unknown_command(const struct cli *cli, const char *const *words, size_t count)
 {
     size_t prefix = strlen(words[0]);
     char joined[1024] = "";
@@ -224,6 +225,8 @@ static enum cli_exit parse_global(struct cli *cli)
     cli->deadline_ms = (uint32_t)deadline_ms;
     cli->verbose = cli->options[OPTION_VERBOSE] != NULL;
     cli->endpoints = cli->options[OPTION_ENDPOINTS];
+    if (cli->endpoints != NULL && cli->endpoints[0] == '\0')
+        return cli_usage_error(cli, "--endpoints is empty: give HOST:PORT,... or leave it out");
     if (cli->endpoints == NULL)
         cli->endpoints = getenv("COTERIE_ENDPOINTS");
     if (cli->endpoints == NULL || cli->endpoints[0] == '\0')
@@ -242,7 +245,7 @@ enum cli_exit cli_parse(struct cli *cli, int argc, char *const *argv)
         uint32_t used = 0;
         cli->command = cli_command_find(words, count, &used);
         if (cli->command == NULL && cli->options[OPTION_HELP] == NULL)
-            return unknown_command(cli, words, count);
+            return cli_unknown_command(cli, words, count);
         cli->word_count = (uint32_t)count - used;
         for (uint32_t i = 0; i < cli->word_count && i < CLI_WORDS_MAX; i++)
             cli->words[i] = words[used + i];
@@ -258,8 +261,9 @@ enum cli_exit cli_parse(struct cli *cli, int argc, char *const *argv)
         return cli_usage_error(cli, "something is missing: coterie %s %s", cli->command->name,
                                cli->command->arguments);
     if (cli->word_count > cli->command->words_max)
-        return cli_usage_error(cli, "'%s' is one word too many: coterie %s %s",
+        return cli_usage_error(cli, "'%s' is one word too many: coterie %s%s%s",
                                cli->words[cli->command->words_max], cli->command->name,
+                               cli->command->arguments[0] == '\0' ? "" : " ",
                                cli->command->arguments);
     return parse_global(cli);
 }
@@ -312,8 +316,9 @@ enum cli_exit cli_option_duration_ms(const struct cli *cli, enum cli_option_id i
         *ret_ms = count * units[i].ms;
         return CLI_OK;
     }
-    return cli_usage_error(cli, "--%s is '%s', must be a time such as 500ms, 30s, 5m, 2h or 7d",
-                           cli_options[id].name, text);
+    return cli_usage_error(
+        cli, "--%s is '%s', must be a time such as 500ms, 30s, 5m, 2h or 7d, at most 36500d",
+        cli_options[id].name, text);
 }
 
 static bool same_name(const char *a, const char *b)

@@ -84,6 +84,11 @@ static const char *advice(const struct rpc_client_status *status, bool is_write)
     if (strcmp(status->reason, "VOTERS_UNAVAILABLE") == 0)
         return "a majority of the voters must answer: coterie changes names them, coterie status "
                "tells who is away";
+    if (strcmp(status->reason, "KEYSPACE_NOT_FOUND") == 0)
+        return "see what exists: coterie keyspace list; or make it: coterie keyspace create NAME";
+    if (strcmp(status->reason, "QUORUM_NOT_MET") == 0 && strstr(status->message, "majority"))
+        return "see which nodes are away: coterie status; a key of a consistent keyspace needs a "
+               "majority of its replicas, for reads too";
     switch ((int)status->code) {
     case GRPC_STATUS_UNAVAILABLE:
         return "see which nodes are away: coterie status; then try again, or ask for fewer "
@@ -98,6 +103,8 @@ static const char *advice(const struct rpc_client_status *status, bool is_write)
     case GRPC_STATUS_ALREADY_EXISTS:
         return "see what exists: coterie keyspace list; or choose another name";
     case GRPC_STATUS_UNIMPLEMENTED:
+        if (strstr(status->message, "--client-address"))
+            return "name the client port: --endpoints HOST:PORT,... or COTERIE_ENDPOINTS";
         return "the node does not know this request: compare coterie version with coterie status";
     case GRPC_STATUS_INVALID_ARGUMENT:
         return "correct the value named above";
@@ -157,8 +164,10 @@ enum cli_exit cli_report(const struct cli *cli, const struct rpc_client_status *
     }
     fprintf(stderr, "coterie: %s\n",
             status->message[0] != '\0' ? status->message : "the node gives no message");
-    fprintf(stderr, "  code:    %s%s%s, from %s\n", rpc_code_name((int)status->code),
-            status->reason[0] != '\0' ? " " : "", status->reason, status->endpoint);
+    const char *code = rpc_code_name((int)status->code);
+    bool says_more = status->reason[0] != '\0' && strcmp(status->reason, code) != 0;
+    fprintf(stderr, "  code:    %s%s%s, from %s\n", code, says_more ? " " : "",
+            says_more ? status->reason : "", status->endpoint);
     if (status->needed[0] != '\0')
         fprintf(stderr, "  answers: %s of %s needed\n", status->acknowledged, status->needed);
     if (status->missing[0] != '\0')

@@ -85,10 +85,12 @@ size_t round_not_asked(struct round *round, char **ret_names)
 
 void round_say_not_asked(struct round *round, const char *what, char *const *names, size_t count)
 {
-    if (count > 0)
-        cli_note("not asked: %s (each node has its own %s; name their endpoints too: "
-                 "--endpoints HOST:PORT,...)",
-                 output_names(&round->cli->arena, names, count), what);
+    if (count == 0)
+        return;
+    cli_note("not asked: %s (each node has its own %s; %s)",
+             output_names(&round->cli->arena, names, count), what,
+             round->failed > 0 ? "no endpoint of theirs has answered"
+                               : "name their endpoints too: --endpoints HOST:PORT,...");
 }
 
 enum cli_exit round_exit(const struct round *round)

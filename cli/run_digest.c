@@ -142,7 +142,7 @@ static void row_of(const struct digests *digests, struct table *table, const str
                          mark, NULL});
 }
 
-static void print_table(struct cli *cli, const struct digests *digests)
+static void print_table(struct cli *cli, const struct digests *digests, bool all_asked)
 {
     struct table table;
     struct vnode vnode = {0};
@@ -161,7 +161,9 @@ static void print_table(struct cli *cli, const struct digests *digests)
         table_print(&table);
     printf("%llu vnodes in %llu copies, %llu keys in all: %s", (unsigned long long)digests->vnodes,
            (unsigned long long)digests->copies, (unsigned long long)digests->keys,
-           digests->unequal + digests->unproven == 0 ? "all copies are the same\n" : "");
+           digests->unequal + digests->unproven > 0 ? ""
+           : all_asked                              ? "all copies are the same\n"
+                                                    : "those that were asked are the same\n");
     if (digests->unequal + digests->unproven > 0)
         printf("%llu differ, %llu have a copy that is not known\n",
                (unsigned long long)digests->unequal, (unsigned long long)digests->unproven);
@@ -215,9 +217,9 @@ enum cli_exit cli_run_digest(struct cli *cli)
                               output_json_names(round.asked, round.asked_count), "not_asked",
                               output_json_names(missing, missing_count)));
     else
-        print_table(cli, &digests);
+        print_table(cli, &digests, missing_count == 0);
     round_say_not_asked(&round, "copies", missing, missing_count);
     if (round.failed > 0)
         return round.exit;
-    return same ? CLI_OK : CLI_UNHEALTHY;
+    return same && missing_count == 0 ? CLI_OK : CLI_UNHEALTHY;
 }

@@ -70,21 +70,30 @@ static const char *replicas_text(struct arena *arena, const Coterie__V1__Keyspac
     return all;
 }
 
+/* A consistent keyspace has no conflicts and no levels, whatever its definition says. */
+static const char *conflict_text(const Coterie__V1__Keyspace *keyspace)
+{
+    return keyspace->mode == COTERIE__V1__KEYSPACE__MODE__MODE_CONSISTENT
+               ? "none"
+               : name_of(conflicts, (int)keyspace->conflict);
+}
+
 static json_t *json_of_keyspace(const Coterie__V1__Keyspace *keyspace)
 {
     json_t *by_data_center = json_object();
     for (size_t i = 0; i < keyspace->n_n_by_data_center; i++)
         json_object_set_new(by_data_center, keyspace->n_by_data_center[i]->key,
                             json_integer(keyspace->n_by_data_center[i]->value));
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:s, s:s, s:b, s:I, s:I}", "name",
-                     keyspace->name, "mode", name_of(modes, (int)keyspace->mode), "conflict",
-                     name_of(conflicts, (int)keyspace->conflict), "durability",
-                     name_of(durabilities, (int)keyspace->durability), "n", (json_int_t)keyspace->n,
-                     "n_by_data_center", by_data_center, "read_consistency",
-                     output_level((int)keyspace->read_consistency), "write_consistency",
-                     output_level((int)keyspace->write_consistency), "strict",
-                     (int)keyspace->strict, "id", (json_int_t)keyspace->id, "created_at_ms",
-                     (json_int_t)keyspace->created_at_ms);
+    bool consistent = keyspace->mode == COTERIE__V1__KEYSPACE__MODE__MODE_CONSISTENT;
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:o, s:s?, s:s?, s:b, s:I, s:I}", "name", keyspace->name, "mode",
+        name_of(modes, (int)keyspace->mode), "conflict", conflict_text(keyspace), "durability",
+        name_of(durabilities, (int)keyspace->durability), "n", (json_int_t)keyspace->n,
+        "n_by_data_center", by_data_center, "read_consistency",
+        consistent ? NULL : output_level((int)keyspace->read_consistency), "write_consistency",
+        consistent ? NULL : output_level((int)keyspace->write_consistency), "strict",
+        (int)keyspace->strict, "id", (json_int_t)keyspace->id, "created_at_ms",
+        (json_int_t)keyspace->created_at_ms);
 }
 
 static void print_keyspaces(struct cli *cli, Coterie__V1__Keyspace *const *keyspaces, size_t count)
@@ -96,22 +105,35 @@ static void print_keyspaces(struct cli *cli, Coterie__V1__Keyspace *const *keysp
     for (size_t i = 0; i < count; i++) {
         const Coterie__V1__Keyspace *keyspace = keyspaces[i];
         bool consistent = keyspace->mode == COTERIE__V1__KEYSPACE__MODE__MODE_CONSISTENT;
-        table_row(&table, (const char *const[]){
-                              keyspace->name, name_of(modes, (int)keyspace->mode),
-                              consistent ? "none" : name_of(conflicts, (int)keyspace->conflict),
-                              name_of(durabilities, (int)keyspace->durability),
-                              replicas_text(&cli->arena, keyspace),
-                              consistent ? "-" : output_level((int)keyspace->read_consistency),
-                              consistent ? "-" : output_level((int)keyspace->write_consistency),
-                              consistent         ? "majority"
-                              : keyspace->strict ? "strict"
-                                                 : "sloppy",
-                              keyspace->created_at_ms == 0
-                                  ? "-"
-                                  : output_time(&cli->arena, keyspace->created_at_ms),
-                              NULL});
+        table_row(&table,
+                  (const char *const[]){
+                      keyspace->name, name_of(modes, (int)keyspace->mode), conflict_text(keyspace),
+                      name_of(durabilities, (int)keyspace->durability),
+                      replicas_text(&cli->arena, keyspace),
+                      consistent ? "-" : output_level((int)keyspace->read_consistency),
+                      consistent ? "-" : output_level((int)keyspace->write_consistency),
+                      consistent         ? "majority"
+                      : keyspace->strict ? "strict"
+                                         : "sloppy",
+                      keyspace->created_at_ms == 0
+                          ? "-"
+                          : output_time(&cli->arena, keyspace->created_at_ms),
+                      NULL});
     }
     table_print(&table);
+}
+
+/* Such a keyspace is allowed: its levels count the replicas that there are until more nodes join.
+ */
+static void say_too_few_nodes(const Coterie__V1__Keyspace *keyspace, uint32_t nodes)
+{
+    uint32_t wanted = keyspace->n;
+    for (size_t i = 0; i < keyspace->n_n_by_data_center; i++)
+        wanted = (i == 0 ? 0 : wanted) + keyspace->n_by_data_center[i]->value;
+    if (wanted > nodes)
+        cli_note("%u replicas are asked for and there are %u nodes: until more join, each of these "
+                 "holds one, and levels count those",
+                 wanted, nodes);
 }
 
 enum cli_exit cli_run_keyspace_create(struct cli *cli)
@@ -151,6 +173,8 @@ enum cli_exit cli_run_keyspace_create(struct cli *cli)
     else
         printf("keyspace %s created, known by %u of %u nodes\n", cli->words[0], response->known_by,
                response->nodes);
+    if (response->keyspace != NULL)
+        say_too_few_nodes(response->keyspace, response->nodes);
     return CLI_OK;
 }
 

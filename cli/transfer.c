@@ -2,6 +2,7 @@
 
 #include "cli/output.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -10,6 +11,7 @@
 #define PAUSE_MS_MIN        100u
 #define PAUSE_MS_MAX        3000u
 #define WAIT_MS_MAX         100u
+#define ATTEMPTS_UNTOLD     2u /* the first pauses are short, and often enough */
 
 enum cli_exit transfer_init(struct transfer *transfer, struct cli *cli,
                             const struct transfer_class *class, const char *input)
@@ -79,8 +81,10 @@ void transfer_item_answer(struct transfer *transfer, struct transfer_batch *batc
         transfer->items_done++;
         return;
     }
-    if (is_temporary(code) && batch->attempts + 1 < TRANSFER_ATTEMPTS_MAX)
+    if (is_temporary(code) && batch->attempts + 1 < TRANSFER_ATTEMPTS_MAX) {
+        snprintf(batch->wait_why, sizeof batch->wait_why, "%s", message);
         return;
+    }
     if (is_temporary(code)) {
         batch->gave_up = (struct rpc_client_status){.code = (grpc_status_code)code};
         snprintf(batch->gave_up.message, sizeof batch->gave_up.message, "%s", message);
@@ -179,9 +183,21 @@ static void batch_send(struct transfer *transfer, struct transfer_batch *batch)
     transfer->class->send(transfer, batch);
 }
 
-static void batch_pause(struct transfer *transfer, struct transfer_batch *batch,
-                        uint64_t retry_after_ms)
+/* Says once, after the first pauses have not helped, what a silent bar waits for. */
+static void say_wait(struct transfer *transfer, const struct transfer_batch *batch, const char *why)
 {
+    if (transfer->wait_told || transfer->stopped || batch->attempts < ATTEMPTS_UNTOLD ||
+        why[0] == '\0')
+        return;
+    transfer->wait_told = true;
+    progress_clear(&transfer->progress);
+    cli_note("asking again, with pauses, %u times at most: %s", TRANSFER_ATTEMPTS_MAX, why);
+}
+
+static void batch_pause(struct transfer *transfer, struct transfer_batch *batch,
+                        uint64_t retry_after_ms, const char *why)
+{
+    say_wait(transfer, batch, why);
     uint64_t pause_ms = PAUSE_MS_MIN << (batch->attempts < 6 ? batch->attempts : 6);
     if (pause_ms < retry_after_ms)
         pause_ms = retry_after_ms;
@@ -229,7 +245,7 @@ static void batch_on_failure(struct transfer *transfer, struct transfer_batch *b
     batch->attempts++;
     if (is_temporary((int)status->code) && batch->attempts < TRANSFER_ATTEMPTS_MAX) {
         transfer->items_retried += batch->sent_count;
-        batch_pause(transfer, batch, status->retry_after_ms);
+        batch_pause(transfer, batch, status->retry_after_ms, status->message);
         return;
     }
     transfer_stop(transfer, status);
@@ -262,7 +278,7 @@ static void batch_on_answer(struct transfer *transfer, struct transfer_batch *ba
     batch->attempts = left < batch->sent_count ? 0 : batch->attempts + 1;
     if (left > 0) {
         transfer->items_retried += left;
-        batch_pause(transfer, batch, 0);
+        batch_pause(transfer, batch, 0, batch->wait_why);
     } else if (batch_is_hopeless(batch)) {
         memcpy(batch->gave_up.endpoint, answer->status.endpoint, sizeof answer->status.endpoint);
         transfer_stop(transfer, &batch->gave_up);
@@ -319,9 +335,22 @@ static void wait_for_answers(struct transfer *transfer, uint64_t wait_ms)
     arena_deinit(&arena);
 }
 
+static volatile sig_atomic_t interrupted;
+
+/* The first Ctrl-C ends it in order, a second one at once. */
+static void on_interrupt(int signal_number)
+{
+    (void)signal_number;
+    interrupted = 1;
+}
+
 void transfer_run(struct transfer *transfer)
 {
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    transfer->lines.stop = &interrupted;
     for (;;) {
+        transfer->stopped = transfer->stopped || interrupted != 0;
         bool full = transfer->filled - transfer->settled == transfer->in_flight;
         bool filled = !full && !transfer->input_ended && !transfer->stopped && batch_fill(transfer);
         uint64_t wait_ms = send_due(transfer);
@@ -339,6 +368,7 @@ void transfer_run(struct transfer *transfer)
         progress_show(&transfer->progress, transfer->items_done, transfer->input_bytes,
                       transfer->lines.bytes_total);
     }
+    transfer->stopped = transfer->stopped || interrupted != 0;
     progress_clear(&transfer->progress);
 }
 
@@ -359,10 +389,18 @@ enum cli_exit transfer_finish(struct transfer *transfer)
         cli_note("and %llu more failed lines",
                  (unsigned long long)(transfer->failures_told - TRANSFER_FAILURES_TOLD));
     if (transfer->stopped) {
-        enum cli_exit exit =
-            cli_report(transfer->cli, &transfer->stop_status, transfer->class->is_write);
-        cli_note("stopped: the lines before line %llu are done or named above; go on from there",
-                 (unsigned long long)stop_line(transfer));
+        enum cli_exit exit = CLI_FAILED;
+        if (transfer->stop_status.code == GRPC_STATUS_OK)
+            cli_note("interrupted");
+        else
+            exit = cli_report(transfer->cli, &transfer->stop_status, transfer->class->is_write);
+        unsigned long long line = stop_line(transfer);
+        if (transfer->items_done == 0)
+            cli_note("stopped at line %llu: nothing was %s", line, transfer->class->verb);
+        else
+            cli_note(
+                "stopped: the lines before line %llu are done or named above; go on from there",
+                line);
         return exit;
     }
     return transfer->input_failed || transfer->items_failed > 0 ? CLI_FAILED : CLI_OK;

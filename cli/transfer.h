@@ -45,6 +45,7 @@ struct transfer_batch {
     uint32_t attempts;                /* without progress */
     struct rpc_client_status gave_up; /* of the last item given up as unavailable; code OK: none */
     uint64_t due_ms;
+    char wait_why[256];   /* of the last item that was left to the next attempt */
     uint64_t input_bytes; /* of the input, up to the end of this batch */
 };
 
@@ -78,6 +79,7 @@ struct transfer {
     uint64_t filled, settled;                               /* batches, counted from the start */
     struct transfer_batch *batches[TRANSFER_IN_FLIGHT_MAX]; /* batch b is batches[b % in_flight] */
     bool input_ended;
+    bool wait_told;
     bool stopped; /* a request failed for good */
     struct rpc_client_status stop_status;
     bool input_failed;

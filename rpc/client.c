@@ -166,7 +166,8 @@ static void call_look(struct rpc_client *client, struct client_call *call, bool 
         call_send(client, call);
     } else if (late || client->closing || state == GRPC_CHANNEL_SHUTDOWN ||
                (state == GRPC_CHANNEL_TRANSIENT_FAILURE && !first)) {
-        call_give_up_endpoint(client, call, late ? "not in time" : "refused, or no such host");
+        call_give_up_endpoint(client, call,
+                              late ? "not in time" : "refused, no such host, or no gRPC there");
     } else {
         grpc_channel_watch_connectivity_state(channel, state, call->connect_deadline, client->queue,
                                               call);

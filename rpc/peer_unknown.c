@@ -47,7 +47,8 @@ static void on_call(struct rpc_event *event, bool ok)
         unknown_free(unknown);
         return;
     }
-    unknown->why = grpc_slice_from_static_string("peers speak " PEER_METHOD " here");
+    unknown->why = grpc_slice_from_static_string(
+        "this port is for the other nodes; clients ask the one of --client-address (7700)");
     grpc_op ops[3] = {
         {.op = GRPC_OP_RECV_CLOSE_ON_SERVER,
          .data.recv_close_on_server.cancelled = &unknown->cancelled},

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 
@@ -142,6 +143,33 @@ def test_completion_knows_the_cluster(cluster):
 # -- hints
 
 
+def test_the_wrong_port(cluster):
+    """Whoever asks the peer or the HTTP port is told which one it is that clients ask."""
+    node = cluster.nodes[0]
+    for port in (node.peer_port, node.http_port):
+        told = coterie([], "--endpoints", "127.0.0.1:%d" % port, "get", "k", "--deadline-ms", "2000", code=None)
+        assert told.code in (1, 4) and re.search("client-address|no gRPC there", told.err), (port, told)
+
+
+def bench(*arguments, code=0):
+    done = subprocess.run([os.environ["COTERIE_BENCH"], *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, (arguments, done)
+    return done.stdout if code == 0 else done.stderr
+
+
+def test_bench_tells_what_is_wrong(cluster):
+    """Before it counts thousands of errors without a word about them."""
+    assert re.match(r"coterie-bench \d+\.\d+\.\d+\n$", bench("--version"))
+    here = ("--targets", cluster.nodes[0].endpoint, "--duration", "1", "--warmup", "0")
+    assert "2000000 bytes, limit" in bench("put", *here, "--value-bytes", "2000000", code=1)
+    coterie(cluster.nodes, "keyspace", "create", "measured", "--mode", "consistent")
+    assert "consistency: " in bench("put", *here, "--keyspace", "measured", "--consistency", "ONE", code=1)
+    assert "does not exist" in bench("get", *here, "--keyspace", "none", code=3)
+    assert "cannot connect" in bench("load", "--targets", "127.0.0.1:1", code=4)
+    assert "word too many" in bench("put", "all", code=2)
+    assert "put" in bench("put", *here, "--keys", "10", "--value-bytes", "0")
+
+
 def test_hints_of_healthy_nodes(cluster):
     nodes = cluster.nodes
     assert coterie(nodes, "hints").out == b"no hints on n1, n2, n3\n"
@@ -186,8 +214,11 @@ def test_digest(cluster):
     assert whole["same"] and whole["copies"] == 192 and whole["asked"] == ["n1", "n2", "n3"], whole
     assert all(vnode["same"] and len(vnode["copies"]) == 3 for vnode in whole["vnodes"])
     assert sum(vnode["copies"][0]["keys"] for vnode in whole["vnodes"]) >= 50
-    one = coterie(nodes[:1], "digest")
+    assert not any(line.endswith(b" ") for line in table.out.splitlines()), table
+    # What was not asked is not known: no word of all copies, and exit 5.
+    one = coterie(nodes[:1], "digest", code=5)
     assert "not asked: n2, n3" in one.err and "only one copy was asked" in one.err, one
+    assert b"those that were asked are the same" in one.out and b"all copies" not in one.out, one
     coterie(nodes, "digest", "--keyspace", "none", code=3)
 
 
@@ -223,6 +254,20 @@ def test_import_tells_bad_lines(cluster):
     assert "%d keys" % (3000 - len(broken)) in told.err and "%d failed" % len(broken) in told.err, told
 
 
+def test_import_interrupted(cluster):
+    """Ctrl-C: what was begun ends, and it says where to go on; a line that has half come is no line."""
+    with subprocess.Popen([COTERIE, "--endpoints", cluster.nodes[0].endpoint, "import"], stdin=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as importing:
+        importing.stdin.write(lines({"key": "cut-%d" % i, "value": "v"} for i in range(3)) + b'{"key": "cu')
+        importing.stdin.flush()
+        wait_for("three lines", lambda: values(cluster.nodes[1].get(b"cut-2")) == [b"v"])
+        importing.send_signal(signal.SIGINT)
+        told = importing.stderr.read().decode()
+        assert importing.wait(timeout=20) == 1, told
+    for words in ("interrupted", "before line 4 are done", "imported 3 keys", " 0 failed"):
+        assert words in told, (words, told)
+
+
 def test_export_of_siblings(cluster):
     first = cluster.nodes[0].put(b"twins", b"first").context
     for value in (b"left", b"right"):
@@ -238,6 +283,7 @@ def test_export_of_siblings(cluster):
 
 def test_one_node_down(cluster):
     n1, _, n3 = cluster.nodes
+    coterie([n1], "keyspace", "create", "ledger", "--mode", "consistent")
     n3.kill()
     wait_for("n1 to miss n3", lambda: n1.alive_nodes() == 2)
     status = coterie([n1], "status", code=5)
@@ -252,6 +298,9 @@ def test_one_node_down(cluster):
     error = json.loads(coterie([n1], "put", "all", "v", "--consistency", "ALL", "-o", "json", code=4).err)["error"]
     assert error["code"] == "UNAVAILABLE" and error["outcome"] == "NOT_APPLIED" and error["needed"] == "3", error
     coterie([n1], "get", "all", code=3)
+    # Its endpoint was named: nobody is told to name it.
+    digest = coterie(cluster.nodes, "digest", code=4)
+    assert "not asked: n3 (" in digest.err and "no endpoint of theirs has answered" in digest.err, digest
 
 
 def test_no_quorum(cluster):
@@ -262,6 +311,10 @@ def test_no_quorum(cluster):
     assert coterie([n1], "get", "next-endpoint", "--consistency", "ONE").out == b"v"
     coterie([n1], "import", code=4, stdin=lines(records_of("none", 5)))
     coterie([n1], "export", code=4, stdin=b"next-endpoint\n")
+    # A level is no way out where a majority decides.
+    register = coterie([n1], "get", "k", "-k", "ledger", code=4)
+    assert "majority of its replicas" in register.err and "--consistency" not in register.err, register
+    assert "--consistency ONE" in coterie([n1], "get", "next-endpoint", code=4).err
 
 
 def test_all_down(cluster):

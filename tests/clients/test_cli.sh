@@ -58,6 +58,14 @@ expect 2 "option of another command" -- status --ttl 5s
 err_has "'status' has no option --ttl" "option of another command"
 expect 2 "half a command" -- keyspace
 err_has 'create, list, describe, drop' "half a command"
+expect 0 "help on half a command" -- help keyspace
+out_has '^  keyspace create NAME ' "help on half a command"
+expect 0 "half a command --help" -- keyspace --help
+out_has '^  keyspace drop NAME ' "half a command --help"
+expect 2 "help on no command" -- help gte
+err_has "did you mean 'get'" "help on no command"
+expect 2 "no endpoint" -- --endpoints '' get k
+err_has 'endpoints is empty' "no endpoint"
 expect 2 "no key" -- get
 expect 2 "a word too many" -- get a b
 expect 2 "bad level" -- get k --consistency MOST
@@ -79,6 +87,7 @@ expect 2 "completion for no shell" -- completion tcsh
 # -- help for everything, on stdout
 expect 0 "help" -- --help
 out_has 'Exits' "help"
+out_has '^  replicate KEYSPACE \.\.\. ' "help"
 for command in get put del cas import export status nodes ring health hints 'hints pause' \
     'hints resume' repair 'repair status' 'repair cancel' digest explain 'keyspace create' \
     'keyspace list' 'keyspace describe' 'keyspace drop' join decommission replace weight zone \
@@ -86,6 +95,8 @@ for command in get put del cas import export status nodes ring health hints 'hin
     # shellcheck disable=SC2086
     expect 0 "help of $command" -- $command --help
     out_has 'Examples' "help of $command"
+    count=$((count + 1))
+    ! grep -qE ' $|[^ ]  \[' "$scratch/out" || fail "help of $command: blanks too many"
     # shellcheck disable=SC2086
     expect 0 "help $command" -- help $command
 done
@@ -166,8 +177,12 @@ json 'j["n"] == 3 and j["durability"] == "periodic" and j["read_consistency"] ==
 expect 0 "keyspace list" -- keyspace list
 out_has "^$keyspace +available +siblings +periodic" "keyspace list"
 expect 1 "keyspace of a bad name" -- keyspace create 'Not A Name'
+err_has 'code:    INVALID_ARGUMENT, from' "keyspace of a bad name: the code is said once"
 expect 3 "no such keyspace" -- get k --keyspace "no$keyspace"
-err_has 'keyspace list' "no such keyspace"
+err_has 'keyspace list; or make it: coterie keyspace create' "no such keyspace"
+expect 0 "keyspace of too many replicas" -- keyspace create "$keyspace-wide" --n 7
+err_has '7 replicas are asked for and there are [0-9] nodes' "keyspace of too many replicas"
+expect 0 "keyspace of too many replicas, dropped" -- keyspace drop "$keyspace-wide" --yes
 
 # -- put, get, del
 k=$unique-k
@@ -238,6 +253,8 @@ err_has 'keyspace.durability: ' "periodic consistent keyspace"
 expect 0 "consistent keyspace" -- keyspace create "$bank" --mode consistent
 expect 0 "keyspace list of a consistent one" -- keyspace list
 out_has "^$bank +consistent +none +fsync +3 +- +- +majority" "keyspace list of a consistent one"
+expect 0 "describe a consistent one" -- keyspace describe "$bank" -o json
+json 'j["conflict"] == "none" and j["read_consistency"] is None and j["write_consistency"] is None' "describe a consistent one"
 expect 0 "cas --absent" -- cas -k "$bank" "$k" 100 --absent
 out_empty "cas --absent"
 expect 6 "cas --absent again" -- cas -k "$bank" "$k" 100 --absent
@@ -275,6 +292,8 @@ head -c 1200000 /dev/zero >"$scratch/large"
 expect 1 "value over the limit" -- put "$k" --file "$scratch/large"
 err_has 'INVALID_ARGUMENT' "value over the limit"
 err_has '1200000' "value over the limit"
+head -c 4000000 /dev/zero | expect 1 "value over any limit" -- put "$k" -
+err_has '^coterie: stdin is larger than 3145728 bytes' "value over any limit"
 
 # -- import and export
 /usr/bin/python3 - "$scratch" "$unique" <<'PYTHON'
@@ -314,9 +333,10 @@ err_has 'imported 2 keys .* 5 failed' "import of bad lines"
 expect 0 "good lines of a bad file" -- get "$unique-h"
 out_is 2 "good lines of a bad file"
 expect 3 "import into no keyspace" -- import "$scratch/records" --keyspace "no$keyspace"
-err_has 'stopped: ' "import into no keyspace"
+err_has 'stopped at line 1: nothing was imported' "import into no keyspace"
 expect 1 "import of no file" -- import "$scratch/none"
 expect 4 "import to nobody" -- --endpoints 127.0.0.1:1 --deadline-ms 100 import "$scratch/bad" --in-flight 1
+err_has '^coterie: asking again, with pauses, 8 times at most: cannot connect to 127.0.0.1:1: ' "import to nobody"
 
 expect 0 "keyspace drop" -- keyspace drop "$keyspace" --yes
 expect 3 "get from a dropped keyspace" -- get k --keyspace "$keyspace"
