@@ -33,6 +33,7 @@ struct file_reader {
     yaml_parser_t parser;
     yaml_event_t event;
     const char *path;
+    bool seen[CONFIG_KEY_COUNT];
     char *why;
     size_t why_size;
 };
@@ -111,6 +112,9 @@ static enum err file_mapping(struct file_reader *reader, struct config *config)
         int key = setting_find(name);
         if (key < 0)
             return file_error(reader, "unknown key \"%s\"; coteried --help lists them", name);
+        if (reader->seen[key])
+            return file_error(reader, "%s is given twice; take one of them out", name);
+        reader->seen[key] = true;
         err = file_value(reader, config, key);
         if (err == OK)
             err = file_next(reader);
@@ -208,6 +212,12 @@ static enum err config_read_flags(int argc, char **argv, struct config *config,
         if (strcmp(flag, "--origin") == 0 && *action == CONFIG_PRINT) {
             *action = CONFIG_PRINT_ORIGIN;
             continue;
+        }
+        if (strcmp(flag, "config") == 0) {
+            snprintf(why, why_size,
+                     "config what? coteried config print [--origin] shows what is "
+                     "in force");
+            return ERR_INVALID;
         }
         if (strncmp(flag, "--", 2) != 0) {
             snprintf(why, why_size, "unknown argument \"%s\"; coteried --help lists the flags",

@@ -47,9 +47,9 @@ static enum MHD_Result on_request(void *closure, struct MHD_Connection *connecti
     (void)upload_data_size;
     (void)connection_state;
     struct http *http = closure;
-    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0)
+    if (strcmp(method, MHD_HTTP_METHOD_GET) != 0 && strcmp(method, MHD_HTTP_METHOD_HEAD) != 0)
         return respond(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "text/plain",
-                       text_copy("only GET\n"));
+                       text_copy("only GET and HEAD\n"));
     if (strcmp(url, "/metrics") == 0)
         return respond(connection, MHD_HTTP_OK, "text/plain; version=0.0.4",
                        metrics_text(http->node));

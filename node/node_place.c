@@ -60,7 +60,11 @@ enum err node_place_find(struct node *node, char *why, size_t why_size)
     err = topology_initial(&node->arena, seeds, count, (uint32_t)config->number[CONFIG_partitions],
                            &node->topology, &problem);
     if (err != OK) {
-        snprintf(why, why_size, "initial-cluster: %s", problem);
+        static const char prefix[] = "initial cluster: ";
+        bool has_it = strncmp(problem, prefix, sizeof prefix - 1) == 0;
+        snprintf(why, why_size, "%s: %s",
+                 config->text[CONFIG_initial_cluster][0] != '\0' ? "initial-cluster" : "this node",
+                 problem + (has_it ? sizeof prefix - 1 : 0));
         return err;
     }
     const struct member *self = topology_member_by_name(&node->topology, config->text[CONFIG_name]);

@@ -64,6 +64,13 @@ static json_t *convergence_json(const struct node *node, const struct view *view
     return peers;
 }
 
+static const char *conflict_text(const struct keyspace *keyspace)
+{
+    return keyspace->mode == KEYSPACE_CONSISTENT ? "none"
+           : keyspace->conflict == KEYSPACE_LWW  ? "lww"
+                                                 : "siblings";
+}
+
 static json_t *keyspaces_json(const struct view *view)
 {
     json_t *keyspaces = json_array();
@@ -72,9 +79,9 @@ static json_t *keyspaces_json(const struct view *view)
         if (!keyspace->dropped)
             json_array_append_new(
                 keyspaces,
-                json_pack("{s:s, s:i, s:s, s:s, s:b}", "name", keyspace->name, "n",
-                          (int)keyspace->n, "conflict",
-                          keyspace->conflict == KEYSPACE_LWW ? "lww" : "siblings", "durability",
+                json_pack("{s:s, s:s, s:i, s:s, s:s, s:b}", "name", keyspace->name, "mode",
+                          keyspace->mode == KEYSPACE_CONSISTENT ? "consistent" : "available", "n",
+                          (int)keyspace->n, "conflict", conflict_text(keyspace), "durability",
                           keyspace->durability == KEYSPACE_PERIODIC ? "periodic" : "fsync",
                           "strict", (int)keyspace->strict));
     }
@@ -193,13 +200,17 @@ static void page_keyspaces(FILE *out, const struct view *view)
           out);
     for (uint32_t i = 0; i < view->keyspaces.count; i++) {
         const struct keyspace *keyspace = &view->keyspaces.keyspaces[i];
+        bool consistent = keyspace->mode == KEYSPACE_CONSISTENT;
         if (keyspace->dropped)
             continue;
         fprintf(out, "<tr><td>%s<td>%u<td>%s<td>%s<td>%s<td>%s<td>%s</tr>", keyspace->name,
-                keyspace->n, keyspace->conflict == KEYSPACE_LWW ? "lww" : "siblings",
+                keyspace->n, conflict_text(keyspace),
                 keyspace->durability == KEYSPACE_PERIODIC ? "periodic" : "fsync",
-                keyspace->strict ? "strict" : "sloppy", consistency_text(keyspace->read_level),
-                consistency_text(keyspace->write_level));
+                consistent         ? "majority"
+                : keyspace->strict ? "strict"
+                                   : "sloppy",
+                consistent ? "-" : consistency_text(keyspace->read_level),
+                consistent ? "-" : consistency_text(keyspace->write_level));
     }
     fputs("</table>", out);
 }

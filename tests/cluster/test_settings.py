@@ -2,6 +2,7 @@
 where and what next; a data directory belongs to one member of one cluster and one process; SIGHUP reloads
 the log level, SIGTERM drains. DESIGN.md sections 4, 9, 12."""
 
+import json
 import os
 import signal
 import socket
@@ -10,8 +11,10 @@ import sys
 import tempfile
 import time
 import traceback
+import urllib.error
+import urllib.request
 
-from cluster import COTERIED, Cluster, Node, free_ports, grpc, kv, wait_for
+from cluster import COTERIED, Cluster, Node, cluster_pb2, free_ports, grpc, kv, wait_for
 
 FAILED, BAD_SETTINGS = 1, 2
 PATIENCE = 5  # machines that run tests are shared
@@ -92,6 +95,11 @@ def test_unknown_and_broken(folder):
     refused("--nmae", "x", says=("--nmae", "--help"))
     refused("--name", says=("--name", "value"))
     refused("stray", says=("stray", "--help"))
+    for half in (["config"], ["config", "show"]):
+        refused(*half, says="coteried config print")
+    file = write(folder, "twice.yaml", "name: x\nzone: a\nname: y\n")
+    refused("config", "print", "--config", file, says=("line 3", "name is given twice"))
+    refused("--name", "a b", "--data-dir", os.path.join(folder, "never"), says="this node: a name must be")
     refused("--config", os.path.join(folder, "none.yaml"), says=("none.yaml", "No such file"))
     for text in ("a: [\n", "- list\n", "name: {x: y}\n", "just words\n", "name: [a, b]\n", "\tname: x\n"):
         refused("config", "print", "--config", write(folder, "broken.yaml", text), says="broken.yaml line 1")
@@ -140,6 +148,31 @@ def test_unknown_variable_is_told(folder):
         assert node.terminate() == 0
         node.start().wait_serving()
         assert "COTERIE_SERVICE_HOST" in node.log_tail(50), node.log_tail()
+
+
+def test_http_port(_):
+    """HEAD is GET without the body, as load balancers ask; a consistent keyspace is named as one."""
+    with Cluster(1) as cluster:
+        node = cluster.nodes[0].start().wait_serving()
+        node.admin.CreateKeyspace(cluster_pb2.CreateKeyspaceRequest(keyspace=cluster_pb2.Keyspace(
+            name="bank", mode=cluster_pb2.Keyspace.MODE_CONSISTENT)))
+
+        def ask(method, path):
+            return urllib.request.urlopen(urllib.request.Request(
+                "http://127.0.0.1:%d%s" % (node.http_port, path), method=method), timeout=5)
+
+        for path in ("/", "/metrics", "/status.json", "/healthz"):
+            head = ask("HEAD", path)
+            assert head.status == 200 and head.read() == b"" and int(head.headers["Content-Length"]) > 0, path
+        shown = {k["name"]: k for k in json.load(ask("GET", "/status.json"))["keyspaces"]}
+        assert (shown["bank"]["mode"], shown["bank"]["conflict"]) == ("consistent", "none"), shown
+        assert (shown["default"]["mode"], shown["default"]["conflict"]) == ("available", "siblings"), shown
+        assert b"<td>bank<td>3<td>none<td>fsync<td>majority<td>-<td>-" in ask("GET", "/").read()
+        for method, path, status in (("POST", "/metrics", 405), ("GET", "/none", 404)):
+            try:
+                raise AssertionError(ask(method, path).status)
+            except urllib.error.HTTPError as refusal:
+                assert refusal.code == status, (method, path, refusal)
 
 
 # -- the cluster key
