@@ -1,0 +1,90 @@
+"""Rule: what the documents name is there: calls and reasons of the API, metrics, commands, tests and stories; and every
+call and reason that there is stands in docs/api.md."""
+
+import glob
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+
+from harness import Cluster, run, tests_of
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+DOCUMENTS = [os.path.join(ROOT, "README.md"), *sorted(glob.glob(os.path.join(ROOT, "docs", "*.md")))]
+
+
+def read(path):
+    with open(os.path.join(ROOT, path)) as file:
+        return file.read()
+
+
+def everything(pattern, paths):
+    """What the pattern finds, with one file that has it."""
+    return {found: os.path.relpath(path, ROOT) for path in paths for found in re.findall(pattern, read(path))}
+
+
+def test_calls(_):
+    calls = everything(r"(?m)^  rpc (\w+)", glob.glob(os.path.join(ROOT, "proto/coterie/v1/*.proto")))
+    assert len(calls) > 25, calls
+    table = read("docs/api.md").split("## Reading and writing")[0]
+    missing = [call for call in calls if not re.search(r"\b%s\b" % call, table)]
+    assert not missing, missing
+
+
+def test_reasons(_):
+    sources = glob.glob(os.path.join(ROOT, "rpc", "*.c"))
+    reasons = everything(r'(?:[.>]reason = |GRPC_STATUS_[A-Z_]+,\s+)"([A-Z_]+)"', sources)
+    assert len(reasons) > 12, reasons
+    ours = {"NOT_CONNECTED", "DENIED"}  # of the command line's own client; between nodes alone
+    page = read("docs/api.md")
+    missing = {reason: path for reason, path in reasons.items() if reason not in ours and reason not in page}
+    assert not missing, missing
+
+
+def test_metrics(cluster):
+    named = everything(r"`(coterie_[a-z_]+)", DOCUMENTS)
+    assert len(named) > 30, named
+    node = cluster.nodes[0]
+    page = urllib.request.urlopen("http://127.0.0.1:%d/metrics" % node.http_port, timeout=5).read().decode()
+    served = set(re.findall(r"(?m)^# TYPE (coterie_\w+)", page))
+    missing = {name: path for name, path in named.items() if name not in served}
+    assert not missing, missing
+
+
+def test_commands(_):
+    """Each line "coterie ..." or "$ coterie ..." is a command that has help, with options that it knows."""
+    found = everything(r"(?m)^    (?:\$ )?coterie (.*)", DOCUMENTS)
+    assert len(found) > 40, found
+    for line, path in found.items():
+        words = re.sub(r"^(--endpoints \S+ )?", "", re.split(r"\s+#|\s+[|&]", line)[0]).split()
+        help_of = next((done for done in (subprocess.run([os.environ["COTERIE"], *words[:count], "--help"],
+                        capture_output=True, text=True) for count in (2, 1)) if done.returncode == 0
+                        and not done.stdout.startswith("coterie --")), None)
+        assert help_of is not None, (path, line)
+        for option in re.findall(r"(?<=\s)--?[a-z][a-z-]*", " " + " ".join(words)):
+            assert re.search(r"(?<![\w-])%s(?![\w-])" % option, help_of.stdout), (path, line, option)
+
+
+def test_files(_):
+    """Tests, stories and pages that a document names."""
+    stories = {os.path.basename(path)[:2] for path in glob.glob(os.path.join(ROOT, "tests/scenario/*.txt"))}
+    for path in DOCUMENTS:
+        text = read(path)
+        for name in re.findall(r"`(?:tests/\w+/)?(test_\w+\.(?:py|c))", text):
+            assert glob.glob(os.path.join(ROOT, "tests", "*", name)), (path, name)
+        for name in re.findall(r"\]\(([^)#:]+)", text):
+            assert os.path.exists(os.path.join(os.path.dirname(path), name)), (path, name)
+    told = re.findall(r"stor(?:y|ies) ((?:\d\d(?:, | to | and )?)+)", read("docs/coming-from.md"))
+    numbers = {number for group in told for number in re.findall(r"\d\d", group)}
+    assert len(numbers) > 15 and numbers <= stories, numbers - stories
+
+
+def main():
+    with Cluster(1) as cluster:
+        cluster.start()
+        return run(tests_of(globals()), cluster)
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main() else 0)
