@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "tests/effort.h"
 #include "tests/scenario/story_end.h"
 
 #include <glob.h>
@@ -202,8 +203,8 @@ static void stories_under_torture(void **state)
         free(play(text, &plain));
         assert_true(plain.points > 0);
         for (unsigned tamper = TAMPER_DROP; tamper < TAMPER_COUNT; tamper++) {
-            for (uint32_t k = plain.changes ? tamper % 4 : 0; k < plain.points;
-                 k += plain.changes ? 4 : 1) {
+            uint32_t stride = effort_stride(plain.changes ? 4 : 1);
+            for (uint32_t k = tamper % stride; k < plain.points; k += stride) {
                 struct story story = {.tamper = (enum tamper)tamper, .tamper_at = k};
                 char *told = play(text, &story);
                 runs++;

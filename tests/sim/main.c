@@ -1,4 +1,5 @@
 /* coterie-sim -- the cluster in one process, under one seed. */
+#include "tests/effort.h"
 #include "tests/sim/batch.h"
 #include "tests/sim/mutants.h"
 #include "tests/sim/options.h"
@@ -18,7 +19,7 @@ static const char help[] =
     "Runs the real actors of 3 to 9 nodes under one seeded event heap, breaks the network, the\n"
     "nodes, their clocks and their disks, and checks what the clients were told.\n"
     "\n"
-    "  --seeds N               how many seeds; default 1000, or COTERIE_SIM_SEEDS\n"
+    "  --seeds N               how many seeds; default 1000 (COTERIE_EFFORT per cent of them)\n"
     "  --start S               the first one; default 1\n"
     "  --jobs J                processes; default 2\n"
     "  --keep-going            go on after a failed seed and count them\n"
@@ -193,7 +194,6 @@ static void parse_one(struct arguments *arguments, int id, const char *name)
 
 static struct arguments parse(int argc, char **argv)
 {
-    const char *seeds = getenv("COTERIE_SIM_SEEDS");
     struct arguments arguments = {.batch = {.start = 1, .jobs = 2, .program = argv[0]}};
     int index = 0;
     int id;
@@ -208,7 +208,7 @@ static struct arguments parse(int argc, char **argv)
         exit(EXIT_USAGE);
     }
     if (arguments.batch.seeds == 0 && !arguments.mutants)
-        arguments.batch.seeds = seeds == NULL ? SEEDS_DEFAULT : parse_number("seeds", seeds);
+        arguments.batch.seeds = effort(SEEDS_DEFAULT);
     return arguments;
 }
 

@@ -13,13 +13,14 @@
 #include "actors/anti_entropy.h"
 #include "actors/replica.h"
 #include "rpc/peer_codec.h"
+#include "tests/effort.h"
 #include "tests/unit/actor_fixture.h"
 
 #include <stdlib.h>
 
 #define SIBLINGS  KEYSPACE_TEST_SIBLINGS
 #define SECONDS   (1000 * MS)
-#define KEYS      50000u
+#define KEYS      (effort_is_full() ? 50000u : 10000u)
 #define PARTITION 5u
 #define PEER      2u
 #define HOSTS     3u /* two replicas; 0 is the anti-entropy actor of node 1 */

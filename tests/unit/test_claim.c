@@ -11,6 +11,7 @@
 #include "base/prng.h"
 #include "model/claim.h"
 #include "model/topology.h"
+#include "tests/effort.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -19,16 +20,10 @@
 
 #define SEED 20260101u
 
-/* How much to draw; a sanitizer's build takes some twenty times as long. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define DOMAIN_PARTITIONS 64u
-#define CHAINS            3u
-#define EVERY             16u
-#else
-#define DOMAIN_PARTITIONS 256u
-#define CHAINS            12u
-#define EVERY             8u
-#endif
+/* How much to draw. */
+#define DOMAIN_PARTITIONS (effort_is_full() ? 256u : 64u)
+#define CHAINS            effort(12)
+#define EVERY             (effort_is_full() ? 8u : 16u)
 
 struct scene {
     struct claim_member members[MEMBERS_MAX];
@@ -228,7 +223,7 @@ static struct claim_result change(struct arena *arena, const struct scene *scene
 
 static bool is_long(void)
 {
-    return getenv("COTERIE_LONG") != NULL;
+    return effort_per_cent() >= 1000;
 }
 
 /* Every requirement of ring_properties.json for equal weights, and add-one and remove-one. */
@@ -419,7 +414,7 @@ static uint32_t draw_change(struct prng *prng, struct scene *scene, uint32_t nex
 static void test_chains_of_changes(void **state)
 {
     (void)state;
-    uint32_t chains = is_long() ? 200 : CHAINS;
+    uint32_t chains = CHAINS;
     for (uint32_t chain = 0; chain < chains; chain++) {
         struct prng prng;
         prng_init(&prng, SEED + chain, 2);

@@ -11,17 +11,13 @@
 #include <cmocka.h>
 
 #include "base/prng.h"
+#include "tests/effort.h"
 #include "tests/unit/claim_oracle.h"
 
 #include <stdio.h>
 
-/* COTERIE_LONG plays eighty times as many. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define LIVES 15u
-#else
-#define LIVES 250u
-#endif
-#define LIVES_LONG   20000u
+/* COTERIE_EFFORT=8000 for the figures in claim.h; rates of a few lives say nothing. */
+#define LIVES        (effort(250) < 15 ? 15 : effort(250))
 #define LIVES_COARSE (LIVES / 2)
 
 enum change { CHANGE_FIRST, CHANGE_JOIN, CHANGE_LEAVE, CHANGE_WEIGHT, CHANGE_ZONE, CHANGE_REPLACE };
@@ -295,8 +291,7 @@ static void test_lives(void **state)
 {
     (void)state;
     struct figures figures[CHANGES] = {0};
-    uint32_t lives = getenv("COTERIE_LONG") == NULL ? LIVES : LIVES_LONG;
-    for (uint64_t seed = 1; seed <= lives; seed++)
+    for (uint64_t seed = 1; seed <= LIVES; seed++)
         life_play(figures, seed, false);
     struct figures all = add_up(figures);
     for (uint32_t i = 0; i < CHANGES; i++)

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "actors/gossip.h"
+#include "tests/effort.h"
 #include "tests/unit/actor_fixture.h"
 
 #include <inttypes.h>
@@ -438,7 +439,7 @@ static void every_event_may_fail(void **state)
 {
     (void)state;
     struct figures figures = {0};
-    uint32_t stride = getenv("COTERIE_GOSSIP_PAIRS") == NULL ? PAIR_STRIDE : 1;
+    uint32_t stride = effort_stride(PAIR_STRIDE);
     for (uint32_t silent = 0; silent <= 120; silent += 120) {
         explore(1, silent, stride, &figures); /* a voter that proposes nothing */
         explore(2, silent, stride, &figures); /* one that proposes at the same time */

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "tests/effort.h"
 #include "tests/unit/gossip_cluster.h"
 
 #define OPERATIONS_MAX 500u
@@ -278,8 +279,7 @@ static void one_document_an_epoch(void **state)
     (void)state;
     static struct cluster c;
     static struct run run;
-    const char *text = getenv("COTERIE_GOSSIP_SEEDS");
-    uint64_t seeds = text == NULL ? 150 : strtoull(text, NULL, 10);
+    uint64_t seeds = effort(150);
     uint64_t epochs = 0, applied = 0, refused = 0, unknown = 0, crashes = 0, voters = 0;
     uint64_t losses = 0, recalls = 0;
     for (uint64_t seed = 1; seed <= seeds; seed++) {

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "tests/effort.h"
 #include "tests/unit/gossip_cluster.h"
 
 #define ANNOUNCED_MAX 3u
@@ -290,8 +291,7 @@ static void changes_end(void **state)
     (void)state;
     static struct cluster c;
     static struct run run;
-    const char *text = getenv("COTERIE_GOSSIP_SEEDS");
-    uint64_t seeds = text == NULL ? 300 : strtoull(text, NULL, 10);
+    uint64_t seeds = effort(300);
     uint32_t most = 0;
     uint64_t steps = 0, crashes = 0, aborts = 0, paused = 0, epochs = 0;
     for (uint64_t seed = 1; seed <= seeds; seed++) {

@@ -15,6 +15,7 @@
 #include "actors/replica.h"
 #include "base/heap.h"
 #include "rpc/peer_codec.h"
+#include "tests/effort.h"
 #include "tests/sim/linearizable.h"
 #include "tests/unit/actor_fixture.h"
 
@@ -608,8 +609,7 @@ static void every_history_is_linearizable(void **state)
 {
     (void)state;
     static struct cluster c;
-    const char *text = getenv("COTERIE_REGISTER_SEEDS");
-    uint64_t seeds = text == NULL ? 300 : strtoull(text, NULL, 10);
+    uint64_t seeds = effort(300);
     uint64_t operations = 0, applied = 0, refused = 0, unknown = 0, not_applied = 0, resolved = 0;
     for (uint64_t seed = 1; seed <= seeds; seed++) {
         cluster_init(&c, seed);

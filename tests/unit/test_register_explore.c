@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "model/hash.h"
 #include "model/register.h"
+#include "tests/effort.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -497,9 +498,8 @@ static void two_writers(void **state)
 static void a_writer_and_a_reader(void **state)
 {
     (void)state;
-#ifdef __SANITIZE_ADDRESS__
-    skip(); /* a million and a half states: the plain build plays them */
-#endif
+    if (!effort_is_full())
+        skip(); /* a million and a half states */
     assert_sound(
         &(struct setting){THREE, .proposers = 2, .operations = {WRITE, READ}, .attempts = {1, 1}});
 }
@@ -532,11 +532,10 @@ static void known_mistakes_are_found(void **state)
     (void)state;
     assert_broken(&(struct setting){THREE, .proposers = 2, .operations = {WRITE, WRITE},
                                     .attempts = {1, 1}, .mutant_forget_promises = true});
-#ifndef __SANITIZE_ADDRESS__ /* a million states */
-    assert_broken(&(struct setting){THREE, .proposers = 1, .operations = {WRITE}, .attempts = {2},
-                                    .restarts = true, .duplicates = true,
-                                    .mutant_reuse_ballots = true});
-#endif
+    if (effort_is_full()) /* a million states */
+        assert_broken(&(struct setting){THREE, .proposers = 1, .operations = {WRITE},
+                                        .attempts = {2}, .restarts = true, .duplicates = true,
+                                        .mutant_reuse_ballots = true});
     assert_broken(&(struct setting){THREE, .proposers = 2, .operations = {WRITE, READ},
                                     .attempts = {1, 1}, .mutant_read_without_deciding = true});
     assert_broken(

@@ -3,14 +3,11 @@
  * epoch on, numbers are never used again, slots stay with their members, partitions move by the
  * table of model/topology.h alone, and an abort ends where the change began (DESIGN.md section 4).
  */
+#include "tests/effort.h"
 #include "tests/unit/topology_bench.h"
 
-#define SEED 424242u
-#if defined(__SANITIZE_ADDRESS__)
-#define RUNS 12u
-#else
-#define RUNS 60u
-#endif
+#define SEED        424242u
+#define RUNS        effort(60)
 #define MOVES       300u
 #define NUMBERS_MAX 4096u
 

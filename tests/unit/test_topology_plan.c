@@ -1,16 +1,13 @@
 // link: coterie_model
 /* What a change moves, counted in copies of partitions: at most 1.1 times what the new shares need,
  * and shares within 1.05 of even by weight (DESIGN.md section 4). */
+#include "tests/effort.h"
 #include "tests/unit/claim_oracle.h"
 #include "tests/unit/topology_bench.h"
 
 #define N 3u
 
-#if defined(__SANITIZE_ADDRESS__)
-#define MEMBERS_MOST 16u
-#else
-#define MEMBERS_MOST MEMBERS_MAX
-#endif
+#define MEMBERS_MOST (effort_is_full() ? MEMBERS_MAX : 16u)
 
 struct figures {
     uint32_t runs;

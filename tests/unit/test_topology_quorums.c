@@ -6,10 +6,11 @@
  * it knows, serves coordinators by it and coordinates by it; documents reach members late, out of
  * step, or not for long; the driver knows old news of members. A write is a bit that replicas gain.
  */
+#include "tests/effort.h"
 #include "tests/unit/topology_bench.h"
 
 #define SEED          5150u
-#define RUNS          300u
+#define RUNS          effort(300)
 #define MOVES         10000u
 #define EPOCHS_MAX    6000u
 #define NUMBERS_MAX   60u

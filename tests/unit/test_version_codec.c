@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "tests/effort.h"
 #include "tests/unit/random_set.h"
 
 #include <stdlib.h>
@@ -120,7 +121,7 @@ static void test_random_bytes(void **state)
     prng_init(&prng, SEED, 3);
     struct arena arena;
     arena_init(&arena, NULL, 0);
-    uint32_t rounds = getenv("COTERIE_LONG") == NULL ? 100000 : 1000000;
+    uint32_t rounds = effort(100000);
     for (uint32_t round = 0; round < rounds; round++) {
         arena_clear(&arena);
         uint8_t bytes[64];

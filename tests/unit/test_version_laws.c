@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "tests/effort.h"
 #include "tests/unit/random_set.h"
 
 #include <stdlib.h>
@@ -21,7 +22,7 @@ static bool is_less(const struct version_set *a, const struct version_set *b)
 
 static uint32_t rounds(void)
 {
-    return getenv("COTERIE_LONG") == NULL ? 100000 : 1000000;
+    return effort(100000);
 }
 
 #define SEED 20261122u
