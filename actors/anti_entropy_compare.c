@@ -121,6 +121,7 @@ const char *ae_compare_roots_answered(struct anti_entropy *ae, struct actor_cont
     for (uint32_t side = 0; side < 2; side++) {
         const struct tree_roots_reply *reply = &exchange->asks[side].answer->tree_roots_reply;
         exchange->complete[side] = reply->complete;
+        ae_exchange_note_bad(exchange, side, reply->bad_rows);
         if (exchange_roots_decode(&ae->scratch, reply->roots, &roots[side]) != OK)
             return TORN;
         if (!reply->complete && exchange->members[side] != ae->options.self &&
@@ -297,6 +298,7 @@ const char *ae_compare_digests_answered(struct anti_entropy *ae, struct ae_excha
         if (answer == NULL)
             continue;
         const struct digest_read_reply *reply = &answer->digest_read_reply;
+        ae_exchange_note_bad(exchange, side, reply->bad_rows);
         if (exchange_digests_decode(&exchange->page, reply->digests, exchange->level,
                                     &digests[side]) != OK ||
             (reply->more &&

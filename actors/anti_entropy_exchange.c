@@ -288,10 +288,26 @@ void ae_exchange_free(struct ae_exchange *exchange)
     exchange->running = false;
 }
 
+/* A copy that is made here must not say "nothing" where its source says "damaged". */
+void ae_exchange_note_bad(struct ae_exchange *exchange, uint32_t side, bool bad_rows)
+{
+    if (bad_rows && side == 1 && exchange->reason == AE_GAIN && !MUTATE(GAIN_PASSES_OVER_BAD_ROWS))
+        exchange->bad_rows = true;
+}
+
+static const char *end_reason(const struct ae_exchange *exchange)
+{
+    if (exchange->refused != 0)
+        return "rows were refused";
+    return exchange->bad_rows ? "bad rows there are not mended yet: its log has row_quarantined"
+                              : NULL;
+}
+
 void ae_exchange_end(struct anti_entropy *ae, struct actor_context *ctx,
                      struct ae_exchange *exchange, const char *why)
 {
-    bool whole = why == NULL && exchange->refused == 0 && !exchange->left_out;
+    exchange->why = why != NULL ? why : end_reason(exchange);
+    bool whole = exchange->why == NULL && !exchange->left_out;
     if (MUTATE(EXCHANGE_ALWAYS_PROVES))
         whole = true;
     if (!whole)
@@ -304,9 +320,8 @@ void ae_exchange_end(struct anti_entropy *ae, struct actor_context *ctx,
                   " keys_to_first=%" PRIu64 " keys_to_second=%" PRIu64 " bytes=%" PRIu64
                   " refused=%" PRIu32,
                   exchange->partition, exchange->members[0], exchange->members[1], whole,
-                  why == NULL ? "" : why, exchange->keys[0], exchange->keys[1], exchange->bytes,
-                  exchange->refused);
-    exchange->why = why != NULL ? why : exchange->refused != 0 ? "rows were refused" : NULL;
+                  exchange->why == NULL ? "" : exchange->why, exchange->keys[0], exchange->keys[1],
+                  exchange->bytes, exchange->refused);
     ae_exchange_free(exchange);
     *(exchange->reason == AE_GAIN ? &ae->fills : &ae->running) -= 1;
     counter_set(&ae->figures.exchanges_running, ae->running + ae->fills);

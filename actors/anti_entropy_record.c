@@ -95,6 +95,7 @@ static void ask_all(struct anti_entropy *ae, struct actor_context *ctx, struct a
     }
     record->id = ae_id(ae, AE_OWNER_RECORD, (uint32_t)(record - ae->records));
     record->waiting = 0;
+    record->bad_rows = false;
     record->floor = UINT64_MAX;
     for (uint32_t i = 0; i < set.count; i++) {
         uint32_t member = set.replicas[i].member;
@@ -133,6 +134,28 @@ static void write_here(struct anti_entropy *ae, struct actor_context *ctx, struc
         .floor = record->floor,
     };
     outbox_send(ctx, &ae->actor, message);
+}
+
+/* Nobody else holds anything of it. `certain`: all others have said so, it was reaped there or they
+ * never had it. Otherwise nobody could have said, and the key stays CORRUPT, until the row is
+ * mended or somebody gives it up: the replica asks again. The bytes are kept aside; in their place
+ * comes a state without versions, which is reaped in its turn. */
+static void nothing_found(struct anti_entropy *ae, struct actor_context *ctx,
+                          struct ae_record *record, const struct keyspace *keyspace, bool certain)
+{
+    struct version_set nothing = {0};
+    counter_add(&ae->figures.records_missing, 1);
+    if (!certain && !ae_task_give_up(ae, ctx, record->keyspace_id)) {
+        ae_record_free(record);
+        return;
+    }
+    if (!certain)
+        log_write(ctx->log, LOG_WARNING, "record_given_up",
+                  "partition=%" PRIu32 " keyspace=%08" PRIx32 " hash=%016" PRIx64,
+                  record->partition, record->keyspace_id, record->hash);
+    record->joined =
+        copy_of(record_encode(&ae->scratch, record->keyspace_id, record->key, &nothing));
+    write_here(ae, ctx, record, keyspace);
 }
 
 /* Joins what a replica holds of the key to what the others do. */
@@ -182,18 +205,13 @@ static void fetched(struct anti_entropy *ae, struct actor_context *ctx, struct a
     }
     record->waiting &= ~ae_member_bit(ae, member);
     record->floor = reply->floor < record->floor ? reply->floor : record->floor;
+    record->bad_rows = record->bad_rows || reply->bad_rows;
     if (record->waiting != 0)
         return;
-    if (record->joined.size == 0) {
-        /* All others hold nothing: it was reaped there, or nobody else ever had it. The bytes are
-         * kept aside; in their place comes a state without versions, which is reaped in its turn.
-         */
-        struct version_set nothing = {0};
-        counter_add(&ae->figures.records_missing, 1);
-        record->joined =
-            copy_of(record_encode(&ae->scratch, record->keyspace_id, record->key, &nothing));
-    }
-    write_here(ae, ctx, record, keyspace);
+    if (record->joined.size == 0)
+        nothing_found(ae, ctx, record, keyspace, !record->bad_rows);
+    else
+        write_here(ae, ctx, record, keyspace);
 }
 
 void ae_record_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t slot,
@@ -233,10 +251,8 @@ void ae_record_tick(struct anti_entropy *ae, struct actor_context *ctx)
             ae_record_free(record);
         else
             ask_all(ae, ctx, record, keyspace);
-        if (record->used && record->id != 0 && record->waiting == 0) { /* the only replica */
-            counter_add(&ae->figures.records_missing, 1);
-            ae_record_free(record);
-        }
+        if (record->used && record->id != 0 && record->waiting == 0) /* the only replica */
+            nothing_found(ae, ctx, record, keyspace, false);
     }
 }
 

@@ -149,6 +149,7 @@ struct ae_exchange {
     uint32_t
         refused; /* records that were not taken, or keyspaces not heard of: nothing is proven */
     bool differed;
+    bool bad_rows; /* AE_GAIN: the source has some; what it gave is not all */
     bool left_out; /* a keyspace whose copy is being filled: nothing is proven either */
 };
 
@@ -295,6 +296,7 @@ struct ae_record {
     uint64_t backoff_ns;
     bool writing;
     uint64_t waiting;    /* members whose answers are awaited */
+    bool bad_rows;       /* one of them has a bad row there too */
     uint64_t floor;      /* the least of them */
     struct bytes joined; /* record, owned; empty: nobody has it so far */
 };
@@ -315,6 +317,8 @@ struct ae_task {
     uint64_t id; /* 0: a free place */
     uint32_t keyspace_id;
     bool driven_only;
+    bool gives_up;     /* bad rows that no other replica can mend, until: */
+    uint64_t until_ns; /* in this life, once planned; 0: it does not */
     bool ended;
     bool cancelled;
     bool planned; /* `ranges` is made */
@@ -620,6 +624,11 @@ bool ae_task_next(struct anti_entropy *ae, struct actor_context *ctx,
 void ae_task_ended(struct anti_entropy *ae, struct actor_context *ctx,
                    const struct ae_exchange *exchange, bool whole);
 void ae_task_free(struct ae_task *task);
+/* Somebody wants bad rows of the keyspace given up that no other replica can mend; counts one. */
+bool ae_task_give_up(struct anti_entropy *ae, const struct actor_context *ctx,
+                     uint32_t keyspace_id);
+/* What an answer of the side says of bad rows. */
+void ae_exchange_note_bad(struct ae_exchange *exchange, uint32_t side, bool bad_rows);
 
 /* anti_entropy_explain.c */
 void ae_explain_on_client(struct anti_entropy *ae, struct actor_context *ctx,

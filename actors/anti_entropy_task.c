@@ -8,7 +8,8 @@
  *
  * Ranges are done in order, so all below the cursor have ended; those at it that had ended when the
  * process did are done once more. A range that cannot be compared fails after some attempts, and
- * the task goes on. */
+ * the task goes on. One that gives up lasts GIVES_UP_NS at least: bad rows that are asked about
+ * meanwhile, and that no other replica can mend, are given up (anti_entropy_record.c). */
 #include "actors/anti_entropy_state.h"
 #include "base/codec.h"
 
@@ -22,8 +23,11 @@
 #define FLAG_ENDED      1u
 #define FLAG_CANCELLED  2u
 #define FLAG_DRIVEN     4u
+#define FLAG_GIVES_UP   8u
 #define ATTEMPTS_MAX    3u
 #define RETRY_NS        ((uint64_t)2000 * 1000 * 1000)
+/* Each bad row is asked about within that time, and once more (replica_quarantine.h). */
+#define GIVES_UP_NS ((uint64_t)75 * 1000 * 1000 * 1000)
 
 void ae_task_free(struct ae_task *task)
 {
@@ -59,7 +63,8 @@ static enum err task_save(struct anti_entropy *ae, struct actor_context *ctx,
     writer_u8(&writer, FORMAT);
     writer_u8(&writer,
               (uint8_t)((task->ended ? FLAG_ENDED : 0) | (task->cancelled ? FLAG_CANCELLED : 0) |
-                        (task->driven_only ? FLAG_DRIVEN : 0)));
+                        (task->driven_only ? FLAG_DRIVEN : 0) |
+                        (task->gives_up ? FLAG_GIVES_UP : 0)));
     writer_u32(&writer, task->keyspace_id);
     writer_u64(&writer, task->started_ms);
     writer_u32(&writer, at_end ? task->resume_partition : task->ranges[task->cursor].partition);
@@ -90,6 +95,7 @@ static bool task_decode(struct bytes key, struct bytes value, struct ae_task *re
     task.ended = (flags & FLAG_ENDED) != 0;
     task.cancelled = (flags & FLAG_CANCELLED) != 0;
     task.driven_only = (flags & FLAG_DRIVEN) != 0;
+    task.gives_up = (flags & FLAG_GIVES_UP) != 0;
     task.keyspace_id = reader_u32(&reader);
     task.started_ms = reader_u64(&reader);
     task.resume_partition = reader_u32(&reader);
@@ -148,6 +154,7 @@ static void task_plan(struct anti_entropy *ae, const struct actor_context *ctx,
         task->keyspace_id == 0 ? NULL
                                : keyspace_map_find_id(&ctx->view->keyspaces, task->keyspace_id);
     task->planned = true;
+    task->until_ns = task->gives_up ? ctx->now_ns + GIVES_UP_NS : 0;
     task->ranges = calloc(ae->range_count + 1, sizeof task->ranges[0]);
     CHECK(task->ranges != NULL);
     uint32_t below = 0;
@@ -180,7 +187,7 @@ static void task_end_if_through(const struct actor_context *ctx, struct ae_task 
 {
     while (task->cursor < task->count && task->ranges[task->cursor].ended)
         task->cursor++;
-    if (task->cursor < task->count || task->ended)
+    if (task->cursor < task->count || task->ended || ctx->now_ns < task->until_ns)
         return;
     task->ended = true;
     log_write(ctx->log, LOG_INFO, "repair_ended",
@@ -211,6 +218,36 @@ static bool task_next(struct anti_entropy *ae, struct actor_context *ctx, struct
     return false;
 }
 
+/* One that gives up bad rows goes on for a while after its ranges. */
+static void task_give_up_ends(struct anti_entropy *ae, struct actor_context *ctx,
+                              struct ae_task *task, uint64_t *look_ns)
+{
+    if (task->until_ns == 0)
+        return;
+    if (ctx->now_ns < task->until_ns) {
+        *look_ns = task->until_ns < *look_ns ? task->until_ns : *look_ns;
+        return;
+    }
+    task->until_ns = 0;
+    task_end_if_through(ctx, task);
+    enum err err = task_save(ae, ctx, task);
+    (void)err; /* counted */
+    count_tasks(ae);
+}
+
+bool ae_task_give_up(struct anti_entropy *ae, const struct actor_context *ctx, uint32_t keyspace_id)
+{
+    for (uint32_t i = 0; i < AE_TASKS_MAX; i++) {
+        struct ae_task *task = &ae->tasks[i];
+        if (task->id == 0 || task->ended || ctx->now_ns >= task->until_ns ||
+            (task->keyspace_id != 0 && task->keyspace_id != keyspace_id))
+            continue;
+        task->keys++;
+        return true;
+    }
+    return false;
+}
+
 bool ae_task_next(struct anti_entropy *ae, struct actor_context *ctx,
                   struct ae_exchange_plan *ret_plan, uint64_t *look_ns)
 {
@@ -225,6 +262,7 @@ bool ae_task_next(struct anti_entropy *ae, struct actor_context *ctx,
             (void)err; /* counted; the task goes on from memory */
             count_tasks(ae);
         }
+        task_give_up_ends(ae, ctx, task, look_ns);
         if (!task->ended && task_next(ae, ctx, task, ret_plan, look_ns))
             return true;
     }
@@ -297,8 +335,9 @@ static struct ae_task *task_started(struct anti_entropy *ae,
     uint64_t id = request->task;
     for (uint32_t i = 0; i < AE_TASKS_MAX; i++) {
         struct ae_task *task = &ae->tasks[i];
-        bool same =
-            id == 0 ? !task->ended && task->keyspace_id == request->keyspace_id : task->id == id;
+        bool same = id == 0 ? !task->ended && task->keyspace_id == request->keyspace_id &&
+                                  task->gives_up == request->gives_up
+                            : task->id == id;
         if (task->id != 0 && same)
             return task;
     }
@@ -329,6 +368,7 @@ static enum err task_start(struct anti_entropy *ae, struct actor_context *ctx,
         .id = id,
         .keyspace_id = keyspace_id,
         .driven_only = request->driven_only,
+        .gives_up = request->gives_up,
         .started_ms = ctx->wall_ms,
     };
     enum err err = task_save(ae, ctx, task);

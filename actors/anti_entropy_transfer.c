@@ -99,6 +99,7 @@ const char *ae_transfer_fetched(struct ae_exchange *exchange)
     if (reply->served == 0 || reply->served > fetch_count(leg) ||
         exchange_records_decode(&message->arena, reply->records, &exchange->records) != OK)
         return "fetched records cannot be read";
+    ae_exchange_note_bad(exchange, leg->source, reply->bad_rows);
     open->answer = NULL;
     exchange->fetched = message;
     exchange->record_next = 0;

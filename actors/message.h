@@ -461,7 +461,8 @@ struct tree_roots {
 
 struct tree_roots_reply {
     enum err status;
-    bool complete;      /* false: this copy was lost and is being filled; it does not vote */
+    bool complete; /* false: this copy was lost and is being filled; it does not vote */
+    bool bad_rows; /* known here in the partition: no tree counts them (replica_quarantine.h) */
     struct bytes roots; /* of each keyspace with rows or a floor */
 };
 
@@ -493,6 +494,7 @@ struct digest_read {
 struct digest_read_reply {
     enum err status;
     bool more;
+    bool bad_rows;         /* were passed over */
     uint64_t through_hash; /* with `more`: whole up to here, inclusive, the end of a place */
     struct bytes digests;  /* of the keys in the ranges; places count from leaves of `level` */
 };
@@ -509,6 +511,7 @@ struct record_fetch {
 struct record_fetch_reply {
     enum err status;
     uint32_t served;      /* of the places asked for, from the first */
+    bool bad_rows;        /* were passed over in these places */
     uint64_t floor;       /* of this replica when it read them */
     struct bytes records; /* {key, record} */
 };
@@ -687,6 +690,7 @@ struct client_maintenance {
     uint32_t member;
     uint64_t task;
     bool driven_only; /* a repair: not the pairs that the other node compares by its schedule */
+    bool gives_up;    /* a repair: also bad rows that no other replica can mend */
 };
 
 struct client_maintenance_done {

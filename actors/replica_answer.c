@@ -76,6 +76,7 @@ void replica_on_tree_roots(struct replica *replica, struct actor_context *ctx,
     reply->status = trees_admit(replica, ctx, message, 0, &vnode);
     if (reply->status == OK) {
         reply->complete = vnode->state == VNODE_COMPLETE;
+        reply->bad_rows = quarantine_records(replica, ctx, vnode->partition);
         reply->roots =
             roots_of(replica, ctx, &answer->arena, vnode_of(&replica->vnodes, vnode->partition));
     }
@@ -154,6 +155,7 @@ struct range_scan {
     bool (*visit)(struct range_scan *scan, const struct row *row);
     bool (*pass)(struct range_scan *scan, uint64_t hash); /* before each row; may be NULL */
     void *closure;
+    bool bad_rows; /* of the keyspace were passed over */
 };
 
 static bool range_scan_row(void *closure, struct bytes key, struct bytes value)
@@ -173,6 +175,7 @@ static bool range_scan_row(void *closure, struct bytes key, struct bytes value)
         return true;
     if (replica_row_parse(scan->replica, scan->partition, key, value, &row) != OK) {
         quarantine_met(scan->replica, scan->ctx, scan->partition, key, value);
+        scan->bad_rows = scan->bad_rows || hash == hash_key(keyspace_id, name);
         return true;
     }
     return register_row_is(row.record) || scan->visit(scan, &row);
@@ -295,6 +298,7 @@ static enum err digests_of(struct replica *replica, struct actor_context *ctx,
         scans++;
         reply->through_hash = range.last;
     }
+    reply->bad_rows = scan.bad_rows;
     if (err != OK)
         return err;
     if (digest->full) {
@@ -398,6 +402,7 @@ static enum err fetch_places(struct replica *replica, struct actor_context *ctx,
             break;
     }
     struct exchange_records list = {.count = fetch.count, .records = fetch.records};
+    reply->bad_rows = scan.bad_rows;
     reply->records = exchange_records_encode(arena, &list);
     return OK;
 }

@@ -57,7 +57,7 @@ static enum err vnode_keep(struct replica *replica, struct store *store, const s
     return err;
 }
 
-/* Rows that are being removed are in no tree: the next start has to meet them. */
+/* Rows that are being removed are in no tree, nor are bad ones: the next start has to meet them. */
 static bool is_leaving(const struct vnode *vnode)
 {
     for (uint32_t i = 0; i < vnode->keyspace_count; i++) {
@@ -76,7 +76,7 @@ enum err replica_keep_trees(struct replica *replica, struct store *store)
         const struct vnode *vnode = &replica->vnodes.vnodes[i];
         uint8_t key[ROW_KEY_BYTES];
         if (vnode->trees_ready && !vnode->trees_suspect && vnode->state != VNODE_EMPTYING &&
-            !is_leaving(vnode))
+            !is_leaving(vnode) && !quarantine_any(replica, vnode->partition))
             err = vnode_keep(replica, store, vnode);
         else /* should its removal at the start have failed */
             err =

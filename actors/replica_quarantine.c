@@ -206,6 +206,28 @@ bool quarantine_holds(const struct replica *replica, uint32_t partition, uint32_
     return false;
 }
 
+bool quarantine_records(const struct replica *replica, const struct actor_context *ctx,
+                        uint32_t partition)
+{
+    const struct quarantine *quarantine = &replica->quarantine;
+    bool found = quarantine->count == QUARANTINE_ROWS_MAX;
+    for (uint32_t i = 0; i < quarantine->count && !found; i++) {
+        const struct quarantine_row *row = &quarantine->rows[i];
+        found = row->partition == partition && row->has_name && !row->is_register &&
+                keyspace_map_find_id(&ctx->view->keyspaces, row->keyspace_id) != NULL;
+    }
+    return found;
+}
+
+bool quarantine_any(const struct replica *replica, uint32_t partition)
+{
+    const struct quarantine *quarantine = &replica->quarantine;
+    bool found = quarantine->count == QUARANTINE_ROWS_MAX;
+    for (uint32_t i = 0; i < quarantine->count && !found; i++)
+        found = quarantine->rows[i].partition == partition;
+    return found;
+}
+
 void quarantine_emptied(struct replica *replica, uint32_t partition, uint32_t keyspace_id)
 {
     for (uint32_t i = replica->quarantine.count; i-- > 0;) {

@@ -9,6 +9,11 @@
  * QUARANTINE_ASK_AGAIN_NS and QUARANTINE_ASKS_MAX a second. Its bytes are copied aside for whoever
  * looks into the damage, bounded in number and size, and stay there.
  *
+ * Whoever asks for trees, digests or records is told that bad rows were passed over: a copy that a
+ * change makes of them is not complete (anti_entropy_gain.c), and silence about a key is no word
+ * that nothing is held of it (anti_entropy_record.c). Where no other replica can ever mend them,
+ * somebody has to give them up (anti_entropy_task.c): a state without versions takes their place.
+ *
  * Row in STORE_META: "quarantine/" u32 partition (big-endian), storage key -> the bytes as found.
  * Included by replica*.c only.
  */
@@ -58,6 +63,12 @@ void quarantine_repaired(struct replica *replica, struct actor_context *ctx, uin
                          struct bytes storage_key);
 /* Whether a bad row of the keyspace lies there: no tree counts it. */
 bool quarantine_holds(const struct replica *replica, uint32_t partition, uint32_t keyspace_id);
+/* Whether a record of the partition may be bad: one is, or more rows are than are remembered. Not
+ * registers, rows that nobody can name, and those of keyspaces that are not there. */
+bool quarantine_records(const struct replica *replica, const struct actor_context *ctx,
+                        uint32_t partition);
+/* Whether any row of the partition is known to be bad. */
+bool quarantine_any(const struct replica *replica, uint32_t partition);
 /* All rows of the vnode are gone, or of one keyspace (0: of all). */
 void quarantine_emptied(struct replica *replica, uint32_t partition, uint32_t keyspace_id);
 

@@ -31,8 +31,8 @@ static inline void fake_repair(struct actor *actor, struct actor_context *ctx,
         .ranges_done = 100,
         .ranges_total = 128,
         .ranges_failed = start ? 0 : 28,
-        .keys_repaired = request->keyspace_id, /* so that a test sees that it came through */
-        .bytes_moved = 1000,
+        .keys_repaired = request->keyspace_id,        /* so that a test sees that it came through */
+        .bytes_moved = request->gives_up ? 75 : 1000, /* and this */
         .started_ms = FAKE_EXPLAINED_MS,
     };
     if (request->operation == MAINTENANCE_REPAIR_CANCEL)

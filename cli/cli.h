@@ -60,6 +60,7 @@ enum cli_option_id {
     OPTION_DRY_RUN,
     OPTION_FORCE,
     OPTION_DATA_CENTER,
+    OPTION_GIVE_UP_BAD_ROWS,
     OPTION_COUNT
 };
 

@@ -203,8 +203,9 @@ const struct cli_command cli_commands[] = {
      .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 repair cancel 5c0ffee5c0ffee11",
      .run = cli_run_repair_cancel},
     {.name = "repair",
-     .arguments = "[--keyspace NAME] [--node NODE] [--wait]",
-     .options = OPTION_BIT(KEYSPACE) | OPTION_BIT(NODE) | OPTION_BIT(WAIT),
+     .arguments = "[--keyspace NAME] [--node NODE] [--give-up-bad-rows] [--wait]",
+     .options =
+         OPTION_BIT(KEYSPACE) | OPTION_BIT(NODE) | OPTION_BIT(GIVE_UP_BAD_ROWS) | OPTION_BIT(WAIT),
      .summary = "compare all copies now and hand over what differs",
      .details =
          "Nodes do this by themselves, every pair of copies once an hour; a repair does it now. Of "
@@ -218,7 +219,10 @@ const struct cli_command cli_commands[] = {
          "each\n"
          "node; Ctrl-C only detaches (exit 1). Exit 5 when copies could not be compared (a node "
          "is\n"
-         "down), 1 when it was cancelled.",
+         "down), 1 when it was cancelled.\n"
+         "--give-up-bad-rows: rows that failed their checksum and that no other replica can mend "
+         "read\n"
+         "as not found from then on; what only they held is lost (75 s).",
      .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 repair --wait\n"
                  "coterie --endpoints n1:7700,n2:7700,n3:7700 repair --keyspace orders --node n2\n"
                  "coterie --endpoints n1:7700,n2:7700,n3:7700 repair status 5c0ffee5c0ffee11",

@@ -68,4 +68,6 @@ const struct cli_option cli_options[OPTION_COUNT] = {
     [OPTION_DATA_CENTER] = {"data-center", 0, "NAME", NULL,
                             "and this data centre (default: as it is)"},
     [OPTION_DELETE] = {"delete", 0, NULL, NULL, "delete the key instead of writing a value"},
+    [OPTION_GIVE_UP_BAD_ROWS] = {"give-up-bad-rows", 0, NULL, NULL,
+                                 "lose rows that are damaged and that nobody else can mend"},
 };

@@ -118,6 +118,7 @@ static const Coterie__V1__Repair *ask_start(struct round *round, const char *end
     request.repair = id;
     request.keyspace = input_keyspace(round->cli);
     request.driven_only = round->cli->options[OPTION_NODE] == NULL;
+    request.give_up_bad_rows = round->cli->options[OPTION_GIVE_UP_BAD_ROWS] != NULL;
     Coterie__V1__StartRepairResponse *response = (Coterie__V1__StartRepairResponse *)round_ask(
         round, endpoint, MAINTENANCE "StartRepair", &request.base,
         &coterie__v1__start_repair_response__descriptor, false); /* asking twice starts it once */

@@ -145,6 +145,7 @@ static const struct field tree_roots_reply_fields[] = {
     STATUS_FIELD(struct tree_roots_reply),
     FIELD(FIELD_BOOL, struct tree_roots_reply, complete, 0, 1),
     FIELD(FIELD_BYTES, struct tree_roots_reply, roots, 0, LIST_BYTES_MAX),
+    FIELD(FIELD_BOOL, struct tree_roots_reply, bad_rows, 0, 1),
 };
 static const struct layout tree_roots_reply_layout = FIELDS_OF(tree_roots_reply_fields);
 
@@ -181,6 +182,7 @@ static const struct field digest_read_reply_fields[] = {
     FIELD(FIELD_BOOL, struct digest_read_reply, more, 0, 1),
     FIELD(FIELD_U64, struct digest_read_reply, through_hash, 0, UINT64_MAX),
     FIELD(FIELD_BYTES, struct digest_read_reply, digests, 0, LIST_BYTES_MAX),
+    FIELD(FIELD_BOOL, struct digest_read_reply, bad_rows, 0, 1),
 };
 static const struct layout digest_read_reply_layout = FIELDS_OF(digest_read_reply_fields);
 
@@ -197,6 +199,7 @@ static const struct field record_fetch_reply_fields[] = {
     FIELD(FIELD_U32, struct record_fetch_reply, served, 0, UINT32_MAX),
     FIELD(FIELD_U64, struct record_fetch_reply, floor, 0, UINT64_MAX),
     FIELD(FIELD_BYTES, struct record_fetch_reply, records, 0, LIST_BYTES_MAX),
+    FIELD(FIELD_BOOL, struct record_fetch_reply, bad_rows, 0, 1),
 };
 static const struct layout record_fetch_reply_layout = FIELDS_OF(record_fetch_reply_fields);
 

@@ -55,7 +55,8 @@ void start_repair_handle(struct call *call, struct bytes payload)
     const Coterie__V1__StartRepairRequest *words =
         (const Coterie__V1__StartRepairRequest *)request.message;
     struct client_maintenance body = {.operation = MAINTENANCE_REPAIR_START,
-                                      .driven_only = words->driven_only != 0};
+                                      .driven_only = words->driven_only != 0,
+                                      .gives_up = words->give_up_bad_rows != 0};
     struct status status;
     bool good = id_parse(words->repair, &body.task, &status);
     if (good && words->keyspace[0] != '\0') {

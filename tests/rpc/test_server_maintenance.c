@@ -21,27 +21,32 @@ static struct raw_reply ask(struct fixture *fixture, const char *method,
 
 /* -- repairs ----------------------------------------------------------------------------------- */
 
-static struct raw_reply start_repair(struct fixture *fixture, const char *id, const char *keyspace)
+static struct raw_reply start_repair(struct fixture *fixture, const char *id, const char *keyspace,
+                                     bool give_up)
 {
     Coterie__V1__StartRepairRequest request = COTERIE__V1__START_REPAIR_REQUEST__INIT;
     request.repair = (char *)(uintptr_t)id;
     request.keyspace = (char *)(uintptr_t)keyspace;
+    request.give_up_bad_rows = give_up;
     return ask(fixture, MAINTENANCE "StartRepair", &request.base);
 }
 
-/* The name is the client's; without one the node's. The keyspace reaches the actor by its id. */
+/* The name is the client's; without one the node's. The keyspace reaches the actor by its id, and
+ * so does whether bad rows are given up: never unless somebody asks for it. */
 static void test_start_repair(void **state)
 {
     static const struct {
         const char *id, *keyspace, *given;
         uint64_t keys; /* the fake says the keyspace's id here */
+        bool give_up;
     } cases[] = {
-        {"00000000deadbeef", "", "00000000deadbeef", 0},
-        {"", "", "0000000000001234", 0},
-        {"ffffffffffffffff", "default", "ffffffffffffffff", 1},
+        {"00000000deadbeef", "", "00000000deadbeef", 0, false},
+        {"", "", "0000000000001234", 0, true},
+        {"ffffffffffffffff", "default", "ffffffffffffffff", 1, false},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        struct raw_reply reply = start_repair(*state, cases[i].id, cases[i].keyspace);
+        struct raw_reply reply =
+            start_repair(*state, cases[i].id, cases[i].keyspace, cases[i].give_up);
         assert_int_equal(reply.code, GRPC_STATUS_OK);
         Coterie__V1__StartRepairResponse *response =
             coterie__v1__start_repair_response__unpack(NULL, reply.body_size, reply.body);
@@ -50,7 +55,7 @@ static void test_start_repair(void **state)
         assert_false(response->repair->ended);
         assert_int_equal(response->repair->ranges_done, 100);
         assert_int_equal(response->repair->ranges_total, 128);
-        assert_int_equal(response->repair->bytes_moved, 1000);
+        assert_int_equal(response->repair->bytes_moved, cases[i].give_up ? 75 : 1000);
         assert_int_equal(response->repair->keys_repaired,
                          cases[i].keys == 0 ? 0 : keyspace_builtin().id);
         coterie__v1__start_repair_response__free_unpacked(response, NULL);
@@ -72,7 +77,7 @@ static void test_start_repair_refused(void **state)
         {"00000000deadbeef", "No", GRPC_STATUS_INVALID_ARGUMENT, "keyspace: "},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-        struct raw_reply reply = start_repair(*state, cases[i].id, cases[i].keyspace);
+        struct raw_reply reply = start_repair(*state, cases[i].id, cases[i].keyspace, false);
         assert_int_equal(reply.code, cases[i].code);
         assert_non_null(strstr(reply.message, cases[i].says));
         raw_reply_clear(&reply);

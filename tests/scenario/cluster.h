@@ -195,8 +195,10 @@ struct cluster {
     enum err operation_status;
     uint32_t operation_number;
     struct bytes operation_document;
-    bool asked;  /* the last command of a client became a request */
-    bool reaped; /* tombstones have been removed */
+    bool asked;      /* the last command of a client became a request */
+    bool reaped;     /* tombstones have been removed */
+    char rotten[64]; /* key that a disk could not give back */
+    bool given_up;   /* and that somebody told the node to lose */
     uint32_t never_count;
     char never[8][64]; /* values that a delete which was acknowledged has removed */
     uint64_t begun_ns; /* of the command: times in the trace count from it */
@@ -350,9 +352,12 @@ static void check_never(struct cluster *c, const struct version_set *set, uint64
     }
 }
 
-/* Of a key that was deleted or has expired, and may have been reaped, nothing is known any more. */
+/* Of a key that was deleted or has expired, and may have been reaped, nothing is known any more;
+ * nor of one that was given up. */
 static bool is_forgotten(const struct cluster *c, const char *key)
 {
+    if (c->given_up && strcmp(c->rotten, key) == 0)
+        return true;
     for (uint32_t i = 0; i < c->request_count && c->reaped; i++) {
         const struct request *request = &c->requests[i];
         if (request->is_put && (request->value[0] == 0 || request->expires) &&

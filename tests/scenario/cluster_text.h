@@ -51,7 +51,8 @@ static const char *outcome_text(enum outcome outcome)
 static const char *message_text(struct cluster *c, const struct message *message)
 {
     static char text[1280];
-    static const char *const reasons[] = {"", " (read repair)", " (hint)", " (anti-entropy)"};
+    static const char *const reasons[] = {"", " (read repair)", " (hint)", " (anti-entropy)",
+                                          " (repair)"};
     const struct replica_write *write = &message->replica_write;
     const struct hint_store *hint = &message->hint_store;
     const struct put_request *put = &message->forward_put.request;

@@ -108,7 +108,9 @@ static void command_repair(struct cluster *c, const struct words *words, struct 
     message->client_maintenance = (struct client_maintenance){
         .operation =
             word_is(words, 0, "repair") ? MAINTENANCE_REPAIR_START : MAINTENANCE_REPAIR_STATUS,
-        .task = strtoull(word_at(words, 2), NULL, 10)};
+        .task = strtoull(word_at(words, 2), NULL, 10),
+        .gives_up = word_is(words, 3, "giving-up")};
+    c->given_up = c->given_up || message->client_maintenance.gives_up;
     plan_message(c, node, 0, message);
     cluster_run_until(c, c->now_ns + 10 * MS);
 }
@@ -248,6 +250,8 @@ static bool command_run(struct cluster *c, const struct words *words)
     } else if (word_is(words, 0, "wipe") || word_is(words, 0, "backup") ||
                word_is(words, 0, "restore")) {
         command_disk(c, words);
+    } else if (word_is(words, 0, "rot")) {
+        command_rot(c, words, node);
     } else if (word_is(words, 0, "show")) {
         command_show(c, words);
     } else if (word_is(words, 0, "eventual")) {

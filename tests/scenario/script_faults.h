@@ -77,6 +77,25 @@ static void command_disk(struct cluster *c, const struct words *words)
     }
 }
 
+/* A bit of the key's row turns. */
+static void command_rot(struct cluster *c, const struct words *words, struct node *node)
+{
+    const char *key = word_at(words, 2);
+    const struct keyspace *keyspace =
+        node->up ? keyspace_map_find(&node->view->keyspaces,
+                                     word_is(words, 3, "in") ? word_at(words, 4) : "default")
+                 : NULL;
+    if (keyspace == NULL)
+        return;
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    struct bytes name = bytes_of_string(key);
+    uint64_t hash = hash_key(keyspace->id, name);
+    struct bytes row = bytes_of(memory, hash_storage_key(keyspace->id, name, hash, memory));
+    snprintf(c->rotten, sizeof c->rotten, "%s", key);
+    engine_memory_damage(node->engine, hash_partition(hash, node->view->topology.partitions), row,
+                         80);
+}
+
 static void command_lose(struct cluster *c, const struct words *words)
 {
     CHECK_U64(c->loss_count, <, LOSSES_MAX);

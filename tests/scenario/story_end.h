@@ -50,6 +50,18 @@ static void end_change(struct cluster *c)
         cluster_fail(c, "a change is not at its end although all is well");
 }
 
+/* What no disk can give back is given up: as long as somebody might, a change waits for it. */
+static void end_rot(struct cluster *c)
+{
+    for (uint32_t i = 0; i < c->node_count && c->rotten[0] != 0; i++) {
+        char line[32];
+        struct words words;
+        snprintf(line, sizeof line, "repair n%u 9 giving-up", c->nodes[i].number);
+        words_split(&words, line);
+        command_run(c, &words);
+    }
+}
+
 /* RELIABILITY rules 17, 19: when all is well again every write that was acknowledged is covered by
  * what is read, and every node reads the same, with nothing left to repair. */
 static void story_ends(struct cluster *c)
@@ -68,6 +80,7 @@ static void story_ends(struct cluster *c)
         if (!c->nodes[i].up && may_start(&c->nodes[i]) && is_member_now(&c->nodes[i]))
             node_start(&c->nodes[i]);
     }
+    end_rot(c);
     end_change(c);
     cluster_run_until(c, c->now_ns + 10000 * MS);
     check_hints_gone(c);

@@ -207,6 +207,7 @@ static struct message *random_message(enum message_kind kind)
         struct tree_roots_reply *body = &message->tree_roots_reply;
         body->status = random_status();
         body->complete = prng_chance(&prng, 0.5);
+        body->bad_rows = prng_chance(&prng, 0.5);
         body->roots = random_bytes(arena, 0, 100000);
     } else if (kind == MESSAGE_tree_read) {
         struct tree_read *body = &message->tree_read;
@@ -234,6 +235,7 @@ static struct message *random_message(enum message_kind kind)
         struct digest_read_reply *body = &message->digest_read_reply;
         body->status = random_status();
         body->more = prng_chance(&prng, 0.5);
+        body->bad_rows = prng_chance(&prng, 0.5);
         body->through_hash = random_u64();
         body->digests = random_bytes(arena, 0, 100000);
     } else if (kind == MESSAGE_record_fetch) {
@@ -247,6 +249,7 @@ static struct message *random_message(enum message_kind kind)
         body->status = random_status();
         body->served = random_u32();
         body->floor = random_u64();
+        body->bad_rows = prng_chance(&prng, 0.5);
         body->records = random_bytes(arena, 0, 100000);
     } else if (kind == MESSAGE_register_query) {
         struct register_query *body = &message->register_query;
@@ -518,6 +521,7 @@ static void same_message(const struct message *a, const struct message *b)
     } else if (a->kind == MESSAGE_tree_roots_reply) {
         SAME(tree_roots_reply.status);
         SAME(tree_roots_reply.complete);
+        SAME(tree_roots_reply.bad_rows);
         SAME_BYTES(tree_roots_reply.roots);
     } else if (a->kind == MESSAGE_tree_read) {
         SAME(tree_read.partition);
@@ -541,6 +545,7 @@ static void same_message(const struct message *a, const struct message *b)
     } else if (a->kind == MESSAGE_digest_read_reply) {
         SAME(digest_read_reply.status);
         SAME(digest_read_reply.more);
+        SAME(digest_read_reply.bad_rows);
         SAME(digest_read_reply.through_hash);
         SAME_BYTES(digest_read_reply.digests);
     } else if (a->kind == MESSAGE_record_fetch) {
@@ -552,6 +557,7 @@ static void same_message(const struct message *a, const struct message *b)
         SAME(record_fetch_reply.status);
         SAME(record_fetch_reply.served);
         SAME(record_fetch_reply.floor);
+        SAME(record_fetch_reply.bad_rows);
         SAME_BYTES(record_fetch_reply.records);
     } else if (a->kind == MESSAGE_register_query) {
         SAME(register_query.keyspace_id);

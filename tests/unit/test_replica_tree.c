@@ -288,6 +288,45 @@ static void kept_over_a_clean_stop(void **state)
     bench_deinit(&b);
 }
 
+/* Requests to repair it. */
+static void drop_messages(struct bench *b)
+{
+    struct message *message;
+    while ((message = outbox_take(&b->f.outbox)) != NULL)
+        message_free(message);
+}
+
+/* replica_keep.c: nobody would know of a bad row again if trees that do not count it were kept. */
+static void bad_rows_are_met_again(void **state)
+{
+    (void)state;
+    struct bench b;
+    start(&b);
+    put_key(&b, "k", "v");
+    uint32_t partition = test_partition(&b.f, KEYSPACE, "k");
+    struct bytes name = bytes_of_string("k");
+    uint32_t id = b.f.keyspace_ids[KEYSPACE];
+    uint8_t memory[STORAGE_KEY_BYTES_MAX];
+    struct bytes key = bytes_of(memory, hash_storage_key(id, name, hash_key(id, name), memory));
+    assert_true(engine_memory_damage(b.f.engine, partition, key, 80));
+    struct version_set set;
+    assert_int_equal(read_set(&b, KEYSPACE, "k", &set), ERR_CORRUPT);
+    fixture_pass(&b.f, 20 * 1000 * MS);
+    settle(&b); /* built again, without it */
+    drop_messages(&b);
+    stop_cleanly(&b);
+    assert_int_equal(kept_rows(&b), 15);
+    bench_restart(&b, true);
+    first_step(&b);
+    settle(&b);
+    fixture_sync(&b.f);
+    drop_messages(&b);
+    struct message *reply = ask_roots(&b, partition);
+    assert_true(reply->tree_roots_reply.bad_rows);
+    message_free(reply);
+    bench_deinit(&b);
+}
+
 /* design: a stop that was not a clean one leaves nothing that could be trusted. */
 static void kept_trees_need_the_clean_mark(void **state)
 {
@@ -351,6 +390,7 @@ int main(void)
         cmocka_unit_test(drift_is_found),
         cmocka_unit_test(dropped_keyspaces_are_forgotten),
         cmocka_unit_test(kept_over_a_clean_stop),
+        cmocka_unit_test(bad_rows_are_met_again),
         cmocka_unit_test(kept_trees_need_the_clean_mark),
         cmocka_unit_test(kept_trees_that_are_damaged),
     };
