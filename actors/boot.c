@@ -422,6 +422,7 @@ static enum err renew_write(struct store *meta, struct arena *arena,
     uint64_t generation = owner->hello.self.generation;
     owner->hello = identity_renew(&owner->hello, answer->verdict, answer->known.node_id,
                                   renewal->fresh, votes);
+    identity_supersede(&owner->hello, answer->superseded, answer->superseded_count);
     /* Above all of this member that is known here: gossip and ids of requests count on it. */
     if (generation < answer->known.generation)
         generation = answer->known.generation;

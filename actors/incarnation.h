@@ -11,7 +11,8 @@
  * incarnation that is over), starts again and calls boot_renew (boot.h) before boot_node.
  *
  * Row in STORE_META, each written through one handle only (big-endian):
- *     "peer-identity/" u32 member -> u8 format | u64 epoch bound | identity_encode
+ *     "peer-identity/" u32 member -> u8 format | u64 epoch bound | identity_hello_encode
+ * (format 1: identity_encode, without the ids that it had taken the place of)
  */
 #ifndef ACTORS_INCARNATION_H
 #define ACTORS_INCARNATION_H
@@ -23,6 +24,9 @@
 struct incarnation {
     bool known; /* false: no row */
     struct identity identity;
+    /* The ids that it had taken the place of, the oldest first, as it said itself. */
+    uint32_t superseded_count;
+    struct node_id superseded[IDENTITY_SUPERSEDED_MAX];
     /* No incarnation of this member that we have met uses a key epoch at or above it (boot.h). Kept
      * when the identity changes: the greatest ever said. */
     uint64_t epoch_bound;
@@ -31,8 +35,10 @@ struct incarnation {
 struct incarnation_answer {
     enum identity_verdict verdict;
     enum identity_action action;
-    struct identity known; /* for RENEW: what the judge has on record */
-    uint64_t epoch_bound;  /* for RENEW: the next incarnation starts there or above */
+    struct identity known;     /* for RENEW: what the judge has on record */
+    uint32_t superseded_count; /* for RENEW: and what that had taken the place of */
+    struct node_id superseded[IDENTITY_SUPERSEDED_MAX];
+    uint64_t epoch_bound; /* for RENEW: the next incarnation starts there or above */
 };
 
 /* A row that is not there leaves `known` false. CORRUPT, IO. */

@@ -128,6 +128,18 @@ struct identity_hello identity_renew(const struct identity_hello *mine,
     return renewed;
 }
 
+void identity_supersede(struct identity_hello *hello, const struct node_id *ids, uint32_t count)
+{
+    struct identity_hello named = {.self = hello->self};
+    for (uint32_t i = 0; i < count; i++) {
+        if (!supersedes(hello, ids[i]) && !node_id_equal(ids[i], hello->self.node_id))
+            add_superseded(&named, ids[i]);
+    }
+    for (uint32_t i = 0; i < hello->superseded_count; i++)
+        add_superseded(&named, hello->superseded[i]);
+    *hello = named;
+}
+
 /* -- as bytes ---------------------------------------------------------------------------------- */
 
 static void id_encode(struct writer *writer, struct node_id id)

@@ -127,6 +127,11 @@ struct identity_hello identity_renew(const struct identity_hello *mine,
                                      enum identity_verdict verdict, struct node_id known,
                                      struct node_id fresh, bool votes);
 
+/* Names ids of earlier lives too, the oldest first: as older than those that `hello` names, which
+ * are kept before them. So who is told of one life by a peer takes the place of those before it as
+ * well, and a peer whose memory is older than that does not take it for wiped. */
+void identity_supersede(struct identity_hello *hello, const struct node_id *ids, uint32_t count);
+
 bool node_id_equal(struct node_id a, struct node_id b);
 bool node_id_is_none(struct node_id id);
 

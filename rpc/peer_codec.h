@@ -33,6 +33,7 @@ struct peer_hello {
     uint8_t known_id[NODE_ID_BYTES];
     uint64_t known_generation;
     uint64_t known_bound;
+    uint8_t known_superseded[IDENTITY_SUPERSEDED_MAX * NODE_ID_BYTES]; /* as `superseded` */
     char address[ADDRESS_MAX + 1]; /* host:port where its sender is reached; empty: not said */
 };
 

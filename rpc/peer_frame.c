@@ -31,6 +31,7 @@ static const struct field hello_fields[] = {
     FIELD(FIELD_U64, struct peer_hello, known_bound, 0, UINT64_MAX),
     FIELD(FIELD_ARRAY, struct peer_hello, address, 0,
           sizeof(((struct peer_hello *)0)->address) - 1),
+    FIELD(FIELD_ARRAY, struct peer_hello, known_superseded, SUPERSEDED_BYTES, SUPERSEDED_BYTES),
 };
 static const struct layout hello_layout = FIELDS_OF(hello_fields);
 

@@ -28,15 +28,21 @@ void peer_hello_say_identity(struct peer_hello *hello, const struct identity_hel
            identity->superseded_count * sizeof identity->superseded[0]);
 }
 
+static uint32_t superseded_read(const uint8_t *bytes, struct node_id *ret_ids)
+{
+    uint32_t count = 0;
+    memcpy(ret_ids, bytes, IDENTITY_SUPERSEDED_MAX * sizeof ret_ids[0]);
+    while (count < IDENTITY_SUPERSEDED_MAX && !node_id_is_none(ret_ids[count]))
+        count++;
+    return count;
+}
+
 static struct identity_hello identity_of(const struct peer_hello *hello)
 {
     struct identity_hello identity = {
         .self = {.generation = hello->generation, .start_nonce = hello->start_nonce}};
     memcpy(identity.self.node_id.bytes, hello->node_id, NODE_ID_BYTES);
-    memcpy(identity.superseded, hello->superseded, sizeof identity.superseded);
-    while (identity.superseded_count < IDENTITY_SUPERSEDED_MAX &&
-           !node_id_is_none(identity.superseded[identity.superseded_count]))
-        identity.superseded_count++;
+    identity.superseded_count = superseded_read(hello->superseded, identity.superseded);
     return identity;
 }
 
@@ -47,6 +53,9 @@ void peer_hello_say_answer(struct peer_hello *hello, const struct incarnation_an
     memcpy(hello->known_id, answer->known.node_id.bytes, NODE_ID_BYTES);
     hello->known_generation = answer->known.generation;
     hello->known_bound = answer->epoch_bound;
+    memset(hello->known_superseded, 0, sizeof hello->known_superseded);
+    memcpy(hello->known_superseded, answer->superseded,
+           answer->superseded_count * sizeof answer->superseded[0]);
 }
 
 bool peer_hello_answer(const struct peer_hello *hello, struct incarnation_answer *ret_answer)
@@ -61,6 +70,7 @@ bool peer_hello_answer(const struct peer_hello *hello, struct incarnation_answer
         .epoch_bound = hello->known_bound,
     };
     memcpy(ret_answer->known.node_id.bytes, hello->known_id, NODE_ID_BYTES);
+    ret_answer->superseded_count = superseded_read(hello->known_superseded, ret_answer->superseded);
     return true;
 }
 

@@ -227,6 +227,9 @@ static void test_duplicate_identity(void **state)
     b = node_start(&(struct node_options){.member = 2, .port = port, .generation = 9});
     node_connect(b, a->port, b->port, NOWHERE);
     WAIT_FOR(told_of(b).verdict == IDENTITY_WIPED && told_of(b).action == IDENTITY_RENEW);
+    /* It is told of the lives before that one too. */
+    assert_int_equal(told_of(b).superseded_count, 1);
+    assert_int_equal(told_of(b).superseded[0].bytes[0], 2);
     node_stop(b, 0);
     node_stop(a, 0);
 }

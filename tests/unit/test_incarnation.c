@@ -69,7 +69,9 @@ static void rows_are_durable(void **state)
     struct store *meta = engine_store(f.engine, HANDLE_BOOT);
     struct incarnation row;
     struct identity_hello hello = {
-        .self = {.node_id = {.bytes = {9}}, .generation = 4, .start_nonce = 40}};
+        .self = {.node_id = {.bytes = {9}}, .generation = 4, .start_nonce = 40},
+        .superseded_count = 4,
+        .superseded = {{.bytes = {7}}, {.bytes = {9}}, {.bytes = {7}}, {.bytes = {8}}}};
     assert_int_equal(incarnation_load(meta, PEER, &row), OK);
     assert_false(row.known);
     struct incarnation_answer answer = incarnation_judge(&row, &hello, 1000, IDENTITY_GONE, &row);
@@ -82,6 +84,9 @@ static void rows_are_durable(void **state)
     assert_int_equal(incarnation_load(meta, PEER, &again), OK);
     assert_true(incarnation_equal(&row, &again));
     assert_int_equal(again.epoch_bound, 1000);
+    assert_int_equal(again.superseded_count, 2); /* neither its own nor one twice */
+    assert_int_equal(again.superseded[0].bytes[0], 7);
+    assert_int_equal(again.superseded[1].bytes[0], 8);
     assert_int_equal(incarnation_load(meta, PEER + 1, &again), OK); /* each its own */
     assert_false(again.known);
 
@@ -92,6 +97,37 @@ static void rows_are_durable(void **state)
                      OK);
     assert_int_equal(incarnation_load(meta, PEER, &again), ERR_CORRUPT); /* never "no row" */
     fixture_deinit(&f);
+}
+
+/* A peer that slept through two lives of a member knows the third for what it is: the others tell
+ * each new life of all those before it. Otherwise it would be emptied for an old memory, perhaps
+ * the last copy of what it holds. */
+static void earlier_lives_are_handed_on(void **state)
+{
+    (void)state;
+    struct incarnation sleeper = {0};
+    struct incarnation peer = {0};
+    struct identity_hello life = {
+        .self = {.node_id = {.bytes = {1}}, .generation = 4, .start_nonce = 40}};
+    incarnation_judge(&sleeper, &life, 10, IDENTITY_GONE, &sleeper);
+    incarnation_judge(&peer, &life, 10, IDENTITY_GONE, &peer);
+    for (uint8_t i = 2; i <= 3; i++) {
+        struct identity_hello empty = {
+            .self = {.node_id = {.bytes = {i}}, .generation = 1, .start_nonce = 40u + i}};
+        struct incarnation_answer answer =
+            incarnation_judge(&peer, &empty, 10, IDENTITY_GONE, &peer);
+        assert_int_equal(answer.verdict, IDENTITY_WIPED);
+        life = identity_renew(&empty, answer.verdict, answer.known.node_id,
+                              (struct node_id){.bytes = {99}}, false);
+        identity_supersede(&life, answer.superseded, answer.superseded_count);
+        answer = incarnation_judge(&peer, &life, 10, IDENTITY_GONE, &peer);
+        assert_int_equal(answer.verdict, IDENTITY_REPLACED);
+    }
+    assert_int_equal(life.superseded_count, 2);
+    assert_int_equal(life.superseded[0].bytes[0], 1);
+    assert_int_equal(life.superseded[1].bytes[0], 2);
+    assert_int_equal(incarnation_judge(&sleeper, &life, 10, IDENTITY_GONE, &sleeper).verdict,
+                     IDENTITY_REPLACED);
 }
 
 /* The bound is the greatest that any incarnation has said, and what is refused changes no row. */
@@ -198,15 +234,18 @@ static void wiped_directory(void **state)
     assert_true(votes(&f)); /* a new cluster is complete from its start */
     struct identity known = {.node_id = {.bytes = {1}}, .generation = 12, .start_nonce = 3};
     struct incarnation_answer answer = answer_of(IDENTITY_WIPED, known, old.epoch_bound);
+    answer.superseded_count = 1; /* a life before that one */
+    answer.superseded[0] = (struct node_id){.bytes = {6}};
     assert_int_equal(renew(&f, answer, 44), OK);
     assert_false(votes(&f));
     fixture_crash(&f, false); /* durable */
     assert_false(votes(&f));
     struct boot renewed = start(&f);
     assert_int_equal(renewed.hello.self.node_id.bytes[0], 44);
-    assert_int_equal(renewed.hello.superseded_count, 2);
-    assert_int_equal(renewed.hello.superseded[0].bytes[0], 7);
-    assert_int_equal(renewed.hello.superseded[1].bytes[0], 1);
+    assert_int_equal(renewed.hello.superseded_count, 3);
+    assert_int_equal(renewed.hello.superseded[0].bytes[0], 6);
+    assert_int_equal(renewed.hello.superseded[1].bytes[0], 7);
+    assert_int_equal(renewed.hello.superseded[2].bytes[0], 1);
     assert_int_equal(renewed.generation, 13);
     assert_in_range(renewed.epoch_start, old.epoch_bound, old.epoch_bound + EPOCH_GAP);
     assert_int_equal(renewed.epoch_floor, renewed.epoch_start);
@@ -218,7 +257,7 @@ static void wiped_directory(void **state)
     assert_int_equal(renew(&f, answer_of(IDENTITY_WIPED, known, 5), 45), OK);
     renewed = start(&f);
     assert_int_equal(renewed.hello.self.node_id.bytes[0], 44);
-    assert_int_equal(renewed.hello.superseded_count, 3);
+    assert_int_equal(renewed.hello.superseded_count, 4);
     assert_true(renewed.epoch_start >= old.epoch_bound); /* a lower bound changes nothing */
     assert_false(votes(&f));
     fixture_deinit(&f);
@@ -307,6 +346,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_durable),
         cmocka_unit_test(judging),
+        cmocka_unit_test(earlier_lives_are_handed_on),
         cmocka_unit_test(copies_of_a_life_are_known),
         cmocka_unit_test(wiped_directory),
         cmocka_unit_test(restored_directory),
