@@ -188,6 +188,27 @@ static void a_late_repair_is_a_merge(void **state)
     bench_deinit(&b);
 }
 
+/* One that found nothing anywhere and comes late leaves no row where there is none, nor changes
+ * what is there. */
+static void a_late_repair_with_nothing_is_none(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    struct bytes row;
+    struct bytes nothing = test_record(&b.f, KEYSPACE, "k", &(struct version_set){0});
+    assert_int_equal(write_record(&b, KEYSPACE, "k", nothing, WRITE_REPAIR), OK);
+    assert_int_equal(store_read(b.f.ctx.store, test_partition(&b.f, KEYSPACE, "k"),
+                                storage_key(&b, "k"), &b.f.arena, &row),
+                     ERR_NOT_FOUND);
+    mint(&b, KEYSPACE, "k", "mine", NULL);
+    assert_int_equal(write_record(&b, KEYSPACE, "k", nothing, WRITE_REPAIR), OK);
+    struct version_set held;
+    assert_int_equal(read_set(&b, KEYSPACE, "k", &held), OK);
+    assert_true(held.count == 1 && test_holds(&held, "mine"));
+    bench_deinit(&b);
+}
+
 /* replica_quarantine.h: asked again after 30 s, for as long as it takes; a bounded number a second.
  */
 static void asked_at_a_pace(void **state)
@@ -315,9 +336,13 @@ static void room_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(met_in_any_way),           cmocka_unit_test(repaired_by_the_join),
-        cmocka_unit_test(a_late_repair_is_a_merge), cmocka_unit_test(asked_at_a_pace),
-        cmocka_unit_test(trees_do_not_count_it),    cmocka_unit_test(met_again_after_a_start),
+        cmocka_unit_test(met_in_any_way),
+        cmocka_unit_test(repaired_by_the_join),
+        cmocka_unit_test(a_late_repair_is_a_merge),
+        cmocka_unit_test(a_late_repair_with_nothing_is_none),
+        cmocka_unit_test(asked_at_a_pace),
+        cmocka_unit_test(trees_do_not_count_it),
+        cmocka_unit_test(met_again_after_a_start),
         cmocka_unit_test(room_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
