@@ -6,6 +6,7 @@ and arrive nowhere. Names carry the test's pid and are removed at the end; those
 """
 
 import atexit
+import json
 import os
 import re
 import shutil
@@ -23,6 +24,12 @@ OURS = re.compile(r"coterie-(?:probe-)?(\d+)(?:-hub|-n\d+)?$")
 def ip(*words, check=True):
     return subprocess.run(["ip"] + list(words), check=check, stdout=subprocess.DEVNULL,
                           stderr=None if check else subprocess.DEVNULL).returncode == 0
+
+
+def inside(space):
+    """What a command begins with to run in there. `ip netns exec` would also mount /sys anew, which fails where / is no
+    mount of its own (a chroot)."""
+    return ["nsenter", "--net=" + os.path.join(NAMES, space), "--"]
 
 
 def clear_names_of_the_dead():
@@ -52,7 +59,7 @@ def enter_hub():
     ip("netns", "add", hub)
     environment = dict(os.environ, COTERIE_TEST_HUB=hub)
     try:
-        code = subprocess.call(["ip", "netns", "exec", hub, sys.executable] + sys.argv, env=environment)
+        code = subprocess.call(inside(hub) + [sys.executable] + sys.argv, env=environment)
     finally:
         ip("netns", "del", hub, check=False)
     sys.exit(code)
@@ -81,7 +88,7 @@ class NetworkCluster(Cluster):
             ip("-n", space, "link", "set", "lo", "up")
             node = Node(self, name, (CLIENT_PORT, PEER_PORT, HTTP_PORT), host)
             node.space = space
-            node.wrapper = ["ip", "netns", "exec", space]
+            node.wrapper = inside(space)
             nodes.append(node)
         return nodes
 
@@ -152,11 +159,9 @@ class CenterCluster(NetworkCluster):
         ip("link", "set", "wan0", "master", "bridge0")
 
     def bytes_between(self):
-        total = 0
-        for way in ("tx", "rx"):
-            with open("/sys/class/net/wan0/statistics/%s_bytes" % way) as figure:
-                total += int(figure.read())
-        return total
+        told = subprocess.run(["ip", "-s", "-j", "link", "show", "wan0"], check=True, stdout=subprocess.PIPE).stdout
+        figures = json.loads(told)[0]["stats64"]
+        return figures["tx"]["bytes"] + figures["rx"]["bytes"]
 
     def close(self):
         super().close()

@@ -16,9 +16,8 @@
 
 #include <stdio.h>
 
-/* COTERIE_EFFORT=8000 for the figures in claim.h; rates of a few lives say nothing. */
-#define LIVES        (effort(250) < 15 ? 15 : effort(250))
-#define LIVES_COARSE (LIVES / 2)
+#define LIVES        effort(250) /* COTERIE_EFFORT=8000 for the figures in claim.h */
+#define LIVES_COARSE effort(125)
 
 enum change { CHANGE_FIRST, CHANGE_JOIN, CHANGE_LEAVE, CHANGE_WEIGHT, CHANGE_ZONE, CHANGE_REPLACE };
 #define CHANGES 6u
@@ -298,6 +297,8 @@ static void test_lives(void **state)
         assert_true(figures[i].over_worst <= 5);
     uint32_t changes = all.claims - figures[CHANGE_FIRST].claims;
     assert_int_equal(figures[CHANGE_FIRST].uneven, 0);
+    if (!effort_is_full())
+        return; /* rates of a few lives say nothing */
     assert_true(100 * all.uneven <= all.claims);
     assert_true(all.moved <= all.least);
     assert_true(all.costly <= changes / 15 + 1);
@@ -318,6 +319,8 @@ static void test_coarse_lives(void **state)
                   all.uneven, all.light, (double)all.moved / (double)all.least);
     for (uint32_t i = 0; i < CHANGES; i++)
         assert_true(figures[i].over_worst <= 1 + 1e-6);
+    if (!effort_is_full())
+        return;
     assert_true(12 * all.uneven <= all.claims);
     assert_true(100 * all.light <= all.claims);
     assert_true((double)all.moved <= 1.2 * (double)all.least);
