@@ -14,12 +14,13 @@ from harness import Cluster
 COTERIE = os.environ["COTERIE"]
 SKIP = 77
 # The shell's own line editor in a pseudo terminal; what is handed to compadd and fits is printed between < and >.
+# The marks are typed in two parts: the terminal may echo what is typed before stty has been heard.
 ZSH = r"""
 zmodload zsh/zpty
 zpty z zsh -f -i
 zpty -w z "stty -echo; PS1=; fpath=($2 \$fpath); autoload -Uz compinit; compinit -u -D; $3"
 zpty -w z 'compadd() { local -a fits; builtin compadd -O fits "$@"; print -r -- "<$fits>"; builtin compadd "$@"; }'
-zpty -w z 'ended() { print "{ended}"; }; zle -N ended; bindkey "^X" ended; bindkey "^I" complete-word; print "{ready}"'
+zpty -w z 'ended() { print "{""ended}"; }; zle -N ended; bindkey "^X" ended; bindkey "^I" complete-word; print "{""ready}"'
 local out
 while zpty -r z out; do [[ $out == *"{ready}"* ]] && break; done
 zpty -w -n z "$1"$'\t\x18'
@@ -99,7 +100,7 @@ def check(shell, endpoint):
         assert offered == words, "%r offers %s instead of %s" % (line, sorted(offered), sorted(words))
     for line, words in among.items():
         offered = shell.offered(line)
-        assert words <= offered, "%r does not offer %s" % (line, sorted(words - offered))
+        assert words <= offered, "%r does not offer %s, but %s" % (line, sorted(words - offered), sorted(offered))
     return len(exactly) + len(among)
 
 

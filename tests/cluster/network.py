@@ -21,15 +21,16 @@ NAMES = "/run/netns"  # of all namespaces; also of those that another test has m
 OURS = re.compile(r"coterie-(?:probe-)?(\d+)(?:-hub|-n\d+)?$")
 
 
-def ip(*words, check=True):
-    return subprocess.run(["ip"] + list(words), check=check, stdout=subprocess.DEVNULL,
-                          stderr=None if check else subprocess.DEVNULL).returncode == 0
-
-
 def inside(space):
-    """What a command begins with to run in there. `ip netns exec` would also mount /sys anew, which fails where / is no
+    """What a command begins with to run in there. `ip netns exec` and `ip -n` also mount /sys anew, which fails where / is no
     mount of its own (a chroot)."""
     return ["nsenter", "--net=" + os.path.join(NAMES, space), "--"]
+
+
+def ip(*words, space=None, check=True):
+    command = (inside(space) if space is not None else []) + ["ip"] + list(words)
+    return subprocess.run(command, check=check, stdout=subprocess.DEVNULL,
+                          stderr=None if check else subprocess.DEVNULL).returncode == 0
 
 
 def clear_names_of_the_dead():
@@ -83,9 +84,9 @@ class NetworkCluster(Cluster):
             self.namespaces.append(space)
             ip("link", "add", "port%d" % i, "type", "veth", "peer", "name", "eth0", "netns", space)
             ip("link", "set", "port%d" % i, "master", "bridge0", "up")
-            ip("-n", space, "addr", "add", host + "/24", "dev", "eth0")
-            ip("-n", space, "link", "set", "eth0", "up")
-            ip("-n", space, "link", "set", "lo", "up")
+            ip("addr", "add", host + "/24", "dev", "eth0", space=space)
+            ip("link", "set", "eth0", "up", space=space)
+            ip("link", "set", "lo", "up", space=space)
             node = Node(self, name, (CLIENT_PORT, PEER_PORT, HTTP_PORT), host)
             node.space = space
             node.wrapper = inside(space)
@@ -94,10 +95,10 @@ class NetworkCluster(Cluster):
 
     def cut_one_way(self, source, target):
         """Nothing that `source` sends arrives at `target`; the other direction works."""
-        ip("-n", source.space, "neigh", "replace", target.host, "lladdr", NOBODY, "dev", "eth0", "nud", "permanent")
+        ip("neigh", "replace", target.host, "lladdr", NOBODY, "dev", "eth0", "nud", "permanent", space=source.space)
 
     def heal_one_way(self, source, target):
-        ip("-n", source.space, "neigh", "del", target.host, "dev", "eth0", check=False)
+        ip("neigh", "del", target.host, "dev", "eth0", space=source.space, check=False)
 
     def cut(self, a, b):
         self.cut_one_way(a, b)

@@ -170,7 +170,7 @@ class Controller(PodCluster):
         pods = super().make_nodes(count)
         for pod in pods:
             pod.zone = self.zones[pod.number() % len(self.zones)]
-            ip("-n", pod.space, "addr", "flush", "dev", "eth0")
+            ip("addr", "flush", "dev", "eth0", space=pod.space)
         return pods
 
     def stateful(self):
@@ -228,8 +228,8 @@ class Controller(PodCluster):
             pod.kubelet.fail()
             pod.kubelet = None
         for pod in failed:
-            ip("-n", pod.space, "addr", "flush", "dev", "eth0")
-            ip("-n", pod.space, "neigh", "flush", "all")
+            ip("addr", "flush", "dev", "eth0", space=pod.space)
+            ip("neigh", "flush", "all", space=pod.space)
         ip("neigh", "flush", "all")
         for pod, address in zip(failed, addresses[1:] + addresses[:1]):
             self.place(pod, address)

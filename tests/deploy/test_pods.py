@@ -121,8 +121,8 @@ class Pod(Node):
         return "%s.%s.%s.svc.cluster.local" % (self.name, service, self.cluster.namespace)
 
     def set_address(self, address):
-        ip("-n", self.space, "addr", "flush", "dev", "eth0")
-        ip("-n", self.space, "addr", "add", address + "/24", "dev", "eth0")
+        ip("addr", "flush", "dev", "eth0", space=self.space)
+        ip("addr", "add", address + "/24", "dev", "eth0", space=self.space)
         self.host, self.endpoint = address, "%s:%d" % (address, self.client_port)
         self.cluster.name_server.names[self.full_name()] = address
 
