@@ -50,6 +50,13 @@ def available():
     return made and ip("netns", "del", probe, check=False)
 
 
+def mounts_can_be_made():
+    """A mount namespace of one's own begins with / being changed, which has to be a mount for that: in a chroot it is when
+    the folder was bound onto itself (mount --bind)."""
+    with open("/proc/self/mountinfo") as mounts:
+        return any(line.split()[4] == "/" for line in mounts)
+
+
 def enter_hub():
     """Runs this program again inside a namespace that will hold the bridge; there it goes on."""
     hub = os.environ.get("COTERIE_TEST_HUB")
