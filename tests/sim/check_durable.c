@@ -200,6 +200,17 @@ static bool all_that_took_over_hold(struct host *host, const struct asked *asked
     return any;
 }
 
+/* By its view it is no replica of that any more, and its rows may be swept already. What it says
+ * then speaks for the sets of the step before, and a member of both has the write
+ * (actors/replica_gain.h). */
+static bool gave_up(const struct host *host, const struct asked *asked)
+{
+    const struct keyspace *keyspace =
+        keyspace_map_find_id(&host->view->keyspaces, asked->keyspace_id);
+    return asked->target == MEMBER_NONE && keyspace != NULL &&
+           view_role(host->view, keyspace, asked->partition, host->member) == ROLE_NONE;
+}
+
 /* A crash would leave all that the answer speaks of. */
 static bool answer_is_true(struct host *host, const struct asked *asked, struct bytes spoken)
 {
@@ -281,9 +292,9 @@ static bool is_vote(const struct message *message)
 static bool answer_lies(struct host *host, const struct asked *asked, const struct message *answer)
 {
     if (is_vote(answer))
-        return !vote_is_true(host, asked, answer);
+        return !vote_is_true(host, asked, answer) && !gave_up(host, asked);
     struct bytes spoken = spoken_of(answer, asked);
-    return spoken.size != 0 && !answer_is_true(host, asked, spoken);
+    return spoken.size != 0 && !answer_is_true(host, asked, spoken) && !gave_up(host, asked);
 }
 
 static bool is_answer(const struct message *message)
