@@ -206,26 +206,30 @@ bool quarantine_holds(const struct replica *replica, uint32_t partition, uint32_
     return false;
 }
 
-bool quarantine_records(const struct replica *replica, const struct actor_context *ctx,
-                        uint32_t partition)
+/* Of any row (`keyspaces` NULL), or of the records of these keyspaces alone. */
+static bool may_hold(const struct quarantine *quarantine, uint32_t partition,
+                     const struct keyspace_map *keyspaces)
 {
-    const struct quarantine *quarantine = &replica->quarantine;
     bool found = quarantine->count == QUARANTINE_ROWS_MAX;
     for (uint32_t i = 0; i < quarantine->count && !found; i++) {
         const struct quarantine_row *row = &quarantine->rows[i];
-        found = row->partition == partition && row->has_name && !row->is_register &&
-                keyspace_map_find_id(&ctx->view->keyspaces, row->keyspace_id) != NULL;
+        bool counts =
+            keyspaces == NULL || (row->has_name && !row->is_register &&
+                                  keyspace_map_find_id(keyspaces, row->keyspace_id) != NULL);
+        found = row->partition == partition && counts;
     }
     return found;
 }
 
+bool quarantine_records(const struct replica *replica, const struct actor_context *ctx,
+                        uint32_t partition)
+{
+    return may_hold(&replica->quarantine, partition, &ctx->view->keyspaces);
+}
+
 bool quarantine_any(const struct replica *replica, uint32_t partition)
 {
-    const struct quarantine *quarantine = &replica->quarantine;
-    bool found = quarantine->count == QUARANTINE_ROWS_MAX;
-    for (uint32_t i = 0; i < quarantine->count && !found; i++)
-        found = quarantine->rows[i].partition == partition;
-    return found;
+    return may_hold(&replica->quarantine, partition, NULL);
 }
 
 void quarantine_emptied(struct replica *replica, uint32_t partition, uint32_t keyspace_id)

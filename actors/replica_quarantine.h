@@ -67,7 +67,7 @@ bool quarantine_holds(const struct replica *replica, uint32_t partition, uint32_
  * registers, rows that nobody can name, and those of keyspaces that are not there. */
 bool quarantine_records(const struct replica *replica, const struct actor_context *ctx,
                         uint32_t partition);
-/* Whether any row of the partition is known to be bad. */
+/* Whether any row of the partition may be bad, as above. */
 bool quarantine_any(const struct replica *replica, uint32_t partition);
 /* All rows of the vnode are gone, or of one keyspace (0: of all). */
 void quarantine_emptied(struct replica *replica, uint32_t partition, uint32_t keyspace_id);
