@@ -420,12 +420,12 @@ static enum err renew_write(struct store *meta, struct arena *arena,
     if (err != OK)
         return err;
     uint64_t generation = owner->hello.self.generation;
-    owner->hello = identity_renew(&owner->hello, answer->verdict, answer->known.node_id,
+    owner->hello = identity_renew(&owner->hello, answer->verdict, answer->known.self.node_id,
                                   renewal->fresh, votes);
-    identity_supersede(&owner->hello, answer->superseded, answer->superseded_count);
+    identity_supersede(&owner->hello, answer->known.superseded, answer->known.superseded_count);
     /* Above all of this member that is known here: gossip and ids of requests count on it. */
-    if (generation < answer->known.generation)
-        generation = answer->known.generation;
+    if (generation < answer->known.self.generation)
+        generation = answer->known.self.generation;
     if (owner->hello.self.generation < generation)
         owner->hello.self.generation = generation;
     err = owner_write(meta, arena, owner);

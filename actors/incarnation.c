@@ -7,7 +7,7 @@
 #define KEY_BYTES    (PREFIX_BYTES + 4)
 #define ROW_FORMAT   2u
 #define ROW_FORMAT_1 1u /* without the ids that were superseded */
-#define ROW_BYTES    (96u + IDENTITY_SUPERSEDED_MAX * NODE_ID_BYTES)
+#define ROW_BYTES    (96u + IDENTITY_SUPERSEDED_BYTES)
 
 static struct bytes row_key(uint32_t member, uint8_t memory[KEY_BYTES])
 {
@@ -18,20 +18,10 @@ static struct bytes row_key(uint32_t member, uint8_t memory[KEY_BYTES])
 }
 
 /* A peer may say anything: an id twice, or its own, would make a row that cannot be read. */
-static void row_take(struct incarnation *row, const struct identity_hello *hello)
+static struct identity_hello sound(const struct identity_hello *said)
 {
-    struct identity_hello sound = {.self = hello->self};
-    identity_supersede(&sound, hello->superseded, hello->superseded_count);
-    row->identity = sound.self;
-    row->superseded_count = sound.superseded_count;
-    memcpy(row->superseded, sound.superseded, sizeof row->superseded);
-}
-
-static struct identity_hello hello_of(const struct incarnation *row)
-{
-    struct identity_hello hello = {.self = row->identity,
-                                   .superseded_count = row->superseded_count};
-    memcpy(hello.superseded, row->superseded, sizeof hello.superseded);
+    struct identity_hello hello = {.self = said->self};
+    identity_supersede(&hello, said->superseded, said->superseded_count);
     return hello;
 }
 
@@ -43,12 +33,10 @@ static enum err row_decode(struct bytes value, struct incarnation *ret_row)
     struct bytes identity = reader_bytes(&reader, reader_left(&reader));
     if (reader.failed || (format != ROW_FORMAT && format != ROW_FORMAT_1))
         return ERR_CORRUPT;
-    struct identity_hello hello = {0};
-    enum err err = format == ROW_FORMAT ? identity_hello_decode(identity, &hello)
-                                        : identity_decode(identity, &hello.self);
+    enum err err = format == ROW_FORMAT ? identity_hello_decode(identity, &row.hello)
+                                        : identity_decode(identity, &row.hello.self);
     if (err != OK)
         return ERR_CORRUPT;
-    row_take(&row, &hello);
     *ret_row = row;
     return OK;
 }
@@ -75,12 +63,11 @@ enum err incarnation_stage(struct store *meta, uint32_t member, const struct inc
     uint8_t memory[1024];
     struct arena arena;
     struct writer writer;
-    struct identity_hello hello = hello_of(row);
     arena_init(&arena, memory, sizeof memory);
     writer_init(&writer, &arena, ROW_BYTES);
     writer_u8(&writer, ROW_FORMAT);
     writer_u64(&writer, row->epoch_bound);
-    writer_bytes(&writer, identity_hello_encode(&arena, &hello));
+    writer_bytes(&writer, identity_hello_encode(&arena, &row->hello));
     enum err err =
         store_put(meta, STORE_META, row_key(member, key), writer_result(&writer), STORE_SYNC_NOW);
     arena_deinit(&arena);
@@ -93,22 +80,20 @@ struct incarnation_answer incarnation_judge(const struct incarnation *row,
                                             struct incarnation *ret_row)
 {
     struct incarnation_answer answer = {
-        .verdict = identity_judge(row->known ? &row->identity : NULL, hello, liveness),
-        .known = row->identity,
-        .superseded_count = row->superseded_count,
+        .verdict = identity_judge(row->known ? &row->hello.self : NULL, hello, liveness),
+        .known = row->hello,
         .epoch_bound = row->epoch_bound,
     };
-    memcpy(answer.superseded, row->superseded, sizeof answer.superseded);
     answer.action = identity_action_of(answer.verdict);
     *ret_row = *row;
     if (answer.action != IDENTITY_PROCEED)
         return answer;
     if (identity_recorded(answer.verdict)) {
         ret_row->known = true;
-        row_take(ret_row, hello);
+        ret_row->hello = sound(hello);
     }
-    if (answer.verdict == IDENTITY_SAME && hello->self.generation > row->identity.generation)
-        ret_row->identity.generation = hello->self.generation;
+    if (answer.verdict == IDENTITY_SAME && hello->self.generation > row->hello.self.generation)
+        ret_row->hello.self.generation = hello->self.generation;
     if (epoch_bound > ret_row->epoch_bound)
         ret_row->epoch_bound = epoch_bound;
     return answer;
@@ -116,10 +101,13 @@ struct incarnation_answer incarnation_judge(const struct incarnation *row,
 
 bool incarnation_equal(const struct incarnation *a, const struct incarnation *b)
 {
+    const struct identity_hello *ours = &a->hello;
+    const struct identity_hello *theirs = &b->hello;
     return a->known == b->known && a->epoch_bound == b->epoch_bound &&
-           a->identity.generation == b->identity.generation &&
-           a->identity.start_nonce == b->identity.start_nonce &&
-           node_id_equal(a->identity.node_id, b->identity.node_id) &&
-           a->superseded_count == b->superseded_count &&
-           memcmp(a->superseded, b->superseded, a->superseded_count * sizeof a->superseded[0]) == 0;
+           ours->self.generation == theirs->self.generation &&
+           ours->self.start_nonce == theirs->self.start_nonce &&
+           node_id_equal(ours->self.node_id, theirs->self.node_id) &&
+           ours->superseded_count == theirs->superseded_count &&
+           memcmp(ours->superseded, theirs->superseded,
+                  ours->superseded_count * sizeof ours->superseded[0]) == 0;
 }

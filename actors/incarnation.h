@@ -22,11 +22,8 @@
 
 /* The row of one other member. */
 struct incarnation {
-    bool known; /* false: no row */
-    struct identity identity;
-    /* The ids that it had taken the place of, the oldest first, as it said itself. */
-    uint32_t superseded_count;
-    struct node_id superseded[IDENTITY_SUPERSEDED_MAX];
+    bool known;                  /* false: no row */
+    struct identity_hello hello; /* as it said itself */
     /* No incarnation of this member that we have met uses a key epoch at or above it (boot.h). Kept
      * when the identity changes: the greatest ever said. */
     uint64_t epoch_bound;
@@ -35,10 +32,8 @@ struct incarnation {
 struct incarnation_answer {
     enum identity_verdict verdict;
     enum identity_action action;
-    struct identity known;     /* for RENEW: what the judge has on record */
-    uint32_t superseded_count; /* for RENEW: and what that had taken the place of */
-    struct node_id superseded[IDENTITY_SUPERSEDED_MAX];
-    uint64_t epoch_bound; /* for RENEW: the next incarnation starts there or above */
+    struct identity_hello known; /* for RENEW: what the judge has on record */
+    uint64_t epoch_bound;        /* for RENEW: the next incarnation starts there or above */
 };
 
 /* A row that is not there leaves `known` false. CORRUPT, IO. */

@@ -41,8 +41,9 @@
 #include "base/arena.h"
 #include "base/err.h"
 
-#define NODE_ID_BYTES           16u
-#define IDENTITY_SUPERSEDED_MAX 16u
+#define NODE_ID_BYTES             16u
+#define IDENTITY_SUPERSEDED_MAX   16u
+#define IDENTITY_SUPERSEDED_BYTES (IDENTITY_SUPERSEDED_MAX * NODE_ID_BYTES)
 
 struct node_id {
     uint8_t bytes[NODE_ID_BYTES]; /* all zero: none */

@@ -25,15 +25,15 @@ struct peer_hello {
     char name[64];
     uint64_t context_mark; /* of the keys that sign contexts (context.h); 0: not said */
     uint64_t start_nonce;
-    uint8_t superseded[IDENTITY_SUPERSEDED_MAX * NODE_ID_BYTES]; /* node ids, then zeros */
-    uint64_t epoch_bound; /* of this incarnation (actors/boot.h) */
+    uint8_t superseded[IDENTITY_SUPERSEDED_BYTES]; /* node ids, then zeros */
+    uint64_t epoch_bound;                          /* of this incarnation (actors/boot.h) */
     /* In an answer: what its sender makes of the hello that it answers (actors/incarnation.h). */
     uint32_t action;
     uint32_t verdict;
     uint8_t known_id[NODE_ID_BYTES];
     uint64_t known_generation;
     uint64_t known_bound;
-    uint8_t known_superseded[IDENTITY_SUPERSEDED_MAX * NODE_ID_BYTES]; /* as `superseded` */
+    uint8_t known_superseded[IDENTITY_SUPERSEDED_BYTES]; /* as `superseded` */
     char address[ADDRESS_MAX + 1]; /* host:port where its sender is reached; empty: not said */
 };
 

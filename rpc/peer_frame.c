@@ -6,8 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define FRAME_HELLO      1u
-#define SUPERSEDED_BYTES sizeof(((struct peer_hello *)0)->superseded)
+#define FRAME_HELLO 1u
 
 static const struct field hello_fields[] = {
     FIELD(FIELD_ARRAY, struct peer_hello, cluster_id, 16, 16),
@@ -22,7 +21,8 @@ static const struct field hello_fields[] = {
     FIELD(FIELD_U32, struct peer_hello, to_member, 0, UINT32_MAX),
     FIELD(FIELD_U64, struct peer_hello, context_mark, 0, UINT64_MAX),
     FIELD(FIELD_U64, struct peer_hello, start_nonce, 0, UINT64_MAX),
-    FIELD(FIELD_ARRAY, struct peer_hello, superseded, SUPERSEDED_BYTES, SUPERSEDED_BYTES),
+    FIELD(FIELD_ARRAY, struct peer_hello, superseded, IDENTITY_SUPERSEDED_BYTES,
+          IDENTITY_SUPERSEDED_BYTES),
     FIELD(FIELD_U64, struct peer_hello, epoch_bound, 0, UINT64_MAX),
     FIELD(FIELD_U32, struct peer_hello, action, 0, UINT32_MAX),
     FIELD(FIELD_U32, struct peer_hello, verdict, 0, UINT32_MAX),
@@ -31,7 +31,8 @@ static const struct field hello_fields[] = {
     FIELD(FIELD_U64, struct peer_hello, known_bound, 0, UINT64_MAX),
     FIELD(FIELD_ARRAY, struct peer_hello, address, 0,
           sizeof(((struct peer_hello *)0)->address) - 1),
-    FIELD(FIELD_ARRAY, struct peer_hello, known_superseded, SUPERSEDED_BYTES, SUPERSEDED_BYTES),
+    FIELD(FIELD_ARRAY, struct peer_hello, known_superseded, IDENTITY_SUPERSEDED_BYTES,
+          IDENTITY_SUPERSEDED_BYTES),
 };
 static const struct layout hello_layout = FIELDS_OF(hello_fields);
 

@@ -10,11 +10,29 @@
 /* An answer of the recorded incarnation counts against a rival for so long. */
 #define ANSWER_COUNTS_NS (10000 * NS_PER_MS)
 
-static_assert(sizeof((struct peer_hello *)0)->superseded ==
-                  sizeof((struct identity_hello *)0)->superseded,
+static_assert(IDENTITY_SUPERSEDED_BYTES == sizeof((struct identity_hello *)0)->superseded &&
+                  IDENTITY_SUPERSEDED_BYTES == sizeof((struct peer_hello *)0)->known_superseded,
               "all ids fit");
 
 /* -- as part of a hello ------------------------------------------------------------------------ */
+
+static void superseded_say(const struct identity_hello *identity,
+                           uint8_t ret_bytes[IDENTITY_SUPERSEDED_BYTES])
+{
+    memset(ret_bytes, 0, IDENTITY_SUPERSEDED_BYTES);
+    memcpy(ret_bytes, identity->superseded,
+           identity->superseded_count * sizeof identity->superseded[0]);
+}
+
+static void superseded_read(const uint8_t bytes[IDENTITY_SUPERSEDED_BYTES],
+                            struct identity_hello *identity)
+{
+    uint32_t count = 0;
+    memcpy(identity->superseded, bytes, IDENTITY_SUPERSEDED_BYTES);
+    while (count < IDENTITY_SUPERSEDED_MAX && !node_id_is_none(identity->superseded[count]))
+        count++;
+    identity->superseded_count = count;
+}
 
 void peer_hello_say_identity(struct peer_hello *hello, const struct identity_hello *identity,
                              uint64_t epoch_bound)
@@ -23,18 +41,7 @@ void peer_hello_say_identity(struct peer_hello *hello, const struct identity_hel
     hello->generation = identity->self.generation;
     hello->start_nonce = identity->self.start_nonce;
     hello->epoch_bound = epoch_bound;
-    memset(hello->superseded, 0, sizeof hello->superseded);
-    memcpy(hello->superseded, identity->superseded,
-           identity->superseded_count * sizeof identity->superseded[0]);
-}
-
-static uint32_t superseded_read(const uint8_t *bytes, struct node_id *ret_ids)
-{
-    uint32_t count = 0;
-    memcpy(ret_ids, bytes, IDENTITY_SUPERSEDED_MAX * sizeof ret_ids[0]);
-    while (count < IDENTITY_SUPERSEDED_MAX && !node_id_is_none(ret_ids[count]))
-        count++;
-    return count;
+    superseded_say(identity, hello->superseded);
 }
 
 static struct identity_hello identity_of(const struct peer_hello *hello)
@@ -42,7 +49,7 @@ static struct identity_hello identity_of(const struct peer_hello *hello)
     struct identity_hello identity = {
         .self = {.generation = hello->generation, .start_nonce = hello->start_nonce}};
     memcpy(identity.self.node_id.bytes, hello->node_id, NODE_ID_BYTES);
-    identity.superseded_count = superseded_read(hello->superseded, identity.superseded);
+    superseded_read(hello->superseded, &identity);
     return identity;
 }
 
@@ -50,12 +57,10 @@ void peer_hello_say_answer(struct peer_hello *hello, const struct incarnation_an
 {
     hello->action = answer->action;
     hello->verdict = answer->verdict;
-    memcpy(hello->known_id, answer->known.node_id.bytes, NODE_ID_BYTES);
-    hello->known_generation = answer->known.generation;
+    memcpy(hello->known_id, answer->known.self.node_id.bytes, NODE_ID_BYTES);
+    hello->known_generation = answer->known.self.generation;
     hello->known_bound = answer->epoch_bound;
-    memset(hello->known_superseded, 0, sizeof hello->known_superseded);
-    memcpy(hello->known_superseded, answer->superseded,
-           answer->superseded_count * sizeof answer->superseded[0]);
+    superseded_say(&answer->known, hello->known_superseded);
 }
 
 bool peer_hello_answer(const struct peer_hello *hello, struct incarnation_answer *ret_answer)
@@ -66,11 +71,11 @@ bool peer_hello_answer(const struct peer_hello *hello, struct incarnation_answer
     *ret_answer = (struct incarnation_answer){
         .verdict = (enum identity_verdict)hello->verdict,
         .action = (enum identity_action)hello->action,
-        .known = {.generation = hello->known_generation},
+        .known.self.generation = hello->known_generation,
         .epoch_bound = hello->known_bound,
     };
-    memcpy(ret_answer->known.node_id.bytes, hello->known_id, NODE_ID_BYTES);
-    ret_answer->superseded_count = superseded_read(hello->known_superseded, ret_answer->superseded);
+    memcpy(ret_answer->known.self.node_id.bytes, hello->known_id, NODE_ID_BYTES);
+    superseded_read(hello->known_superseded, &ret_answer->known);
     return true;
 }
 
@@ -299,7 +304,7 @@ void peers_answered(struct rpc_peers *peers, struct link *link, const struct pee
                     uint64_t asked_ns)
 {
     pthread_mutex_lock(&peers->lock);
-    const struct identity *known = &link->row.identity;
+    const struct identity *known = &link->row.hello.self;
     if (link->row.known && known->start_nonce == theirs->start_nonce &&
         memcmp(known->node_id.bytes, theirs->node_id, NODE_ID_BYTES) == 0)
         link->answered_ns = asked_ns;

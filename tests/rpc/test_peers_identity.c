@@ -211,7 +211,7 @@ static void test_duplicate_identity(void **state)
     node_connect(twin, a->port, twin->port, NOWHERE);
     WAIT_FOR(told_of(twin).action == IDENTITY_RENEW);
     assert_int_equal(told_of(twin).verdict, IDENTITY_WIPED);
-    assert_int_equal(told_of(twin).known.node_id.bytes[0], 2);
+    assert_int_equal(told_of(twin).known.self.node_id.bytes[0], 2);
     assert_int_equal(told_of(twin).epoch_bound, BOUND);
     assert_false(figures_of(twin, 1).connected);
     assert_false(figures_of(a, 2).serving);
@@ -228,8 +228,8 @@ static void test_duplicate_identity(void **state)
     node_connect(b, a->port, b->port, NOWHERE);
     WAIT_FOR(told_of(b).verdict == IDENTITY_WIPED && told_of(b).action == IDENTITY_RENEW);
     /* It is told of the lives before that one too. */
-    assert_int_equal(told_of(b).superseded_count, 1);
-    assert_int_equal(told_of(b).superseded[0].bytes[0], 2);
+    assert_int_equal(told_of(b).known.superseded_count, 1);
+    assert_int_equal(told_of(b).known.superseded[0].bytes[0], 2);
     node_stop(b, 0);
     node_stop(a, 0);
 }
@@ -253,7 +253,7 @@ static void test_restarted_and_restored(void **state)
     b = node_start(&(struct node_options){.member = 2, .nonce = 7, .generation = 5, .port = port});
     node_connect(b, a->port, port, NOWHERE);
     WAIT_FOR(told_of(b).verdict == IDENTITY_RESTORED);
-    assert_int_equal(told_of(b).known.generation, 5);
+    assert_int_equal(told_of(b).known.self.generation, 5);
     assert_false(figures_of(b, 1).connected);
     WAIT_FOR(totals_of(a).verdicts[IDENTITY_RESTORED] > 0);
     node_stop(b, 0);
@@ -301,7 +301,7 @@ static void test_rows_are_durable_before_use(void **state)
     node_connect(a, a->port, b->port, NOWHERE);
     node_connect(b, a->port, b->port, NOWHERE);
     WAIT_FOR(told_of(b).verdict == IDENTITY_WIPED && told_of(b).action == IDENTITY_RENEW);
-    assert_int_equal(told_of(b).known.node_id.bytes[0], 2);
+    assert_int_equal(told_of(b).known.self.node_id.bytes[0], 2);
     node_stop(b, 0);
     node_stop(a, 0);
     engine_close(disk);

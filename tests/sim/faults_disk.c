@@ -21,7 +21,7 @@ static void try_twin(struct world *world, struct host *host)
         struct incarnation *row = &world->hosts[i].hellos.rows[host->index];
         struct incarnation next;
         if (i == host->index || !world->hosts[i].up || !row->known ||
-            row->identity.start_nonce != nonce)
+            row->hello.self.start_nonce != nonce)
             continue;
         struct incarnation_answer answer =
             incarnation_judge(row, &twin.hello, twin.epoch_bound, IDENTITY_ANSWERS, &next);

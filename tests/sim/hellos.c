@@ -142,7 +142,7 @@ void hellos_on_raise(struct host *host)
 bool hellos_past(const struct world *world, uint32_t node, const struct identity *copied)
 {
     for (uint32_t i = 0; i < world->options.nodes; i++) {
-        const struct identity *row = &world->hosts[i].hellos.rows[node].identity;
+        const struct identity *row = &world->hosts[i].hellos.rows[node].hello.self;
         if (i != node && steward_is_member(world, i) &&
             node_id_equal(row->node_id, copied->node_id) && row->generation <= copied->generation)
             return false;
@@ -179,7 +179,7 @@ bool hellos_known_everywhere(const struct world *world, uint32_t node)
         if (i == node || !steward_is_member(world, i))
             continue;
         if (!world->hosts[i].up || !other->rows[node].known ||
-            other->rows[node].identity.start_nonce != mine->start_nonce ||
+            other->rows[node].hello.self.start_nonce != mine->start_nonce ||
             store_committed(engine_store(world->hosts[i].engine, world->options.shards)) <
                 other->sequences[node])
             return false;

@@ -176,8 +176,8 @@ static inline void node_start(struct cluster *c, struct node *node, const struct
     struct boot_renewal renewal = {
         .answer = {.verdict = node->lost,
                    .action = IDENTITY_RENEW,
-                   .known = {.node_id = node->boot.hello.self.node_id,
-                             .generation = node->boot.generation},
+                   .known = {.self = {.node_id = node->boot.hello.self.node_id,
+                                      .generation = node->boot.generation}},
                    .epoch_bound = node->boot.epoch_bound},
         .fresh = {.bytes = {(uint8_t)node->member, (uint8_t)node->life, 1}}};
     arena_clear(&node->arena);

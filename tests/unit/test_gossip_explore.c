@@ -174,7 +174,7 @@ static void start(struct world *w, uint32_t number)
     if (node->lost) {
         struct boot_renewal renewal = {.answer = {.verdict = IDENTITY_WIPED,
                                                   .action = IDENTITY_RENEW,
-                                                  .known = before.hello.self,
+                                                  .known.self = before.hello.self,
                                                   .epoch_bound = before.epoch_bound},
                                        .fresh = {.bytes = {(uint8_t)number, (uint8_t)node->life}}};
         assert_int_equal(boot_renew(meta, &w->arena, &renewal, why, sizeof why), OK);

@@ -49,7 +49,7 @@ static struct incarnation_answer answer_of(enum identity_verdict verdict, struct
 {
     return (struct incarnation_answer){.verdict = verdict,
                                        .action = identity_action_of(verdict),
-                                       .known = known,
+                                       .known.self = known,
                                        .epoch_bound = epoch_bound};
 }
 
@@ -84,9 +84,9 @@ static void rows_are_durable(void **state)
     assert_int_equal(incarnation_load(meta, PEER, &again), OK);
     assert_true(incarnation_equal(&row, &again));
     assert_int_equal(again.epoch_bound, 1000);
-    assert_int_equal(again.superseded_count, 2); /* neither its own nor one twice */
-    assert_int_equal(again.superseded[0].bytes[0], 7);
-    assert_int_equal(again.superseded[1].bytes[0], 8);
+    assert_int_equal(again.hello.superseded_count, 2); /* neither its own nor one twice */
+    assert_int_equal(again.hello.superseded[0].bytes[0], 7);
+    assert_int_equal(again.hello.superseded[1].bytes[0], 8);
     assert_int_equal(incarnation_load(meta, PEER + 1, &again), OK); /* each its own */
     assert_false(again.known);
 
@@ -117,9 +117,9 @@ static void earlier_lives_are_handed_on(void **state)
         struct incarnation_answer answer =
             incarnation_judge(&peer, &empty, 10, IDENTITY_GONE, &peer);
         assert_int_equal(answer.verdict, IDENTITY_WIPED);
-        life = identity_renew(&empty, answer.verdict, answer.known.node_id,
+        life = identity_renew(&empty, answer.verdict, answer.known.self.node_id,
                               (struct node_id){.bytes = {99}}, false);
-        identity_supersede(&life, answer.superseded, answer.superseded_count);
+        identity_supersede(&life, answer.known.superseded, answer.known.superseded_count);
         answer = incarnation_judge(&peer, &life, 10, IDENTITY_GONE, &peer);
         assert_int_equal(answer.verdict, IDENTITY_REPLACED);
     }
@@ -144,14 +144,14 @@ static void judging(void **state)
     assert_int_equal(incarnation_judge(&row, &hello, 900, IDENTITY_GONE, &next).verdict,
                      IDENTITY_RESTARTED);
     assert_int_equal(next.epoch_bound, 1000);
-    assert_int_equal(next.identity.generation, 5);
+    assert_int_equal(next.hello.self.generation, 5);
     row = next;
     struct identity_hello wiped = {
         .self = {.node_id = {.bytes = {8}}, .generation = 1, .start_nonce = 1}};
     struct incarnation_answer answer = incarnation_judge(&row, &wiped, 5000, IDENTITY_GONE, &next);
     assert_int_equal(answer.action, IDENTITY_RENEW);
     assert_int_equal(answer.epoch_bound, 1000);
-    assert_true(node_id_equal(answer.known.node_id, hello.self.node_id));
+    assert_true(node_id_equal(answer.known.self.node_id, hello.self.node_id));
     assert_true(
         incarnation_equal(&row, &next)); /* not its bound either: it is not the member yet */
     answer = incarnation_judge(&row, &wiped, 5000, IDENTITY_ANSWERS, &next);
@@ -234,8 +234,8 @@ static void wiped_directory(void **state)
     assert_true(votes(&f)); /* a new cluster is complete from its start */
     struct identity known = {.node_id = {.bytes = {1}}, .generation = 12, .start_nonce = 3};
     struct incarnation_answer answer = answer_of(IDENTITY_WIPED, known, old.epoch_bound);
-    answer.superseded_count = 1; /* a life before that one */
-    answer.superseded[0] = (struct node_id){.bytes = {6}};
+    answer.known.superseded_count = 1; /* a life before that one */
+    answer.known.superseded[0] = (struct node_id){.bytes = {6}};
     assert_int_equal(renew(&f, answer, 44), OK);
     assert_false(votes(&f));
     fixture_crash(&f, false); /* durable */
