@@ -1,5 +1,5 @@
 """Nodes that have a network between them: each in a network namespace of its own, all on one bridge, links cut
-and healed one way at a time. Needs root and iproute2; `available()` says whether this machine has both.
+and healed one way at a time. Needs root and iproute2: begin with `need_namespaces()`.
 
 A cut is silent, as in a broken switch: the neighbour's address is bound to one that nobody has, so frames leave
 and arrive nowhere. Names carry the test's pid and are removed at the end; those of a test that was killed, by the next one.
@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 
-from cluster import Cluster, Node
+from cluster import Cluster, Node, skip
 
 NOBODY = "02:00:00:00:00:ff"
 CLIENT_PORT, PEER_PORT, HTTP_PORT = 7700, 7701, 7702
@@ -44,7 +44,7 @@ def clear_names_of_the_dead():
     return cleared
 
 
-def available():
+def namespaces_can_be_made():
     probe = "coterie-probe-%d" % os.getpid()
     made = os.geteuid() == 0 and shutil.which("ip") is not None and ip("netns", "add", probe, check=False)
     return made and ip("netns", "del", probe, check=False)
@@ -55,6 +55,14 @@ def mounts_can_be_made():
     the folder was bound onto itself (mount --bind)."""
     with open("/proc/self/mountinfo") as mounts:
         return any(line.split()[4] == "/" for line in mounts)
+
+
+def need_namespaces(mounts=False):
+    """Ends the test as skipped, and says why, on a machine that has none; `mounts`: or where none of mounts can be made."""
+    if not namespaces_can_be_made():
+        skip("this needs root and network namespaces (ip netns)")
+    if mounts and not mounts_can_be_made():
+        skip("/ is no mount; in a chroot, mount --bind the folder onto itself first")
 
 
 def enter_hub():

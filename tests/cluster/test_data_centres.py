@@ -14,7 +14,7 @@ import threading
 import time
 
 from cluster import COTERIED, cluster_digests, cluster_pb2, grpc, kv, wait_for
-from network import CenterCluster, available, enter_hub
+from network import CenterCluster, enter_hub, need_namespaces
 
 PER_CENTER = 3
 VALUE_BYTES = 1000
@@ -260,9 +260,7 @@ def play_forwarding(rate):
 
 
 def main():
-    if not available():
-        print("SKIPPED: needs root and network namespaces")
-        sys.exit(77)
+    need_namespaces()
     enter_hub()
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 30.0
     rate = float(sys.argv[2]) if len(sys.argv) > 2 else 120.0

@@ -3,17 +3,31 @@ was acknowledged is lost, and with space again it catches up until all replicas 
 somebody else takes even the space that it keeps back, it ends with 74 and a message, or lives; after a restart
 all is there. DESIGN.md 6; RELIABILITY rules 17, 37. Mounting a tmpfs needs root: else skipped (77)."""
 
+import contextlib
 import os
 import re
 import subprocess
-import sys
 
-from cluster import Cluster, grpc, wait_for
+from cluster import Cluster, grpc, skip, wait_for
 
-SKIP = 77
 DISK_MIB = 160
 VALUE = os.urandom(64 * 1024)
 EXIT_DISK_FAILED = 74
+
+
+@contextlib.contextmanager
+def small_disk(node, mib):
+    """A file system of so many MiB is the node's data directory, until the node is dead."""
+    os.mkdir(node.data)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm" % mib, "tmpfs", node.data],
+                      stderr=subprocess.DEVNULL).returncode != 0:
+        skip("this user may not mount a tmpfs")
+    try:
+        yield
+    finally:
+        if node.process is not None:
+            node.kill()
+        subprocess.run(["umount", node.data], check=True)
 
 
 def ballast(path, leave):
@@ -69,17 +83,8 @@ def hold_everything(cluster, keys):
 def main():
     with Cluster(3, ["--memory", str(32 << 20)]) as cluster:
         n1, n2, n3 = cluster.nodes
-        os.mkdir(n2.data)
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm" % DISK_MIB, "tmpfs", n2.data],
-                          stderr=subprocess.DEVNULL).returncode != 0:
-            print("skipped: this user may not mount a tmpfs")
-            sys.exit(SKIP)
-        try:
+        with small_disk(n2, DISK_MIB):
             play(cluster, n1, n2, n3)
-        finally:
-            if n2.process is not None:
-                n2.kill()
-            subprocess.run(["umount", n2.data], check=True)
 
 
 def play(cluster, n1, n2, n3):

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-from network import NAMES, available, clear_names_of_the_dead, ip
+from network import NAMES, clear_names_of_the_dead, ip, need_namespaces
 
 
 def names():
@@ -14,9 +14,7 @@ def names():
 
 
 def main():
-    if not available():
-        print("skipped: this needs root and network namespaces (ip netns)")
-        return 77
+    need_namespaces()
     dead = subprocess.Popen(["true"])
     dead.wait()
     left = {"coterie-%d-hub" % dead.pid, "coterie-%d-n12" % dead.pid, "coterie-probe-%d" % dead.pid}

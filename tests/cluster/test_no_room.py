@@ -3,11 +3,10 @@ own join; what a node keeps free for itself is no room. When room is made, the j
 Mounting a tmpfs needs root: else skipped (77)."""
 
 import os
-import subprocess
 import sys
 
 from cluster import Cluster, cluster_pb2, grpc, wait_for
-from test_full_disk import SKIP, ballast
+from test_full_disk import ballast, small_disk
 from test_join import Joiner, state_of
 
 MEMORY = 32 << 20
@@ -62,17 +61,8 @@ def play(cluster, n4):
 def main():
     with Cluster(3, FLAGS) as cluster:
         n4 = Joiner(cluster, "n4", [cluster.nodes[0].endpoint], "--zone", "b")
-        os.mkdir(n4.data)
-        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm" % DISK_MIB, "tmpfs", n4.data],
-                          stderr=subprocess.DEVNULL).returncode != 0:
-            print("skipped: this user may not mount a tmpfs")
-            return SKIP
-        try:
+        with small_disk(n4, DISK_MIB):
             play(cluster, n4)
-        finally:
-            if n4.process is not None:
-                n4.kill()
-            subprocess.run(["umount", n4.data], check=False)
     return 0
 
 

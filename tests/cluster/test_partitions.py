@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from network import NetworkCluster, available, enter_hub
+from network import NetworkCluster, enter_hub, need_namespaces
 from cluster import grpc, wait_for
 
 WRITERS = 4
@@ -61,9 +61,7 @@ def check_everywhere(cluster, keys):
 
 
 def main():
-    if not available():
-        print("SKIPPED: needs root and network namespaces")
-        sys.exit(77)
+    need_namespaces()
     enter_hub()
     with NetworkCluster(3) as cluster:
         cluster.start()

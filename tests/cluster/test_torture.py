@@ -14,7 +14,7 @@ import time
 
 from cluster import cluster_digests, grpc, wait_for
 from ledger import Load, judge_all, read_all
-from network import NetworkCluster, available, enter_hub
+from network import NetworkCluster, enter_hub, need_namespaces
 
 NODES = 4
 HOLD_SECONDS = 5.0
@@ -88,9 +88,7 @@ def equal(cluster):
 
 
 def main():
-    if not available():
-        print("SKIPPED: needs root and network namespaces")
-        sys.exit(77)
+    need_namespaces()
     enter_hub()
     writes = int(sys.argv[1] if len(sys.argv) > 1 else os.environ.get("TORTURE_WRITES", "20000"))
     seed = int(os.environ.get("TORTURE_SEED", "1"))

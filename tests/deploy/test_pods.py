@@ -22,7 +22,7 @@ from manifest import at, container, flags, only, pod_arguments, pod_environment,
 
 manifest.need_kubectl()
 sys.path.insert(0, os.path.join(manifest.ROOT, "tests/cluster"))
-from network import NetworkCluster, available, enter_hub, ip, mounts_can_be_made  # noqa: E402
+from network import NetworkCluster, enter_hub, ip, need_namespaces  # noqa: E402
 from cluster import COTERIED, ROOT, Node, grpc, health_pb2, wait_for  # noqa: E402
 
 COTERIE = os.environ.get("COTERIE", os.path.join(ROOT, "build/dev/coterie"))
@@ -250,12 +250,7 @@ def readiness_is_what_the_kubelet_sees(cluster):
 
 
 def main():
-    if not available():
-        print("skipped: this needs root and network namespaces (ip netns)")
-        return manifest.SKIPPED
-    if not mounts_can_be_made():
-        print("skipped: / is no mount; in a chroot, mount --bind the folder onto itself first")
-        return manifest.SKIPPED
+    need_namespaces(mounts=True)
     enter_hub()
     with PodCluster("overlays/production") as cluster:
         cluster.start()

@@ -23,7 +23,7 @@ manifest.need_kubectl()
 from kubelet import Controller  # noqa: E402
 from test_pods import put_once  # noqa: E402
 from cluster import grpc, kv, wait_for  # noqa: E402
-from network import available, enter_hub, mounts_can_be_made  # noqa: E402
+from network import enter_hub, need_namespaces  # noqa: E402
 
 ZONES = ["zone-a", "zone-b", "zone-c"]
 FOUNDERS, MACHINES = 3, 5
@@ -365,12 +365,7 @@ STEPS = [founders_start_together, zones_are_said, scale_up_joins_by_itself, scal
 
 
 def main():
-    if not available():
-        print("skipped: this needs root and network namespaces (ip netns)")
-        return manifest.SKIPPED
-    if not mounts_can_be_made():
-        print("skipped: / is no mount; in a chroot, mount --bind the folder onto itself first")
-        return manifest.SKIPPED
+    need_namespaces(mounts=True)
     enter_hub()
     with Controller("overlays/production", MACHINES, ZONES) as cluster:
         for step in STEPS:

@@ -20,6 +20,20 @@ static bool is_old(struct moves *m, uint32_t partition, uint32_t member)
     return (change_sides(&m->f, KEYSPACE, partition, member) & 1u << TOPOLOGY_NOW) != 0;
 }
 
+/* The next of the replicas that have the partition, 0 behind the last; after 0: the first. */
+static uint32_t old_after(struct moves *m, uint32_t partition, uint32_t member)
+{
+    for (member++; member <= NODES; member++) {
+        if (is_old(m, partition, member))
+            return member;
+    }
+    return 0;
+}
+
+#define EACH_OLD(member, m, partition)                                                             \
+    (uint32_t member = old_after(m, partition, 0); member != 0;                                    \
+     member = old_after(m, partition, member))
+
 /* SELF is to gain a partition of `n` replicas; all of them hold all keys. */
 static uint32_t begin(struct moves *m, uint8_t n, uint32_t *ret_old)
 {
@@ -34,16 +48,15 @@ static uint32_t begin(struct moves *m, uint8_t n, uint32_t *ret_old)
     uint32_t partition = change_partition(&m->f, KEYSPACE, 1u << TOPOLOGY_NEXT);
     moves_show_all(m);
     moves_run(m, 2 * SECONDS);
-    *ret_old = 0;
-    for (uint32_t member = NODES; member >= 1; member--) {
-        if (!is_old(m, partition, member))
-            continue;
-        *ret_old = member;
-        for (uint32_t i = 0; i < KEYS; i++)
-            assert_int_equal(
-                moves_put(m, member, KEYSPACE, change_key(&m->f, KEYSPACE, partition, i), 1, "v"),
-                OK);
-    }
+    *ret_old = old_after(m, partition, 0);
+    for
+        EACH_OLD(member, m, partition)
+        {
+            for (uint32_t i = 0; i < KEYS; i++)
+                assert_int_equal(moves_put(m, member, KEYSPACE,
+                                           change_key(&m->f, KEYSPACE, partition, i), 1, "v"),
+                                 OK);
+        }
     return partition;
 }
 
@@ -195,30 +208,26 @@ static void bad_everywhere(void **state)
     uint32_t count;
     uint32_t partition = begin(&m, 3, &old);
     const char *name = change_key(&m.f, KEYSPACE, partition, 7);
-    for (uint32_t member = 1; member <= NODES; member++) {
-        if (is_old(&m, partition, member))
-            damage(&m, member, partition, name);
-    }
-    for (uint32_t member = 1; member <= NODES; member++) {
-        if (is_old(&m, partition, member))
-            assert_int_equal(get(&m, member, name, &count), ERR_CORRUPT);
-    }
+    for
+        EACH_OLD(member, &m, partition)
+    damage(&m, member, partition, name);
+    for
+        EACH_OLD(member, &m, partition)
+    assert_int_equal(get(&m, member, name, &count), ERR_CORRUPT);
     moves_run(&m, 40 * SECONDS);
-    for (uint32_t member = 1; member <= NODES; member++) {
-        if (is_old(&m, partition, member))
-            assert_int_equal(get(&m, member, name, &count), ERR_CORRUPT);
-    }
-    for (uint32_t member = 1; member <= NODES; member++) {
-        if (is_old(&m, partition, member))
-            give_up(&m, member, 0);
-    }
+    for
+        EACH_OLD(member, &m, partition)
+    assert_int_equal(get(&m, member, name, &count), ERR_CORRUPT);
+    for
+        EACH_OLD(member, &m, partition)
+    give_up(&m, member, 0);
     moves_run(&m, 80 * SECONDS);
-    for (uint32_t member = 1; member <= NODES; member++) {
-        if (!is_old(&m, partition, member))
-            continue;
-        assert_int_equal(get(&m, member, name, &count), OK);
-        assert_int_equal(count, 0);
-    }
+    for
+        EACH_OLD(member, &m, partition)
+        {
+            assert_int_equal(get(&m, member, name, &count), OK);
+            assert_int_equal(count, 0);
+        }
     moves_deinit(&m);
 }
 
@@ -231,9 +240,7 @@ static void what_may_be_mended_is_kept(void **state)
     uint32_t count;
     uint32_t partition = begin(&m, 3, &old);
     const char *name = change_key(&m.f, KEYSPACE, partition, 7);
-    uint32_t other = old + 1;
-    while (!is_old(&m, partition, other))
-        other++;
+    uint32_t other = old_after(&m, partition, old);
     damage(&m, old, partition, name);
     m.nodes[other].cut = true;
     assert_int_equal(get(&m, old, name, &count), ERR_CORRUPT);
