@@ -379,7 +379,10 @@ static inline void fake_deliver_remote(void *host, struct message *list)
     CHECK(list == NULL);
 }
 
-/* Three nodes, n1 is us, n2 is down. Keyspaces: default (n 3), last (lww), strict (consistent). */
+#define FAKE_KEYSPACES 4u
+
+/* Three nodes, n1 is us, n2 is down. Keyspaces: default (n 3), last (lww), more, strict
+ * (consistent). */
 static inline struct view *fake_view(struct arena *arena)
 {
     static const struct topology_seed seeds[] = {
@@ -395,6 +398,8 @@ static inline struct view *fake_view(struct arena *arena)
     map = keyspace_map_put(arena, &map, &keyspace);
     keyspace = keyspace_default("last");
     keyspace.conflict = KEYSPACE_LWW;
+    map = keyspace_map_put(arena, &map, &keyspace);
+    keyspace = keyspace_default("more");
     map = keyspace_map_put(arena, &map, &keyspace);
     keyspace = keyspace_default("strict");
     keyspace.mode = KEYSPACE_CONSISTENT;

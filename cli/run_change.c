@@ -347,6 +347,16 @@ static enum cli_exit tell(struct cli *cli, const char *what, uint64_t epoch,
         return response_ == NULL ? exit_ : tell(cli, what, response_->epoch, response_->change);   \
     } while (0)
 
+/* By what is left of the change. */
+static const char *abort_text(const Coterie__V1__Change *change)
+{
+    if (change == NULL || change->state == COTERIE__V1__CHANGE__STATE__STATE_NONE)
+        return "taken back; nothing had begun, nothing has moved";
+    if (change->state == COTERIE__V1__CHANGE__STATE__STATE_STAGED)
+        return "taken back; nothing had begun. Nodes that were given up stay so: coterie plan";
+    return "taken back; what has moved already goes back as well: coterie changes --wait";
+}
+
 enum cli_exit cli_run_abort(struct cli *cli)
 {
     Coterie__V1__AbortChangeRequest request = COTERIE__V1__ABORT_CHANGE_REQUEST__INIT;
@@ -355,7 +365,7 @@ enum cli_exit cli_run_abort(struct cli *cli)
     if (exit != CLI_OK)
         return exit;
     RUN_SIMPLE(Coterie__V1__AbortChange, "AbortChange", abort_change, request,
-               "taken back; what has moved already goes back as well: coterie changes --wait");
+               abort_text(response_->change));
 }
 
 enum cli_exit cli_run_pause(struct cli *cli)

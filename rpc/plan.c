@@ -1,12 +1,13 @@
 /* What a change means for each node, in words and figures: shares, bytes, room on the disks. */
 #include "base/check.h"
+#include "model/topology_sets.h"
 #include "rpc/change.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
-#define SENTENCES_MAX (3u * MEMBERS_MAX + 8u)
+#define SENTENCES_MAX (3u * MEMBERS_MAX + 3u * DATA_CENTERS_MAX + 8u)
 /* Of a disk that would hold what is moved, so much stays free: compaction needs room to work. */
 #define ROOM_PART 10u
 
@@ -75,7 +76,7 @@ struct planned {
 __attribute__((format(printf, 4, 5))) static void say(struct planned *planned, char **list,
                                                       size_t *count, const char *format, ...)
 {
-    char text[400];
+    char text[500];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
@@ -185,64 +186,172 @@ static void copies_sum(struct planned *planned)
     }
 }
 
-static uint32_t zones_in(const struct planned *planned, uint32_t data_center)
+/* -- too few copies ---------------------------------------------------------------------------- */
+
+#define NAMES_SHOWN 3u
+
+static uint32_t zones_in(const struct planned *planned, enum topology_side side,
+                         uint32_t data_center)
 {
     uint32_t zones = 0;
     for (uint32_t i = 0; i < planned->plan.zone_count; i++)
         zones += planned->plan.zones[i].data_center == data_center &&
-                 planned->plan.zones[i].members[TOPOLOGY_NEXT] > 0;
+                 planned->plan.zones[i].members[side] > 0;
     return zones;
 }
 
-/* One data centre in which the keyspace gets another number of replicas. */
-static void replicas_warn(struct planned *planned, const struct keyspace *keyspace,
-                          uint32_t data_center, uint32_t n)
+static uint32_t members_in(const struct planned *planned, enum topology_side side,
+                           uint32_t data_center)
 {
-    const char *name = planned->topology->data_centers[data_center];
-    uint32_t zones = zones_in(planned, data_center);
-    if (n == 0)
-        warn(planned,
-             "keyspace %s is to have no replica in data centre %s: who asks a node there for "
-             "LOCAL_ONE "
-             "or LOCAL_QUORUM is refused",
-             keyspace->name, name);
-    else if (zones > 1 && n > zones)
-        warn(planned,
-             "keyspace %s is to have %u replicas in data centre %s, which has %u zones: with one "
-             "of them up to %u copies of a key are away",
-             keyspace->name, n, name, zones, (n + zones - 1) / zones);
+    uint32_t members = 0;
+    for (uint32_t i = 0; i < planned->plan.zone_count; i++) {
+        if (planned->plan.zones[i].data_center == data_center)
+            members += planned->plan.zones[i].members[side];
+    }
+    return members;
 }
 
-static void replication_warn(struct planned *planned,
-                             const struct topology_replication *replication)
+/* Copies of each key on distinct nodes, everywhere. */
+static uint32_t copies_of(const struct planned *planned, enum topology_side side,
+                          const struct keyspace *keyspace)
 {
-    const struct keyspace *keyspace =
-        keyspace_map_find_id(&planned->view->keyspaces, replication->keyspace_id);
-    uint32_t sum[2] = {0};
-    /* Room for what is said of one more. */
-    if (keyspace == NULL ||
-        planned->words->n_warnings + planned->topology->data_center_count + 1 > SENTENCES_MAX)
-        return;
+    uint32_t copies = 0;
     for (uint32_t i = 0; i < planned->topology->data_center_count; i++) {
-        uint8_t now = replication->n[TOPOLOGY_NOW][i];
-        uint8_t next = replication->n[TOPOLOGY_NEXT][i];
-        sum[TOPOLOGY_NOW] += now;
-        sum[TOPOLOGY_NEXT] += next;
-        if (now != next)
-            replicas_warn(planned, keyspace, i, next);
+        uint32_t n = topology_side_n(planned->topology, side, keyspace, i);
+        uint32_t members = members_in(planned, side, i);
+        copies += n < members ? n : members;
     }
-    if (sum[TOPOLOGY_NEXT] == sum[TOPOLOGY_NOW])
-        return;
-    if (sum[TOPOLOGY_NEXT] == 1)
+    return copies;
+}
+
+/* What is told of keyspaces: of each by itself, and in one sentence of all that it is true of. */
+typedef bool (*concern)(const struct planned *planned, const struct keyspace *keyspace,
+                        uint32_t data_center);
+
+static bool has_none_there(const struct planned *planned, const struct keyspace *keyspace,
+                           uint32_t data_center)
+{
+    const struct topology *topology = planned->topology;
+    return topology_side_n(topology, TOPOLOGY_NEXT, keyspace, data_center) == 0 &&
+           topology_side_n(topology, TOPOLOGY_NOW, keyspace, data_center) != 0;
+}
+
+static bool lacks_nodes(const struct planned *planned, const struct keyspace *keyspace,
+                        uint32_t data_center)
+{
+    uint32_t members = members_in(planned, TOPOLOGY_NEXT, data_center);
+    return members != 0 &&
+           topology_side_n(planned->topology, TOPOLOGY_NEXT, keyspace, data_center) > members;
+}
+
+/* By this change: it gets other replicas, or fewer zones. */
+static bool lacks_zones(const struct planned *planned, const struct keyspace *keyspace,
+                        uint32_t data_center)
+{
+    uint32_t before = zones_in(planned, TOPOLOGY_NOW, data_center);
+    uint32_t zones = zones_in(planned, TOPOLOGY_NEXT, data_center);
+    uint32_t n = topology_side_n(planned->topology, TOPOLOGY_NEXT, keyspace, data_center);
+    bool changes =
+        n != topology_side_n(planned->topology, TOPOLOGY_NOW, keyspace, data_center) && zones > 1;
+    return zones != 0 && n > zones && (changes || zones < before) &&
+           !lacks_nodes(planned, keyspace, data_center);
+}
+
+static bool has_one_copy(const struct planned *planned, const struct keyspace *keyspace,
+                         uint32_t data_center)
+{
+    (void)data_center;
+    return copies_of(planned, TOPOLOGY_NEXT, keyspace) == 1 &&
+           copies_of(planned, TOPOLOGY_NOW, keyspace) != 1;
+}
+
+static bool needs_both(const struct planned *planned, const struct keyspace *keyspace,
+                       uint32_t data_center)
+{
+    (void)data_center;
+    return keyspace->mode == KEYSPACE_CONSISTENT &&
+           copies_of(planned, TOPOLOGY_NEXT, keyspace) == 2 &&
+           copies_of(planned, TOPOLOGY_NOW, keyspace) != 2;
+}
+
+struct concerned {
+    uint32_t count;
+    uint32_t n;        /* the greatest of them, in that data centre */
+    const char *names; /* "keyspace a is", "keyspaces a, b, c and 5 more are" */
+};
+
+static struct concerned concerned_by(const struct planned *planned, concern is_true,
+                                     uint32_t data_center)
+{
+    const struct keyspace_map *keyspaces = &planned->view->keyspaces;
+    struct concerned concerned = {.names = ""};
+    const char *names[NAMES_SHOWN] = {0};
+    for (uint32_t i = 0; i < keyspaces->count; i++) {
+        const struct keyspace *keyspace = &keyspaces->keyspaces[i];
+        if (keyspace->dropped || !is_true(planned, keyspace, data_center))
+            continue;
+        uint32_t n = topology_side_n(planned->topology, TOPOLOGY_NEXT, keyspace, data_center);
+        concerned.n = n > concerned.n ? n : concerned.n;
+        if (++concerned.count <= NAMES_SHOWN)
+            names[concerned.count - 1] = keyspace->name;
+    }
+    if (concerned.count == 1)
+        concerned.names = arena_printf(planned->arena, "keyspace %s is", names[0]);
+    else if (concerned.count == 2)
+        concerned.names =
+            arena_printf(planned->arena, "keyspaces %s and %s are", names[0], names[1]);
+    else if (concerned.count == 3)
+        concerned.names = arena_printf(planned->arena, "keyspaces %s, %s and %s are", names[0],
+                                       names[1], names[2]);
+    else if (concerned.count > 3)
+        concerned.names = arena_printf(planned->arena, "keyspaces %s, %s, %s and %u more are",
+                                       names[0], names[1], names[2], concerned.count - 3);
+    return concerned;
+}
+
+static void data_center_warn(struct planned *planned, uint32_t data_center)
+{
+    const char *name = planned->topology->data_centers[data_center];
+    uint32_t members = members_in(planned, TOPOLOGY_NEXT, data_center);
+    uint32_t zones = zones_in(planned, TOPOLOGY_NEXT, data_center);
+    struct concerned concerned = concerned_by(planned, has_none_there, data_center);
+    if (concerned.count != 0)
         warn(planned,
-             "keyspace %s is to have one copy of each key: it is away while its node is, and lost "
-             "with its disk",
-             keyspace->name);
-    else if (sum[TOPOLOGY_NEXT] == 2 && keyspace->mode == KEYSPACE_CONSISTENT)
+             "%s to have no replica in data centre %s: who asks a node there for LOCAL_ONE or "
+             "LOCAL_QUORUM is refused",
+             concerned.names, name);
+    concerned = concerned_by(planned, lacks_nodes, data_center);
+    if (concerned.count != 0)
         warn(planned,
-             "keyspace %s is to have two replicas, and a majority of them is both: with either "
-             "node away its keys cannot be asked",
-             keyspace->name);
+             "%s to have %s%u replicas in data centre %s, which has %u node%s then: no more than "
+             "%u %s kept there until others join",
+             concerned.names, concerned.count == 1 ? "" : "up to ", concerned.n, name, members,
+             members == 1 ? "" : "s", members, members == 1 ? "is" : "are");
+    concerned = concerned_by(planned, lacks_zones, data_center);
+    if (concerned.count != 0)
+        warn(planned,
+             "%s to have %s%u replicas in data centre %s, which has %u zone%s then: with one of "
+             "them up to %u copies of a key are away",
+             concerned.names, concerned.count == 1 ? "" : "up to ", concerned.n, name, zones,
+             zones == 1 ? "" : "s", (concerned.n + zones - 1) / zones);
+}
+
+static void copies_warn(struct planned *planned)
+{
+    for (uint32_t i = 0; i < planned->topology->data_center_count; i++)
+        data_center_warn(planned, i);
+    struct concerned concerned = concerned_by(planned, has_one_copy, 0);
+    if (concerned.count != 0)
+        warn(planned,
+             "%s to have one copy of each key: it is away while its node is, and lost with its "
+             "disk",
+             concerned.names);
+    concerned = concerned_by(planned, needs_both, 0);
+    if (concerned.count != 0)
+        warn(planned,
+             "%s to have two copies, and a majority of them is both: with either node away their "
+             "keys cannot be asked",
+             concerned.names);
 }
 
 /* What is no reason to refuse, and worth knowing before. */
@@ -268,16 +377,10 @@ static void warnings_fill(struct planned *planned)
              "%u partitions have two copies in one zone although there are zones enough: the "
              "weights of the zones are too uneven",
              planned->plan.zone_violations);
-    if (planned->plan.member_violations != 0)
-        warn(planned,
-             "%u partitions have fewer copies than their keyspace asks for: there are "
-             "too few nodes",
-             planned->plan.member_violations);
     if (!planned->words->bytes_known)
         warn(planned, "no node has told how much its partitions hold: bytes and times are not "
                       "known");
-    for (uint32_t i = 0; i < topology->replication_count; i++)
-        replication_warn(planned, &topology->replication[i]);
+    copies_warn(planned);
 }
 
 Coterie__V1__Plan *plan_words(struct arena *arena, const struct view *view,

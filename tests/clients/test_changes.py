@@ -73,7 +73,8 @@ def test_staged_and_taken_back(cluster):
     assert change(nodes) == "staged"
     assert "default -> rack-c" in coterie(nodes, "nodes").out.decode()
     assert "change      staged" in coterie(nodes, "status").out.decode()
-    coterie(nodes, "abort", "--yes")
+    # Nobody is told of copies that go back where none has moved.
+    assert "nothing had begun" in coterie(nodes, "abort", "--yes").out.decode()
     assert change(nodes) == "none" and "rack-c" not in coterie(nodes, "nodes").out.decode()
 
 
@@ -127,6 +128,7 @@ def test_pause_pace_abort(cluster):
         coterie(nodes, "pace", "1GiB", code=None)
         coterie(nodes, "resume", code=None)
     aborted = coterie(nodes, "abort", "--yes", code=None)
+    assert aborted.code != 0 or "goes back" in aborted.out.decode(), aborted
     result = coterie(nodes, "changes", "--wait", code=None)
     assert result.code in (0, 1) and change(nodes) == "none", result
     if aborted.code == 0:
@@ -152,6 +154,17 @@ def test_shrink(cluster):
     assert states(nodes)["n4"] == "removed" and "n4" not in coterie(nodes, "nodes").out.decode()
     joined["n4"].ends_with(78, "is no member of its cluster any more")
     assert coterie(nodes, "get", "before").out == b"the change"
+
+
+def test_fewer_zones(cluster):
+    """Copies that have to share zones from then on: whose they are is told. Last: the nodes stay in their zones."""
+    nodes = cluster.nodes
+    for node, zone in (("n1", "a"), ("n2", "b"), ("n3", "c")):
+        coterie(nodes, "zone", node, zone)
+    coterie(nodes, "commit", "--yes", "--wait", "--deadline-ms", "20000")
+    assert "warning" not in coterie(nodes, "zone", "n3", "d", "--dry-run").out.decode()
+    assert ("warning   keyspace default is to have 3 replicas in data centre default, which has 2 zones then: with one of them "
+            "up to 2 copies of a key are away") in coterie(nodes, "zone", "n3", "b", "--dry-run").out.decode()
 
 
 def main():

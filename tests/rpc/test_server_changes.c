@@ -300,6 +300,13 @@ static bool says(char *const *sentences, size_t count, const char *part)
     return false;
 }
 
+static void warned(const Coterie__V1__Plan *plan, const char *part)
+{
+    if (!says(plan->warnings, plan->n_warnings, part))
+        fail_msg("\"%s\" is not among the %zu warnings, the last: %s", part, plan->n_warnings,
+                 plan->n_warnings == 0 ? "-" : plan->warnings[plan->n_warnings - 1]);
+}
+
 static Coterie__V1__GetPlanResponse *plan_got(struct fixture *fixture, stage_words *proposed)
 {
     struct raw_reply reply = plan(fixture, proposed);
@@ -373,12 +380,28 @@ static void test_plan_of_what_is_proposed(void **state)
             "n9");
 }
 
-/* What would leave fewer nodes than replicas is in the plan, with what to do. */
+/* What would leave fewer nodes than replicas is in the plan, with the keyspaces that it is about.
+ */
 static void test_plan_of_too_few(void **state)
 {
     struct staged staged;
     Coterie__V1__GetPlanResponse *response = plan_got(*state, leave_of(&staged, "n3", false));
     assert_true(says(response->plan->refusals, response->plan->n_refusals, "would have 2 members"));
+    warned(response->plan, "keyspaces default, last, more and 1 more are to have up to 3 replicas "
+                           "in data centre default, which has 2 nodes then");
+    warned(response->plan, "keyspace strict is to have two copies, and a majority of them is both");
+    assert_false(says(response->plan->warnings, response->plan->n_warnings, "one copy"));
+    FREE(get_plan, response);
+    staged_as(*state, replicate_of(&staged, "last", 2, NULL, 0),
+              "keyspace last: replicas in default 3 -> 2");
+    staged_as(*state, replicate_of(&staged, "more", 2, NULL, 0),
+              "keyspace more: replicas in default 3 -> 2");
+    response = plan_got(*state, leave_of(&staged, "n3", false));
+    warned(response->plan, "keyspaces default and strict are to have up to 3 replicas");
+    FREE(get_plan, response);
+    staged_as(*state, leave_of(&staged, "n2", true), "n2 is gone for good");
+    response = plan_got(*state, leave_of(&staged, "n3", false));
+    warned(response->plan, "keyspaces default, last, more and 1 more are to have one copy of each");
     FREE(get_plan, response);
 }
 

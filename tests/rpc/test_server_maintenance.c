@@ -139,7 +139,7 @@ static void test_digest(void **state)
 {
     Coterie__V1__DigestResponse *all = digest(*state, "");
     assert_string_equal(all->node, "n1");
-    assert_int_equal(all->n_vnodes, 64 * 3); /* three nodes, N 3: n1 holds all of three keyspaces */
+    assert_int_equal(all->n_vnodes, 64 * FAKE_KEYSPACES); /* N 3 on three nodes: n1 holds all */
     coterie__v1__digest_response__free_unpacked(all, NULL);
     all = digest(*state, "default");
     assert_int_equal(all->n_vnodes, 64);

@@ -43,7 +43,7 @@ static void test_status(void **state)
     assert_int_equal(status->partitions, 64);
     assert_int_equal(status->nodes_total, 3);
     assert_int_equal(status->nodes_alive, 2);
-    assert_int_equal(status->keyspaces, 3);
+    assert_int_equal(status->keyspaces, FAKE_KEYSPACES);
     assert_false(status->healthy);
     assert_int_equal(status->n_problems, 1); /* n1 itself and n3 are alive */
     assert_non_null(strstr(status->problems[0], "node n2 (127.0.0.1:7802) does not answer"));
@@ -172,7 +172,7 @@ static void test_keyspaces(void **state)
     struct raw_reply reply = ask(*state, CLUSTER "ListKeyspaces", &list.base);
     Coterie__V1__ListKeyspacesResponse *listed =
         coterie__v1__list_keyspaces_response__unpack(NULL, reply.body_size, reply.body);
-    assert_int_equal(listed->n_keyspaces, 3);
+    assert_int_equal(listed->n_keyspaces, FAKE_KEYSPACES);
     assert_string_equal(listed->keyspaces[0]->name, "default");
     coterie__v1__list_keyspaces_response__free_unpacked(listed, NULL);
     raw_reply_clear(&reply);
