@@ -3,6 +3,7 @@
 #include "cli/output.h"
 #include "coterie/v1/cluster.pb-c.h"
 #include "grpc/health/v1/health.pb-c.h"
+#include "model/detector.h"
 
 #define SERVICE "/coterie.v1.Cluster/"
 
@@ -41,6 +42,7 @@ static void print_nodes(struct cli *cli, const Coterie__V1__ListNodesResponse *r
         if (node->state == COTERIE__V1__NODE__STATE__STATE_REMOVED && !cli->verbose)
             continue;
         const Coterie__V1__Place *next = node->next;
+        char phi[DETECTOR_PHI_TEXT_SIZE];
         table_row(&table,
                   (const char *const[]){
                       node->name, name_in(livenesses, ARRAY_COUNT(livenesses), (int)node->liveness),
@@ -52,7 +54,8 @@ static void print_nodes(struct cli *cli, const Coterie__V1__ListNodesResponse *r
                           : arena_printf(arena, "%u -> %u", node->weight, next->weight),
                       arena_printf(arena, "%u", node->partitions_owned),
                       arena_printf(arena, "%.1f %%", 100 * node->share),
-                      arena_printf(arena, "%.1f", node->phi), NULL});
+                      arena_string(arena, bytes_of_string(detector_phi_text(node->phi, phi))),
+                      NULL});
     }
     table_print(&table);
 }

@@ -3,11 +3,13 @@
 #include "base/check.h"
 
 #include <math.h>
+#include <stdio.h>
 
 /* The guess before there are intervals is the mean plus and minus a quarter of it, as two samples
  * that stay in the window until real ones push them out: one odd first interval convicts nobody. */
 #define GUESS_SAMPLES           2u
 #define GUESS_DEVIATION_DIVISOR 4.0
+#define PHI_SHOWN_MAX           99.0
 
 struct detector_options detector_options_default(void)
 {
@@ -129,6 +131,15 @@ double detector_phi_normal(double elapsed_ms, double mean_ms, double deviation_m
 double detector_phi_exponential(double elapsed_ms, double mean_ms)
 {
     return elapsed_ms / mean_ms / M_LN10;
+}
+
+const char *detector_phi_text(double phi, char text[static DETECTOR_PHI_TEXT_SIZE])
+{
+    if (phi > PHI_SHOWN_MAX)
+        snprintf(text, DETECTOR_PHI_TEXT_SIZE, ">%.0f", PHI_SHOWN_MAX);
+    else
+        snprintf(text, DETECTOR_PHI_TEXT_SIZE, "%.1f", phi);
+    return text;
 }
 
 double detector_cdf_normal(double x, double mean, double deviation)

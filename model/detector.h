@@ -49,6 +49,9 @@ double detector_variance(const struct detector *detector); /* population varianc
 double detector_phi_normal(double elapsed_ms, double mean_ms, double deviation_ms);
 /* Cassandra's exponential variant, for comparison: elapsed / mean * log10(e). */
 double detector_phi_exponential(double elapsed_ms, double mean_ms);
+/* For people: "0.3", and ">99" beyond that, for it grows as long as the member is away. */
+#define DETECTOR_PHI_TEXT_SIZE 8u
+const char *detector_phi_text(double phi, char text[static DETECTOR_PHI_TEXT_SIZE]);
 /* The normal CDF that both use. */
 double detector_cdf_normal(double x, double mean, double deviation);
 

@@ -128,6 +128,7 @@ static void page_members(FILE *out, const struct view *view)
           out);
     for (uint32_t i = 0; i < view->topology.member_count; i++) {
         const struct member *member = &view->topology.members[i];
+        char phi[DETECTOR_PHI_TEXT_SIZE];
         if (member->status == MEMBER_REMOVED)
             continue;
         fputs("<tr><td>", out);
@@ -138,11 +139,12 @@ static void page_members(FILE *out, const struct view *view)
         escape(out, view->topology.data_centers[member_place(member)->data_center]);
         fputs("<td>", out);
         escape(out, member_place(member)->zone);
-        fprintf(out, "<td>%u<td>%" PRIu32 "<td>%" PRIu64 "<td class=%s>%s<td>%.1f</tr>",
+        fprintf(out, "<td>%u<td>%" PRIu32 "<td>%" PRIu64 "<td class=%s>%s<td>",
                 member_place(member)->weight, partitions_owned(&view->topology, member),
                 identity_starts(view->members[i].generation),
-                liveness_text(view->members[i].liveness), liveness_text(view->members[i].liveness),
-                view->members[i].phi);
+                liveness_text(view->members[i].liveness), liveness_text(view->members[i].liveness));
+        escape(out, detector_phi_text(view->members[i].phi, phi));
+        fputs("</tr>", out);
     }
     fputs("</table>", out);
 }

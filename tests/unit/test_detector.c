@@ -371,6 +371,20 @@ static void test_local_pause(void **state)
     assert_false(detector_self_doubts(&slipped, 100500, 5000));
 }
 
+/* People are shown that it is late, not for how long (the paper: phi is a scale of suspicion). */
+static void test_phi_for_people(void **state)
+{
+    (void)state;
+    static const struct {
+        double phi;
+        const char *text;
+    } cases[] = {{0, "0.0"},    {0.04, "0.0"},     {7.96, "8.0"}, {99, "99.0"},
+                 {99.1, ">99"}, {123456.7, ">99"}, {1e300, ">99"}};
+    char text[DETECTOR_PHI_TEXT_SIZE];
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_string_equal(detector_phi_text(cases[i].phi, text), cases[i].text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_first_interval_may_be_odd),
         cmocka_unit_test(test_time_never_runs_backwards),
         cmocka_unit_test(test_local_pause),
+        cmocka_unit_test(test_phi_for_people),
     };
     return cmocka_run_group_tests(tests, setup_vectors, teardown_vectors);
 }
