@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_UNAVAILABLE };
+enum { EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND, EXIT_UNAVAILABLE, EXIT_SIGNAL = 128 };
 
 static int tell(const struct rpc_client_status *status, const char *next)
 {
@@ -106,6 +106,12 @@ int main(int argc, char **argv)
                 stderr);
             code = EXIT_FAILED;
         }
+        if (code == EXIT_OK && fflush(stdout) != 0) {
+            fputs("coterie-bench: the report could not be written\n", stderr);
+            code = EXIT_FAILED;
+        }
+        if (result->interrupted_by != 0)
+            code = EXIT_SIGNAL + result->interrupted_by;
         free(result);
     }
     rpc_library_shutdown();

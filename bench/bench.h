@@ -3,7 +3,8 @@
  * A run is a row of slices, each of one kind (the null RPC, or the operation): warm-up first, then
  * measured ones. With null_ratio, short slices of both alternate, so that both meet the same
  * machine. Threads begin each slice together and drain what is outstanding before the next; a rate
- * counts what ended within the slice, latencies count all.
+ * counts what ended within the slice, latencies count all. SIGINT and SIGTERM end the slice that
+ * runs and leave out the others; what was measured until then is reported.
  */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
@@ -50,7 +51,9 @@ struct bench_result {
     struct bench_figures null;
     struct bench_figures operation;
     double load_seconds; /* 0: nothing was loaded */
+    uint64_t loaded;     /* keys */
     bool load_failed;
+    int interrupted_by; /* the signal, or 0 */
 };
 
 extern const char *const bench_operation_names[]; /* by enum, NULL-ended */

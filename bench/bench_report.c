@@ -92,11 +92,18 @@ static void report_table(const struct bench_options *options, const struct bench
         printf(", read ratio %.2f", options->read_ratio);
     if (both)
         printf(", slices of %u ms", options->slice_ms);
-    printf("\nmeasured %.1f s after %.1f s of warm-up",
-           result->operation.seconds + result->null.seconds, (double)options->warmup_ms / 1000);
+    double seconds = result->operation.seconds + result->null.seconds;
+    if (seconds > 0)
+        printf("\nmeasured %.1f s after %.1f s of warm-up", seconds,
+               options->operation == BENCH_LOAD ? 0 : (double)options->warmup_ms / 1000);
+    else
+        printf("\nmeasured nothing");
     if (result->load_seconds > 0)
-        printf(", %u keys loaded in %.1f s (%.0f/s)", options->keys, result->load_seconds,
-               options->keys / result->load_seconds);
+        printf(", %llu keys loaded in %.1f s (%.0f/s)", (unsigned long long)result->loaded,
+               result->load_seconds, (double)result->loaded / result->load_seconds);
+    if (result->interrupted_by != 0)
+        printf("\nended    by signal %d (%s), before its time", result->interrupted_by,
+               strsignal(result->interrupted_by));
     printf("\n\n%-6s %12s %12s %10s %10s %10s %10s %10s %8s\n", "", "requests", "requests/s",
            "p50 us", "p90 us", "p99 us", "p99.9 us", "max us", "errors");
     if (both || options->operation == BENCH_NULL)
@@ -152,8 +159,11 @@ static void report_json(const struct bench_options *options, const struct bench_
                   options->read_ratio, "duration_s", (double)options->duration_ms / 1000,
                   "warmup_s", (double)options->warmup_ms / 1000, "slice_ms",
                   (json_int_t)options->slice_ms));
-    if (result->load_seconds > 0)
+    if (result->load_seconds > 0) {
         json_object_set_new(all, "load_seconds", json_real(result->load_seconds));
+        json_object_set_new(all, "keys_loaded", json_integer((json_int_t)result->loaded));
+    }
+    json_object_set_new(all, "interrupted", json_boolean(result->interrupted_by != 0));
     json_object_set_new(all, "load_failed", json_boolean(result->load_failed));
     if (options->null_ratio || options->operation == BENCH_NULL)
         json_object_set_new(all, "null", json_of_figures(&result->null));

@@ -4,9 +4,11 @@
 #include "coterie/v1/maintenance.pb-c.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #define VALUE_POOL_BYTES                                                                           \
     65536u /* values are windows into this many random bytes more than one value */
@@ -18,6 +20,7 @@ struct slice {
     bool is_null; /* counts as the null RPC */
     bool measured;
     uint32_t duration_ms; /* 0: until all keys are written */
+    uint64_t ran_ns;      /* less than that when the run was interrupted */
 };
 
 struct request {
@@ -33,8 +36,8 @@ struct run {
     size_t slice_count;
     pthread_barrier_t barrier;
     uint64_t load_next; /* atomic: the next key to write */
-    uint64_t load_ns;
-    bool load_failed; /* atomic */
+    uint64_t loaded;    /* atomic: keys written */
+    bool load_failed;   /* atomic */
 };
 
 struct worker {
@@ -55,6 +58,36 @@ static uint64_t now_ns(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* -- interruption ------------------------------------------------------------------------------ */
+
+static volatile sig_atomic_t interrupted_by; /* the signal */
+static uint64_t interrupted_ns;              /* atomic: when; UINT64_MAX: not yet */
+
+static void on_signal(int number)
+{
+    static const char text[] = "coterie-bench: interrupted: waits for what is under way, then "
+                               "reports (once more: ends at once)\n";
+    interrupted_by = number;
+    __atomic_store_n(&interrupted_ns, now_ns(), __ATOMIC_RELEASE);
+    ssize_t written = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)written;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
+    interrupted_ns = UINT64_MAX;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* The earlier of `end_ns` and the interruption. */
+static uint64_t end_by(uint64_t end_ns)
+{
+    uint64_t until_ns = __atomic_load_n(&interrupted_ns, __ATOMIC_ACQUIRE);
+    return until_ns < end_ns ? until_ns : end_ns;
 }
 
 /* -- one request -------------------------------------------------------------------------- */
@@ -161,7 +194,11 @@ static void request_count(struct worker *worker, const struct slice *slice,
 static bool load_retry(struct worker *worker, const struct rpc_flight_result *result)
 {
     struct request *request = result->tag;
-    if (result->code == GRPC_STATUS_OK)
+    if (result->code == GRPC_STATUS_OK) {
+        __atomic_fetch_add(&worker->run->loaded, 1, __ATOMIC_RELAXED);
+        return false;
+    }
+    if (end_by(UINT64_MAX) != UINT64_MAX)
         return false;
     if (++request->attempts == BENCH_LOAD_ATTEMPTS) {
         __atomic_store_n(&worker->run->load_failed, true, __ATOMIC_RELAXED);
@@ -177,7 +214,7 @@ static void slice_run(struct worker *worker, const struct slice *slice)
         slice->duration_ms == 0 ? UINT64_MAX : now_ns() + (uint64_t)slice->duration_ms * 1000000;
     bool ended = false;
     for (;;) {
-        ended = ended || now_ns() >= end_ns ||
+        ended = ended || now_ns() >= end_by(end_ns) ||
                 (slice->operation == BENCH_LOAD &&
                  __atomic_load_n(&worker->run->load_failed, __ATOMIC_RELAXED));
         while (!ended && worker->idle_count > 0) {
@@ -190,10 +227,18 @@ static void slice_run(struct worker *worker, const struct slice *slice)
         if (!rpc_flight_next(worker->flight, DRAIN_MS, &result))
             continue; /* each request has a deadline of its own */
         if (slice->measured)
-            request_count(worker, slice, result.tag, &result, end_ns);
+            request_count(worker, slice, result.tag, &result, end_by(end_ns));
         if (slice->operation != BENCH_LOAD || !load_retry(worker, &result))
             worker->idle[worker->idle_count++] = result.tag;
     }
+}
+
+static uint64_t slice_ran_ns(const struct slice *slice, uint64_t started_ns)
+{
+    uint64_t end_ns =
+        slice->duration_ms == 0 ? now_ns() : started_ns + (uint64_t)slice->duration_ms * 1000000;
+    end_ns = end_by(end_ns);
+    return end_ns > started_ns ? end_ns - started_ns : 0;
 }
 
 static void *worker_run(void *argument)
@@ -201,12 +246,13 @@ static void *worker_run(void *argument)
     struct worker *worker = argument;
     struct run *run = worker->run;
     for (size_t i = 0; i < run->slice_count; i++) {
+        struct slice *slice = &run->slices[i];
         pthread_barrier_wait(&run->barrier);
         uint64_t started_ns = now_ns();
-        slice_run(worker, &run->slices[i]);
+        slice_run(worker, slice);
         pthread_barrier_wait(&run->barrier);
-        if (worker->index == 0 && run->slices[i].operation == BENCH_LOAD)
-            run->load_ns = now_ns() - started_ns;
+        if (worker->index == 0)
+            slice->ran_ns = slice_ran_ns(slice, started_ns);
     }
     return NULL;
 }
@@ -303,15 +349,16 @@ static void collect(const struct run *run, const struct worker *workers,
         figures_merge(&result->null, &workers[i].null);
         figures_merge(&result->operation, &workers[i].operation);
     }
-    result->load_seconds = (double)run->load_ns / 1e9;
+    result->loaded = run->loaded;
     result->load_failed = run->load_failed;
+    result->interrupted_by = interrupted_by;
     for (size_t i = 0; i < run->slice_count; i++) {
         const struct slice *slice = &run->slices[i];
-        if (!slice->measured)
-            continue;
-        double seconds =
-            slice->duration_ms == 0 ? result->load_seconds : (double)slice->duration_ms / 1000;
-        *(slice->is_null ? &result->null.seconds : &result->operation.seconds) += seconds;
+        double seconds = (double)slice->ran_ns / 1e9;
+        if (slice->operation == BENCH_LOAD)
+            result->load_seconds = seconds;
+        if (slice->measured)
+            *(slice->is_null ? &result->null.seconds : &result->operation.seconds) += seconds;
     }
 }
 
@@ -325,6 +372,7 @@ int bench_run(const struct bench_options *options, struct bench_result *ret_resu
     for (uint32_t i = 0; i < options->threads && good; i++)
         good = worker_init(&workers[i], &run, i);
     if (good) {
+        catch_signals();
         pthread_barrier_init(&run.barrier, NULL, options->threads);
         for (uint32_t i = 0; i < options->threads; i++)
             CHECK(pthread_create(&workers[i].thread, NULL, worker_run, &workers[i]) == 0);

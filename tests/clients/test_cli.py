@@ -170,6 +170,39 @@ def test_bench_tells_what_is_wrong(cluster):
     assert "put" in bench("put", *here, "--keys", "10", "--value-bytes", "0")
 
 
+def interrupted(node, number, *arguments):
+    """A run that would take a day, ended by a signal once it measures."""
+    puts = 'coterie_requests_total{operation="put",code="OK"}'
+    before = node.metric(puts)
+    with subprocess.Popen([os.environ["COTERIE_BENCH"], "--targets", node.endpoint, "--keys", "10", "--warmup", "0", "--duration",
+                           "86400", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            wait_for("the run", lambda: node.metric(puts) > before + 500)
+            running.send_signal(number)
+            out, err = running.communicate(timeout=20)
+        finally:
+            running.kill()
+    assert running.returncode == 128 + number and "Sanitizer" not in err, (running.returncode, out, err)
+    return out
+
+
+def test_bench_interrupted(cluster):
+    """What was measured until Ctrl-C is told as such, by the time that it took; the exit says how it ended."""
+    node = cluster.nodes[0]
+    figures = json.loads(interrupted(node, signal.SIGINT, "mixed", "--null-ratio", "-o", "json"))
+    assert figures["interrupted"] is True and figures["mixed"]["requests"] > 400, figures
+    assert 0 < figures["mixed"]["seconds"] < 60 and figures["mixed"]["errors"] == {}, figures
+    ran = figures["mixed"]["requests"] / figures["mixed"]["seconds"]
+    assert 0.5 < figures["mixed"]["requests_per_second"] / ran <= 1, figures
+    table = interrupted(node, signal.SIGTERM, "put")
+    assert re.search(r"ended +by signal 15", table) and re.search(r"(?m)^put +[1-9]", table), table
+    # Also while it fills the keys: nothing is measured then.
+    table = interrupted(node, signal.SIGINT, "get", "--keys", "1000000000")
+    assert "measured nothing" in table and re.search("[1-9][0-9]* keys loaded", table), table
+    done = json.loads(bench("put", "--targets", node.endpoint, "--keys", "10", "--duration", "0.2", "--warmup", "0", "-o", "json"))
+    assert done["interrupted"] is False and done["put"]["seconds"] == 0.2, done
+
+
 def test_hints_of_healthy_nodes(cluster):
     nodes = cluster.nodes
     assert coterie(nodes, "hints").out == b"no hints on n1, n2, n3\n"
