@@ -71,9 +71,13 @@ static struct {
     _Atomic uint64_t suppressed;
 } library_log;
 
+static _Thread_local bool library_quiet;
+
 /* Sometimes called under gRPC's own locks: only copies and writes, never calls back. */
 static void library_log_write(gpr_log_func_args *args)
 {
+    if (library_quiet)
+        return;
     uint64_t second = runtime_now_ns() / 1000000000ull;
     if (atomic_exchange(&library_log.second, second) != second)
         atomic_store(&library_log.lines, 0);
@@ -114,6 +118,11 @@ void rpc_library_shutdown(void)
 {
     grpc_shutdown_blocking();
     gpr_set_log_function(NULL);
+}
+
+void rpc_library_quiet(bool quiet)
+{
+    library_quiet = quiet;
 }
 
 /* -- threads ----------------------------------------------------------------------------------- */

@@ -21,6 +21,8 @@ struct rpc_loop;
  * limit, grpc_init. Once, before any thread. */
 void rpc_library_init(const struct log *log);
 void rpc_library_shutdown(void);
+/* While true, what gRPC logs on this thread is left out: the caller says more by itself. */
+void rpc_library_quiet(bool quiet);
 
 #define RPC_LOOP_THREAD_NAME "grpc-%u"
 

@@ -3,10 +3,10 @@
 #include "actors/boot.h"
 #include "base/check.h"
 #include "model/hash.h"
+#include "rpc/listen.h"
 #include "rpc/peer_link.h"
 
 #include <grpc/byte_buffer_reader.h>
-#include <grpc/grpc_security.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -49,14 +49,8 @@ static enum err server_listen(struct rpc_peers *peers, char *why, size_t why_siz
     char address[ADDRESS_MAX + 8];
     const char *given = peers->options.address;
     snprintf(address, sizeof address, "%s%s", given[0] == ':' ? "[::]" : "", given);
-    grpc_server_credentials *credentials = grpc_insecure_server_credentials_create();
-    peers->port = grpc_server_add_http2_port(peers->server, address, credentials);
-    grpc_server_credentials_release(credentials);
-    if (peers->port > 0)
-        return OK;
-    snprintf(why, why_size, "cannot listen for peers on %s: in use, or not an address of this host",
-             address);
-    return ERR_IO;
+    return rpc_listen(peers->server, "--peer-address (or this node's entry of --initial-cluster)",
+                      address, &peers->port, why, why_size);
 }
 
 /* True: the hello says another one from now on. */

@@ -3,17 +3,13 @@
 #include "base/check.h"
 #include "model/limits.h"
 #include "rpc/edge.h"
+#include "rpc/listen.h"
 #include "rpc/methods.h"
 #include "rpc/service_health.h"
 #include "rpc/service_reflection.h"
 
-#include <errno.h>
-#include <grpc/grpc_security.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define MEMORY_QUOTA_BYTES (128u << 20)
 #define LATE_NS            2000000000ull /* past its deadline: the actors have lost the request */
@@ -82,36 +78,6 @@ static grpc_server *core_server_new(void)
     return server;
 }
 
-/* gRPC only says that it could not bind: the reason comes from trying again by hand. */
-static void explain_bind(const char *address, char *why, size_t why_size)
-{
-    snprintf(why, why_size, "cannot listen on %s", address);
-    char host[256];
-    const char *colon = strrchr(address, ':');
-    if (colon == NULL || (size_t)(colon - address) >= sizeof host) {
-        snprintf(why, why_size, "cannot listen on %s: must be host:port", address);
-        return;
-    }
-    memcpy(host, address, (size_t)(colon - address));
-    host[colon - address] = '\0';
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
-    struct addrinfo *found = NULL;
-    int error = getaddrinfo(host[0] == '\0' ? NULL : host, colon + 1, &hints, &found);
-    if (error != 0) {
-        snprintf(why, why_size, "cannot listen on %s: %s", address, gai_strerror(error));
-        return;
-    }
-    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0) {
-        int one = 1;
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        if (bind(fd, found->ai_addr, found->ai_addrlen) != 0)
-            snprintf(why, why_size, "cannot listen on %s: %s", address, strerror(errno));
-        close(fd);
-    }
-    freeaddrinfo(found);
-}
-
 static void sweep(struct rpc_tick *tick)
 {
     struct rpc_server *server = CONTAINER_OF(tick, struct rpc_server, sweep);
@@ -168,13 +134,11 @@ enum err rpc_server_start(const struct rpc_server_options *options, struct rpc_s
     grpc_server *core = core_server_new();
     for (uint32_t i = 0; i < rpc_loop_count(options->loop); i++)
         grpc_server_register_completion_queue(core, rpc_loop_queue(options->loop, i), NULL);
-    grpc_server_credentials *credentials = grpc_insecure_server_credentials_create();
-    int port = grpc_server_add_http2_port(core, options->address, credentials);
-    grpc_server_credentials_release(credentials);
-    if (port == 0) {
-        explain_bind(options->address, why, why_size);
+    int port = 0;
+    enum err err = rpc_listen(core, "--client-address", options->address, &port, why, why_size);
+    if (err != OK) {
         grpc_server_destroy(core);
-        return ERR_IO;
+        return err;
     }
     struct rpc_server *server = server_new(options, core, port);
     size_t count = 0;

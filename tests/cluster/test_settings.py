@@ -279,9 +279,12 @@ def test_ports_in_use(_):
         port, node = taken.getsockname()[1], cluster.nodes[0]
         for place in ("client-address", "peer-address", "http-address"):
             cluster.flags = ["--" + place, "127.0.0.1:%d" % port]
-            ends(node, FAILED, "cannot listen", str(port), "use")
+            ends(node, FAILED, "cannot listen", str(port), "use", "--" + place)
+            assert " grpc " not in node.log_tail(1000), node.log_tail()  # the library says nothing beside it
         cluster.flags = ["--client-address", "no.such.host.invalid:1"]
-        ends(node, FAILED, "cannot listen", "no.such.host.invalid")
+        ends(node, FAILED, "cannot listen", "no.such.host.invalid", "--client-address")
+        cluster.flags = ["--client-address", "192.0.2.1:%d" % port]
+        ends(node, FAILED, "cannot listen", "192.0.2.1", "address of this host")
         cluster.flags = []
         cluster.start()
         node.put(b"after", b"all")
