@@ -4,8 +4,10 @@ call and reason that there is stands in docs/api.md."""
 import glob
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import urllib.request
 
 from harness import Cluster, run, tests_of
@@ -64,6 +66,16 @@ def test_commands(_):
         assert help_of is not None, (path, line)
         for option in re.findall(r"(?<=\s)--?[a-z][a-z-]*", " " + " ".join(words)):
             assert re.search(r"(?<![\w-])%s(?![\w-])" % option, help_of.stdout), (path, line, option)
+
+
+def test_quickstart_stop(_):
+    """Where nothing of it was ever started it says so, and does not speak of data that is not there."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.mkdir(os.path.join(folder, "deploy"))
+        script = shutil.copy(os.path.join(ROOT, "deploy/quickstart"), os.path.join(folder, "deploy"))
+        for _ in range(2):
+            done = subprocess.run(["sh", script, "stop"], capture_output=True, text=True)
+            assert (done.returncode, done.stdout, done.stderr) == (0, "nothing of the quickstart runs\n", ""), done
 
 
 def test_files(_):

@@ -196,35 +196,78 @@ static uint64_t writes_settling(const struct world *world)
     return settling;
 }
 
-/* Gossip has found everyone again after rounds of its own (the verdicts of the first one may still
- * be about the time before), every request has ended, and nothing old is under way that could still
- * become a write. */
-static bool settled(struct world *world)
+/* What the phase still waits for, for too_long. */
+__attribute__((format(printf, 2, 3))) static bool not_yet(struct world *world, const char *format,
+                                                          ...)
 {
-    if (world->workload.running + world->registers.running > 0 ||
-        world->now_ns < world->phase_since_ns + SETTLE_MIN_NS ||
-        world->now_ns < world->network.faulty_until_ns + SECOND_NS)
-        return false;
-    if (!steward_settled(world, world->differs, sizeof world->differs) || !keyspaces_settled(world))
-        return false;
-    if (hints_kept(world) > 0 || writes_settling(world) > 0 || copies_bad(world) > 0)
-        return false;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(world->waits_for, sizeof world->waits_for, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+static bool nothing_left_over(struct world *world)
+{
+    uint64_t hints = hints_kept(world);
+    uint64_t writes = writes_settling(world);
+    uint64_t bad = copies_bad(world);
+    if (hints > 0)
+        return not_yet(world, "%" PRIu64 " hints are kept", hints);
+    if (writes > 0)
+        return not_yet(world, "%" PRIu64 " answered writes may still become hints", writes);
+    if (bad > 0)
+        return not_yet(world, "%" PRIu64 " rows are bad or vnodes incomplete", bad);
+    return true;
+}
+
+static bool all_see_all(struct world *world)
+{
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         for (uint32_t j = 0; j < world->options.nodes; j++) {
             if (!steward_is_member(world, i) || !steward_is_member(world, j))
                 continue;
             if (!view_alive(world->hosts[i].view, world->hosts[j].member))
-                return false;
+                return not_yet(world, "n%u does not see n%u", world->hosts[i].member,
+                               world->hosts[j].member);
         }
     }
-    if (!registers_vote(world)) {
-        snprintf(world->differs, sizeof world->differs, "a copy of registers has no vote");
+    return true;
+}
+
+/* Gossip has found everyone again after rounds of its own (the verdicts of the first one may still
+ * be about the time before), every request has ended, and nothing old is under way that could still
+ * become a write. */
+static bool settled(struct world *world)
+{
+    uint32_t running = world->workload.running + world->registers.running;
+    if (running > 0)
+        return not_yet(world, "%u requests run", running);
+    if (world->now_ns < world->phase_since_ns + SETTLE_MIN_NS ||
+        world->now_ns < world->network.faulty_until_ns + SECOND_NS)
+        return not_yet(world, "messages of before are under way");
+    if (!steward_settled(world, world->waits_for, sizeof world->waits_for))
         return false;
-    }
+    if (!keyspaces_settled(world))
+        return not_yet(world, "keyspaces are not known everywhere");
+    if (!nothing_left_over(world) || !all_see_all(world))
+        return false;
+    if (!registers_vote(world))
+        return not_yet(world, "a copy of registers has no vote");
     if (world->now_ns < world->looked_same_ns + SAME_LOOK_NS)
         return false;
     world->looked_same_ns = world->now_ns;
-    return check_same(world, world->differs, sizeof world->differs);
+    return check_same(world, world->waits_for, sizeof world->waits_for);
+}
+
+static bool quiet_is_over(struct world *world)
+{
+    if (!workload_quiet_done(world))
+        return not_yet(world, "probes have not ended");
+    uint64_t hints = hints_kept(world);
+    if (hints > 0)
+        return not_yet(world, "%" PRIu64 " hints are kept", hints);
+    return registers_quiet(world) || not_yet(world, "probes of registers have not ended");
 }
 
 static void too_long(struct world *world, uint64_t limit_ns)
@@ -235,13 +278,8 @@ static void too_long(struct world *world, uint64_t limit_ns)
         world_fail(world, "setup", "keyspaces are not known everywhere after %" PRIu64 " s",
                    limit_ns / SECOND_NS);
     else
-        world_fail(world, "same",
-                   "phase %s: after %" PRIu64 " s healed, %u requests run, %" PRIu64
-                   " writes settle, %" PRIu64 " hints are kept, keyspaces are %s, %s",
-                   phase_names[world->phase], limit_ns / SECOND_NS,
-                   world->workload.running + world->registers.running, writes_settling(world),
-                   hints_kept(world), keyspaces_settled(world) ? "known" : "not known everywhere",
-                   world->differs[0] == 0 ? "nodes do not see each other" : world->differs);
+        world_fail(world, "same", "phase %s: not over after %" PRIu64 " s: %s",
+                   phase_names[world->phase], limit_ns / SECOND_NS, world->waits_for);
 }
 
 static void on_phase(struct world *world)
@@ -282,7 +320,7 @@ static void on_phase(struct world *world)
         }
         break;
     case PHASE_QUIET:
-        if (workload_quiet_done(world) && hints_kept(world) == 0 && registers_quiet(world))
+        if (quiet_is_over(world))
             enter(world, PHASE_END);
         else
             too_long(world, QUIET_MAX_NS);

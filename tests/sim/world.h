@@ -101,7 +101,7 @@ struct world {
     enum phase phase;
     uint64_t phase_since_ns;
     uint64_t looked_same_ns; /* when all keys were compared last */
-    char differs[96];        /* what was found then; empty: nothing */
+    char waits_for[96];      /* what its end waits for */
     struct heap events;
     struct event *unused;
     struct prng order;
