@@ -329,16 +329,12 @@ void change_status(struct status *status, enum err err, bool unknown, const char
     }
 }
 
-struct message *change_message(const struct call *call, const struct view *view,
+struct message *change_message(struct call *call, const struct view *view,
                                const struct topology_operation *operation)
 {
-    uint64_t client = call_handle(call, 0);
     struct message *message = message_new(MESSAGE_client_topology, 0);
-    message->from = (struct actor_id){.node = view->self, .kind = ACTOR_EDGE};
-    message->to = (struct actor_id){.node = view->self, .kind = ACTOR_GOSSIP};
-    message->id = client;
-    message->deadline_ns = call->deadline_ns;
-    message->epoch = view->topology.epoch;
-    message->client_topology = (struct client_topology){.client = client, .operation = *operation};
+    call_address(call, view, 0, ACTOR_GOSSIP, message);
+    message->client_topology =
+        (struct client_topology){.client = message->id, .operation = *operation};
     return message;
 }

@@ -15,7 +15,7 @@ bool change_join_operation(const Coterie__V1__JoinRequest *words,
 /* Of an operation that was refused, or whose outcome is not known. err is not OK. */
 void change_status(struct status *status, enum err err, bool unknown, const char *why);
 /* One operation for the gossip actor of this node, answered with client_topology_done. */
-struct message *change_message(const struct call *call, const struct view *view,
+struct message *change_message(struct call *call, const struct view *view,
                                const struct topology_operation *operation);
 
 /* -- plan.c ------------------------------------------------------------------------------------ */

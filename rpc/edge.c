@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "model/limits.h"
+#include "rpc/answer.h"
 
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
@@ -113,14 +114,14 @@ static void call_release(struct call *call)
 
 /* -- waiting ----------------------------------------------------------------------------------- */
 
-uint64_t call_handle(const struct call *call, uint32_t item)
+static uint64_t handle_of(const struct call *call, uint32_t item)
 {
     CHECK_U64(item, <, 1u << ITEM_BITS);
     return call->generation << (INDEX_BITS + ITEM_BITS) | (uint64_t)item << INDEX_BITS |
            call->index;
 }
 
-uint8_t call_next_coordinator(struct call *call)
+static uint8_t next_coordinator(struct call *call)
 {
     uint32_t count = runtime_coordinators(call->edge->options->runtime);
     struct edge_queue *queue = &call->edge->queues[call->queue];
@@ -129,7 +130,20 @@ uint8_t call_next_coordinator(struct call *call)
     return (uint8_t)(chosen % count);
 }
 
-bool call_wait(struct call *call, uint32_t credits, uint32_t expected, struct batch *batch)
+void call_address(struct call *call, const struct view *view, uint32_t item, enum actor_kind to,
+                  struct message *message)
+{
+    message->from = (struct actor_id){.node = view->self, .kind = ACTOR_EDGE};
+    message->to = (struct actor_id){.node = view->self, .kind = to};
+    if (to == ACTOR_COORDINATOR)
+        message->to.index = next_coordinator(call);
+    message->id = handle_of(call, item);
+    message->deadline_ns = call->deadline_ns;
+    message->epoch = view->topology.epoch;
+}
+
+/* False: refused, and answered already. Consumes the batch. */
+static bool call_wait(struct call *call, uint32_t credits, uint32_t expected, struct batch *batch)
 {
     struct edge *edge = call->edge;
     CHECK_U64(call->state, ==, CALL_HANDLING);
@@ -163,82 +177,53 @@ bool call_wait(struct call *call, uint32_t credits, uint32_t expected, struct ba
     return true;
 }
 
-void call_wait_again(struct call *call)
+static void post(struct edge *edge, struct message *message, enum message_kind done_kind)
 {
+    uint64_t client = message->id;
+    if (!rpc_loop_post(edge->options->loop, message))
+        edge_deliver(edge, answer_new_refusal(done_kind, client));
+}
+
+void call_ask(struct call *call, uint32_t credits, struct message *list,
+              enum message_kind done_kind, struct batch *batch)
+{
+    struct edge *edge = call->edge;
+    uint32_t count = 0;
+    for (const struct message *message = list; message != NULL; message = message->next)
+        count++;
+    if (count == 0) {
+        call->batch = batch;
+        call->method->batch_answer(call);
+        return;
+    }
+    bool waits = call_wait(call, credits, count, batch);
+    while (list != NULL) {
+        struct message *message = list;
+        list = message->next;
+        message->next = NULL;
+        if (waits)
+            post(edge, message, done_kind);
+        else
+            message_free(message);
+    }
+}
+
+void call_ask_again(struct call *call, struct message *message, enum message_kind done_kind)
+{
+    struct edge *edge = call->edge;
     CHECK_U64(call->state, ==, CALL_ANSWERING);
     batch_free(call->batch);
     call->batch = NULL;
     call->credits = 1;
     call->expected = 1;
-    atomic_fetch_add(&call->edge->in_flight, 1);
+    atomic_fetch_add(&edge->in_flight, 1);
     pthread_mutex_lock(&call->lock);
     call->state = CALL_WAITING;
     pthread_mutex_unlock(&call->lock);
-}
-
-static struct message *refusal(enum message_kind kind, uint64_t client)
-{
-    static const char why[] = "the mailbox of this node's actor is full";
-    struct message *answer = message_new(kind, 0);
-    if (kind == MESSAGE_client_get_done) {
-        answer->client_get_done =
-            (struct client_get_done){.client = client, .status = ERR_OVERLOADED, .why = why};
-    } else if (kind == MESSAGE_client_put_done) {
-        answer->client_put_done.client = client;
-        answer->client_put_done.result = (struct put_result){
-            .status = ERR_OVERLOADED, .outcome = OUTCOME_NOT_APPLIED, .why = why};
-    } else if (kind == MESSAGE_client_maintenance_done) {
-        answer->client_maintenance_done = (struct client_maintenance_done){
-            .client = client, .status = ERR_OVERLOADED, .why = why};
-    } else if (kind == MESSAGE_client_explain_done) {
-        answer->client_explain_done =
-            (struct client_explain_done){.client = client, .status = ERR_OVERLOADED, .why = why};
-    } else if (kind == MESSAGE_client_topology_done) {
-        answer->client_topology_done =
-            (struct client_topology_done){.client = client, .status = ERR_OVERLOADED, .why = why};
-    } else if (kind == MESSAGE_client_reports_done) {
-        answer->client_reports_done =
-            (struct client_reports_done){.client = client, .status = ERR_OVERLOADED};
-    } else if (kind == MESSAGE_tree_roots_reply) {
-        answer->id = client;
-        answer->tree_roots_reply.status = ERR_OVERLOADED;
-    } else {
-        CHECK_U64(kind, ==, MESSAGE_keyspace_change_done);
-        answer->keyspace_change_done.client = client;
-        answer->keyspace_change_done.status = ERR_OVERLOADED;
-        answer->keyspace_change_done.why = why;
-    }
-    return answer;
-}
-
-void edge_post(struct edge *edge, struct message *message, enum message_kind done_kind,
-               uint64_t client)
-{
-    if (!rpc_loop_post(edge->options->loop, message))
-        edge_deliver(edge, refusal(done_kind, client));
+    post(edge, message, done_kind);
 }
 
 /* -- answers ----------------------------------------------------------------------------------- */
-
-static uint64_t answer_client(const struct message *answer)
-{
-    if (answer->kind == MESSAGE_client_get_done)
-        return answer->client_get_done.client;
-    if (answer->kind == MESSAGE_client_put_done)
-        return answer->client_put_done.client;
-    if (answer->kind == MESSAGE_client_maintenance_done)
-        return answer->client_maintenance_done.client;
-    if (answer->kind == MESSAGE_client_explain_done)
-        return answer->client_explain_done.client;
-    if (answer->kind == MESSAGE_client_topology_done)
-        return answer->client_topology_done.client;
-    if (answer->kind == MESSAGE_client_reports_done)
-        return answer->client_reports_done.client;
-    if (answer->kind == MESSAGE_tree_roots_reply) /* to a question whose id was the handle */
-        return answer->id;
-    CHECK_U64(answer->kind, ==, MESSAGE_keyspace_change_done);
-    return answer->keyspace_change_done.client;
-}
 
 uint32_t edge_queue_of(const struct edge *edge, const struct message *answer)
 {

@@ -144,27 +144,30 @@ void edge_figures(const struct edge *edge, enum rpc_operation operation,
 void edge_count(struct edge *edge, enum rpc_operation operation, grpc_status_code code,
                 uint64_t arrived_ns);
 
-/* -- for services: exactly one of these ends a call's handling --------------------------------- */
+/* -- for services -------------------------------------------------------------------------------
+ */
 
+/* Says in a message from whom it comes, which actor of this node it goes to, with which handle (its
+ * id, and its `client` where it has one), by when and in which epoch. Of coordinators they have
+ * their turn: those of the numbers that the queue's own number leads to. With as many as there are
+ * queues each has its own, on its own thread. */
+void call_address(struct call *call, const struct view *view, uint32_t item, enum actor_kind to,
+                  struct message *message);
+
+/* Exactly one of these ends a call's handling. */
 void call_reply(struct call *call, const ProtobufCMessage *response);
 /* `response` is consumed. */
 void call_reply_buffer(struct call *call, grpc_byte_buffer *response);
 void call_fail(struct call *call, const struct status *status);
-/* Takes `credits` and waits for `expected` answers: from here the call may end at any time, so post
- * and touch nothing else of it. False: refused, and answered already. `batch` is consumed. */
-bool call_wait(struct call *call, uint32_t credits, uint32_t expected, struct batch *batch);
-/* In batch_answer: one more answer is waited for, which goes to `answer`; the batch is over. From
- * here on as after call_wait. */
-void call_wait_again(struct call *call);
-/* The `client` of a message. Taken before call_wait. */
-uint64_t call_handle(const struct call *call, uint32_t item);
-/* Posts a message to an actor of this node; one that is refused is answered OVERLOADED at once, as
- * `done_kind`. Consumes. */
-void edge_post(struct edge *edge, struct message *message, enum message_kind done_kind,
-               uint64_t client);
-/* The coordinator for the next message: in turn, those of the numbers that the queue's own number
- * leads to. With as many as there are queues each has its own, on its own thread. */
-uint8_t call_next_coordinator(struct call *call);
+/* Takes `credits` and posts a list of messages (by `next`), each of which is answered once, as
+ * `done_kind`: one that is refused as OVERLOADED, at once. Without credits nothing is posted and
+ * the client told so; of an empty list the batch is answered at once. Consumes list and batch. The
+ * call may have ended: touch nothing of it any more. */
+void call_ask(struct call *call, uint32_t credits, struct message *list,
+              enum message_kind done_kind, struct batch *batch);
+/* In batch_answer: one more question, whose answer goes to `answer`; the batch is over. Otherwise
+ * as call_ask. */
+void call_ask_again(struct call *call, struct message *message, enum message_kind done_kind);
 
 grpc_byte_buffer *buffer_of_message(const ProtobufCMessage *message);
 

@@ -48,10 +48,6 @@ bool put_request_fill(struct call *call, const struct target *target,
 struct context_scope call_context_scope(const struct call *call, const struct target *target,
                                         struct bytes key);
 
-/* Sender, receiver, epoch, deadline. */
-void message_address(struct call *call, const struct view *view, struct message *message,
-                     uint64_t client);
-
 /* The message goes to its coordinator, whose answer is of `done_kind`; or, when it is not valid,
  * the status to the client. Consumes. */
 void message_start(struct call *call, struct message *message, enum message_kind done_kind,

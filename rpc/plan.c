@@ -14,22 +14,12 @@
 void reports_ask(struct request *request, const void *what, size_t size)
 {
     struct call *call = request->call;
-    struct edge *edge = call->edge;
-    const struct view *view = request->view;
-    uint64_t client = call_handle(call, 0);
     struct batch *batch = batch_new(1, 0);
     batch->items[0].key = arena_copy(&batch->arena, bytes_of(what, size));
     struct message *message = message_new(MESSAGE_client_reports, 0);
-    message->from = (struct actor_id){.node = view->self, .kind = ACTOR_EDGE};
-    message->to = (struct actor_id){.node = view->self, .kind = ACTOR_GOSSIP};
-    message->id = client;
-    message->deadline_ns = call->deadline_ns;
-    message->epoch = view->topology.epoch;
-    message->client_reports = (struct client_reports){.client = client, .sizes = true};
-    if (call_wait(call, 1, 1, batch))
-        edge_post(edge, message, MESSAGE_client_reports_done, client);
-    else
-        message_free(message);
+    call_address(call, request->view, 0, ACTOR_GOSSIP, message);
+    message->client_reports = (struct client_reports){.client = message->id, .sizes = true};
+    call_ask(call, 1, message, MESSAGE_client_reports_done, batch);
 }
 
 const struct vnode_report_reply *reports_of(const struct reports *reports, uint32_t member)

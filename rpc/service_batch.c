@@ -45,28 +45,6 @@ static void item_refuse(struct batch *batch, uint32_t index, const struct status
     *item->status = *status;
 }
 
-/* Posts a list of messages, each with its handle in `id`. Items refused here need no answer. */
-static void batch_start(struct call *call, struct batch *batch, struct message *list,
-                        uint32_t count, enum message_kind done_kind)
-{
-    struct edge *edge = call->edge;
-    if (count == 0) { /* nothing to wait for */
-        call->batch = batch;
-        call->method->batch_answer(call);
-        return;
-    }
-    bool waits = call_wait(call, count, count, batch);
-    while (list != NULL) {
-        struct message *message = list;
-        list = message->next;
-        message->next = NULL;
-        if (waits)
-            edge_post(edge, message, done_kind, message->id);
-        else
-            message_free(message);
-    }
-}
-
 /* What BatchGet and BatchWrite differ in. */
 struct batch_kind {
     const char *items_field;
@@ -113,7 +91,7 @@ static void batch_handle(struct call *call, struct bytes payload, const struct b
         call_fail(call, &status);
         return;
     }
-    batch_start(call, batch, list, count, kind->done_kind);
+    call_ask(call, count, list, kind->done_kind, batch); /* items refused here need no answer */
 }
 
 /* -- BatchGet ---------------------------------------------------------------------------------- */
@@ -123,12 +101,12 @@ static struct message *batch_get_message(struct call *call, const struct view *v
                                          uint32_t index)
 {
     struct message *message = message_new(MESSAGE_client_get, key.size);
-    message->client_get = (struct client_get){.client = call_handle(call, index),
+    call_address(call, view, index, ACTOR_COORDINATOR, message);
+    message->client_get = (struct client_get){.client = message->id,
                                               .keyspace_id = target->keyspace_id,
                                               .key = arena_copy(&message->arena, key),
                                               .level = target->level,
                                               .count = target->count};
-    message_address(call, view, message, message->client_get.client);
     return message;
 }
 
@@ -213,8 +191,8 @@ static struct message *batch_write_message(struct call *call, const struct view 
     }
     struct put_request request = message->client_put.request; /* borrows the batch's bytes */
     put_request_copy(&message->arena, &request, &message->client_put.request);
-    message->client_put.client = call_handle(call, index);
-    message_address(call, view, message, message->client_put.client);
+    call_address(call, view, index, ACTOR_COORDINATOR, message);
+    message->client_put.client = message->id;
     return message;
 }
 

@@ -74,8 +74,8 @@ static bool compare_prepare(struct call *call, const struct view *view, const co
         !put_request_fill(call, &target, &write, message, &call->scope, status) ||
         !condition_fill(call, words, &message->client_put.request, status))
         return false;
-    message->client_put.client = call_handle(call, 0);
-    message_address(call, view, message, message->client_put.client);
+    call_address(call, view, 0, ACTOR_COORDINATOR, message);
+    message->client_put.client = message->id;
     return true;
 }
 

@@ -36,11 +36,7 @@ static struct message *question_new(struct call *call, const struct view *view, 
                                     uint32_t index)
 {
     struct message *message = message_new(MESSAGE_tree_roots, 0);
-    message->from = (struct actor_id){.node = view->self, .kind = ACTOR_EDGE};
-    message->to = (struct actor_id){.node = view->self, .kind = ACTOR_REPLICA};
-    message->id = call_handle(call, index);
-    message->deadline_ns = call->deadline_ns;
-    message->epoch = view->topology.epoch;
+    call_address(call, view, index, ACTOR_REPLICA, message);
     message->tree_roots.partition = partition;
     return message;
 }
@@ -49,7 +45,6 @@ static void ask_all(struct request *request, const struct keyspace *keyspace)
 {
     const struct view *view = request->view;
     struct call *call = request->call;
-    struct edge *edge = call->edge;
     uint32_t count = 0;
     for (uint32_t i = 0; i < view->topology.partitions; i++)
         count += is_replica_in(view, keyspace, i);
@@ -66,21 +61,7 @@ static void ask_all(struct request *request, const struct keyspace *keyspace)
         message->next = list;
         list = message;
     }
-    if (count == 0) { /* nothing to wait for */
-        call->batch = batch;
-        call->method->batch_answer(call);
-        return;
-    }
-    bool waits = call_wait(call, 1, count, batch);
-    while (list != NULL) {
-        struct message *message = list;
-        list = message->next;
-        message->next = NULL;
-        if (waits)
-            edge_post(edge, message, MESSAGE_tree_roots_reply, message->id);
-        else
-            message_free(message);
-    }
+    call_ask(call, 1, list, MESSAGE_tree_roots_reply, batch);
 }
 
 void digest_handle(struct call *call, struct bytes payload)

@@ -30,25 +30,16 @@ void explain_handle(struct call *call, struct bytes payload)
         request_end(&request);
         return;
     }
-    struct edge *edge = call->edge;
-    uint32_t self = request.view->self;
     struct batch *batch =
         batch_new(1, key.size); /* the answer does not say which key it is about */
     batch->items[0].key = arena_copy(&batch->arena, key);
     batch->items[0].scope.keyspace_id = keyspace->id;
-    uint64_t client = call_handle(call, 0);
     struct message *message = message_new(MESSAGE_client_explain, key.size);
-    message->from = (struct actor_id){.node = self, .kind = ACTOR_EDGE};
-    message->to = (struct actor_id){.node = self, .kind = ACTOR_ANTI_ENTROPY};
-    message->id = client;
-    message->deadline_ns = call->deadline_ns;
-    message->epoch = request.view->topology.epoch;
-    message->client_explain = (struct client_explain){
-        .client = client, .keyspace_id = keyspace->id, .key = arena_copy(&message->arena, key)};
-    if (call_wait(call, 1, 1, batch))
-        edge_post(edge, message, MESSAGE_client_explain_done, client);
-    else
-        message_free(message);
+    call_address(call, request.view, 0, ACTOR_ANTI_ENTROPY, message);
+    message->client_explain = (struct client_explain){.client = message->id,
+                                                      .keyspace_id = keyspace->id,
+                                                      .key = arena_copy(&message->arena, key)};
+    call_ask(call, 1, message, MESSAGE_client_explain_done, batch);
     request_end(&request);
 }
 

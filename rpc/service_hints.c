@@ -90,27 +90,17 @@ static void change_start(struct request *request, enum maintenance_operation ope
                          const char *target)
 {
     struct call *call = request->call;
-    struct edge *edge = call->edge;
-    uint32_t self = request->view->self;
     uint32_t member = MEMBER_NONE;
     struct status status;
     if (!member_named(request->view, target, &member, &status)) {
         call_fail(call, &status);
         return;
     }
-    uint64_t client = call_handle(call, 0);
     struct message *message = message_new(MESSAGE_client_maintenance, 0);
-    message->from = (struct actor_id){.node = self, .kind = ACTOR_EDGE};
-    message->to = (struct actor_id){.node = self, .kind = ACTOR_HINTED_HANDOFF};
-    message->id = client;
-    message->deadline_ns = call->deadline_ns;
-    message->epoch = request->view->topology.epoch;
-    message->client_maintenance =
-        (struct client_maintenance){.client = client, .operation = operation, .member = member};
-    if (call_wait(call, 1, 1, NULL))
-        edge_post(edge, message, MESSAGE_client_maintenance_done, client);
-    else
-        message_free(message);
+    call_address(call, request->view, 0, ACTOR_HINTED_HANDOFF, message);
+    message->client_maintenance = (struct client_maintenance){
+        .client = message->id, .operation = operation, .member = member};
+    call_ask(call, 1, message, MESSAGE_client_maintenance_done, NULL);
 }
 
 void pause_hints_handle(struct call *call, struct bytes payload)

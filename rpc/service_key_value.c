@@ -180,17 +180,6 @@ bool put_request_fill(struct call *call, const struct target *target,
     return true;
 }
 
-void message_address(struct call *call, const struct view *view, struct message *message,
-                     uint64_t client)
-{
-    message->from = (struct actor_id){.node = view->self, .kind = ACTOR_EDGE};
-    message->to = (struct actor_id){
-        .node = view->self, .kind = ACTOR_COORDINATOR, .index = call_next_coordinator(call)};
-    message->id = client;
-    message->deadline_ns = call->deadline_ns;
-    message->epoch = view->topology.epoch;
-}
-
 /* -- responses --------------------------------------------------------------------------------- */
 
 Coterie__V1__Acknowledgement *acknowledgement_new(struct arena *arena, const struct view *view,
@@ -279,14 +268,12 @@ Coterie__V1__PutResponse *put_response_new(const struct call *call,
 void message_start(struct call *call, struct message *message, enum message_kind done_kind,
                    bool valid, const struct status *status)
 {
-    uint64_t client = message->id;
-    if (!valid)
+    if (valid) {
+        call_ask(call, 1, message, done_kind, NULL);
+    } else {
         call_fail(call, status);
-    if (!valid || !call_wait(call, 1, 1, NULL)) {
         message_free(message);
-        return;
     }
-    edge_post(call->edge, message, done_kind, client);
 }
 
 void message_end(struct call *call, struct message *answer, grpc_byte_buffer *response,
@@ -314,12 +301,12 @@ static bool get_prepare(struct call *call, const struct view *view,
     call->lww = target.lww;
     call->consistent = target.consistent;
     call->scope = call_context_scope(call, &target, bytes_of_binary(request->key));
-    message->client_get = (struct client_get){.client = call_handle(call, 0),
+    call_address(call, view, 0, ACTOR_COORDINATOR, message);
+    message->client_get = (struct client_get){.client = message->id,
                                               .keyspace_id = target.keyspace_id,
                                               .key = bytes_of_binary(request->key),
                                               .level = target.level,
                                               .count = target.count};
-    message_address(call, view, message, message->client_get.client);
     return true;
 }
 
@@ -368,8 +355,8 @@ static bool put_prepare(struct call *call, const struct view *view,
         !put_request_fill(call, &target, write_words, message, &call->scope, status))
         return false;
     call->consistent = target.consistent;
-    message->client_put.client = call_handle(call, 0);
-    message_address(call, view, message, message->client_put.client);
+    call_address(call, view, 0, ACTOR_COORDINATOR, message);
+    message->client_put.client = message->id;
     return true;
 }
 

@@ -268,22 +268,11 @@ static void change_start(struct request *request, enum keyspace_operation operat
                          const struct keyspace *keyspace)
 {
     struct call *call = request->call;
-    struct edge *edge = call->edge;
-    uint64_t client = call_handle(call, 0);
-    uint64_t epoch = request->view->topology.epoch;
-    uint32_t self = request->view->self;
     struct message *message = message_new(MESSAGE_keyspace_change, 0);
-    message->from = (struct actor_id){.node = self, .kind = ACTOR_EDGE};
-    message->to = (struct actor_id){.node = self, .kind = ACTOR_GOSSIP};
-    message->id = client;
-    message->deadline_ns = call->deadline_ns;
-    message->epoch = epoch;
-    message->keyspace_change =
-        (struct keyspace_change){.client = client, .operation = operation, .keyspace = *keyspace};
-    if (call_wait(call, 1, 1, NULL))
-        edge_post(edge, message, MESSAGE_keyspace_change_done, client);
-    else
-        message_free(message);
+    call_address(call, request->view, 0, ACTOR_GOSSIP, message);
+    message->keyspace_change = (struct keyspace_change){
+        .client = message->id, .operation = operation, .keyspace = *keyspace};
+    call_ask(call, 1, message, MESSAGE_keyspace_change_done, NULL);
 }
 
 void create_keyspace_handle(struct call *call, struct bytes payload)

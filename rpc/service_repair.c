@@ -29,22 +29,11 @@ static bool id_parse(const char *text, uint64_t *ret_id, struct status *ret_erro
 
 static void ask(struct request *request, const struct client_maintenance *body)
 {
-    struct call *call = request->call;
-    struct edge *edge = call->edge;
-    uint32_t self = request->view->self;
-    uint64_t client = call_handle(call, 0);
     struct message *message = message_new(MESSAGE_client_maintenance, 0);
-    message->from = (struct actor_id){.node = self, .kind = ACTOR_EDGE};
-    message->to = (struct actor_id){.node = self, .kind = ACTOR_ANTI_ENTROPY};
-    message->id = client;
-    message->deadline_ns = call->deadline_ns;
-    message->epoch = request->view->topology.epoch;
+    call_address(request->call, request->view, 0, ACTOR_ANTI_ENTROPY, message);
     message->client_maintenance = *body;
-    message->client_maintenance.client = client;
-    if (call_wait(call, 1, 1, NULL))
-        edge_post(edge, message, MESSAGE_client_maintenance_done, client);
-    else
-        message_free(message);
+    message->client_maintenance.client = message->id;
+    call_ask(request->call, 1, message, MESSAGE_client_maintenance_done, NULL);
 }
 
 void start_repair_handle(struct call *call, struct bytes payload)

@@ -6,15 +6,10 @@
 static void operation_start(struct request *request, const struct topology_operation *operation)
 {
     struct call *call = request->call;
-    struct edge *edge = call->edge;
     struct topology_operation timed = *operation;
     timed.wall_ms = runtime_wall_ms();
     struct message *message = change_message(call, request->view, &timed);
-    uint64_t client = message->client_topology.client;
-    if (call_wait(call, 1, 1, NULL))
-        edge_post(edge, message, MESSAGE_client_topology_done, client);
-    else
-        message_free(message);
+    call_ask(call, 1, message, MESSAGE_client_topology_done, NULL);
 }
 
 static void operation_start_kind(struct call *call, struct bytes payload,
@@ -160,9 +155,7 @@ void commit_change_checked(struct call *call)
             .wall_ms = runtime_wall_ms(),
         };
         struct message *message = change_message(call, view, &operation);
-        uint64_t client = message->client_topology.client;
-        call_wait_again(call);
-        edge_post(edge, message, MESSAGE_client_topology_done, client);
+        call_ask_again(call, message, MESSAGE_client_topology_done);
     }
     runtime_view_unlock(runtime);
 }
