@@ -14,9 +14,9 @@
  * Threads
  *   a handle            one thread at a time; its counters are read by any
  *   families[]          read without a lock; written under families_mutex. Making one holds up all
- *                       writes for tens of milliseconds, as dropping one would: so one that was made
- *                       stays, and a dropped partition is one that was emptied
- *   failed, full, pressed  set by any thread or by the syncer, read by all
+ *                       writes for tens of milliseconds, as dropping one would: so one that was
+ * made stays, and a dropped partition is one that was emptied failed, full, pressed  set by any
+ * thread or by the syncer, read by all
  */
 #ifndef STORE_RDB_H
 #define STORE_RDB_H
@@ -219,5 +219,7 @@ void rdb_mark_close(struct rdb_mark *mark);
 /* -- rdb_figures.c ---------------------------------------------------------------------------- */
 
 void rdb_figures(struct engine *engine, struct engine_figures *ret);
+/* NULL: it cannot be told now. To destroy. */
+rocksdb_memory_usage_t *rdb_memory_usage(struct rdb_engine *engine);
 
 #endif

@@ -97,7 +97,8 @@ static bool compactor_sleep(struct rdb_compactor *compactor)
     pthread_mutex_lock(&compactor->mutex);
     int late = 0;
     while (!compactor->stop && late == 0)
-        late = pthread_cond_timedwait(&compactor->wake, &compactor->mutex, &deadline);
+        late =
+            pthread_cond_clockwait(&compactor->wake, &compactor->mutex, CLOCK_MONOTONIC, &deadline);
     bool stop = compactor->stop;
     pthread_mutex_unlock(&compactor->mutex);
     return !stop;
@@ -124,13 +125,9 @@ void rdb_compactor_start(struct rdb_engine *engine)
     compactor->looks = calloc(slots, sizeof *compactor->looks);
     compactor->emptied = calloc(slots, sizeof *compactor->emptied);
     CHECK(compactor->deletes != NULL && compactor->looks != NULL && compactor->emptied != NULL);
-    pthread_condattr_t monotonic;
-    CHECK(pthread_condattr_init(&monotonic) == 0);
-    CHECK(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
     CHECK(pthread_mutex_init(&compactor->mutex, NULL) == 0);
     CHECK(pthread_mutex_init(&compactor->unlinking, NULL) == 0);
-    CHECK(pthread_cond_init(&compactor->wake, &monotonic) == 0);
-    pthread_condattr_destroy(&monotonic);
+    CHECK(pthread_cond_init(&compactor->wake, NULL) == 0);
     sigset_t before = thread_signals_block();
     CHECK(pthread_create(&compactor->thread, NULL, compactor_run, engine) == 0);
     thread_signals_restore(before);

@@ -71,6 +71,17 @@ uint64_t rdb_family_bytes(struct rdb_engine *engine, uint32_t partition)
     return bytes;
 }
 
+rocksdb_memory_usage_t *rdb_memory_usage(struct rdb_engine *engine)
+{
+    char *error = NULL;
+    rocksdb_memory_usage_t *usage =
+        rocksdb_approximate_memory_usage_create(engine->memory_consumers, &error);
+    if (error == NULL)
+        return usage;
+    rocksdb_free(error);
+    return NULL;
+}
+
 static void add_database(struct rdb_engine *engine, struct engine_figures *figures)
 {
     rocksdb_column_family_handle_t *family = engine->default_family;
@@ -81,13 +92,9 @@ static void add_database(struct rdb_engine *engine, struct engine_figures *figur
     figures->write_stopped = family_figure(engine, family, "rocksdb.is-write-stopped") != 0 ||
                              atomic_load(&engine->failed) || atomic_load(&engine->full) ||
                              atomic_load(&engine->pressed);
-    char *error = NULL;
-    rocksdb_memory_usage_t *usage =
-        rocksdb_approximate_memory_usage_create(engine->memory_consumers, &error);
-    if (error != NULL) {
-        rocksdb_free(error);
+    rocksdb_memory_usage_t *usage = rdb_memory_usage(engine);
+    if (usage == NULL)
         return;
-    }
     figures->memtable_bytes = rocksdb_approximate_memory_usage_get_mem_table_total(usage);
     figures->table_reader_bytes =
         rocksdb_approximate_memory_usage_get_mem_table_readers_total(usage);

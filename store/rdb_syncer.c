@@ -32,13 +32,9 @@ void rdb_look_at_space(struct rdb_engine *engine)
  * runs would be for ever. */
 void rdb_look_at_memory(struct rdb_engine *engine)
 {
-    char *error = NULL;
-    rocksdb_memory_usage_t *usage =
-        rocksdb_approximate_memory_usage_create(engine->memory_consumers, &error);
-    if (error != NULL) {
-        rocksdb_free(error);
+    rocksdb_memory_usage_t *usage = rdb_memory_usage(engine);
+    if (usage == NULL)
         return;
-    }
     uint64_t bytes = rocksdb_approximate_memory_usage_get_mem_table_total(usage);
     rocksdb_approximate_memory_usage_destroy(usage);
     uint64_t flushes = 0;
@@ -115,7 +111,7 @@ static enum round syncer_sleep(struct rdb_engine *engine, uint64_t sync_due_ns)
     pthread_mutex_lock(&syncer->mutex);
     int late = 0;
     while (!atomic_load(&syncer->wanted) && !syncer->stop && late == 0)
-        late = pthread_cond_timedwait(&syncer->wake, &syncer->mutex, &deadline);
+        late = pthread_cond_clockwait(&syncer->wake, &syncer->mutex, CLOCK_MONOTONIC, &deadline);
     bool stop = syncer->stop;
     pthread_mutex_unlock(&syncer->mutex);
     /* From here a submit sets it again, and is covered by the next round or by this one. */
@@ -183,13 +179,9 @@ static void *syncer_run(void *argument)
 void rdb_syncer_start(struct rdb_engine *engine)
 {
     struct rdb_syncer *syncer = &engine->syncer;
-    pthread_condattr_t monotonic;
-    CHECK(pthread_condattr_init(&monotonic) == 0);
-    CHECK(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
     CHECK(pthread_mutex_init(&syncer->mutex, NULL) == 0);
-    CHECK(pthread_cond_init(&syncer->wake, &monotonic) == 0);
-    CHECK(pthread_cond_init(&syncer->done, &monotonic) == 0);
-    pthread_condattr_destroy(&monotonic);
+    CHECK(pthread_cond_init(&syncer->wake, NULL) == 0);
+    CHECK(pthread_cond_init(&syncer->done, NULL) == 0);
     sigset_t before = thread_signals_block();
     CHECK(pthread_create(&syncer->thread, NULL, syncer_run, engine) == 0);
     thread_signals_restore(before);
