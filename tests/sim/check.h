@@ -239,9 +239,14 @@ void check_bounds_set(struct world *world, uint32_t keyspace_id, struct bytes ke
                       const struct version_set *set);
 void check_bounds_messages(struct world *world);
 void check_ends_status(struct world *world, struct operation *operation);
+/* The partition of a key of the workload. */
+uint32_t check_partition(const struct world *world, uint32_t keyspace, uint32_t key);
 /* By the newest view that there is. */
 struct replica_set check_replica_set(const struct world *world, uint32_t keyspace,
                                      struct bytes key);
+/* By this one; none where it does not know the keyspace. */
+struct replica_set check_replica_set_of(const struct world *world, const struct view *view,
+                                        uint32_t keyspace, uint32_t partition);
 bool check_is_replica(const struct world *world, uint32_t member, uint32_t keyspace,
                       struct bytes key);
 void check_converged(struct world *world, uint32_t keyspace, uint32_t key,

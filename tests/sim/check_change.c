@@ -2,28 +2,9 @@
  * rules 28 and 32): a step is taken when all members of both sets have the one before in force; who
  * gains a partition and says that it is filled holds what quorums had acknowledged when that was
  * announced; what is acknowledged while both sets are written is on a quorum of each. */
-#include "model/hash.h"
 #include "tests/sim/world.h"
 
 #define SIDES 2u
-
-static uint32_t partition_of(const struct world *world, uint32_t keyspace, uint32_t key)
-{
-    char name[16];
-    key_name(key, name);
-    return hash_partition(hash_key(world->workload.keyspace_ids[keyspace], bytes_of_string(name)),
-                          world->options.partitions);
-}
-
-static void replicas_of(const struct world *world, const struct view *view, uint32_t keyspace,
-                        uint32_t partition, struct replica_set *ret_set)
-{
-    const struct keyspace *found =
-        keyspace_map_find_id(&view->keyspaces, world->workload.keyspace_ids[keyspace]);
-    *ret_set = (struct replica_set){0};
-    if (found != NULL)
-        view_replica_set(view, found, partition, ret_set);
-}
 
 /* It holds all of that, or what it lacks was deleted and reaped. */
 static bool holds(struct world *world, struct host *host, bool durable, uint32_t keyspace,
@@ -54,10 +35,9 @@ static bool holds(struct world *world, struct host *host, bool durable, uint32_t
 static void check_known(struct world *world, const struct topology *before, const struct view *view,
                         uint32_t keyspace, uint32_t partition)
 {
-    struct replica_set set;
     struct view old = *view;
     old.topology = *before;
-    replicas_of(world, &old, keyspace, partition, &set);
+    struct replica_set set = check_replica_set_of(world, &old, keyspace, partition);
     for (uint32_t i = 0; i < set.count; i++) {
         const struct host *host = &world->hosts[set.replicas[i].member - 1];
         const struct member *member = topology_member(before, host->member);
@@ -78,7 +58,7 @@ static void note_announced(struct world *world, uint32_t partition)
     for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {
         for (uint32_t key = 0; key < world->options.keys; key++) {
             if (world->workload.touched[keyspace][key] &&
-                partition_of(world, keyspace, key) == partition)
+                check_partition(world, keyspace, key) == partition)
                 check->announced[keyspace][key] = clock_copy(
                     &check->arena, &check->acknowledged[keyspace][key][REPLICAS_SIM_MAX]);
         }
@@ -133,7 +113,7 @@ void check_filled_after(struct host *host, const struct filled_watch *watch)
         for (uint32_t key = 0; key < world->options.keys; key++) {
             if (world->workload.keyspace_ids[keyspace] == watch->keyspace_id &&
                 world->workload.touched[keyspace][key] &&
-                partition_of(world, keyspace, key) == watch->partition &&
+                check_partition(world, keyspace, key) == watch->partition &&
                 !holds(world, host, false, keyspace, key, &world->check.announced[keyspace][key]))
                 world_fail(world, "change",
                            "n%u says that partition %u is filled, and lacks what quorums had "
@@ -169,15 +149,14 @@ void check_joint_began(const struct world *world, struct operation *operation)
 {
     operation->joint =
         world_has(world, FAULT_MEMBERSHIP) && world->options.data_centers == 1
-            ? joint_change(world, partition_of(world, operation->keyspace, operation->key))
+            ? joint_change(world, check_partition(world, operation->keyspace, operation->key))
             : 0;
 }
 
 void check_joint_ended(struct world *world, const struct operation *operation,
                        const struct clock *clock)
 {
-    uint32_t partition = partition_of(world, operation->keyspace, operation->key);
-    struct replica_set set;
+    uint32_t partition = check_partition(world, operation->keyspace, operation->key);
     if (operation->joint == 0 || operation->joint != joint_change(world, partition))
         return;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
@@ -185,7 +164,8 @@ void check_joint_ended(struct world *world, const struct operation *operation,
         if (host->losses > 0 && host->lost_at_ns >= operation->started_ns)
             return; /* it had it when it said so */
     }
-    replicas_of(world, steward_newest_host(world)->view, operation->keyspace, partition, &set);
+    struct replica_set set = check_replica_set_of(world, steward_newest_host(world)->view,
+                                                  operation->keyspace, partition);
     if (set.count == 0)
         return; /* a node that has lost its disk has not heard of the keyspace yet */
     for (uint32_t side = 0; side < SIDES; side++) {

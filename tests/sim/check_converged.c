@@ -1,20 +1,31 @@
 /* A read at ALL repairs before it answers: after it, with no writes, every replica that holds the
  * key holds what was read, and nobody holds a write that was said to be not applied. */
-#include "model/hash.h"
 #include "tests/sim/world.h"
+
+uint32_t check_partition(const struct world *world, uint32_t keyspace, uint32_t key)
+{
+    char name[16];
+    key_name(key, name);
+    return world_partition(world, world->workload.keyspace_ids[keyspace], bytes_of_string(name));
+}
 
 struct replica_set check_replica_set(const struct world *world, uint32_t keyspace, struct bytes key)
 {
     const struct host *host = steward_newest_host(world);
+    uint32_t id = world->workload.keyspace_ids[keyspace];
+    if (host == NULL)
+        return (struct replica_set){0};
+    return check_replica_set_of(world, host->view, keyspace, world_partition(world, id, key));
+}
+
+struct replica_set check_replica_set_of(const struct world *world, const struct view *view,
+                                        uint32_t keyspace, uint32_t partition)
+{
+    const struct keyspace *found =
+        keyspace_map_find_id(&view->keyspaces, world->workload.keyspace_ids[keyspace]);
     struct replica_set replicas = {0};
-    const struct keyspace *found = NULL;
-    if (host != NULL)
-        found =
-            keyspace_map_find_id(&host->view->keyspaces, world->workload.keyspace_ids[keyspace]);
     if (found != NULL)
-        view_replica_set(host->view, found,
-                         hash_partition(hash_key(found->id, key), world->options.partitions),
-                         &replicas);
+        view_replica_set(view, found, partition, &replicas);
     return replicas;
 }
 

@@ -4,7 +4,6 @@
  *
  * And with every step of a change: whichever quorum of the replicas that are read from then on is
  * asked, it holds together what quorums have acknowledged before (rule 28). */
-#include "model/hash.h"
 #include "tests/sim/world.h"
 
 /* What the replicas of a key hold. */
@@ -17,19 +16,14 @@ struct held {
 
 static void look(struct world *world, uint32_t keyspace, uint32_t key, struct held *held)
 {
-    const struct view *view = steward_newest_host(world)->view;
     uint32_t id = world->workload.keyspace_ids[keyspace];
-    const struct keyspace *found = keyspace_map_find_id(&view->keyspaces, id);
-    struct replica_set replicas = {0};
     char name[16];
     key_name(key, name);
-    uint64_t hash = hash_key(id, bytes_of_string(name));
-    if (found != NULL)
-        view_replica_set(view, found, hash_partition(hash, world->options.partitions), &replicas);
-    held->count = replicas.count;
-    for (uint32_t i = 0; i < replicas.count; i++) {
+    struct replica_set set = check_replica_set(world, keyspace, bytes_of_string(name));
+    held->count = set.count;
+    for (uint32_t i = 0; i < set.count; i++) {
         held->sets[i] = (struct version_set){0};
-        host_peek(&world->hosts[replicas.replicas[i].member - 1], id, bytes_of_string(name),
+        host_peek(&world->hosts[set.replicas[i].member - 1], id, bytes_of_string(name),
                   &held->arena, &held->sets[i]);
     }
 }
@@ -85,24 +79,20 @@ static void look_durably(struct world *world, const struct view *view, uint32_t 
                          uint32_t key, struct held *held)
 {
     uint32_t id = world->workload.keyspace_ids[keyspace];
-    const struct keyspace *found = keyspace_map_find_id(&view->keyspaces, id);
-    struct replica_set set = {0};
     char name[16];
     key_name(key, name);
-    uint64_t hash = hash_key(id, bytes_of_string(name));
+    struct bytes text = bytes_of_string(name);
+    uint32_t partition = world_partition(world, id, text);
+    struct replica_set set = check_replica_set_of(world, view, keyspace, partition);
     held->count = 0;
-    if (found != NULL)
-        view_replica_set(view, found, hash_partition(hash, world->options.partitions), &set);
     for (uint32_t i = 0; i < set.count; i++) {
         struct host *host = &world->hosts[set.replicas[i].member - 1];
         if (!set.replicas[i].reader)
             continue;
         struct version_set *state = &held->sets[held->count++];
         *state = (struct version_set){0};
-        struct bytes text = bytes_of_string(name);
         if (host->dead || host_is_rotten(host, id, text) ||
-            host_is_rotten_durably(host, id, text) ||
-            !host_copy_votes(host, hash_partition(hash, world->options.partitions)))
+            host_is_rotten_durably(host, id, text) || !host_copy_votes(host, partition))
             held->silent |= 1u << (held->count - 1);
         else
             host_peek_durable(host, id, text, &held->arena, state);
@@ -151,10 +141,7 @@ void check_held_step(struct world *world, const struct topology *before, const s
     const struct topology *after = &view->topology;
     for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {
         for (uint32_t key = 0; key < world->options.keys; key++) {
-            char name[16];
-            key_name(key, name);
-            uint64_t hash = hash_key(world->workload.keyspace_ids[keyspace], bytes_of_string(name));
-            uint32_t p = hash_partition(hash, world->options.partitions);
+            uint32_t p = check_partition(world, keyspace, key);
             if (world->workload.touched[keyspace][key] && world->options.data_centers == 1 &&
                 (before->phases[p] != after->phases[p] ||
                  before->change.aborting != after->change.aborting))

@@ -1,7 +1,6 @@
 /* Three outcomes, never mixed up (RELIABILITY rule 20). Not applied: no replica ever mints it,
  * nobody ever reads it. Applied: as many distinct replicas as the level asks for have it (that it
  * does not vanish is check_lost.c). Anything else is unknown. */
-#include "model/hash.h"
 #include "tests/sim/world.h"
 
 static bool is_replica(const struct replica_set *replicas, uint32_t member)
@@ -63,8 +62,7 @@ static void check_progress(struct world *world, struct operation *operation,
         keyspace_map_find_id(&host->view->keyspaces, operation->keyspace_id);
     char name[16];
     key_name(operation->key, name);
-    uint32_t partition = hash_partition(hash_key(operation->keyspace_id, bytes_of_string(name)),
-                                        world->options.partitions);
+    uint32_t partition = world_partition(world, operation->keyspace_id, bytes_of_string(name));
     struct replica_set replicas = {0};
     if (keyspace != NULL)
         view_replica_set(host->view, keyspace, partition, &replicas);

@@ -3,7 +3,6 @@
  * that could bring back what it had covered. What has been reaped explains what later states do not
  * know of, and is never read again: no resurrection. */
 #include "actors/hinted_handoff_rows.h"
-#include "model/hash.h"
 #include "model/record.h"
 #include "tests/sim/world.h"
 
@@ -41,9 +40,9 @@ void check_reap_before(struct host *host, const struct message *message,
     for (uint32_t key = 0; key < world->options.keys; key++) {
         char name[16];
         key_name(key, name);
-        uint64_t hash = hash_key(watch->keyspace_id, bytes_of_string(name));
         if (world->workload.touched[watch->keyspace][key] &&
-            hash_partition(hash, world->options.partitions) == message->reap_remove.partition)
+            world_partition(world, watch->keyspace_id, bytes_of_string(name)) ==
+                message->reap_remove.partition)
             watch->held[key] = host_peek(host, watch->keyspace_id, bytes_of_string(name),
                                          &watch->arena, &watch->sets[key]);
     }
@@ -88,8 +87,7 @@ static bool is_replica_by(const struct host *host, uint32_t member, uint32_t key
                           struct bytes key)
 {
     const struct keyspace *keyspace = keyspace_map_find_id(&host->view->keyspaces, keyspace_id);
-    uint32_t partition =
-        hash_partition(hash_key(keyspace_id, key), host->world->options.partitions);
+    uint32_t partition = world_partition(host->world, keyspace_id, key);
     return keyspace != NULL && view_role(host->view, keyspace, partition, member) != ROLE_NONE;
 }
 
@@ -100,8 +98,7 @@ static void check_removal(struct host *host, struct reap_watch *watch, uint32_t 
     struct world *world = host->world;
     char name[16];
     key_name(key, name);
-    uint64_t hash = hash_key(watch->keyspace_id, bytes_of_string(name));
-    uint32_t partition = hash_partition(hash, world->options.partitions);
+    uint32_t partition = world_partition(world, watch->keyspace_id, bytes_of_string(name));
     bool first = !clock_descends(&world->check.reaped[watch->keyspace][key], &set->clock);
     struct hint_look look = {.watch = watch,
                              .set = set,

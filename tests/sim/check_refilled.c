@@ -1,7 +1,6 @@
 /* A copy that was lost votes again when it holds all that any other one held when it was emptied,
  * but what has been reaped since: an exchange with each of them has gone through (RELIABILITY rules
  * 23 and 38; actors/anti_entropy_completion.c). */
-#include "model/hash.h"
 #include "tests/sim/world.h"
 
 /* Some keyspaces have more replicas than others. */
@@ -10,9 +9,8 @@ static bool is_here(const struct host *host, uint32_t keyspace, uint32_t key, ui
     const struct world *world = host->world;
     char name[16];
     key_name(key, name);
-    uint64_t hash = hash_key(world->workload.keyspace_ids[keyspace], bytes_of_string(name));
     return world->workload.touched[keyspace][key] &&
-           hash_partition(hash, world->options.partitions) == partition &&
+           check_partition(world, keyspace, key) == partition &&
            check_is_replica(world, host->member, keyspace, bytes_of_string(name));
 }
 
@@ -27,7 +25,7 @@ static struct clock held_by_others(struct host *host, uint32_t keyspace, uint32_
     uint32_t id = world->workload.keyspace_ids[keyspace];
     struct bytes text = bytes_of_string(name);
     struct replica_set set = check_replica_set(world, keyspace, text);
-    uint32_t partition = hash_partition(hash_key(id, text), world->options.partitions);
+    uint32_t partition = world_partition(world, id, text);
     for (uint32_t i = 0; i < set.count; i++) {
         struct host *other = &world->hosts[set.replicas[i].member - 1];
         struct version_set state = {0};

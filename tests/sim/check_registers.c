@@ -393,8 +393,7 @@ static void check_holders(struct world *world, uint32_t key)
     uint32_t id = world->registers.keyspace_id;
     const struct view *view = steward_newest_host(world)->view;
     view_replica_set(view, keyspace_map_find_id(&view->keyspaces, id),
-                     hash_partition(hash_key(id, bytes_of_string(name)), world->options.partitions),
-                     &set);
+                     world_partition(world, id, bytes_of_string(name)), &set);
     arena_init(&arena, NULL, 0);
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         struct bytes row = {0};

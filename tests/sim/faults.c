@@ -264,9 +264,7 @@ static void crash_host(struct world *world, uint32_t node, enum fault_class clas
         host_crash(host, class == FAULT_CRASH ? CRASH_PROCESS : CRASH_POWER);
     }
     network_links_changed(world);
-    struct event *event = world_plan(world, up_again_at_ns, EVENT_RESTART);
-    event->node = node;
-    event->start = host->start;
+    world_plan_host(host, up_again_at_ns, EVENT_RESTART);
 }
 
 static bool is_loss(const struct incident *incident)

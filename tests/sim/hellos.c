@@ -3,9 +3,8 @@
 #include "tests/sim/world.h"
 
 #define RAISE_NS (150 * (uint64_t)MS_NS)
-
-#define RENEWAL_NS                                                                                 \
-    (20 * (uint64_t)MS_NS) /* from the end of the process to its next start, at most */
+/* From the end of the process to its next start, at most. */
+#define RENEWAL_NS (20 * (uint64_t)MS_NS)
 
 static struct store *meta_store(struct host *host)
 {
@@ -18,9 +17,7 @@ static void plan_raise(struct host *host)
     struct world *world = host->world;
     if (!world_has(world, FAULT_RESTORED) || !world_has(world, FAULT_MEMBERSHIP))
         return;
-    struct event *event = world_plan(world, world->now_ns + RAISE_NS, EVENT_RAISE);
-    event->node = host->index;
-    event->start = host->start;
+    world_plan_host(host, world->now_ns + RAISE_NS, EVENT_RAISE);
 }
 
 void hellos_started(struct host *host, const struct boot *boot)
@@ -41,9 +38,7 @@ void hellos_renew(struct host *host)
     if (!host->hellos.renewing)
         return;
     host->wiped = false; /* from here on its vnodes know that they are lost */
-    struct boot_renewal renewal = {.answer = host->hellos.answer,
-
-                                   .log = &host->world->log};
+    struct boot_renewal renewal = {.answer = host->hellos.answer, .log = &host->world->log};
     for (size_t i = 0; i < sizeof renewal.fresh.bytes; i++)
         renewal.fresh.bytes[i] = (uint8_t)(1 + prng_below(&host->prng, 255));
     arena_init(&arena, NULL, 0);
@@ -62,10 +57,7 @@ static void end_and_renew(struct host *host, const struct incarnation_answer *an
     host->hellos.renewing = true;
     host->hellos.answer = *answer;
     network_links_changed(world);
-    uint64_t at_ns = world->now_ns + prng_below(&host->disk_prng, RENEWAL_NS);
-    struct event *event = world_plan(world, at_ns, EVENT_RESTART);
-    event->node = host->index;
-    event->start = host->start;
+    world_plan_host(host, world->now_ns + prng_below(&host->disk_prng, RENEWAL_NS), EVENT_RESTART);
 }
 
 static bool judge(struct host *judge_host, struct host *host)
@@ -156,9 +148,7 @@ static bool is_known(struct host *judge_host, struct host *host)
     const struct topology *topology = &judge_host->view->topology;
     const struct member *member = topology_member(topology, host->member);
     if (topology_was_removed(topology, host->member)) {
-        struct event *event = world_plan(host->world, host->world->now_ns, EVENT_LEFT);
-        event->node = host->index;
-        event->start = host->start;
+        world_plan_host(host, host->world->now_ns, EVENT_LEFT);
         return false;
     }
     return member != NULL;

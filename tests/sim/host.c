@@ -49,9 +49,7 @@ static void plan_turn(struct host *host, struct host_actor *actor, uint64_t at_n
     if (at_ns >= actor->turn_at_ns)
         return;
     actor->turn_at_ns = at_ns;
-    struct event *event = world_plan(host->world, at_ns, EVENT_STEP);
-    event->node = host->index;
-    event->start = host->start;
+    struct event *event = world_plan_host(host, at_ns, EVENT_STEP);
     event->slot = (uint32_t)(actor - host->actors);
     event->number = ++actor->turn;
 }
@@ -94,9 +92,7 @@ static void post_at(struct host *host, struct message *message, uint64_t at_ns)
     if (at_ns <= actor->last_arrival_ns)
         at_ns = actor->last_arrival_ns + 1;
     actor->last_arrival_ns = at_ns;
-    struct event *event = world_plan(world, at_ns, EVENT_LOCAL);
-    event->node = host->index;
-    event->start = host->start;
+    struct event *event = world_plan_host(host, at_ns, EVENT_LOCAL);
     event->slot = (uint32_t)(actor - host->actors);
     event->message = message;
     world->figures.messages_local++;
@@ -146,10 +142,8 @@ static void sync_begin(struct host *host)
     host->syncing = true;
     uint64_t lasts_ns = faults_fsync_ns(world, host->index);
     faults_on_sync(world, host->index, lasts_ns);
-    struct event *event = world_plan(world, world->now_ns + lasts_ns, EVENT_SYNC_DONE);
-    event->node = host->index;
-    event->start = host->start;
-    event->number = engine_memory_mark(host->engine);
+    world_plan_host(host, world->now_ns + lasts_ns, EVENT_SYNC_DONE)->number =
+        engine_memory_mark(host->engine);
 }
 
 static void sync_if_wanted(struct host *host)
@@ -160,10 +154,7 @@ static void sync_if_wanted(struct host *host)
         sync_begin(host);
     } else if (engine_memory_mark(host->engine) > host->synced_mark && !host->periodic_planned) {
         host->periodic_planned = true;
-        struct event *event =
-            world_plan(host->world, host->world->now_ns + PERIODIC_SYNC_NS, EVENT_SYNC_PERIODIC);
-        event->node = host->index;
-        event->start = host->start;
+        world_plan_host(host, host->world->now_ns + PERIODIC_SYNC_NS, EVENT_SYNC_PERIODIC);
     }
 }
 
@@ -233,11 +224,8 @@ static void see_topology(struct host *host)
     struct world *world = host->world;
     steward_saw(world, host, &host->view->topology);
     check_log_view(host);
-    if (!topology_was_removed(&host->view->topology, host->member))
-        return;
-    struct event *event = world_plan(world, world->now_ns + MS_NS, EVENT_LEFT);
-    event->node = host->index;
-    event->start = host->start;
+    if (topology_was_removed(&host->view->topology, host->member))
+        world_plan_host(host, world->now_ns + MS_NS, EVENT_LEFT);
 }
 
 static void publish_view(struct host *host, struct message *message)
@@ -264,10 +252,7 @@ static void deliver(struct host *host, struct message *message, uint64_t at_ns)
     } else if (message->to.kind == ACTOR_RUNTIME) {
         publish_view(host, message);
     } else if (message->to.kind == ACTOR_EDGE) {
-        struct event *event = world_plan(world, at_ns, EVENT_EDGE);
-        event->node = host->index;
-        event->start = host->start;
-        event->message = message;
+        world_plan_host(host, at_ns, EVENT_EDGE)->message = message;
     } else {
         post_at(host, message, at_ns);
     }

@@ -22,21 +22,26 @@ static enum err read_now(struct host *host, uint32_t partition, struct bytes key
     return err;
 }
 
-static bool peek(struct host *host, bool durable, uint32_t keyspace_id, struct bytes key,
-                 struct arena *arena, struct version_set *ret_set)
+/* The row of a key, as a step would read it or as a power cut would leave it. */
+static enum err row_read(struct host *host, bool durable, uint32_t keyspace_id, struct bytes key,
+                         struct arena *arena, struct bytes *ret_row)
 {
     uint8_t memory[STORAGE_KEY_BYTES_MAX];
     uint64_t hash = hash_key(keyspace_id, key);
     uint32_t partition = hash_partition(hash, host->world->options.partitions);
     struct bytes name = bytes_of(memory, hash_storage_key(keyspace_id, key, hash, memory));
+    if (!host->up)
+        return memory_disk_read(host->disk, partition, name, arena, ret_row);
+    if (durable)
+        return engine_memory_read_durable(host->engine, partition, name, arena, ret_row);
+    return read_now(host, partition, name, arena, ret_row);
+}
+
+static bool peek(struct host *host, bool durable, uint32_t keyspace_id, struct bytes key,
+                 struct arena *arena, struct version_set *ret_set)
+{
     struct bytes record = {0};
-    enum err err;
-    if (!durable)
-        err = read_now(host, partition, name, arena, &record);
-    else if (host->up)
-        err = engine_memory_read_durable(host->engine, partition, name, arena, &record);
-    else
-        err = memory_disk_read(host->disk, partition, name, arena, &record);
+    enum err err = row_read(host, durable, keyspace_id, key, arena, &record);
     if (err == ERR_NOT_FOUND)
         return false;
     if (err == OK)
@@ -57,33 +62,18 @@ bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct
 void host_peek_record(struct host *host, uint32_t keyspace_id, struct bytes key,
                       struct arena *arena, struct bytes *ret_record)
 {
-    uint8_t memory[STORAGE_KEY_BYTES_MAX];
-    uint64_t hash = hash_key(keyspace_id, key);
-    struct bytes name = bytes_of(memory, hash_storage_key(keyspace_id, key, hash, memory));
-    enum err err = read_now(host, hash_partition(hash, host->world->options.partitions), name,
-                            arena, ret_record);
-    if (err == ERR_NOT_FOUND)
+    if (row_read(host, false, keyspace_id, key, arena, ret_record) == ERR_NOT_FOUND)
         *ret_record = (struct bytes){0};
 }
 
 static bool is_rotten(struct host *host, bool durable, uint32_t keyspace_id, struct bytes key)
 {
-    uint8_t memory[STORAGE_KEY_BYTES_MAX];
-    uint64_t hash = hash_key(keyspace_id, key);
-    uint32_t partition = hash_partition(hash, host->world->options.partitions);
-    struct bytes name = bytes_of(memory, hash_storage_key(keyspace_id, key, hash, memory));
     struct bytes record = {0};
     struct arena arena;
     if (!world_has(host->world, FAULT_CORRUPT))
         return false;
     arena_init(&arena, NULL, 0);
-    enum err err;
-    if (!host->up)
-        err = memory_disk_read(host->disk, partition, name, &arena, &record);
-    else if (durable)
-        err = engine_memory_read_durable(host->engine, partition, name, &arena, &record);
-    else
-        err = read_now(host, partition, name, &arena, &record);
+    enum err err = row_read(host, durable, keyspace_id, key, &arena, &record);
     bool rotten = err == OK && record_verify(keyspace_id, key, record) != OK;
     arena_deinit(&arena);
     return rotten;
@@ -108,14 +98,9 @@ bool host_peek_durable(struct host *host, uint32_t keyspace_id, struct bytes key
 bool host_peek_register(struct host *host, uint32_t keyspace_id, struct bytes key,
                         struct arena *arena, struct register_state *ret_register)
 {
-    uint8_t memory[STORAGE_KEY_BYTES_MAX];
-    uint64_t hash = hash_key(keyspace_id, key);
-    struct bytes name = bytes_of(memory, hash_storage_key(keyspace_id, key, hash, memory));
-    uint32_t partition = hash_partition(hash, host->world->options.partitions);
     struct bytes row = {0};
     *ret_register = (struct register_state){0};
-    enum err err = host->up ? engine_memory_read_durable(host->engine, partition, name, arena, &row)
-                            : memory_disk_read(host->disk, partition, name, arena, &row);
+    enum err err = row_read(host, true, keyspace_id, key, arena, &row);
     if (err == ERR_NOT_FOUND)
         return true;
     /* A letter, the state, a checksum (actors/replica_state.h). */

@@ -269,10 +269,8 @@ void network_on_link(struct world *world, const struct event *event)
         tell(world, node, peer, true);
     } else if (host->up) {
         uint64_t lag_ns = random_log(&world->network.link_prng, MS_NS, 200 * (uint64_t)MS_NS);
-        struct event *again = world_plan(world, world->now_ns + lag_ns, EVENT_LINK);
-        again->node = node;
+        struct event *again = world_plan_host(host, world->now_ns + lag_ns, EVENT_LINK);
         again->from = peer;
-        again->start = host->start;
         again->number = world->network.links[node][peer].serial;
     }
 }

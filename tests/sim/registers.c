@@ -1,6 +1,5 @@
 #include "tests/sim/registers.h"
 
-#include "model/hash.h"
 #include "model/record.h"
 #include "tests/sim/world.h"
 
@@ -57,7 +56,7 @@ bool registers_is_counter(const struct world *world, uint32_t key)
 
 static uint32_t partition_of(const struct world *world, struct bytes name)
 {
-    return hash_partition(hash_key(world->registers.keyspace_id, name), world->options.partitions);
+    return world_partition(world, world->registers.keyspace_id, name);
 }
 
 /* The bytes of a value by its number. */

@@ -1,5 +1,7 @@
 #include "tests/sim/world.h"
 
+#include "model/hash.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -32,6 +34,19 @@ struct event *world_plan(struct world *world, uint64_t at_ns, enum event_kind ki
     heap_push(&world->events,
               (struct heap_entry){.key = at_ns, .tie = prng_u64(&world->order), .value = event});
     return event;
+}
+
+struct event *world_plan_host(struct host *host, uint64_t at_ns, enum event_kind kind)
+{
+    struct event *event = world_plan(host->world, at_ns, kind);
+    event->node = host->index;
+    event->start = host->start;
+    return event;
+}
+
+uint32_t world_partition(const struct world *world, uint32_t keyspace_id, struct bytes key)
+{
+    return hash_partition(hash_key(keyspace_id, key), world->options.partitions);
 }
 
 static void event_done(struct world *world, struct event *event)

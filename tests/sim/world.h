@@ -144,6 +144,10 @@ void world_print_last(FILE *file);
 
 /* An event at `at_ns` (not before now); the caller fills the rest. */
 struct event *world_plan(struct world *world, uint64_t at_ns, enum event_kind kind);
+/* One of this life of the host: over when that is. */
+struct event *world_plan_host(struct host *host, uint64_t at_ns, enum event_kind kind);
+/* The partition of a key. */
+uint32_t world_partition(const struct world *world, uint32_t keyspace_id, struct bytes key);
 /* The first failure counts; the run ends after the event that found it. */
 __attribute__((format(printf, 3, 4))) void world_fail(struct world *world, const char *checker,
                                                       const char *format, ...);
