@@ -126,7 +126,7 @@ const struct cli_command cli_commands[] = {
          "of\n"
          "copies that it compares, so every endpoint given is asked for its part. With -o json: "
          "every\n"
-         "pair. Exit 5 when a node is down.",
+         "pair. Exit 5 with lines \"problem\": a node is down, a disk full, a copy being refilled.",
      .examples = "coterie --endpoints n1:7700,n2:7700,n3:7700 status\ncoterie status -o json",
      .run = cli_run_status},
     {.name = "nodes",

@@ -8,6 +8,7 @@
 #define STATUS         "/coterie.v1.Cluster/Status"
 #define OTHERS_WAIT_MS 1000u
 #define OTHERS_MAX     ROUND_NODES_MAX
+#define PROBLEMS_MAX   4u /* of one node, in the mean */
 
 typedef Coterie__V1__StatusResponse status_words;
 typedef Coterie__V1__Convergence convergence_words;
@@ -25,17 +26,26 @@ static const char *duration(struct arena *arena, uint64_t ms)
                         (unsigned long long)(s / 3600 % 24));
 }
 
-/* What the nodes that were asked say together; each speaks of the pairs that it drives. */
-struct convergence {
+/* What the nodes that were asked say together; each speaks of itself and of the pairs that it
+ * drives. */
+struct round_up {
     size_t node_count;
     const status_words *nodes[OTHERS_MAX];
     uint64_t in_cluster, pairs, behind, dirty, incomplete;
     uint64_t age_ms; /* of the oldest proof, by the clock of its node */
     bool proven;     /* any */
     const char *reasons;
+    size_t problem_count; /* of the first, and what the others say of themselves */
+    char *problems[OTHERS_MAX * PROBLEMS_MAX];
 };
 
-static void add_node(struct cli *cli, struct convergence *sum, const status_words *status)
+static void add_problems(struct round_up *sum, char *const *problems, size_t count)
+{
+    for (size_t i = 0; i < count && sum->problem_count < ARRAY_COUNT(sum->problems); i++)
+        sum->problems[sum->problem_count++] = problems[i];
+}
+
+static void add_node(struct cli *cli, struct round_up *sum, const status_words *status)
 {
     const convergence_words *words = status->convergence;
     for (size_t i = 0; i < sum->node_count; i++) {
@@ -44,6 +54,8 @@ static void add_node(struct cli *cli, struct convergence *sum, const status_word
     }
     if (words == NULL || sum->node_count == OTHERS_MAX)
         return;
+    if (sum->node_count != 0)
+        add_problems(sum, status->own_problems, status->n_own_problems);
     sum->nodes[sum->node_count++] = status;
     sum->in_cluster = words->pairs_in_cluster;
     sum->pairs += words->pairs;
@@ -63,7 +75,7 @@ static void add_node(struct cli *cli, struct convergence *sum, const status_word
 }
 
 /* The other endpoints; who does not answer soon is left out, and its pairs are not known. */
-static void ask_others(struct cli *cli, struct convergence *sum)
+static void ask_others(struct cli *cli, struct round_up *sum)
 {
     struct round round = round_of(cli);
     Coterie__V1__StatusRequest request = COTERIE__V1__STATUS_REQUEST__INIT;
@@ -83,17 +95,22 @@ static void ask_others(struct cli *cli, struct convergence *sum)
     }
 }
 
-static bool all_known(const struct convergence *sum)
+static bool all_known(const struct round_up *sum)
 {
     return sum->pairs >= sum->in_cluster;
 }
 
-static bool is_converged(const struct convergence *sum)
+static bool is_converged(const struct round_up *sum)
 {
     return all_known(sum) && sum->behind + sum->dirty + sum->incomplete == 0;
 }
 
-static void print_convergence(struct cli *cli, const struct convergence *sum)
+static bool is_healthy(const struct round_up *sum)
+{
+    return sum->problem_count == 0;
+}
+
+static void print_convergence(struct cli *cli, const struct round_up *sum)
 {
     if (sum->in_cluster == 0) {
         puts("copies      one of each, nothing to compare");
@@ -119,11 +136,11 @@ static void print_convergence(struct cli *cli, const struct convergence *sum)
                (unsigned long long)sum->pairs, (unsigned long long)sum->in_cluster);
 }
 
-static void print_status(struct cli *cli, const status_words *status, const struct convergence *sum,
+static void print_status(struct cli *cli, const status_words *status, const struct round_up *sum,
                          const Coterie__V1__GetChangeResponse *running)
 {
     printf("cluster     %s\n", status->cluster_id);
-    printf("health      %s\n", status->healthy ? "healthy" : "NOT HEALTHY");
+    printf("health      %s\n", is_healthy(sum) ? "healthy" : "NOT HEALTHY");
     printf("nodes       %u of %u alive\n", status->nodes_alive, status->nodes_total);
     printf("partitions  %u, topology epoch %llu\n", status->partitions,
            (unsigned long long)status->epoch);
@@ -140,11 +157,11 @@ static void print_status(struct cli *cli, const status_words *status, const stru
         waits_print(&cli->arena, running, "waits       ", false);
     printf("asked       %s, version %s, up %s\n", status->node, status->version,
            duration(&cli->arena, status->uptime_ms));
-    for (size_t i = 0; i < status->n_problems; i++)
-        printf("problem     %s\n", status->problems[i]);
+    for (size_t i = 0; i < sum->problem_count; i++)
+        printf("problem     %s\n", sum->problems[i]);
 }
 
-static json_t *json_of_pairs(const struct convergence *sum)
+static json_t *json_of_pairs(const struct round_up *sum)
 {
     static const char *const states[] = {"unknown", "waiting", "running", "identical", "failed"};
     json_t *list = json_array();
@@ -166,17 +183,17 @@ static json_t *json_of_pairs(const struct convergence *sum)
     return list;
 }
 
-static json_t *json_of(const status_words *status, const struct convergence *sum,
+static json_t *json_of(const status_words *status, const struct round_up *sum,
                        const Coterie__V1__GetChangeResponse *running)
 {
     json_t *object =
         json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:I, s:o}", "cluster_id",
-                  status->cluster_id, "healthy", (int)status->healthy, "nodes_total",
+                  status->cluster_id, "healthy", (int)is_healthy(sum), "nodes_total",
                   (json_int_t)status->nodes_total, "nodes_alive", (json_int_t)status->nodes_alive,
                   "epoch", (json_int_t)status->epoch, "partitions", (json_int_t)status->partitions,
                   "keyspaces", (json_int_t)status->keyspaces, "node", status->node, "version",
                   status->version, "uptime_ms", (json_int_t)status->uptime_ms, "problems",
-                  output_json_names(status->problems, status->n_problems));
+                  output_json_names(sum->problems, sum->problem_count));
     if (status->change != NULL)
         json_object_set_new(object, "change", plan_change_json(status->change));
     if (running != NULL)
@@ -197,7 +214,7 @@ static json_t *json_of(const status_words *status, const struct convergence *sum
 enum cli_exit cli_run_status(struct cli *cli)
 {
     enum cli_exit exit = CLI_OK;
-    struct convergence *sum = ARENA_NEW(&cli->arena, struct convergence, 1);
+    struct round_up *sum = ARENA_NEW(&cli->arena, struct round_up, 1);
     Coterie__V1__StatusRequest request = COTERIE__V1__STATUS_REQUEST__INIT;
     request.pairs = cli->json;
     const status_words *status = (const status_words *)cli_call(
@@ -205,6 +222,7 @@ enum cli_exit cli_run_status(struct cli *cli)
     if (status == NULL)
         return exit;
     sum->reasons = "";
+    add_problems(sum, status->problems, status->n_problems);
     add_node(cli, sum, status);
     /* Before the others, whose deadline is a short one. */
     const Coterie__V1__GetChangeResponse *running =
@@ -216,5 +234,5 @@ enum cli_exit cli_run_status(struct cli *cli)
         output_json(json_of(status, sum, running));
     else
         print_status(cli, status, sum, running);
-    return status->healthy ? CLI_OK : CLI_UNHEALTHY;
+    return is_healthy(sum) ? CLI_OK : CLI_UNHEALTHY;
 }

@@ -245,16 +245,17 @@ static void node_make_actors(struct node *node)
     node_actors_make(node, &options);
 }
 
-static struct lost_copies lost_copies(void *host)
+static struct own_troubles own_troubles(void *host)
 {
     const struct node *node = host;
-    struct lost_copies lost = {0};
+    struct own_troubles troubles = {.disk_full =
+                                        store_free_bytes(node_store(node, NODE_HANDLE_PEERS)) == 0};
     for (uint32_t i = 0; i < node->replica_count; i++) {
         const struct replica_figures *figures = replica_figures(node->replicas[i]);
-        lost.vnodes_incomplete += counter_get(&figures->vnodes_incomplete);
-        lost.registers_mute += counter_get(&figures->registers_mute);
+        troubles.vnodes_incomplete += counter_get(&figures->vnodes_incomplete);
+        troubles.registers_mute += counter_get(&figures->registers_mute);
     }
-    return lost;
+    return troubles;
 }
 
 static size_t hint_targets(void *host, struct hint_target_figures *ret, size_t max)
@@ -313,7 +314,7 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
         .version = COTERIE_VERSION,
         .closed_at_first = node->boot.first_start,
         .hint_targets = hint_targets,
-        .lost_copies = lost_copies,
+        .own_troubles = own_troubles,
         .anti_entropy = node->anti_entropy,
         .move_bytes_per_second = config->number[CONFIG_move_bytes_per_second],
         .host = node,

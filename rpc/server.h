@@ -36,9 +36,11 @@ struct rpc_operation_figures {
     uint64_t latency_ns_total;
 };
 
-struct lost_copies {
+/* What nobody else knows of this node. */
+struct own_troubles {
     uint64_t vnodes_incomplete; /* do not vote before they are filled */
     uint64_t registers_mute;    /* copies (vnode, keyspace) of consistent keyspaces without votes */
+    bool disk_full;             /* no room above the reserve: writes are refused */
 };
 
 struct rpc_server_options {
@@ -51,8 +53,8 @@ struct rpc_server_options {
     const char *node_name;
     const char *version;
     struct context_keys context_keys; /* the same on all nodes of a cluster */
-    /* What this node has lost and has not again; any thread. NULL: nothing. */
-    struct lost_copies (*lost_copies)(void *host);
+    /* Any thread. NULL: there are none. */
+    struct own_troubles (*own_troubles)(void *host);
     bool closed_at_first; /* requests for data are UNAVAILABLE until the node is set to serve */
     /* What Hints answers from; any thread. NULL: nothing is kept. */
     size_t (*hint_targets)(void *host, struct hint_target_figures *ret, size_t max);

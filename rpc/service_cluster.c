@@ -116,6 +116,38 @@ static void add_split(struct request *request, Coterie__V1__StatusResponse *resp
         (unsigned long long)view->topology.epoch, request->call->edge->options->node_name, names);
 }
 
+/* They come last in the list of problems. */
+static void add_own_problems(struct request *request, Coterie__V1__StatusResponse *response)
+{
+    const struct rpc_server_options *options = request->call->edge->options;
+    struct own_troubles troubles = {0};
+    if (options->own_troubles != NULL)
+        troubles = options->own_troubles(options->host);
+    response->own_problems = &response->problems[response->n_problems];
+    if (troubles.disk_full)
+        response->own_problems[response->n_own_problems++] = arena_printf(
+            &request->arena,
+            "node %s: its disk is full: it refuses writes (OVERLOADED) and keeps what is left as a "
+            "reserve; make room there, it then goes on by itself",
+            options->node_name);
+    if (troubles.vnodes_incomplete != 0)
+        response->own_problems[response->n_own_problems++] = arena_printf(
+            &request->arena,
+            "node %s: %u of %u vnodes are being refilled from the other nodes, and do not vote "
+            "until they are: its log says why (identity_renewed, store_log_short)",
+            options->node_name, (uint32_t)troubles.vnodes_incomplete,
+            request->view->topology.partitions);
+    if (troubles.registers_mute != 0)
+        response->own_problems[response->n_own_problems++] = arena_printf(
+            &request->arena,
+            "node %s: %u copies of consistent keyspaces were emptied and do not vote: they begin "
+            "anew when all other replicas are up and no change is under way (a member that will "
+            "not come back: coterie replace); where a majority of the "
+            "replicas was emptied they never do",
+            options->node_name, (uint32_t)troubles.registers_mute);
+    response->n_problems += response->n_own_problems;
+}
+
 static void add_problems(struct request *request, Coterie__V1__StatusResponse *response)
 {
     const struct view *view = request->view;
@@ -142,24 +174,7 @@ static void add_problems(struct request *request, Coterie__V1__StatusResponse *r
         response->problems[response->n_problems++] =
             text_of("a change of the topology is paused: resume it (coterie resume), or abort it");
     add_split(request, response);
-    const struct rpc_server_options *options = request->call->edge->options;
-    struct lost_copies lost = {0};
-    if (options->lost_copies != NULL)
-        lost = options->lost_copies(options->host);
-    if (lost.vnodes_incomplete != 0)
-        response->problems[response->n_problems++] = arena_printf(
-            &request->arena,
-            "node %s: %u of %u vnodes are being refilled from the other nodes, and do not vote "
-            "until they are: its log says why (identity_renewed, store_log_short)",
-            options->node_name, (uint32_t)lost.vnodes_incomplete, view->topology.partitions);
-    if (lost.registers_mute != 0)
-        response->problems[response->n_problems++] = arena_printf(
-            &request->arena,
-            "node %s: %u copies of consistent keyspaces were emptied and do not vote: they begin "
-            "anew when all other replicas are up and no change is under way (a member that will "
-            "not come back: coterie replace); where a majority of the "
-            "replicas was emptied they never do",
-            options->node_name, (uint32_t)lost.registers_mute);
+    add_own_problems(request, response);
 }
 
 void cluster_status_handle(struct call *call, struct bytes payload)

@@ -67,6 +67,11 @@ def read_all(node, keys):
         assert values == [key + VALUE], "%r is missing" % key
 
 
+def status(nodes):
+    return subprocess.run([os.environ["COTERIE"], "--endpoints", ",".join(node.endpoint for node in nodes), "status"],
+                          capture_output=True, text=True, timeout=60)
+
+
 def log_of(node):
     with open(node.log, errors="replace") as log:
         return log.read()
@@ -93,6 +98,10 @@ def play(cluster, n1, n2, n3):
     assert write([n1, n2, n3], b"before", 100, keys) == 0
     ballast(n2.data, 8 << 20)
     wait_for("n2 to see that its disk is full", lambda: "store_disk_full" in log_of(n2))
+    # Whoever is asked first: an operator is told.
+    for order in ([n1, n2, n3], [n2]):
+        told = status(order)
+        assert told.returncode == 5 and "node n2: its disk is full" in told.stdout, told
     refused = write([n1, n3], b"full", 200, keys)
     assert refused == 0, "%d writes failed through the nodes that have space" % refused
     assert n2.process.poll() is None, "a full disk ended it: %s" % n2.log_tail()
@@ -106,6 +115,7 @@ def play(cluster, n1, n2, n3):
     read_all(n2, keys)
     os.unlink(os.path.join(n2.data, "ballast"))
     hold_everything(cluster, keys)
+    assert status(cluster.nodes).returncode == 0, status(cluster.nodes)
     print("full: %d acknowledged, 0 refused elsewhere, a put through it: %s, all read through it "
           "(%d without its vote); with space again all replicas hold everything" % (
               len(keys), through, n2.metric("coterie_coordinator_left_out_total")))
