@@ -119,10 +119,11 @@ static void print_zones(struct arena *arena, const Coterie__V1__Plan *plan)
     table_print(&table);
 }
 
-void plan_print(struct cli *cli, const Coterie__V1__Plan *plan)
+void plan_print(struct cli *cli, const Coterie__V1__Plan *plan, const char *state)
 {
     struct arena *arena = &cli->arena;
-    printf("change, %s (epoch %" PRIu64 ")\n", plan_change_text(arena, plan->change), plan->epoch);
+    printf("change, %s (epoch %" PRIu64 ")\n",
+           state != NULL ? state : plan_change_text(arena, plan->change), plan->epoch);
     plan_print_parts(plan->change);
     putchar('\n');
     print_nodes(arena, plan);

@@ -12,7 +12,8 @@ const char *plan_change_text(struct arena *arena, const Coterie__V1__Change *cha
 json_t *plan_change_json(const Coterie__V1__Change *change);
 /* The parts of the change, one a line. */
 void plan_print_parts(const Coterie__V1__Change *change);
-void plan_print(struct cli *cli, const Coterie__V1__Plan *plan);
+/* `state`: what is said of the change instead of its own state; NULL: that. */
+void plan_print(struct cli *cli, const Coterie__V1__Plan *plan, const char *state);
 json_t *plan_json(const Coterie__V1__Plan *plan);
 
 /* 64.0 MiB */

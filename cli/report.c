@@ -84,6 +84,12 @@ static const char *advice(const struct rpc_client_status *status, bool is_write)
     if (strcmp(status->reason, "VOTERS_UNAVAILABLE") == 0)
         return "a majority of the voters must answer: coterie changes names them, coterie status "
                "tells who is away";
+    if (strcmp(status->reason, "WRONG_MODE") == 0)
+        return "name a consistent keyspace with -k, or make one: coterie keyspace create NAME "
+               "--mode consistent";
+    if (strcmp(status->reason, "OVERLOADED") == 0)
+        return "a node is at a limit, or its disk is full: coterie status; try again later, or "
+               "with less at once";
     if (strcmp(status->reason, "KEYSPACE_NOT_FOUND") == 0)
         return "see what exists: coterie keyspace list; or make it: coterie keyspace create NAME";
     if (strcmp(status->reason, "QUORUM_NOT_MET") == 0 && strstr(status->message, "majority"))
@@ -116,9 +122,9 @@ static const char *advice(const struct rpc_client_status *status, bool is_write)
 static const char *outcome_in_words(const char *outcome)
 {
     if (strcmp(outcome, "NOT_APPLIED") == 0)
-        return "NOT_APPLIED (the write did not happen)";
+        return "NOT_APPLIED (it did not happen and never will)";
     if (strcmp(outcome, "UNKNOWN") == 0)
-        return "UNKNOWN (the write may have happened, now or later)";
+        return "UNKNOWN (it may have happened, or may still)";
     return outcome;
 }
 

@@ -36,6 +36,18 @@ ProtobufCMessage *round_try(struct round *round, const char *endpoint, const cha
     return message;
 }
 
+void round_report(struct round *round, const struct rpc_client_status *status, bool is_write)
+{
+    bool again = round->failed > 0 && status->code == round->told.code &&
+                 strcmp(status->message, round->told.message) == 0;
+    if (again && !round->cli->json)
+        cli_note("%s says the same", status->endpoint);
+    else
+        round->exit = cli_report(round->cli, status, is_write);
+    round->told = *status;
+    round->failed++;
+}
+
 ProtobufCMessage *round_ask(struct round *round, const char *endpoint, const char *method,
                             const ProtobufCMessage *request,
                             const ProtobufCMessageDescriptor *response, bool is_write)
@@ -45,8 +57,7 @@ ProtobufCMessage *round_ask(struct round *round, const char *endpoint, const cha
         round_try(round, endpoint, method, request, response, is_write, &status);
     if (message != NULL)
         return message;
-    round->exit = cli_report(round->cli, &status, is_write);
-    round->failed++;
+    round_report(round, &status, is_write);
     return NULL;
 }
 

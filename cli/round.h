@@ -15,6 +15,7 @@ struct round {
     size_t asked_count;
     size_t failed;
     enum cli_exit exit; /* of the last failure */
+    struct rpc_client_status told;
 };
 
 struct round round_of(struct cli *cli);
@@ -24,7 +25,9 @@ bool round_next(struct round *round, const char **ret_endpoint);
 ProtobufCMessage *round_ask(struct round *round, const char *endpoint, const char *method,
                             const ProtobufCMessage *request,
                             const ProtobufCMessageDescriptor *response, bool is_write);
-/* The same without a word: for who asks again. */
+/* Tells of a failure and counts it; who says the same as the one before is only named. */
+void round_report(struct round *round, const struct rpc_client_status *status, bool is_write);
+/* round_ask without a word: for who asks again. */
 ProtobufCMessage *round_try(struct round *round, const char *endpoint, const char *method,
                             const ProtobufCMessage *request,
                             const ProtobufCMessageDescriptor *response, bool is_write,

@@ -107,7 +107,7 @@ enum cli_exit cli_run_commit(struct cli *cli)
     if (plan == NULL)
         return exit;
     if (!cli->json)
-        plan_print(cli, plan);
+        plan_print(cli, plan, NULL);
     exit = confirm(cli, "Commit it?", "a commit moves data as the plan above says");
     return exit == CLI_OK ? commit_and_wait(cli, plan, true) : exit;
 }
@@ -127,7 +127,7 @@ enum cli_exit cli_run_plan(struct cli *cli)
         output_json(object);
         return plan->n_refusals == 0 ? CLI_OK : CLI_UNHEALTHY;
     }
-    plan_print(cli, plan);
+    plan_print(cli, plan, NULL);
     if (running != NULL)
         waits_print(&cli->arena, running, "waits     ", true);
     return plan->n_refusals == 0 ? CLI_OK : CLI_UNHEALTHY;
@@ -142,18 +142,39 @@ static enum cli_exit propose(struct cli *cli, stage_words *words)
     if (plan == NULL)
         return exit;
     if (!cli->json)
-        plan_print(cli, plan);
+        plan_print(cli, plan, "proposed, not staged");
     print_all(cli, plan, false, false);
     cli_note("nothing was staged: this is what it would mean");
     return plan->n_refusals == 0 ? CLI_OK : CLI_UNHEALTHY;
+}
+
+static void say_staged(const stage_words *words, const Coterie__V1__Plan *plan)
+{
+    if (words->what_case == COTERIE__V1__STAGE_CHANGE_REQUEST__WHAT_LEAVE && words->leave->gone)
+        cli_note("staged, nothing moves yet, but %s is given up from now on: no abort undoes that\n"
+                 "  have its successor join, if it is to have one:  coterie join\n"
+                 "  carry it out:                                   coterie commit",
+                 words->leave->node);
+    else if (plan->n_refusals != 0)
+        cli_note("staged, nothing moves yet, and a commit would be REFUSED as it is\n"
+                 "  stage what it lacks, then:  coterie commit\n"
+                 "  take it back:               coterie abort");
+    else
+        cli_note("staged, nothing moves yet\n"
+                 "  stage more, or carry it out:  coterie commit\n"
+                 "  take it back:                 coterie abort");
 }
 
 /* Stages one thing, shows the plan; commits it with --yes; --dry-run does neither. */
 static enum cli_exit stage(struct cli *cli, stage_words *words)
 {
     enum cli_exit exit = CLI_OK;
+    bool commits = cli->options[OPTION_YES] != NULL;
     if (cli->options[OPTION_DRY_RUN] != NULL)
         return propose(cli, words);
+    if (!commits && (cli->options[OPTION_WAIT] != NULL || cli->options[OPTION_FORCE] != NULL))
+        return cli_usage_error(cli, "--wait and --force are for a commit: say --yes too, or stage "
+                                    "without them and give them to coterie commit");
     Coterie__V1__StageChangeResponse *response = (Coterie__V1__StageChangeResponse *)cli_call(
         cli, SERVICE "StageChange", &words->base, &coterie__v1__stage_change_response__descriptor,
         true, &exit);
@@ -170,24 +191,16 @@ static enum cli_exit stage(struct cli *cli, stage_words *words)
     if (plan == NULL)
         return exit;
     if (!cli->json)
-        plan_print(cli, plan);
+        plan_print(cli, plan, NULL);
     if (plan->change->state == COTERIE__V1__CHANGE__STATE__STATE_RUNNING) {
         cli_note("the change that is under way takes it into account");
         print_all(cli, plan, true, true);
         return CLI_OK;
     }
-    if (cli->options[OPTION_YES] != NULL)
+    if (commits)
         return commit_and_wait(cli, plan, true);
     print_all(cli, plan, true, false);
-    if (words->what_case == COTERIE__V1__STAGE_CHANGE_REQUEST__WHAT_LEAVE && words->leave->gone)
-        cli_note("staged, nothing moves yet, but %s is given up from now on: no abort undoes that\n"
-                 "  have its successor join, if it is to have one:  coterie join\n"
-                 "  carry it out:                                   coterie commit",
-                 words->leave->node);
-    else
-        cli_note("staged, nothing moves yet\n"
-                 "  stage more, or carry it out:  coterie commit\n"
-                 "  take it back:                 coterie abort");
+    say_staged(words, plan);
     return plan->n_refusals == 0 ? CLI_OK : CLI_UNHEALTHY;
 }
 

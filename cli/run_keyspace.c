@@ -123,6 +123,29 @@ static void print_keyspaces(struct cli *cli, Coterie__V1__Keyspace *const *keysp
     table_print(&table);
 }
 
+/* A name that is mistyped would take effect the day that a node stands there, and not now. */
+static void say_nobody_there(struct cli *cli, const Coterie__V1__Keyspace *asked)
+{
+    enum cli_exit exit = CLI_OK;
+    if (asked->n_n_by_data_center == 0)
+        return;
+    Coterie__V1__ListNodesRequest request = COTERIE__V1__LIST_NODES_REQUEST__INIT;
+    Coterie__V1__ListNodesResponse *nodes = (Coterie__V1__ListNodesResponse *)cli_call(
+        cli, SERVICE "ListNodes", &request.base, &coterie__v1__list_nodes_response__descriptor,
+        false, &exit);
+    for (size_t i = 0; nodes != NULL && i < asked->n_n_by_data_center; i++) {
+        const char *name = asked->n_by_data_center[i]->key;
+        bool found = false;
+        for (size_t j = 0; j < nodes->n_nodes; j++)
+            found = found || strcmp(nodes->nodes[j]->data_center, name) == 0;
+        if (!found)
+            cli_note("no node is in data centre %s: it has no replicas until one joins there; the "
+                     "data centres that there are: coterie nodes. If the name is wrong: coterie "
+                     "keyspace drop %s",
+                     name, asked->name);
+    }
+}
+
 /* Such a keyspace is allowed: its levels count the replicas that there are until more nodes join.
  */
 static void say_too_few_nodes(const Coterie__V1__Keyspace *keyspace, uint32_t nodes)
@@ -173,6 +196,7 @@ enum cli_exit cli_run_keyspace_create(struct cli *cli)
     else
         printf("keyspace %s created, known by %u of %u nodes\n", cli->words[0], response->known_by,
                response->nodes);
+    say_nobody_there(cli, &keyspace);
     if (response->keyspace != NULL)
         say_too_few_nodes(response->keyspace, response->nodes);
     return CLI_OK;

@@ -317,8 +317,7 @@ run_about(struct cli *cli,
         } else if (status.code == GRPC_STATUS_NOT_FOUND) {
             unknown = status; /* a node that was not asked to take part, or has forgotten it */
         } else {
-            round.exit = cli_report(cli, &status, false);
-            round.failed++;
+            round_report(&round, &status, false);
         }
     }
     if (parts->count == 0)

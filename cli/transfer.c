@@ -49,6 +49,30 @@ void transfer_deinit(struct transfer *transfer)
     lines_close(&transfer->lines);
 }
 
+static void say_repeated(struct transfer *transfer)
+{
+    if (transfer->repeated_count != 0)
+        cli_note("and %llu more, up to line %llu: the same",
+                 (unsigned long long)transfer->repeated_count,
+                 (unsigned long long)transfer->repeated_line);
+    transfer->repeated_count = 0;
+    transfer->repeated_why[0] = '\0';
+}
+
+/* The cause is not the line's own: with a hundred others it is told once. */
+static bool is_repeated(struct transfer *transfer, const struct transfer_item *item,
+                        const char *why)
+{
+    if (strcmp(transfer->repeated_why, why) == 0) {
+        transfer->repeated_count++;
+        transfer->repeated_line = item->line;
+        return true;
+    }
+    say_repeated(transfer);
+    snprintf(transfer->repeated_why, sizeof transfer->repeated_why, "%s", why);
+    return false;
+}
+
 static void item_failed(struct transfer *transfer, struct transfer_batch *batch,
                         struct transfer_item *item, const char *why)
 {
@@ -92,10 +116,15 @@ void transfer_item_answer(struct transfer *transfer, struct transfer_batch *batc
         snprintf(batch->gave_up.outcome, sizeof batch->gave_up.outcome, "%s", outcome);
     }
     bool tells_outcome = transfer->class->is_write && outcome[0] != '\0';
-    item_failed(transfer, batch, item,
-                arena_printf(&batch->arena, "%s (%s%s%s%s%s)", message, rpc_code_name(code),
-                             reason[0] != '\0' ? " " : "", reason, tells_outcome ? ", " : "",
-                             tells_outcome ? outcome : ""));
+    const char *why = arena_printf(&batch->arena, "%s (%s%s%s%s%s)", message, rpc_code_name(code),
+                                   reason[0] != '\0' ? " " : "", reason, tells_outcome ? ", " : "",
+                                   tells_outcome ? outcome : "");
+    if (is_temporary(code) && is_repeated(transfer, item, why)) {
+        item->state = ITEM_FAILED;
+        transfer->items_failed++;
+    } else {
+        item_failed(transfer, batch, item, why);
+    }
 }
 
 /* -- input -------------------------------------------------------------------------------- */
@@ -385,6 +414,7 @@ static uint64_t stop_line(const struct transfer *transfer)
 
 enum cli_exit transfer_finish(struct transfer *transfer)
 {
+    say_repeated(transfer);
     if (transfer->failures_told > TRANSFER_FAILURES_TOLD)
         cli_note("and %llu more failed lines",
                  (unsigned long long)(transfer->failures_told - TRANSFER_FAILURES_TOLD));

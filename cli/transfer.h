@@ -85,6 +85,9 @@ struct transfer {
     bool input_failed;
     uint64_t items_done, items_failed, items_retried, failures_told;
     uint64_t input_bytes; /* settled */
+    /* Lines in a row that failed for one cause which is not theirs. */
+    uint64_t repeated_count, repeated_line;
+    char repeated_why[512];
 };
 
 /* Options --batch and --in-flight; input: a path or "-". */

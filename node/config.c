@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <yaml.h>
 
 static const char *origin_text(enum config_origin origin)
@@ -129,6 +130,12 @@ static enum err config_read_file(struct config *config, char *why, size_t why_si
     if (config->file == NULL)
         return OK;
     FILE *file = fopen(config->file, "re");
+    struct stat status;
+    if (file != NULL && fstat(fileno(file), &status) == 0 && S_ISDIR(status.st_mode)) {
+        fclose(file);
+        file = NULL;
+        errno = EISDIR;
+    }
     if (file == NULL) {
         snprintf(why, why_size, "--config %s: %s", config->file, strerror(errno));
         return ERR_INVALID;

@@ -156,11 +156,26 @@ static bool is_address(const char *text)
     return *end == '\0' && port <= UINT16_MAX && (bracketed || strchr(text, ':') == colon);
 }
 
+/* "32MiB"; bytes where nothing rounder is the same. */
+static const char *limit_text(const struct setting *setting, uint64_t limit, char text[32])
+{
+    static const char *const units[] = {"", "KiB", "MiB", "GiB", "TiB"};
+    size_t unit = 0;
+    while (setting->type == SETTING_SIZE && limit != 0 && limit % 1024 == 0 &&
+           unit + 1 < sizeof units / sizeof units[0]) {
+        limit /= 1024;
+        unit++;
+    }
+    snprintf(text, 32, "%" PRIu64 "%s", limit, units[unit]);
+    return text;
+}
+
 enum err setting_value(const struct setting *setting, const char *text, const char *origin,
                        uint64_t *ret_value, char *why, size_t why_size)
 {
     uint64_t value = 0;
     bool good = false;
+    char limits[2][32];
     switch (setting->type) {
     case SETTING_TEXT:
         good = strlen(text) >= setting->min && strlen(text) <= setting->max;
@@ -180,10 +195,11 @@ enum err setting_value(const struct setting *setting, const char *text, const ch
         good = parse_number(text, setting->type == SETTING_SIZE, &value) && value >= setting->min &&
                value <= setting->max;
         if (!good)
-            snprintf(why, why_size, "%s (%s): \"%s\" is not a %s between %" PRIu64 " and %" PRIu64,
-                     setting->name, origin, text,
+            snprintf(why, why_size, "%s (%s): \"%s\" is not a %s between %s and %s", setting->name,
+                     origin, text,
                      setting->type == SETTING_SIZE ? "size (64MiB, 1GiB, ...)" : "number",
-                     setting->min, setting->max);
+                     limit_text(setting, setting->min, limits[0]),
+                     limit_text(setting, setting->max, limits[1]));
         break;
     case SETTING_SWITCH:
         value = strcmp(text, "true") == 0;

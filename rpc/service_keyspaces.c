@@ -3,6 +3,7 @@
 #include "model/hlc.h"
 #include "model/limits.h"
 #include "model/register.h"
+#include "model/topology_sets.h"
 #include "rpc/cluster.h"
 
 #include <stdlib.h>
@@ -19,26 +20,42 @@ static Coterie__V1__Consistency level_words(enum consistency level)
                                       : (Coterie__V1__Consistency)level;
 }
 
-/* N where it was changed after the keyspace was made: what the topology says, by data centre. */
-static bool n_changed(struct arena *arena, const struct topology *topology,
-                      const struct keyspace *keyspace, keyspace_words *words)
+static void n_add(struct arena *arena, keyspace_words *words, const char *data_center, uint32_t n)
+{
+    data_center_words *entry = arena_alloc(arena, sizeof *entry);
+    coterie__v1__keyspace__nby_data_center_entry__init(entry);
+    entry->key = text_of(data_center);
+    entry->value = n;
+    words->n_by_data_center[words->n_n_by_data_center++] = entry;
+}
+
+/* Where one data centre has an N of its own, or it was changed since, what each of them has; those
+ * that the keyspace names and nobody is in come last. */
+static void n_fill(struct arena *arena, const struct topology *topology,
+                   const struct keyspace *keyspace, keyspace_words *words)
 {
     bool changed = false;
+    words->n = keyspace->n;
     for (uint32_t i = 0; i < topology->replication_count; i++)
         changed = changed || topology->replication[i].keyspace_id == keyspace->id;
-    if (!changed)
-        return false;
-    words->n_by_data_center = ARENA_NEW(arena, data_center_words *, topology->data_center_count);
-    words->n = 0;
+    if (!changed && keyspace->data_center_count == 0)
+        return;
+    words->n_by_data_center =
+        ARENA_NEW(arena, data_center_words *, topology->data_center_count + DATA_CENTERS_MAX);
     for (uint32_t i = 0; i < topology->data_center_count; i++) {
-        data_center_words *entry = arena_alloc(arena, sizeof *entry);
-        coterie__v1__keyspace__nby_data_center_entry__init(entry);
-        entry->key = text_of(topology->data_centers[i]);
-        entry->value = topology_replicas(topology, TOPOLOGY_NOW, keyspace->id, i, 0);
-        words->n = words->n == 0 || entry->value > words->n ? entry->value : words->n;
-        words->n_by_data_center[words->n_n_by_data_center++] = entry;
+        uint32_t n = topology_side_n(topology, TOPOLOGY_NOW, keyspace, i);
+        words->n = changed && (i == 0 || n > words->n) ? n : words->n;
+        n_add(arena, words, topology->data_centers[i], n);
     }
-    return true;
+    for (uint8_t i = 0; i < keyspace->data_center_count && !changed; i++) {
+        const char *name = keyspace->data_centers[i].name;
+        uint32_t known = 0;
+        while (known < topology->data_center_count &&
+               strcmp(topology->data_centers[known], name) != 0)
+            known++;
+        if (known == topology->data_center_count)
+            n_add(arena, words, name, keyspace->data_centers[i].n);
+    }
 }
 
 static keyspace_words *keyspace_new(struct arena *arena, const struct topology *topology,
@@ -56,18 +73,7 @@ static keyspace_words *keyspace_new(struct arena *arena, const struct topology *
     words->durability = keyspace->durability == KEYSPACE_PERIODIC
                             ? COTERIE__V1__KEYSPACE__DURABILITY__DURABILITY_PERIODIC
                             : COTERIE__V1__KEYSPACE__DURABILITY__DURABILITY_FSYNC;
-    words->n = keyspace->n;
-    if (!n_changed(arena, topology, keyspace, words)) {
-        words->n_by_data_center =
-            ARENA_NEW(arena, data_center_words *, keyspace->data_center_count);
-        for (uint8_t i = 0; i < keyspace->data_center_count; i++) {
-            data_center_words *entry = arena_alloc(arena, sizeof *entry);
-            coterie__v1__keyspace__nby_data_center_entry__init(entry);
-            entry->key = text_of(keyspace->data_centers[i].name);
-            entry->value = keyspace->data_centers[i].n;
-            words->n_by_data_center[words->n_n_by_data_center++] = entry;
-        }
-    }
+    n_fill(arena, topology, keyspace, words);
     words->read_consistency = level_words(keyspace->read_level);
     words->write_consistency = level_words(keyspace->write_level);
     words->strict = keyspace->strict;

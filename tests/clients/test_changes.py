@@ -58,6 +58,10 @@ def test_dry_run_stages_nothing(cluster):
     nodes = cluster.nodes
     result = coterie(nodes, "weight", "n1", "2", "--dry-run")
     assert "n1: weight 1 -> 2" in result.out.decode() and "nothing was staged" in result.err
+    assert result.out.decode().startswith("change, proposed, not staged (epoch"), result
+    # Nor does what asks to wait for a commit without one.
+    for option in ("--wait", "--force"):
+        assert "--yes" in coterie(nodes, "weight", "n1", "2", option, code=2).err
     got = coterie(nodes, "weight", "n1", "2", "--dry-run", "-o", "json").json()
     assert (got["staged"], got["committed"]) == (False, False)
     assert [node["weight"] for node in got["plan"]["nodes"] if node["node"] == "n1"] == [2]
@@ -76,6 +80,14 @@ def test_staged_and_taken_back(cluster):
     # Nobody is told of copies that go back where none has moved.
     assert "nothing had begun" in coterie(nodes, "abort", "--yes").out.decode()
     assert change(nodes) == "none" and "rack-c" not in coterie(nodes, "nodes").out.decode()
+
+
+def test_staged_what_cannot_be(cluster):
+    """Whoever stages what a commit would refuse is not told to commit it."""
+    nodes = cluster.nodes
+    staged = coterie(nodes, "decommission", "n3", code=5)
+    assert "REFUSED" in staged.out.decode() and "a commit would be REFUSED" in staged.err, staged
+    coterie(nodes, "abort", "--yes")
 
 
 def test_a_plan_that_was_overtaken(cluster):

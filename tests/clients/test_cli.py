@@ -140,6 +140,30 @@ def test_completion_knows_the_cluster(cluster):
         assert command in first, (command, first)
 
 
+# -- keyspaces
+
+
+def test_keyspace_by_data_centre(cluster):
+    """N that differs by data centre is shown for each; one that nobody is in may be a slip, and is told of."""
+    nodes = cluster.nodes
+    made = coterie(nodes, "keyspace", "create", "slip", "--n", "deflaut=2")
+    assert "no node is in data centre deflaut" in made.err and "keyspace drop slip" in made.err, made
+    assert coterie(nodes, "keyspace", "describe", "slip", "-o", "json").json()["n_by_data_center"] == {
+        "default": 3, "deflaut": 2}
+    assert re.search(r"(?m)^slip .* default=3,deflaut=2 ", coterie(nodes, "keyspace", "list").out.decode())
+    right = coterie(nodes, "keyspace", "create", "two", "--n", "default=2")
+    assert right.err == "" and right.out == b"keyspace two created, known by 3 of 3 nodes\n", right
+    for name in ("slip", "two"):
+        coterie(nodes, "keyspace", "drop", name, "--yes")
+
+
+def test_the_same_of_several(cluster):
+    """An error that all endpoints give is told once."""
+    told = coterie(cluster.nodes, "digest", "-k", "none", code=3).err
+    assert told.count("does not exist") == 1, told
+    assert ["%s says the same" % node.endpoint in told for node in cluster.nodes] == [False, True, True], told
+
+
 # -- hints
 
 
@@ -331,6 +355,11 @@ def test_one_node_down(cluster):
     error = json.loads(coterie([n1], "put", "all", "v", "--consistency", "ALL", "-o", "json", code=4).err)["error"]
     assert error["code"] == "UNAVAILABLE" and error["outcome"] == "NOT_APPLIED" and error["needed"] == "3", error
     coterie([n1], "get", "all", code=3)
+    # What stops an import is told once, not for each line of the batch.
+    stopped = coterie([n1], "import", "--consistency", "ALL", stdin=lines(
+        {"key": "many-%d" % i, "value": "v"} for i in range(300)), code=4)
+    assert stopped.err.count("line 1,") == 1 and re.search(r"and 99 more, up to line 100: the same", stopped.err), stopped
+    assert len(stopped.err.splitlines()) < 15 and "nothing was imported" in stopped.err, stopped
     # Its endpoint was named: nobody is told to name it.
     digest = coterie(cluster.nodes, "digest", code=4)
     assert "not asked: n3 (" in digest.err and "no endpoint of theirs has answered" in digest.err, digest

@@ -248,6 +248,7 @@ expect 2 "cas with two changes" -- cas "$k" v --delete --absent
 expect 2 "cas of no version" -- cas "$k" v --version one
 expect 1 "cas in an available keyspace" -- cas "$k" v --absent
 err_has 'WRONG_MODE' "cas in an available keyspace"
+err_has 'next: +name a consistent keyspace with -k' "cas in an available keyspace"
 expect 1 "periodic consistent keyspace" -- keyspace create "$bank" --mode consistent --durability periodic
 err_has 'keyspace.durability: ' "periodic consistent keyspace"
 expect 0 "consistent keyspace" -- keyspace create "$bank" --mode consistent

@@ -108,7 +108,7 @@ def test_unknown_and_broken(folder):
 def test_bad_values(_):
     for name, value, says in (
             ("weight", "0", "between 1 and"), ("weight", "many", "between 1 and"), ("partitions", "63", "power of two"),
-            ("partitions", "4", "between 8 and"), ("memory", "1MiB", "size"), ("memory", "64 parsecs", "size"),
+            ("partitions", "4", "between 8 and"), ("memory", "1MiB", "between 32MiB and 64TiB"), ("memory", "64 parsecs", "size"),
             ("requests-max", "-1", "between"), ("value-bytes-max", "4MiB", "between"), ("drain-ms", "1s", "between"),
             ("client-address", "localhost", "host:port"), ("client-address", "", "host:port"),
             ("peer-address", ":7701", "host:port"), ("http-address", "::1:7702", "host:port"),

@@ -245,7 +245,7 @@ static void test_create_keyspace(void **state)
             Coterie__V1__CreateKeyspaceResponse *created =
                 coterie__v1__create_keyspace_response__unpack(NULL, reply.body_size, reply.body);
             assert_int_equal(created->keyspace->n, 5);
-            assert_int_equal(created->keyspace->n_n_by_data_center, 1);
+            assert_int_equal(created->keyspace->n_n_by_data_center, 2); /* default too */
             assert_int_equal(created->keyspace->read_consistency, 1);
             assert_int_equal(created->keyspace->write_consistency, 2);
             assert_int_equal(created->known_by, 1);
