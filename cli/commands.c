@@ -38,8 +38,8 @@ const struct cli_command cli_commands[] = {
      .summary = "write a value",
      .details =
          "The value is the argument, stdin ('-'), or a file. Without a context the put replaces\n"
-         "what the cluster holds; with the context of a get it replaces exactly what that get\n"
-         "has read, and what was written meanwhile stays as a sibling.",
+         "what the replica that takes it holds at that moment; with the context of a get exactly\n"
+         "what that get has read, and what was written meanwhile stays as a sibling.",
      .examples = "coterie put greeting 'hello, world'\n"
                  "echo hello | coterie put greeting -\n"
                  "coterie put photo --file photo.jpg --ttl 7d\n"
@@ -360,8 +360,9 @@ const struct cli_command cli_commands[] = {
      .arguments = "",
      .options = OPTION_BIT(YES),
      .summary = "take back what is staged or under way",
-     .details = "Partitions that have gone over go back, step by step, as they came; nothing that "
-                "was written is lost.",
+     .details =
+         "Partitions that have gone over go back, step by step, as they came; nothing that was\n"
+         "written is lost.",
      .examples = "coterie abort\ncoterie abort --yes && coterie changes --wait",
      .run = cli_run_abort},
     {.name = "pause",
