@@ -103,7 +103,7 @@ static void keyspace_add(struct ae_exchange *exchange, const struct exchange_roo
 /* The floor that lags is raised by an empty seal, so that records go both ways again: a round of
  * reaping that did not reach all leaves floors apart. It takes part in no removal: that needs what
  * a replica held when it was sealed, and this seal asks for nothing. A replica that lags behind
- * what was removed refuses it, and is emptied (message.h). */
+ * what was removed refuses it, and is emptied (message_range.h). */
 static void align_begin(struct ae_exchange *exchange)
 {
     const struct ae_keyspace *keyspace = ae_exchange_keyspace(exchange);

@@ -1,7 +1,7 @@
 /* Registers of a partition that goes over: all that the old set knows of is decided once more, with
- * majorities of both sets (message.h). What was decided before lies at a majority of the old set,
- * so a majority of it is listed, and then each key is settled by a coordinator of this node; what
- * is decided afterwards has a majority of the new set by itself.
+ * majorities of both sets (message_range.h). What was decided before lies at a majority of the old
+ * set, so a majority of it is listed, and then each key is settled by a coordinator of this node;
+ * what is decided afterwards has a majority of the new set by itself.
  *
  * Pages of all sources go side by side: what all of them have shown is taken together, so each key
  * is settled once, however many list it. */

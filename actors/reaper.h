@@ -17,7 +17,7 @@
  *
  * ASKING hears the floors of all replicas, and below which of them something was removed, before
  * any is raised: a replica that is an older copy of itself must not be sealed as if it had only
- * been away, not even by its own node (message.h, reap_seal).
+ * been away, not even by its own node (message_range.h, reap_seal).
  *
  * CONFIRMING closes a gap: a replica that sealed, lost its data and took over the floor of others
  * that had not sealed yet may have let something old in. When all have sealed, whoever loses its

@@ -1,6 +1,6 @@
-/* What an anti-entropy actor asks a replica: roots, nodes, digests, records (message.h). An answer
- * is held until all that was staged when it was made is durable. A step looks at a bounded number
- * of rows; who asks comes back for the rest. */
+/* What an anti-entropy actor asks a replica: roots, nodes, digests, records (message_range.h). An
+ * answer is held until all that was staged when it was made is durable. A step looks at a bounded
+ * number of rows; who asks comes back for the rest. */
 #include "actors/replica_state.h"
 
 #include "model/exchange.h"

@@ -10,9 +10,10 @@
  * gone, say INCOMPLETE; a mint's never leaves, as if the node had crashed.
  *
  * The floor says which writes may bring something new: one that was read under a lower floor may
- * carry what has been reaped since (message.h, reap_seal). What leaves is tagged with a floor that
- * no crash can take back. The *reaped* floor is the greatest that every replica is known to have
- * sealed: nothing was removed under a greater one. A replica below it has lost what it had sealed.
+ * carry what has been reaped since (message_range.h, reap_seal). What leaves is tagged with a floor
+ * that no crash can take back. The *reaped* floor is the greatest that every replica is known to
+ * have sealed: nothing was removed under a greater one. A replica below it has lost what it had
+ * sealed.
  *
  * Rows in STORE_META, written through this shard's handle alone (big-endian numbers):
  *     "vnode-state/" u32 partition               -> u8 format | u8 state; none: complete

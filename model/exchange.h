@@ -29,7 +29,7 @@
 struct exchange_root {
     uint32_t keyspace_id;
     unsigned depth;  /* of the sender's tree; the descent ends at the lesser depth of both */
-    uint64_t floor;  /* of the keyspace in the sender's vnode (actors/message.h, reap_seal) */
+    uint64_t floor;  /* of the keyspace in the sender's vnode (actors/message_range.h, reap_seal) */
     uint64_t reaped; /* under which something may have been removed; at most `floor` */
     bool incomplete; /* this keyspace's copy is being filled; it does not vote */
     struct merkle_node node;

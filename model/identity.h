@@ -31,7 +31,7 @@
  * no row. Each key's own clock shows it (amnesia, version.h), and key epochs that begin at the
  * start's time (boot.h) keep its dots unique. A key whose tombstone was reaped since the copy has
  * no clock left to show it; there the floor does that its peers have noted as reaped
- * (actors/message.h, reap_seal).
+ * (actors/message_range.h, reap_seal).
  *
  * Source: DESIGN.md 4; RELIABILITY rules 2, 29, 30.
  */

@@ -1,7 +1,7 @@
 /* wait.h -- for whom and for what copies wait, counted: one entry for each cause, keyspace and
  * member, however many partitions it holds up.
  *
- * A member says it of its own copies in its vnode_report (actors/message.h); topology_waits
+ * A member says it of its own copies in its vnode_report (actors/message_cluster.h); topology_waits
  * (topology_change.h) says which partitions of a change cannot take their next step. The client
  * port makes sentences of both (rpc/waits.c).
  */

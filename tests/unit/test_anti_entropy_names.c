@@ -1,7 +1,7 @@
 // link: coterie_actors coterie_store coterie_codec
 /* Rule: whoever starts a repair may name it, so that many nodes run it under one name and a start
  * that is sent again begins nothing new; without a name one that does the same is given.
- * actors/message.h, MAINTENANCE_REPAIR_START. */
+ * actors/message_maintenance.h, MAINTENANCE_REPAIR_START. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

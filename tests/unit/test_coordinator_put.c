@@ -93,8 +93,8 @@ static void refused_at_the_mint(void **state)
     }
 }
 
-/* Our own copy is incomplete (message.h, "a copy that was lost"), or damaged where the key is:
- * nothing was staged, so another replica may coordinate the write. RELIABILITY 2.1: never "not
+/* Our own copy is incomplete (message_range.h, "a copy that was lost"), or damaged where the key
+ * is: nothing was staged, so another replica may coordinate the write. RELIABILITY 2.1: never "not
  * found". */
 static void minted_elsewhere(void **state)
 {
@@ -401,9 +401,8 @@ static void foreign_messages_are_counted(void **state)
     bench_init(&b, 3, 1);
     uint64_t expected = 0;
     for (unsigned kind = 0; kind < MESSAGE_KIND_COUNT; kind++) {
-        bool for_it =
-            kind == MESSAGE_client_get || kind == MESSAGE_client_put ||
-            kind == MESSAGE_forward_put || kind == MESSAGE_register_settle;
+        bool for_it = kind == MESSAGE_client_get || kind == MESSAGE_client_put ||
+                      kind == MESSAGE_forward_put || kind == MESSAGE_register_settle;
         bool answer = kind == MESSAGE_forward_put_reply || kind == MESSAGE_replica_mint_done ||
                       kind == MESSAGE_replica_write_reply || kind == MESSAGE_replica_read_reply ||
                       kind == MESSAGE_hint_store_reply || kind == MESSAGE_register_query_reply ||

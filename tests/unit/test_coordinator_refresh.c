@@ -1,7 +1,7 @@
 // link: coterie_actors coterie_store
-/* Floors of writes (actors/message.h, "reaping tombstones by proof"; RELIABILITY rule 14): each
- * state says the floor of its source; one that is refused as older is never sent again and never
- * counted, and what our replica holds now is sent in its place. */
+/* Floors of writes (actors/message_range.h, "reaping tombstones by proof"; RELIABILITY rule 14):
+ * each state says the floor of its source; one that is refused as older is never sent again and
+ * never counted, and what our replica holds now is sent in its place. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -476,7 +476,7 @@ static void comparing_leaves_room(void **state)
 
 /* -- floors ----------------------------------------------------------------------------------- */
 
-/* message.h: a join is as old as its oldest part, and a replica that holds nothing is one. */
+/* message_key.h: a join is as old as its oldest part, and a replica that holds nothing is one. */
 static void a_repair_carries_the_least_floor(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
 // link: coterie_actors coterie_store
-/* Rules of message.h: what a replica answers in an exchange. */
+/* Rules of message_range.h: what a replica answers in an exchange. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-/* message.h: answers about trees are held until all that they speak of is durable. */
+/* message_range.h: answers about trees are held until all that they speak of is durable. */
 static void answers_wait_for_the_log(void **state)
 {
     (void)state;
@@ -69,7 +69,8 @@ static struct message *ask_nodes(struct bench *b, uint32_t level, uint32_t fanou
     return fixture_take(&b->f, MESSAGE_tree_read_reply);
 }
 
-/* message.h, tree_read: the hashes of children, down to the leaves of this tree and no deeper. */
+/* message_range.h, tree_read: the hashes of children, down to the leaves of this tree and no
+ * deeper. */
 static void nodes_are_answered(void **state)
 {
     (void)state;
@@ -134,7 +135,8 @@ static struct message *ask_digests(struct bench *b, uint32_t level, const uint32
     return fixture_take(&b->f, MESSAGE_digest_read_reply);
 }
 
-/* message.h, digest_read: of the keys in the ranges and no others, of one keyspace, in order. */
+/* message_range.h, digest_read: of the keys in the ranges and no others, of one keyspace, in order.
+ */
 static void digests_are_answered(void **state)
 {
     (void)state;
@@ -179,7 +181,7 @@ static void digests_are_answered(void **state)
     bench_deinit(&b);
 }
 
-/* message.h, digest_read: a step looks at about 2000 rows; the asker goes on behind where the
+/* message_range.h, digest_read: a step looks at about 2000 rows; the asker goes on behind where the
  * answer ended, and has seen each key once in the end. */
 static void digests_come_in_pages(void **state)
 {

@@ -39,7 +39,8 @@ static void trees_follow_rows(void **state)
     bench_deinit(&b);
 }
 
-/* message.h: UNAVAILABLE until the trees are built; after a crash they are built from what it left.
+/* message_range.h: UNAVAILABLE until the trees are built; after a crash they are built from what it
+ * left.
  */
 static void built_after_a_crash(void **state)
 {
