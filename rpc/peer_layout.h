@@ -415,60 +415,64 @@ static const struct layout register_list_reply_layout = FIELDS_OF(register_list_
 #define TO(kind)         (1u << ACTOR_##kind)
 #define TO_REPLICA_ASKER (TO(COORDINATOR) | TO(HINTED_HANDOFF) | TO(ANTI_ENTROPY))
 
-/* Each kind that crosses nodes: its number in PeerMessage.body and which actors may get it. Kinds
- * that never leave their node have number 0. */
+/* Each kind that crosses nodes: its number in PeerMessage.body, which actors may get it, and the
+ * layout of its body. X(number, kind, to, layout) */
+#define BODY_TABLE(X)                                                                              \
+    X(10, forward_put, TO(COORDINATOR), forward_put)                                               \
+    X(11, forward_put_reply, TO(COORDINATOR), put_result)                                          \
+    X(12, replica_write, TO(REPLICA), replica_write)                                               \
+    X(13, replica_write_reply, TO_REPLICA_ASKER, replica_write_reply)                              \
+    X(14, replica_read, TO(REPLICA), replica_read)                                                 \
+    X(15, replica_read_reply, TO_REPLICA_ASKER, replica_read_reply)                                \
+    X(16, gossip_digest, TO(GOSSIP), gossip_digest)                                                \
+    X(17, gossip_digest_reply, TO(GOSSIP), gossip_digest)                                          \
+    X(18, gossip_keyspaces, TO(GOSSIP), gossip_keyspaces)                                          \
+    X(19, gossip_keyspaces_reply, TO(GOSSIP), gossip_keyspaces_reply)                              \
+    X(20, hint_store, TO(HINTED_HANDOFF), hint_store)                                              \
+    X(21, hint_store_reply, TO(COORDINATOR) | TO(HINTED_HANDOFF), hint_store_reply)                \
+    X(22, tree_roots, TO(REPLICA), tree_roots)                                                     \
+    X(23, tree_roots_reply, TO(ANTI_ENTROPY), tree_roots_reply)                                    \
+    X(24, tree_read, TO(REPLICA), tree_read)                                                       \
+    X(25, tree_read_reply, TO(ANTI_ENTROPY), tree_read_reply)                                      \
+    X(26, digest_read, TO(REPLICA), digest_read)                                                   \
+    X(27, digest_read_reply, TO(ANTI_ENTROPY), digest_read_reply)                                  \
+    X(28, record_fetch, TO(REPLICA), record_fetch)                                                 \
+    X(29, record_fetch_reply, TO(ANTI_ENTROPY), record_fetch_reply)                                \
+    X(30, reap_hints, TO(HINTED_HANDOFF), reap_hints)                                              \
+    X(31, reap_hints_reply, TO(ANTI_ENTROPY), reap_hints_reply)                                    \
+    X(32, reap_seal, TO(REPLICA), reap_seal)                                                       \
+    X(33, reap_seal_reply, TO(ANTI_ENTROPY), reap_seal_reply)                                      \
+    X(34, reap_remove, TO(REPLICA), reap_remove)                                                   \
+    X(35, reap_remove_reply, TO(ANTI_ENTROPY), reap_remove_reply)                                  \
+    X(36, key_explain, TO(REPLICA) | TO(HINTED_HANDOFF) | TO(ANTI_ENTROPY), key_explain)           \
+    X(37, key_explain_reply, TO(ANTI_ENTROPY), key_explain_reply)                                  \
+    X(38, register_query, TO(REPLICA), register_query)                                             \
+    X(39, register_query_reply, TO(COORDINATOR), register_query_reply)                             \
+    X(40, register_prepare, TO(REPLICA), register_prepare)                                         \
+    X(41, register_prepare_reply, TO(COORDINATOR), register_prepare_reply)                         \
+    X(42, register_accept, TO(REPLICA), register_accept)                                           \
+    X(43, register_accept_reply, TO(COORDINATOR), register_accept_reply)                           \
+    X(44, topology_document, TO(GOSSIP), topology_document)                                        \
+    X(45, topology_document_reply, TO(GOSSIP), topology_document_reply)                            \
+    X(46, topology_fetch, TO(GOSSIP), topology_fetch)                                              \
+    X(47, topology_prepare, TO(GOSSIP), topology_prepare)                                          \
+    X(48, topology_prepare_reply, TO(GOSSIP), topology_prepare_reply)                              \
+    X(49, topology_accept, TO(GOSSIP), topology_accept)                                            \
+    X(50, topology_accept_reply, TO(GOSSIP), topology_accept_reply)                                \
+    X(51, vnode_report, TO(ANTI_ENTROPY), vnode_report)                                            \
+    X(52, vnode_report_reply, TO(GOSSIP), vnode_report_reply)                                      \
+    X(53, register_list, TO(REPLICA), register_list)                                               \
+    X(54, register_list_reply, TO(ANTI_ENTROPY), register_list_reply)
+
+/* Kinds that never leave their node have number 0. */
 static const struct {
     uint32_t number;
     uint32_t to_kinds;
     const struct layout *layout;
 } wire_kinds[MESSAGE_KIND_COUNT] = {
-    [MESSAGE_forward_put] = {10, TO(COORDINATOR), &forward_put_layout},
-    [MESSAGE_forward_put_reply] = {11, TO(COORDINATOR), &put_result_layout},
-    [MESSAGE_replica_write] = {12, TO(REPLICA), &replica_write_layout},
-    [MESSAGE_replica_write_reply] = {13, TO_REPLICA_ASKER, &replica_write_reply_layout},
-    [MESSAGE_replica_read] = {14, TO(REPLICA), &replica_read_layout},
-    [MESSAGE_replica_read_reply] = {15, TO_REPLICA_ASKER, &replica_read_reply_layout},
-    [MESSAGE_gossip_digest] = {16, TO(GOSSIP), &gossip_digest_layout},
-    [MESSAGE_gossip_digest_reply] = {17, TO(GOSSIP), &gossip_digest_layout},
-    [MESSAGE_gossip_keyspaces] = {18, TO(GOSSIP), &gossip_keyspaces_layout},
-    [MESSAGE_gossip_keyspaces_reply] = {19, TO(GOSSIP), &gossip_keyspaces_reply_layout},
-    [MESSAGE_hint_store] = {20, TO(HINTED_HANDOFF), &hint_store_layout},
-    [MESSAGE_hint_store_reply] = {21, TO(COORDINATOR) | TO(HINTED_HANDOFF),
-                                  &hint_store_reply_layout},
-    [MESSAGE_tree_roots] = {22, TO(REPLICA), &tree_roots_layout},
-    [MESSAGE_tree_roots_reply] = {23, TO(ANTI_ENTROPY), &tree_roots_reply_layout},
-    [MESSAGE_tree_read] = {24, TO(REPLICA), &tree_read_layout},
-    [MESSAGE_tree_read_reply] = {25, TO(ANTI_ENTROPY), &tree_read_reply_layout},
-    [MESSAGE_digest_read] = {26, TO(REPLICA), &digest_read_layout},
-    [MESSAGE_digest_read_reply] = {27, TO(ANTI_ENTROPY), &digest_read_reply_layout},
-    [MESSAGE_record_fetch] = {28, TO(REPLICA), &record_fetch_layout},
-    [MESSAGE_record_fetch_reply] = {29, TO(ANTI_ENTROPY), &record_fetch_reply_layout},
-    [MESSAGE_reap_hints] = {30, TO(HINTED_HANDOFF), &reap_hints_layout},
-    [MESSAGE_reap_hints_reply] = {31, TO(ANTI_ENTROPY), &reap_hints_reply_layout},
-    [MESSAGE_reap_seal] = {32, TO(REPLICA), &reap_seal_layout},
-    [MESSAGE_reap_seal_reply] = {33, TO(ANTI_ENTROPY), &reap_seal_reply_layout},
-    [MESSAGE_reap_remove] = {34, TO(REPLICA), &reap_remove_layout},
-    [MESSAGE_reap_remove_reply] = {35, TO(ANTI_ENTROPY), &reap_remove_reply_layout},
-    [MESSAGE_key_explain] = {36, TO(REPLICA) | TO(HINTED_HANDOFF) | TO(ANTI_ENTROPY),
-                             &key_explain_layout},
-    [MESSAGE_key_explain_reply] = {37, TO(ANTI_ENTROPY), &key_explain_reply_layout},
-    [MESSAGE_register_query] = {38, TO(REPLICA), &register_query_layout},
-    [MESSAGE_register_query_reply] = {39, TO(COORDINATOR), &register_query_reply_layout},
-    [MESSAGE_register_prepare] = {40, TO(REPLICA), &register_prepare_layout},
-    [MESSAGE_register_prepare_reply] = {41, TO(COORDINATOR), &register_prepare_reply_layout},
-    [MESSAGE_register_accept] = {42, TO(REPLICA), &register_accept_layout},
-    [MESSAGE_register_accept_reply] = {43, TO(COORDINATOR), &register_accept_reply_layout},
-    [MESSAGE_topology_document] = {44, TO(GOSSIP), &topology_document_layout},
-    [MESSAGE_topology_document_reply] = {45, TO(GOSSIP), &topology_document_reply_layout},
-    [MESSAGE_topology_fetch] = {46, TO(GOSSIP), &topology_fetch_layout},
-    [MESSAGE_topology_prepare] = {47, TO(GOSSIP), &topology_prepare_layout},
-    [MESSAGE_topology_prepare_reply] = {48, TO(GOSSIP), &topology_prepare_reply_layout},
-    [MESSAGE_topology_accept] = {49, TO(GOSSIP), &topology_accept_layout},
-    [MESSAGE_topology_accept_reply] = {50, TO(GOSSIP), &topology_accept_reply_layout},
-    [MESSAGE_vnode_report] = {51, TO(ANTI_ENTROPY), &vnode_report_layout},
-    [MESSAGE_vnode_report_reply] = {52, TO(GOSSIP), &vnode_report_reply_layout},
-    [MESSAGE_register_list] = {53, TO(REPLICA), &register_list_layout},
-    [MESSAGE_register_list_reply] = {54, TO(ANTI_ENTROPY), &register_list_reply_layout},
+#define X(number, kind, to, layout) [MESSAGE_##kind] = {number, to, &layout##_layout},
+    BODY_TABLE(X)
+#undef X
 };
 
 #define BODY_NUMBER_FIRST 10u
@@ -476,51 +480,9 @@ static const struct {
 
 /* From the number to the kind. */
 static const uint8_t body_kinds[BODY_NUMBER_LAST - BODY_NUMBER_FIRST + 1] = {
-    MESSAGE_forward_put,
-    MESSAGE_forward_put_reply,
-    MESSAGE_replica_write,
-    MESSAGE_replica_write_reply,
-    MESSAGE_replica_read,
-    MESSAGE_replica_read_reply,
-    MESSAGE_gossip_digest,
-    MESSAGE_gossip_digest_reply,
-    MESSAGE_gossip_keyspaces,
-    MESSAGE_gossip_keyspaces_reply,
-    MESSAGE_hint_store,
-    MESSAGE_hint_store_reply,
-    MESSAGE_tree_roots,
-    MESSAGE_tree_roots_reply,
-    MESSAGE_tree_read,
-    MESSAGE_tree_read_reply,
-    MESSAGE_digest_read,
-    MESSAGE_digest_read_reply,
-    MESSAGE_record_fetch,
-    MESSAGE_record_fetch_reply,
-    MESSAGE_reap_hints,
-    MESSAGE_reap_hints_reply,
-    MESSAGE_reap_seal,
-    MESSAGE_reap_seal_reply,
-    MESSAGE_reap_remove,
-    MESSAGE_reap_remove_reply,
-    MESSAGE_key_explain,
-    MESSAGE_key_explain_reply,
-    MESSAGE_register_query,
-    MESSAGE_register_query_reply,
-    MESSAGE_register_prepare,
-    MESSAGE_register_prepare_reply,
-    MESSAGE_register_accept,
-    MESSAGE_register_accept_reply,
-    MESSAGE_topology_document,
-    MESSAGE_topology_document_reply,
-    MESSAGE_topology_fetch,
-    MESSAGE_topology_prepare,
-    MESSAGE_topology_prepare_reply,
-    MESSAGE_topology_accept,
-    MESSAGE_topology_accept_reply,
-    MESSAGE_vnode_report,
-    MESSAGE_vnode_report_reply,
-    MESSAGE_register_list,
-    MESSAGE_register_list_reply,
+#define X(number, kind, to, layout) [number - BODY_NUMBER_FIRST] = MESSAGE_##kind,
+    BODY_TABLE(X)
+#undef X
 };
 
 static_assert(offsetof(struct forward_put, request) == 0, "a body starts with its layout's struct");
