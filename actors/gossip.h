@@ -55,8 +55,6 @@ struct gossip_options {
 
 struct gossip_figures {
     struct counter rounds;
-    struct counter digests_received;
-    struct counter maps_sent;
     struct counter maps_merged;
     struct counter convictions; /* peers that went down */
     struct counter revivals;
@@ -66,7 +64,6 @@ struct gossip_figures {
     struct counter answers_dropped; /* too many wait for the disk */
     struct counter documents_adopted;
     struct counter documents_split; /* peers met with another document of our epoch */
-    struct counter documents_sent;
     struct counter proposals;
     struct counter proposals_refused; /* too many at a time */
     struct counter ballots;           /* rounds begun; more than proposals: others proposed too */

@@ -151,7 +151,6 @@ static void send_document(struct gossip *gossip, struct actor_context *ctx, uint
     message->id = id;
     message->to = (struct actor_id){.node = member, .kind = ACTOR_GOSSIP};
     message->topology_document.document = arena_copy(&message->arena, bytes);
-    counter_add(&gossip->figures.documents_sent, 1);
     outbox_send(ctx, &gossip->actor, message);
 }
 

@@ -11,7 +11,6 @@ void gossip_send_map(struct gossip *gossip, struct actor_context *ctx, uint32_t 
     message->id = id;
     message->to = (struct actor_id){.node = member, .kind = ACTOR_GOSSIP};
     message->gossip_keyspaces.map = arena_copy(&message->arena, map);
-    counter_add(&gossip->figures.maps_sent, 1);
     outbox_send(ctx, &gossip->actor, message);
 }
 

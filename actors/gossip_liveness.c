@@ -91,7 +91,6 @@ static void gossip_fill_digest(struct gossip *gossip, struct arena *arena,
 static void gossip_take_digest(struct gossip *gossip, struct actor_context *ctx, uint32_t from,
                                const struct gossip_digest *digest)
 {
-    counter_add(&gossip->figures.digests_received, 1);
     for (uint32_t i = 0; i < digest->heartbeat_count; i++) {
         const struct gossip_heartbeat *heartbeat = &digest->heartbeats[i];
         /* Of an earlier incarnation of this node, whose disk is gone: what we say must count more.

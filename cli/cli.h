@@ -157,7 +157,6 @@ ProtobufCMessage *cli_call(struct cli *cli, const char *method, const ProtobufCM
 /* Tells a failure on stderr: what, from whom, what became of the write, what to do next. */
 enum cli_exit cli_report(const struct cli *cli, const struct rpc_client_status *status,
                          bool is_write);
-enum cli_exit cli_exit_of(grpc_status_code code);
 __attribute__((format(printf, 1, 2))) void cli_note(const char *format, ...);
 
 /* -- run_*.c ------------------------------------------------------------------------------ */

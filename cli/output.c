@@ -134,7 +134,8 @@ const char *output_key(struct arena *arena, struct bytes key)
     return cut ? arena_printf(arena, "%s...", text) : text;
 }
 
-bool input_read_all(const char *path, size_t max, struct arena *arena, struct bytes *ret_bytes)
+/* All of FILE ("-": stdin), at most `max` bytes. False after saying why. */
+static bool read_all(const char *path, size_t max, struct arena *arena, struct bytes *ret_bytes)
 {
     bool is_stdin = strcmp(path, "-") == 0;
     FILE *file = is_stdin ? stdin : fopen(path, "rb");
@@ -185,7 +186,7 @@ enum cli_exit input_context(struct cli *cli, struct bytes *ret_context)
     if (option == NULL)
         return CLI_OK;
     struct bytes text = bytes_of_string(option);
-    if (option[0] == '@' && !input_read_all(option + 1, CONTEXT_FILE_BYTES_MAX, &cli->arena, &text))
+    if (option[0] == '@' && !read_all(option + 1, CONTEXT_FILE_BYTES_MAX, &cli->arena, &text))
         return CLI_USAGE;
     while (text.size > 0 && strchr(" \t\r\n", text.data[text.size - 1]) != NULL)
         text.size--;
@@ -262,7 +263,7 @@ enum cli_exit input_value(struct cli *cli, struct bytes *ret_value)
         *ret_value = bytes_of_string(cli->words[1]);
         return CLI_OK;
     }
-    return input_read_all(file == NULL ? "-" : file, VALUE_BYTES_CAP, &cli->arena, ret_value)
+    return read_all(file == NULL ? "-" : file, VALUE_BYTES_CAP, &cli->arena, ret_value)
                ? CLI_OK
                : CLI_FAILED;
 }

@@ -42,8 +42,6 @@ const char *output_level(int consistency);
 /* A name for a terminal or a message: printable, cut at 64 bytes. */
 const char *output_key(struct arena *arena, struct bytes key);
 
-/* All of FILE ("-": stdin), at most `max` bytes. False after saying why. */
-bool input_read_all(const char *path, size_t max, struct arena *arena, struct bytes *ret_bytes);
 /* The key that the command names, by --key-base64 or as it stands. */
 enum cli_exit input_key(struct cli *cli, const char *text, struct bytes *ret_key) MUST_USE;
 /* The value: the second word, stdin ("-") or --file. */

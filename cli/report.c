@@ -14,7 +14,7 @@ void cli_note(const char *format, ...)
     va_end(arguments);
 }
 
-enum cli_exit cli_exit_of(grpc_status_code code)
+static enum cli_exit exit_of(grpc_status_code code)
 {
     switch ((int)code) {
     case GRPC_STATUS_OK:
@@ -166,7 +166,7 @@ enum cli_exit cli_report(const struct cli *cli, const struct rpc_client_status *
     const char *next = advice(status, is_write);
     if (cli->json) {
         report_json(status, is_write, next);
-        return cli_exit_of(status->code);
+        return exit_of(status->code);
     }
     fprintf(stderr, "coterie: %s\n",
             status->message[0] != '\0' ? status->message : "the node gives no message");
@@ -186,5 +186,5 @@ enum cli_exit cli_report(const struct cli *cli, const struct rpc_client_status *
         fprintf(stderr, "  retry:   after %llu ms\n", (unsigned long long)status->retry_after_ms);
     if (next != NULL)
         fprintf(stderr, "  next:    %s\n", next);
-    return cli_exit_of(status->code);
+    return exit_of(status->code);
 }

@@ -58,7 +58,7 @@ void reap_bits_set(struct reap_bits *bits, uint32_t index)
     bits->bytes[index / 8] |= (uint8_t)(1u << index % 8);
 }
 
-bool reap_bits_get(const struct reap_bits *bits, uint32_t index)
+static bool bits_get(const struct reap_bits *bits, uint32_t index)
 {
     CHECK_U64(index, <, REAP_BATCH_MAX);
     return (bits->bytes[index / 8] & 1u << index % 8) != 0;
@@ -77,7 +77,7 @@ void reap_list_keep(struct reap_list *list, const struct reap_bits *bits)
 {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < list->count; i++) {
-        if (reap_bits_get(bits, i))
+        if (bits_get(bits, i))
             list->digests[kept++] = list->digests[i];
     }
     list->count = kept;

@@ -40,7 +40,6 @@ struct reap_bits {
 
 size_t reap_bits_bytes(uint32_t count);
 void reap_bits_set(struct reap_bits *bits, uint32_t index);
-bool reap_bits_get(const struct reap_bits *bits, uint32_t index);
 /* Clears what `bytes` has not set. CORRUPT when it is not as long as `count` asks. */
 enum err reap_bits_and(struct reap_bits *bits, struct bytes bytes, uint32_t count) MUST_USE;
 /* Keeps the digests whose bit is set. */

@@ -14,12 +14,11 @@
 /* Of a peer's, in a report; numbers are never used again. */
 enum wait_cause {
     /* partitions of a change that runs */
-    WAIT_RESUME = 1,    /* it is paused */
-    WAIT_TURN = 2,      /* others are under way */
-    WAIT_EPOCH = 3,     /* `member` has not the partition's last step in force */
-    WAIT_FILL = 4,      /* `member` has not all that the change gives it there */
-    WAIT_HANDS_ON = 5,  /* `member` leaves, and keeps hints */
-    WAIT_KEYSPACES = 6, /* `member` knows other keyspaces than the others */
+    WAIT_RESUME = 1,   /* it is paused */
+    WAIT_TURN = 2,     /* others are under way */
+    WAIT_EPOCH = 3,    /* `member` has not the partition's last step in force */
+    WAIT_FILL = 4,     /* `member` has not all that the change gives it there */
+    WAIT_HANDS_ON = 5, /* `member` leaves, and keeps hints */
     /* copies that the reporting member fills for a change */
     WAIT_SOURCE = 7,    /* `member`, a source, has not said what it holds, or cannot be reached */
     WAIT_COPY = 8,      /* the copy of `member`, a source, is not complete itself */

@@ -134,9 +134,3 @@ void http_stop(struct http *http)
     MHD_stop_daemon(http->daemon);
     free(http);
 }
-
-int http_port(const struct http *http)
-{
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_BIND_PORT);
-    return info == NULL ? 0 : info->port;
-}

@@ -16,7 +16,6 @@ struct node;
 enum err http_start(struct node *node, const char *address, struct http **ret_http, char *why,
                     size_t why_size) MUST_USE;
 void http_stop(struct http *http);
-int http_port(const struct http *http);
 
 /* The bodies (metrics.c, status.c); malloc'ed, NUL-terminated. Any registered thread. */
 char *metrics_text(struct node *node);

@@ -136,7 +136,7 @@ const char *join_advertised_address(const struct config *config)
     return address[0] != '\0' ? address : config->text[CONFIG_peer_address];
 }
 
-bool join_address_is_wildcard(const char *address)
+static bool address_is_wildcard(const char *address)
 {
     return strncmp(address, "0.0.0.0:", 8) == 0 || strncmp(address, "[::]:", 5) == 0 ||
            address[0] == ':';
@@ -146,14 +146,14 @@ bool join_says_address(const struct config *config, bool joined)
 {
     return config->text[CONFIG_advertise_address][0] != '\0' ||
            (joined && config->origin[CONFIG_peer_address] != CONFIG_DEFAULT &&
-            !join_address_is_wildcard(config->text[CONFIG_peer_address]));
+            !address_is_wildcard(config->text[CONFIG_peer_address]));
 }
 
 /* An address that nobody else can use, said before anybody is asked. */
 static enum err check_settings(const struct config *config, char *why, size_t why_size)
 {
     const char *address = join_advertised_address(config);
-    if (join_address_is_wildcard(address)) {
+    if (address_is_wildcard(address)) {
         snprintf(why, why_size,
                  "join: the others cannot reach this node at %s; give --advertise-address "
                  "HOST:PORT",

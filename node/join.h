@@ -43,7 +43,6 @@ bool join_has_store(const char *directory);
 enum err join_ask(struct arena *arena, const struct config *config, const struct log *log,
                   struct join_record *record, char *why, size_t why_size) MUST_USE;
 /* host:port where the others reach this node. A wildcard is none. */
-bool join_address_is_wildcard(const char *address);
 const char *join_advertised_address(const struct config *config);
 /* Whether that is a word of this node's own, rather than one from a list of all. */
 bool join_says_address(const struct config *config, bool joined);

@@ -9,6 +9,27 @@
 #define CLUSTER     "/coterie.v1.Cluster/"
 #define MAINTENANCE "/coterie.v1.Maintenance/"
 
+static void null_handle(struct call *call, struct bytes payload)
+{
+    (void)payload;
+    call_reply_buffer(call, grpc_raw_byte_buffer_create(NULL, 0));
+}
+
+static void unknown_method_handle(struct call *call, struct bytes payload)
+{
+    (void)payload;
+    struct status status;
+    char path[96];
+    size_t size = GRPC_SLICE_LENGTH(call->details.method);
+    if (size > sizeof path - 1)
+        size = sizeof path - 1;
+    memcpy(path, GRPC_SLICE_START_PTR(call->details.method), size);
+    path[size] = '\0';
+    status_set(&status, GRPC_STATUS_UNIMPLEMENTED, "UNKNOWN_METHOD",
+               "method: %s is not served here", path);
+    call_fail(call, &status);
+}
+
 static const struct method methods[] = {
     {.path = KEY_VALUE "Get",
      .operation = RPC_GET,
@@ -191,25 +212,4 @@ const struct method *methods_all(size_t *ret_count)
 {
     *ret_count = ARRAY_COUNT(methods);
     return methods;
-}
-
-void null_handle(struct call *call, struct bytes payload)
-{
-    (void)payload;
-    call_reply_buffer(call, grpc_raw_byte_buffer_create(NULL, 0));
-}
-
-void unknown_method_handle(struct call *call, struct bytes payload)
-{
-    (void)payload;
-    struct status status;
-    char path[96];
-    size_t size = GRPC_SLICE_LENGTH(call->details.method);
-    if (size > sizeof path - 1)
-        size = sizeof path - 1;
-    memcpy(path, GRPC_SLICE_START_PTR(call->details.method), size);
-    path[size] = '\0';
-    status_set(&status, GRPC_STATUS_UNIMPLEMENTED, "UNKNOWN_METHOD",
-               "method: %s is not served here", path);
-    call_fail(call, &status);
 }

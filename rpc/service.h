@@ -65,8 +65,6 @@ void digest_answer(struct call *call);
 SERVICE_HANDLER(explain);
 void explain_answer(struct call *call);
 
-SERVICE_HANDLER(null);
 SERVICE_HANDLER(health_check);
-SERVICE_HANDLER(unknown_method);
 
 #endif

@@ -161,9 +161,7 @@ void rdb_options_deinit(struct rdb_engine *engine);
 
 enum { RDB_FAMILY_NAME_SIZE = 16 };
 
-/* "p0000".., "meta", "hints". */
-void rdb_family_name(uint32_t partition, char ret_name[RDB_FAMILY_NAME_SIZE]);
-/* False: not a name of ours. */
+/* "p0000".., "meta", "hints". False: not a name of ours. */
 bool rdb_family_parse(const char *name, uint32_t *ret_partition);
 /* NULL when absent. */
 rocksdb_column_family_handle_t *rdb_family(struct rdb_engine *engine, uint32_t partition);
@@ -202,9 +200,8 @@ void rdb_syncer_stop(struct rdb_engine *engine);
 void rdb_syncer_wake(struct rdb_engine *engine);
 /* Returns when all that any handle has staged before the call is durable; IO. */
 enum err rdb_syncer_wait(struct rdb_engine *engine) MUST_USE;
-/* Sets `full` and `pressed`. */
+/* Sets `full`. */
 void rdb_look_at_space(struct rdb_engine *engine);
-void rdb_look_at_memory(struct rdb_engine *engine);
 
 /* -- rdb_mark.c ------------------------------------------------------------------------------- */
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-void rdb_family_name(uint32_t partition, char ret_name[RDB_FAMILY_NAME_SIZE])
+static void family_name(uint32_t partition, char ret_name[RDB_FAMILY_NAME_SIZE])
 {
     if (partition == STORE_META)
         snprintf(ret_name, RDB_FAMILY_NAME_SIZE, "meta");
@@ -27,7 +27,7 @@ bool rdb_family_parse(const char *name, uint32_t *ret_partition)
     else
         return false;
     char canonical[RDB_FAMILY_NAME_SIZE];
-    rdb_family_name(partition, canonical);
+    family_name(partition, canonical);
     if (strcmp(name, canonical) != 0)
         return false;
     *ret_partition = partition;
@@ -51,7 +51,7 @@ static enum err family_create_locked(struct rdb_engine *engine, uint32_t partiti
     rocksdb_column_family_handle_t *family = rdb_family(engine, partition);
     if (family == NULL) {
         char name[RDB_FAMILY_NAME_SIZE];
-        rdb_family_name(partition, name);
+        family_name(partition, name);
         char *error = NULL;
         family = rocksdb_create_column_family(engine->db, engine->db_options, name, &error);
         if (error != NULL) {

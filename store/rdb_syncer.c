@@ -30,7 +30,7 @@ void rdb_look_at_space(struct rdb_engine *engine)
 
 /* Only while a flush runs: RocksDB starts one when a write comes, so refusing all writes while none
  * runs would be for ever. */
-void rdb_look_at_memory(struct rdb_engine *engine)
+static void look_at_memory(struct rdb_engine *engine)
 {
     rocksdb_memory_usage_t *usage = rdb_memory_usage(engine);
     if (usage == NULL)
@@ -142,7 +142,7 @@ static void look_around(struct rdb_engine *engine)
     rdb_mark_sync(engine, now_ns);
     if (now_ns - syncer->memory_seen_ns >= LOOK_AT_MEMORY_MS * MS_NS) {
         syncer->memory_seen_ns = now_ns;
-        rdb_look_at_memory(engine);
+        look_at_memory(engine);
         nudge_stalled(engine);
     }
     if (now_ns - syncer->space_seen_ns >= LOOK_AT_SPACE_MS * MS_NS) {
