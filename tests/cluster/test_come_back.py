@@ -1,7 +1,7 @@
 """Rules: identity is the directory, not the name and not the address. A node that was decommissioned does not come back
 (exit code 78); its machine does, empty, as a new member. So does a joined node whose disk is lost, once the old one was
 given up. Addresses may all change at once, also of nodes that have joined. And a join that is held is nobody's to
-commit but the operator's. RELIABILITY rule 31; DESIGN.md section 4; docs/operations.md.
+commit but the operator's. RELIABILITY rule 31; DESIGN.md section 4; docs/growing.md.
 """
 
 import os
