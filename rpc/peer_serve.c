@@ -1,5 +1,6 @@
 #include "rpc/peer_link.h"
 #include "rpc/peer_unknown.h"
+#include "rpc/stream.h"
 
 #include "actors/actor.h"
 #include "base/check.h"
@@ -51,7 +52,7 @@ struct incoming {
     int cancelled;
     grpc_byte_buffer *in;
     grpc_byte_buffer *out;
-    bool metadata_sent;
+    bool headers_sent;
     bool asked;     /* by a hello on the open stream; answered when nothing else is on its way */
     bool finishing; /* a status is to be sent as soon as nothing else is on its way */
     grpc_status_code status;
@@ -125,18 +126,11 @@ static void tag_done(struct incoming *incoming)
 
 static void status_send(struct incoming *incoming)
 {
-    grpc_op ops[2];
-    memset(ops, 0, sizeof ops);
-    size_t count = 0;
-    if (!incoming->metadata_sent)
-        ops[count++].op = GRPC_OP_SEND_INITIAL_METADATA;
-    ops[count].op = GRPC_OP_SEND_STATUS_FROM_SERVER;
-    ops[count].data.send_status_from_server.status = incoming->status;
-    ops[count++].data.send_status_from_server.status_details = &incoming->details;
-    incoming->metadata_sent = true;
     incoming->sending = true;
     incoming->finishing = false;
-    batch_start(incoming, ops, count, &incoming->on_sent);
+    incoming->tags++;
+    stream_send_status(incoming->call, &incoming->headers_sent, incoming->status,
+                       &incoming->details, &incoming->on_sent);
 }
 
 static void incoming_finish(struct incoming *incoming, grpc_status_code status, const char *why)
@@ -214,16 +208,9 @@ static bool on_message(void *closure, struct bytes bytes)
 static void hello_send(struct incoming *incoming, const struct peer_hello *hello)
 {
     incoming->out = peers_hello_buffer(hello);
-    grpc_op ops[2];
-    memset(ops, 0, sizeof ops);
-    size_t count = 0;
-    if (!incoming->metadata_sent)
-        ops[count++].op = GRPC_OP_SEND_INITIAL_METADATA;
-    ops[count].op = GRPC_OP_SEND_MESSAGE;
-    ops[count++].data.send_message.send_message = incoming->out;
-    incoming->metadata_sent = true;
     incoming->sending = true;
-    batch_start(incoming, ops, count, &incoming->on_sent);
+    incoming->tags++;
+    stream_send_message(incoming->call, &incoming->headers_sent, incoming->out, &incoming->on_sent);
 }
 
 /* The row is durable. */

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "grpc/health/v1/health.pb-c.h"
 #include "rpc/service.h"
+#include "rpc/stream.h"
 
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
@@ -121,19 +122,12 @@ static void watch_send_state(struct watch *watch)
                      : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN;
     if (watch->closed || watch->sending || (watch->started && response.status == watch->last))
         return;
-    grpc_op ops[2];
-    memset(ops, 0, sizeof ops);
-    size_t count = 0;
-    if (!watch->headers_sent)
-        ops[count++].op = GRPC_OP_SEND_INITIAL_METADATA;
     watch->sent = buffer_of_message(&response.base);
-    ops[count].op = GRPC_OP_SEND_MESSAGE;
-    ops[count++].data.send_message.send_message = watch->sent;
-    watch->headers_sent = true;
     watch->started = true;
     watch->sending = true;
     watch->last = response.status;
-    watch_batch(watch, ops, count, &watch->on_send);
+    watch->tags++;
+    stream_send_message(watch->call, &watch->headers_sent, watch->sent, &watch->on_send);
 }
 
 static void watch_finish(struct watch *watch, grpc_status_code code, const char *message)
@@ -142,18 +136,10 @@ static void watch_finish(struct watch *watch, grpc_status_code code, const char 
         return;
     watch->closed = true;
     watch->sending = true;
-    grpc_op ops[2];
-    memset(ops, 0, sizeof ops);
-    size_t count = 0;
-    if (!watch->headers_sent)
-        ops[count++].op = GRPC_OP_SEND_INITIAL_METADATA;
     grpc_slice details = grpc_slice_from_static_string(message);
-    ops[count].op = GRPC_OP_SEND_STATUS_FROM_SERVER;
-    ops[count].data.send_status_from_server.status = code;
-    ops[count++].data.send_status_from_server.status_details = &details;
-    watch->headers_sent = true;
     edge_count(watch->health->edge, RPC_CLUSTER, code, runtime_now_ns());
-    watch_batch(watch, ops, count, &watch->on_send);
+    watch->tags++;
+    stream_send_status(watch->call, &watch->headers_sent, code, &details, &watch->on_send);
 }
 
 static void watch_arm(struct health *health, uint32_t queue)

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "rpc/descriptors.h"
+#include "rpc/stream.h"
 
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
@@ -174,15 +175,8 @@ static void stream_send(struct stream *stream, grpc_byte_buffer *response)
     CHECK(!stream->sending);
     stream->sending = true;
     stream->sent = response;
-    grpc_op ops[2];
-    memset(ops, 0, sizeof ops);
-    size_t count = 0;
-    if (!stream->headers_sent)
-        ops[count++].op = GRPC_OP_SEND_INITIAL_METADATA;
-    stream->headers_sent = true;
-    ops[count].op = GRPC_OP_SEND_MESSAGE;
-    ops[count++].data.send_message.send_message = response;
-    stream_batch(stream, ops, count, &stream->on_send);
+    stream->tags++;
+    stream_send_message(stream->call, &stream->headers_sent, response, &stream->on_send);
 }
 
 static void stream_finish(struct stream *stream, grpc_status_code code, const char *message)
@@ -192,16 +186,8 @@ static void stream_finish(struct stream *stream, grpc_status_code code, const ch
     stream->finished = true;
     stream->sending = true;
     grpc_slice details = grpc_slice_from_static_string(message);
-    grpc_op ops[2];
-    memset(ops, 0, sizeof ops);
-    size_t count = 0;
-    if (!stream->headers_sent)
-        ops[count++].op = GRPC_OP_SEND_INITIAL_METADATA;
-    stream->headers_sent = true;
-    ops[count].op = GRPC_OP_SEND_STATUS_FROM_SERVER;
-    ops[count].data.send_status_from_server.status = code;
-    ops[count++].data.send_status_from_server.status_details = &details;
-    stream_batch(stream, ops, count, &stream->on_send);
+    stream->tags++;
+    stream_send_status(stream->call, &stream->headers_sent, code, &details, &stream->on_send);
 }
 
 static void stream_arm(struct reflection *reflection, uint32_t version, uint32_t queue)
