@@ -1,5 +1,10 @@
 /* Vnodes of this node that were lost and are filled from the other replicas.
  *
+ * A disk that was lost held the keyspaces as well, and with them which members are replicas. So a
+ * majority of all members, and each replica that is asked, have told which ones they know before
+ * anything begins: a keyspace that was acknowledged is among them, for its creation waits for all
+ * that are up. What is created later cannot have been written here before the loss.
+ *
  * The floor comes first. What was removed under a floor F had been sealed by every replica, so
  * every other complete one has a floor of at least F; the greatest that the others have is adopted,
  * which one complete replica must be among, or all of them when none is complete. Then an exchange
@@ -7,10 +12,14 @@
  * holds all that any of them held, and votes again. */
 #include "actors/anti_entropy_state.h"
 
+#include "base/mutation.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 
 #define ASKING_MAX 4u /* vnodes at a time: 1024 at once would be a storm */
+#define UNTOLD_NS  ((uint64_t)100 * 1000 * 1000) /* until the next look whether keyspaces are told \
+                                                  */
 
 static void roots_drop(struct ae_completion *completion)
 {
@@ -76,6 +85,18 @@ void ae_completion_on_incomplete(struct anti_entropy *ae, struct actor_context *
 
 /* -- ASK ----------------------------------------------------------------------------------------
  */
+
+/* Which keyspaces there are. */
+static bool keyspaces_told(const struct anti_entropy *ae, const struct view *view,
+                           uint32_t partition)
+{
+    bool told = view_keyspaces_heard(view);
+    for (uint32_t i = 0; i < view->topology.member_count && told; i++) {
+        uint64_t bit = ae_member_bit(ae, view->topology.members[i].number);
+        told = !view->members[i].unheard || (others(ae, partition) & bit) == 0;
+    }
+    return told || MUTATE(FILLED_WITHOUT_KEYSPACES);
+}
 
 static void open_question(struct anti_entropy *ae, struct actor_context *ctx, uint32_t partition)
 {
@@ -336,7 +357,10 @@ static void completion_step(struct anti_entropy *ae, struct actor_context *ctx, 
         if (late) /* with what has come */
             roots_gathered(ae, ctx, partition);
         else if (completion->id == 0 && completion->next_ns <= ctx->now_ns &&
-                 ae->completions_asking < ASKING_MAX) {
+                 !keyspaces_told(ae, ctx->view, partition)) {
+            completion->next_ns = ctx->now_ns + UNTOLD_NS;
+        } else if (completion->id == 0 && completion->next_ns <= ctx->now_ns &&
+                   ae->completions_asking < ASKING_MAX) {
             ask_roots(ae, ctx, partition);
             if (completion->waiting == 0)
                 roots_gathered(ae, ctx, partition);

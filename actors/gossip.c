@@ -105,6 +105,7 @@ static struct view *gossip_view(struct gossip *gossip, uint64_t now_ms)
         view->members[i].liveness = peer->liveness;
         view->members[i].generation = peer->generation;
         view->members[i].split = peer->split_epoch == topology->epoch;
+        view->members[i].unheard = !peer->map_heard;
         view->members[i].phi = now_ms == 0 ? 0 : detector_phi(&peer->detector, now_ms);
     }
     return view;

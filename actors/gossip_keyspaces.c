@@ -14,6 +14,15 @@ void gossip_send_map(struct gossip *gossip, struct actor_context *ctx, uint32_t 
     outbox_send(ctx, &gossip->actor, message);
 }
 
+void gossip_map_heard(struct gossip *gossip, struct actor_context *ctx, uint32_t member)
+{
+    struct peer *peer = gossip_peer(gossip, member);
+    if (peer == NULL || peer->map_heard)
+        return;
+    peer->map_heard = true;
+    gossip_publish(gossip, ctx);
+}
+
 /* -- the keyspace map
  * --------------------------------------------------------------------------------------- */
 
@@ -62,6 +71,8 @@ void gossip_on_keyspaces(struct gossip *gossip, struct actor_context *ctx,
             counter_add(&gossip->figures.maps_merged, 1);
             err = gossip_adopt_map(gossip, ctx, &merged);
         }
+        if (err == OK)
+            gossip_map_heard(gossip, ctx, message->from.node);
     }
     reply->gossip_keyspaces_reply.status = err;
     reply->gossip_keyspaces_reply.keyspaces_digest = gossip->map_digest;

@@ -112,7 +112,9 @@ static void gossip_take_digest(struct gossip *gossip, struct actor_context *ctx,
         peer->heard = true;
         detector_heartbeat(&peer->detector, ctx->now_ns / NS_PER_MS);
     }
-    if (digest->keyspaces_digest != gossip->map_digest)
+    if (digest->keyspaces_digest == gossip->map_digest)
+        gossip_map_heard(gossip, ctx, from);
+    else
         gossip_send_map(gossip, ctx, from, gossip_id(gossip));
     gossip_compare_epochs(gossip, ctx, from, digest->topology_epoch);
     bool told = gossip_compare_documents(gossip, ctx, from, digest->topology_epoch,

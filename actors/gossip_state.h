@@ -26,6 +26,7 @@ struct peer {
     enum link_state link;
     enum liveness liveness;
     bool heard;              /* of it, directly or through others */
+    bool map_heard;          /* ours holds all that its keyspace map held once in this life */
     uint64_t topology_epoch; /* in force there, as it said last; 0: not known */
     uint64_t split_epoch;    /* of ours, that it holds another document of; 0: none */
     uint64_t told_ns;        /* when the document was sent to it last */
@@ -110,6 +111,8 @@ void gossip_round(struct gossip *gossip, struct actor_context *ctx);
 /* -- gossip_keyspaces.c
  * ------------------------------------------------------------------------------ */
 
+/* Ours holds now all that the map of this member holds. */
+void gossip_map_heard(struct gossip *gossip, struct actor_context *ctx, uint32_t member);
 void gossip_send_map(struct gossip *gossip, struct actor_context *ctx, uint32_t member,
                      uint64_t id);
 void gossip_on_keyspaces(struct gossip *gossip, struct actor_context *ctx,

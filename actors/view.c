@@ -81,6 +81,20 @@ bool view_alive(const struct view *view, uint32_t member)
             view->members[found - view->topology.members].liveness != LIVENESS_DOWN);
 }
 
+bool view_keyspaces_heard(const struct view *view)
+{
+    uint32_t members = 0;
+    uint32_t heard = 0;
+    for (uint32_t i = 0; i < view->topology.member_count; i++) {
+        const struct member *member = &view->topology.members[i];
+        if (member->status == MEMBER_REMOVED || member->gone)
+            continue;
+        members++;
+        heard += !view->members[i].unheard;
+    }
+    return heard >= members / 2 + 1;
+}
+
 enum distance view_distance(const struct view *view, uint32_t member)
 {
     const struct member *found = topology_member(&view->topology, member);

@@ -35,7 +35,8 @@ struct view {
     struct {
         enum liveness liveness;
         enum distance distance;
-        bool split; /* it holds another document of this epoch: the log has failed */
+        bool split;   /* it holds another document of this epoch: the log has failed */
+        bool unheard; /* this life of ours has not heard yet which keyspaces it knows */
         uint64_t generation;
         double phi;
     } members[MEMBERS_MAX]; /* as topology.members */
@@ -50,6 +51,9 @@ void view_unref(struct view *view);
 enum liveness view_liveness(const struct view *view, uint32_t member);
 /* Neither known to be down nor given up (member.gone); this node itself is always alive. */
 bool view_alive(const struct view *view, uint32_t member);
+/* Whether a majority of the members, this one included, has told this life of the node which
+ * keyspaces they know. One that has lost its disk has lost those with it. */
+bool view_keyspaces_heard(const struct view *view);
 enum distance view_distance(const struct view *view, uint32_t member);
 
 /* N of the keyspace in a data centre (index), on one side of the change under way. */

@@ -109,6 +109,7 @@
     X(FLOOR_UNCHECKED, "a replica takes what was read below its floor", "rule 14")                 \
     X(HINT_FLOOR_FORGOTTEN, "a hint is delivered whatever was reaped since", "rule 14")            \
     X(STALE_SNAPSHOT_STREAMED, "anti-entropy writes what it read before a reap", "2.5")            \
+    X(FILLED_WITHOUT_KEYSPACES, "a lost copy is filled before the keyspaces are known", "rule 38") \
     X(EMPTIED_KEEPS_ROWS, "a lost copy keeps rows from before its loss", "rule 24")                \
     X(AMNESIA_IGNORED_IN_A_PUT, "own writes in a context are not taken as lost", "rule 4")         \
     X(AMNESIA_IGNORED_IN_A_WRITE, "own writes that come back in a write: the same", "rule 4")      \

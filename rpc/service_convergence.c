@@ -115,7 +115,10 @@ static void add_reasons(struct request *request, const struct behind *behind,
             arena_printf(arena, "%u copies may lack writes that %s knows of", words->dirty, self);
     if (words->incomplete > 0)
         words->reasons[words->n_reasons++] = arena_printf(
-            arena, "%u copies of %s were lost and are being filled", words->incomplete, self);
+            arena, "%u copies of %s were lost and %s", words->incomplete, self,
+            view_keyspaces_heard(request->view) ? "are being filled"
+                                                : "wait until it has heard from a majority of the "
+                                                  "members which keyspaces there are");
 }
 
 convergence_words *convergence_new(struct request *request, bool list)

@@ -59,6 +59,7 @@ static const struct {
     {MUTATION_REAP_UNCONFIRMED, "unit_test_replica_reap"},
     {MUTATION_REAPED_WHILE_JOINT, "unit_test_replica_reap"},
     {MUTATION_STALE_SNAPSHOT_STREAMED, "unit_test_anti_entropy"},
+    {MUTATION_FILLED_WITHOUT_KEYSPACES, "unit_test_anti_entropy_lost"},
     {MUTATION_GAIN_PASSES_OVER_BAD_ROWS, "unit_test_anti_entropy_bad_rows"},
     {MUTATION_PLAN_KEEPS_ALL_ACKS, "unit_test_coordinator_change_put"},
     {MUTATION_REMOVED_REJOINS, "unit_test_topology_change"},

@@ -220,6 +220,14 @@ static inline void fixture_set_liveness(struct fixture *f, uint32_t member, enum
     f->view->members[found - f->view->topology.members].liveness = liveness;
 }
 
+/* Whether this life of the node has heard which keyspaces the member knows. */
+static inline void fixture_set_heard(struct fixture *f, uint32_t member, bool heard)
+{
+    const struct member *found = topology_member(&f->view->topology, member);
+    assert_non_null(found);
+    f->view->members[found - f->view->topology.members].unheard = !heard;
+}
+
 /* The next view, with or without one of the keyspaces. Nobody is down in it. */
 static inline void fixture_show_keyspaces(struct fixture *f, enum test_keyspace index, bool known)
 {

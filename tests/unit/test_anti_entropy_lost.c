@@ -135,6 +135,31 @@ static void keyspaces_that_are_not_known_yet_are_waited_for(void **state)
     bench_deinit(&b);
 }
 
+/* Those that are asked may hold nothing of a keyspace that others know: neither rows nor floors
+ * tell of it then, nor of the replicas that only it has. So nothing is asked before a majority of
+ * all members and each replica has told which keyspaces there are (simulator seed 216749). */
+static void keyspaces_are_told_before_anything_is_asked(void **state)
+{
+    (void)state;
+    for (uint32_t last = 2; last <= MEMBERS; last++) {
+        struct bench b;
+        bench_init(&b);
+        put_everywhere(&b);
+        for (uint32_t member = 2; member <= MEMBERS; member++)
+            fixture_set_heard(&b.f, member, false);
+        lose_vnode(&b, P, 1);
+        assert_false(bench_run(&b, adopted, 60 * SECONDS));
+        for (uint32_t member = 2; member <= MEMBERS; member++)
+            fixture_set_heard(&b.f, member, member != last); /* a majority, but not this replica */
+        assert_true(view_keyspaces_heard(b.f.ctx.view));
+        assert_false(bench_run(&b, adopted, 60 * SECONDS));
+        fixture_set_heard(&b.f, last, true);
+        assert_true(bench_run(&b, all_complete, 5 * SECONDS));
+        assert_int_equal(b.fakes[SELF].count, 32);
+        bench_deinit(&b);
+    }
+}
+
 /* Of a keyspace that is heard of after the floors of the others were taken over, and of which all
  * rows have been reaped, there is nothing to hand over but the floor: without it this copy would
  * take what the others have removed, and later find that it has lost its seal. */
@@ -546,6 +571,7 @@ int main(void)
         cmocka_unit_test(one_that_is_away_is_waited_for),
         cmocka_unit_test(without_a_complete_one_all_must_speak),
         cmocka_unit_test(keyspaces_that_are_not_known_yet_are_waited_for),
+        cmocka_unit_test(keyspaces_are_told_before_anything_is_asked),
         cmocka_unit_test(floors_of_keyspaces_heard_of_late_are_adopted),
         cmocka_unit_test(emptied_again_begins_again),
         cmocka_unit_test(older_exchanges_do_not_count),

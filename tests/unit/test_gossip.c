@@ -65,6 +65,7 @@ static uint64_t own_generation(struct bench *b)
     message->from = actor_id_of(2, ACTOR_GOSSIP);
     message->gossip_digest.keyspaces_digest = bench_map_digest(b);
     fixture_handle(&b->f, message);
+    bench_views(b);
     struct message *reply = fixture_take(&b->f, MESSAGE_gossip_digest_reply);
     assert_int_equal(reply->gossip_digest_reply.digest.heartbeats[0].member, b->self);
     uint64_t generation = reply->gossip_digest_reply.digest.heartbeats[0].generation;

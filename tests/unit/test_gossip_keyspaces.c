@@ -260,6 +260,75 @@ static void differing_digests_bring_the_map(void **state)
     bench_deinit(&b);
 }
 
+static bool is_heard(const struct bench *b, uint32_t member)
+{
+    const struct topology *topology = &b->view->topology;
+    return !b->view->members[topology_member(topology, member) - topology->members].unheard;
+}
+
+static void say_digest(struct bench *b, uint32_t from, uint64_t digest)
+{
+    struct message *message = message_new(MESSAGE_gossip_digest_reply, 0);
+    message->from = actor_id_of(from, ACTOR_GOSSIP);
+    message->gossip_digest_reply.digest.keyspaces_digest = digest;
+    fixture_handle(&b->f, message);
+    bench_views(b);
+}
+
+/* view.h: what a member knew is known here when its map was merged, or is the same. One that
+ * differs, or that could not be stored, says nothing; a later difference takes nothing back. */
+static void who_has_told_is_shown(void **state)
+{
+    (void)state;
+    struct bench a;
+    struct bench b;
+    bench_init(&a, 1, 5);
+    bench_init(&b, 2, 5);
+    for (uint32_t member = 1; member <= 5; member++)
+        assert_int_equal(is_heard(&b, member), member == 2);
+    assert_false(view_keyspaces_heard(b.view));
+    say_digest(&b, 3, bench_map_digest(&b) + 1);
+    assert_false(is_heard(&b, 3));
+    message_free(fixture_take(&b.f, MESSAGE_gossip_keyspaces));
+    say_digest(&b, 3, bench_map_digest(&b));
+    assert_true(is_heard(&b, 3));
+    assert_false(view_keyspaces_heard(b.view)); /* two of five */
+    bench_change(&a, KEYSPACE_CREATE, "books");
+    struct spread spread = take_spread(&a);
+    bench_send_map(&b, 1, bytes_of(spread.map.data, spread.map.size - 1));
+    message_free(fixture_take(&b.f, MESSAGE_gossip_keyspaces_reply));
+    assert_false(is_heard(&b, 1));
+    engine_memory_set_faults(b.f.engine, &b.f.prng, 0, 1.0, false);
+    bench_send_map(&b, 1, spread.map);
+    message_free(fixture_take(&b.f, MESSAGE_gossip_keyspaces_reply));
+    assert_false(is_heard(&b, 1));
+    engine_memory_set_faults(b.f.engine, NULL, 0, 0, false);
+    bench_send_map(&b, 1, spread.map);
+    assert_true(is_heard(&b, 1));
+    assert_true(view_keyspaces_heard(b.view)); /* three of five */
+    say_digest(&b, 3, bench_map_digest(&b) + 1);
+    message_free(fixture_take(&b.f, MESSAGE_gossip_keyspaces));
+    assert_true(is_heard(&b, 3));
+    bench_deinit(&a);
+    bench_deinit(&b);
+}
+
+/* Who has left, or was given up, is no member that could tell. */
+static void who_is_gone_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 1, 4);
+    say_digest(&b, 2, bench_map_digest(&b));
+    assert_false(view_keyspaces_heard(b.view)); /* two of four */
+    b.view->topology.members[3].gone = true;
+    assert_true(view_keyspaces_heard(b.view));
+    b.view->topology.members[3].gone = false;
+    b.view->topology.members[3].status = MEMBER_REMOVED;
+    assert_true(view_keyspaces_heard(b.view));
+    bench_deinit(&b);
+}
+
 /* gossip.h: two nodes that create the same name while cut off end with one of the two definitions,
  * and a drop against a create with the later one, whichever way the maps travel. */
 static void concurrent_changes_converge(void **state)
@@ -366,6 +435,8 @@ int main(void)
         cmocka_unit_test(maps_from_others),
         cmocka_unit_test(maps_refused),
         cmocka_unit_test(differing_digests_bring_the_map),
+        cmocka_unit_test(who_has_told_is_shown),
+        cmocka_unit_test(who_is_gone_is_not_waited_for),
         cmocka_unit_test(concurrent_changes_converge),
         cmocka_unit_test(far_stamps_can_be_changed),
         cmocka_unit_test(persistence),

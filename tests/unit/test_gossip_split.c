@@ -48,6 +48,7 @@ static void digests(struct node *from, struct node *to)
     message->from = actor_id_of(to->b.self, ACTOR_GOSSIP);
     message->gossip_digest.keyspaces_digest = bench_map_digest(&from->b);
     fixture_handle(&from->b.f, message); /* without an epoch: only to have its digest */
+    bench_views(&from->b);
     struct message *own = fixture_take(&from->b.f, MESSAGE_gossip_digest_reply);
     struct message *there = message_new(MESSAGE_gossip_digest, 0);
     there->from = actor_id_of(from->b.self, ACTOR_GOSSIP);
