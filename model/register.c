@@ -169,7 +169,6 @@ void register_round_accept(struct register_round *round, struct bytes value)
     CHECK(round->phase == REGISTER_PREPARE && register_majority(&round->acceptors, round->agreed));
     round->phase = REGISTER_ACCEPT;
     round->answered = round->agreed = 0;
-    round->accept_sent = true;
     round->accepted = round->ballot;
     round->value = value;
 }

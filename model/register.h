@@ -108,7 +108,6 @@ struct register_round {
     struct ballot ballot; /* none while it queries */
     uint32_t answered;    /* bit by place in `acceptors`, this phase */
     uint32_t agreed;      /* of these, the ones that promised or accepted; in a query: answered */
-    bool accept_sent;
     bool promised_above;    /* a query met a promise above what is accepted */
     struct ballot seen;     /* the greatest of all that was met */
     struct ballot accepted; /* the greatest accepted one, of this phase */
