@@ -12,11 +12,7 @@
 #include "model/claim.h"
 #include "model/topology.h"
 #include "tests/effort.h"
-
-#include <jansson.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
+#include "tests/unit/vectors.h"
 
 #define SEED 20260101u
 
@@ -513,17 +509,6 @@ static void test_same_input_same_output(void **state)
 }
 
 /* Zones A, B, C with so many members each; member numbers stay what they were. */
-static struct scene scene_of_config(const json_t *config)
-{
-    struct scene scene = {.partitions = 16, .spread = 2};
-    for (uint16_t zone = 0; zone < json_array_size(config); zone++) {
-        json_int_t members = json_integer_value(json_array_get(config, zone));
-        for (json_int_t i = 1; i <= members; i++)
-            scene_add(&scene, 10u * zone + (uint32_t)i, 1, zone);
-    }
-    return scene;
-}
-
 /* Weights that no claim can follow: fewer zones than copies, a light zone that has a copy of
  * everything nevertheless, and heavy ones without members enough for the rest. Every partition has
  * an owner whatever they are. */
@@ -553,39 +538,73 @@ static void test_weights_that_cannot_be_followed(void **state)
     }
 }
 
-static void test_location_examples(void **state)
+/* Members of each zone, by their number: [1, 1, 2]. */
+static struct scene scene_of_config(const json_t *config, uint32_t partitions, uint32_t spread)
 {
-    (void)state;
-    if (access(VECTORS_DIR "/ring_properties.json", R_OK) != 0) {
-        print_message("skipped: no " VECTORS_DIR "/ring_properties.json\n");
-        skip();
+    struct scene scene = {.partitions = partitions, .spread = spread};
+    for (uint16_t zone = 0; zone < json_array_size(config); zone++) {
+        json_int_t members = json_integer_value(json_array_get(config, zone));
+        for (json_int_t i = 1; i <= members; i++)
+            scene_add(&scene, 100u * zone + (uint32_t)i, 1, zone);
     }
-    json_t *root = json_load_file(VECTORS_DIR "/ring_properties.json", 0, NULL);
-    assert_non_null(root);
-    const json_t *examples = json_object_get(root, "examples_location_n2_ring16");
-    assert_int_equal(json_array_size(examples), 3);
+    return scene;
+}
+
+/* A first claim, then changes of it: "config", then "update_to" or whatever names the next one. */
+static void run_examples(const json_t *examples, uint32_t partitions, uint32_t window)
+{
     struct arena arena;
     arena_init(&arena, NULL, 0);
     const uint32_t *before = NULL;
-    for (size_t i = 0; i < json_array_size(examples); i++) {
-        const json_t *example = json_array_get(examples, i);
-        const json_t *config = json_object_get(example, "config");
-        for (int k = 0; config == NULL && k < 2; k++)
-            config = json_object_get(example, k == 0 ? "update_to" : "update_back_to");
-        struct scene scene = scene_of_config(config);
+    size_t i = 0;
+    const json_t *example = NULL;
+    json_array_foreach(examples, i, example)
+    {
+        const char *name = NULL;
+        json_t *value = NULL;
+        const json_t *config = NULL;
+        json_object_foreach((json_t *)(uintptr_t)example, name, value) config =
+            json_is_array(value) ? value : config;
+        assert_non_null(config);
+        if (json_object_get(example, "config") != NULL)
+            before = NULL;
+        struct scene scene = scene_of_config(config, partitions, window);
         struct claim_result result = scene_claim(&arena, &scene, before);
         check_balance(&scene, result.owners);
         json_int_t violations = json_integer_value(json_object_get(example, "violations"));
         assert_int_equal(result.member_violations, violations);
-        /* The example asks for zones apart in windows of N = 2. */
-        assert_int_equal(count_windows(&scene, result.owners, 2, true), violations);
+        /* The example asks for zones apart in windows of N. */
+        assert_int_equal(count_windows(&scene, result.owners, window, true), violations);
         const json_t *kept = json_object_get(example, "kept_positions");
         if (kept != NULL)
-            assert_true(16 - result.moved >= json_integer_value(kept));
+            assert_true(partitions - result.moved >= json_integer_value(kept));
         before = result.owners;
     }
     arena_deinit(&arena);
-    json_decref(root);
+}
+
+static uint32_t examples_done;
+
+static void run_ring_properties(const json_t *root)
+{
+    const char *name = NULL;
+    json_t *value = NULL;
+    json_object_foreach((json_t *)(uintptr_t)root, name, value)
+    {
+        uint32_t window = 0;
+        uint32_t partitions = 0;
+        if (sscanf(name, "examples_location_n%u_ring%u", &window, &partitions) != 2)
+            continue;
+        run_examples(value, partitions, window);
+        examples_done += (uint32_t)json_array_size(value);
+    }
+}
+
+static void test_location_examples(void **state)
+{
+    (void)state;
+    each_file("ring_properties*.json", run_ring_properties);
+    assert_int_not_equal(examples_done, 0);
 }
 
 /* Three data centres through the topology document: a ring each, of its own members only. */

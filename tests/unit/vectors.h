@@ -1,5 +1,5 @@
-/* Test vectors of version sets as C structs: a JSON state becomes a version set, a file pattern a
- * loop over files. COTERIE_VECTORS overrides where the folder is. */
+/* Test vectors: a file pattern is a loop over files, of ../shared/vectors or of the folder that
+ * COTERIE_VECTORS names; and a JSON state of version sets becomes a version set. */
 #ifndef TESTS_UNIT_VECTORS_H
 #define TESTS_UNIT_VECTORS_H
 
@@ -197,12 +197,17 @@ static inline void assert_values(struct loader *loader, const char *id,
     }
 }
 
-/* Calls `run` with the root of every file of a pattern; false when there is none. */
-static inline uint32_t each_file(const char *pattern, void (*run)(const json_t *root))
+static inline const char *vectors_folder(void)
 {
     const char *folder = getenv("COTERIE_VECTORS");
+    return folder == NULL ? VECTORS_DIR : folder;
+}
+
+/* Calls `run` with the root of every file of a pattern; the test is skipped when there is none. */
+static inline uint32_t each_file(const char *pattern, void (*run)(const json_t *root))
+{
     char path[4096];
-    snprintf(path, sizeof path, "%s/%s", folder == NULL ? VECTORS_DIR : folder, pattern);
+    snprintf(path, sizeof path, "%s/%s", vectors_folder(), pattern);
     glob_t found;
     if (glob(path, 0, NULL, &found) != 0) {
         print_message("SKIPPED: no test vectors at %s\n", path);
