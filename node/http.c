@@ -82,11 +82,13 @@ static bool resolve(const char *address, struct sockaddr_storage *ret_address, c
     const char *colon = strrchr(address, ':');
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *found = NULL;
-    if (colon == NULL || (size_t)(colon - address) >= sizeof host) {
+    if (colon == NULL || colon == address || (size_t)(colon - address) >= sizeof host) {
         snprintf(why, why_size, "http-address: \"%s\" is not host:port", address);
         return false;
     }
-    snprintf(host, sizeof host, "%.*s", (int)(colon - address), address);
+    bool brackets = address[0] == '[' && colon[-1] == ']'; /* of an IPv6 address: "[::1]:7702" */
+    snprintf(host, sizeof host, "%.*s", (int)(colon - address) - (brackets ? 2 : 0),
+             address + (brackets ? 1 : 0));
     int problem = getaddrinfo(host, colon + 1, &hints, &found);
     if (problem != 0) {
         snprintf(why, why_size, "http-address: %s: %s", address, gai_strerror(problem));

@@ -126,6 +126,36 @@ def test_addresses(_):
     assert settings(coteried("config", "print", "--http-address", ""))["http-address"][0] == "", "empty: no port"
 
 
+def test_ipv6_addresses(folder):
+    """[::1]:PORT is an address of each of the three ports."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        print("skipped: this machine has no IPv6")
+        return
+    client, peer, http = free_ports(3)
+    process = subprocess.Popen(
+        [COTERIED, "--data-dir", os.path.join(folder, "ipv6"), "--client-address", "[::1]:%d" % client, "--peer-address",
+         "[::1]:%d" % peer, "--http-address", "[::1]:%d" % http], env=clean_environment({}), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        wait_for("the node to be ready", lambda: "is ready" in (process.stdout.readline() or "is ready"))
+        assert process.poll() is None, process.stdout.read()
+        page = urllib.request.urlopen("http://[::1]:%d/healthz" % http, timeout=5)
+        assert page.read() == b"ok\n"
+        socket.create_connection(("::1", peer), timeout=5).close()
+        from coterie.v1 import key_value_service_pb2_grpc
+        with grpc.insecure_channel("[::1]:%d" % client) as channel:
+            stub = key_value_service_pb2_grpc.KeyValueStub(channel)
+            stub.Put(kv.PutRequest(key=b"k", value=b"v"), timeout=5, wait_for_ready=True)
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
 def test_bad_cluster_list(folder):
     data = ["--data-dir", os.path.join(folder, "never")]
     for nodes, says in (("b=127.0.0.1:1", "not in initial-cluster"), ("a", "name=host:port"), ("a=host", "host:port"),
