@@ -472,7 +472,7 @@ char *metrics_text(struct node *node)
             node->config->text[CONFIG_name]);
     metric(out, "coterie_uptime_seconds", "gauge", "Since the start.",
            (runtime_now_ns() - node->started_ns) / 1000000000u);
-    metric(out, "coterie_generation", "counter", "Starts of this node.",
+    metric(out, "coterie_generation", "gauge", "Starts of this node.",
            identity_starts(node->boot.generation));
     struct view *view = runtime_view_ref(node->runtime);
     header(out, "coterie_member_alive", "gauge", "1 while this node believes the member is alive.");
