@@ -7,11 +7,14 @@ nodes that are down."""
 import base64
 import json
 import os
+import pty
 import random
 import re
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 
 from harness import Cluster, kv, run, tests_of, values, wait_for
 
@@ -227,6 +230,30 @@ def test_bench_interrupted(cluster):
     assert done["interrupted"] is False and done["put"]["seconds"] == 0.2, done
 
 
+def test_bench_is_a_closed_loop(cluster):
+    """Its JSON says what was measured, on what and of which seed; and by Little's law, whose requests are outstanding
+    all the time: rate times mean latency is the concurrency. Warm-up is not counted."""
+    for kind in ("null", "put", "get", "mixed"):
+        took = time.monotonic()
+        told = json.loads(bench(kind, "--targets", ",".join(node.endpoint for node in cluster.nodes), "--duration", "1",
+                                "--warmup", "0.5", "--concurrency", "4", "--keys", "100", "--seed", "7", "-o", "json"))
+        took = time.monotonic() - took
+        figures, latency = told[kind], told[kind]["latency_us"]
+        assert told["bench"] == kind and told["seed"] == 7 and told["machine"]["cores"] >= 1, told
+        assert told["config"]["concurrency"] == 4 and told["config"]["value_bytes"] == 100, told
+        assert figures["errors"] == {} and figures["requests"] > 0, told
+        assert 0.9 < figures["seconds"] < 1.5 and took >= figures["seconds"] + 0.5, (took, told)
+        assert abs(figures["requests"] / figures["seconds"] / figures["requests_per_second"] - 1) < 0.01, told
+        assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["p99_9"] <= latency["max"] * 1.1, told
+        outstanding = figures["requests_per_second"] * latency["mean"] * 1e-6
+        assert 3 < outstanding < 4.2, (outstanding, told)
+    ratio = json.loads(bench("get", "--targets", cluster.nodes[0].endpoint, "--duration", "1", "--warmup", "0.1", "--keys",
+                             "100", "--slice-ms", "100", "--null-ratio", "-o", "json"))
+    assert 0 < ratio["get"]["requests"] and 0 < ratio["null"]["requests"], ratio
+    by_hand = ratio["get"]["requests_per_second"] / ratio["null"]["requests_per_second"]
+    assert abs(ratio["ratio_to_null"] / by_hand - 1) < 0.05, ratio
+
+
 def test_hints_of_healthy_nodes(cluster):
     nodes = cluster.nodes
     assert coterie(nodes, "hints").out == b"no hints on n1, n2, n3\n"
@@ -297,6 +324,44 @@ def test_import_and_export(cluster):
     coterie(cluster.nodes[1:], "import", "--keyspace", "again", stdin=out)
     for key, value in random.Random(1).sample(expected, 200):
         assert values(cluster.nodes[0].get(key, keyspace="again")) == [value]
+
+
+def told_at_a_terminal(cluster, *arguments):
+    """What it writes to stderr when that is a terminal."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([COTERIE, "--endpoints", cluster.nodes[0].endpoint, *arguments], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=theirs) as process:
+        os.close(theirs)
+        told = b""
+        try:
+            while more := os.read(ours, 65536):
+                told += more
+        except OSError:  # how a terminal says that nobody holds its other side
+            pass
+        os.close(ours)
+        assert process.wait(60) == 0, told
+    return told.decode()
+
+
+def test_progress_bar(cluster):
+    """A bar, the rate and the time that is left, while it runs and at a terminal alone; then one line that stays."""
+    with tempfile.TemporaryDirectory() as folder:
+        values_of, keys_of = os.path.join(folder, "records"), os.path.join(folder, "keys")
+        with open(values_of, "wb") as records, open(keys_of, "w") as keys:
+            records.write(lines({"key": "bar-%d" % i, "value": "v" * 50} for i in range(RECORDS)))
+            keys.writelines("bar-%d\n" % i for i in range(RECORDS))
+        for verb, *arguments in (("imported", "import", values_of), ("read", "export", "--keys", keys_of)):
+            *frames, last = told_at_a_terminal(cluster, *arguments, "--in-flight", "1").split("\r\x1b[K")
+            shown = [re.fullmatch(r"\[(#*)(\.*)\] +(\d+) %%  %s (\d+) keys  \d+/s  ETA \d+:\d\d:\d\d" % verb, frame)
+                     for frame in frames if frame]
+            assert shown and all(shown), (verb, frames)
+            parts = [int(found[3]) for found in shown]
+            assert parts == sorted(parts), frames
+            assert all(abs(len(found[1]) - 0.3 * int(found[3])) <= 1.5 and len(found[1] + found[2]) == 30
+                       for found in shown), frames
+            assert "coterie: %s %d keys" % (verb, RECORDS) in last and "\x1b" not in last, (verb, last)
+            quiet = coterie(cluster.nodes[:1], *arguments)
+            assert "\x1b" not in quiet.err and "#" not in quiet.err, quiet
 
 
 def test_import_tells_bad_lines(cluster):

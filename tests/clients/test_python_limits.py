@@ -1,6 +1,8 @@
 """Rule: bad input gets a precise status that names the field and the limit, never a crash, never a
 partial write; overload is refused at once with a time to wait. DESIGN.md section 10."""
 
+import socket
+import struct
 import sys
 import time
 
@@ -236,6 +238,81 @@ def test_metadata(node):
         raw(node, "/coterie.v1.KeyValue/Get", request)
 
 
+class Http2:
+    """As much of HTTP/2 as a client needs that does not keep to what it is told."""
+
+    def __init__(self, node):
+        self.socket = socket.create_connection(("127.0.0.1", node.client_port), timeout=5)
+        self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + self.frame(4))
+
+    @staticmethod
+    def frame(kind, flags=0, stream=0, payload=b""):
+        return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+    def read(self, size):
+        data = b""
+        while len(data) < size:
+            more = self.socket.recv(size - len(data))
+            if not more:
+                return None
+            data += more
+        return data
+
+    def frames(self):
+        """(kind, flags, stream, payload) until the server closes or has nothing to say for a second."""
+        self.socket.settimeout(1)
+        while True:
+            try:
+                head = self.read(9)
+            except (TimeoutError, ConnectionResetError):
+                return
+            if head is None:
+                return
+            payload = self.read(struct.unpack(">I", b"\0" + head[:3])[0])
+            if head[3] == 4 and not head[4]:
+                self.socket.sendall(self.frame(4, 1))
+            yield head[3], head[4], struct.unpack(">I", head[5:])[0], payload
+
+    def open_without_a_message(self, stream):
+        """The headers of a call whose message never comes: the stream stays open."""
+        def literal(name, value):
+            return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+        self.socket.sendall(self.frame(1, 4, stream, b"\x83\x86" + literal(b":path", b"/grpc.health.v1.Health/Check") +
+                                       literal(b":authority", b"x") + literal(b"content-type", b"application/grpc") +
+                                       literal(b"te", b"trailers")))
+
+
+def test_settings_of_a_connection(node):
+    """What a connection may do is told before it does it: 256 streams, 8 KiB of metadata."""
+    client = Http2(node)
+    told = {}
+    for kind, flags, _, payload in client.frames():
+        if kind == 4 and not flags:
+            told.update(struct.unpack(">HI", payload[i:i + 6]) for i in range(0, len(payload), 6))
+    client.socket.close()
+    assert told.get(3) == 256, "SETTINGS_MAX_CONCURRENT_STREAMS: %s" % told
+    assert told.get(6) == 8192, "SETTINGS_MAX_HEADER_LIST_SIZE: %s" % told
+
+
+def test_streams_beyond_what_was_told(node):
+    """Whoever opens more gets no more: HTTP/2 ends what is too much, and everybody else goes on."""
+    client = Http2(node)
+    list(client.frames())  # its settings are acknowledged from here on
+    refused, closed = set(), False
+    try:
+        for i in range(400):
+            client.open_without_a_message(2 * i + 1)
+    except (BrokenPipeError, ConnectionResetError):
+        closed = True
+    for kind, _, stream, _ in client.frames():
+        if kind == 3:
+            refused.add(stream)
+        closed = closed or kind == 7
+    client.socket.close()
+    assert closed or len(refused) >= 400 - 256, "400 streams are open on one connection, %d refused" % len(refused)
+    assert node.put(b"beside", b"v").siblings == 1
+
+
 def test_streams(node):
     """More calls at once than a connection may carry: they wait their turn, and all are answered."""
     calls = [node.kv.Put.future(kv.PutRequest(key=b"s-%d" % i, value=b"v"), timeout=30) for i in range(1000)]
@@ -283,6 +360,23 @@ def test_overload(_):
             other.resume()
         wait_for("the nodes to be back", lambda: not overloaded(node) and node.alive_nodes() == 3)
         assert values(node.get(b"item-0")) == [b"before"], "nothing of a refused write is there"
+
+
+def test_largest_setting(_):
+    """--value-bytes-max up to 3 MiB: such a value travels to the replicas and back; its siblings must fit one record."""
+    with Cluster(3, ["--value-bytes-max", "3MiB"]) as cluster:
+        first, _, last = cluster.start().nodes
+        old = first.put(b"k", bytes(3 * MIB), consistency=kv.CONSISTENCY_ALL).context
+        assert values(last.get(b"k", r=3)) == [bytes(3 * MIB)]
+        invalid(lambda: first.put(b"k", bytes(3 * MIB + 1)), "value", "%d bytes, limit %d" % (3 * MIB + 1, 3 * MIB))
+        first.put(b"k", b"x" * 3 * MIB, context=old)
+        details = expect(lambda: first.put(b"k", b"y" * 3 * MIB, context=old), CODE.FAILED_PRECONDITION,
+                         "TOO_MANY_SIBLINGS", says="too large together")
+        assert details.metadata["outcome"] == "NOT_APPLIED", details.metadata
+        read = last.get(b"k", r=3)
+        assert values(read) == [b"x" * 3 * MIB]
+        first.put(b"k", b"small", context=read.context)
+        assert values(last.get(b"k")) == [b"small"]
 
 
 def overloaded(node):

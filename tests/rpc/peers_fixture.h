@@ -51,6 +51,7 @@ struct node {
     _Atomic bool up[MEMBER_SLOTS];
     _Atomic uint32_t ups[MEMBER_SLOTS];
     _Atomic uint32_t downs[MEMBER_SLOTS];
+    _Atomic uint64_t epoch_heard[MEMBER_SLOTS]; /* of hellos that know a newer document */
     pthread_mutex_t lock;
     char refusal[256];
     struct incarnation_answer told;
@@ -111,6 +112,9 @@ static inline void gossip_handle(struct actor *actor, struct actor_context *ctx,
         atomic_fetch_add(message->peer_link.up ? &node->ups[member] : &node->downs[member], 1);
         atomic_store(&node->up[member], message->peer_link.up);
     }
+    if (message->kind == MESSAGE_topology_behind && message->topology_behind.member < MEMBER_SLOTS)
+        atomic_store(&node->epoch_heard[message->topology_behind.member],
+                     message->topology_behind.epoch);
     message_free(message);
 }
 

@@ -91,6 +91,25 @@ static void test_a_member_that_is_not_known_yet(void **state)
     node_stop(a, 0);
 }
 
+/* Two epochs are no reason to refuse one another: the hello tells who is behind, whose gossip is
+ * told to fetch the newer document at once. */
+static void test_a_newer_epoch_is_told_by_the_hello(void **state)
+{
+    (void)state;
+    struct node *a = node_start_plain(1);
+    struct node *b = node_start_plain(2);
+    const uint32_t both[] = {1, 2};
+    const int ports[] = {a->port, b->port};
+    node_connect_members(b, 9, 3, both, ports, 2);
+    node_connect_members(a, 4, 3, both, ports, 2);
+    WAIT_FOR(linked(a, b));
+    WAIT_FOR(atomic_load(&a->epoch_heard[2]) == 9);
+    assert_int_equal(atomic_load(&b->epoch_heard[1]), 0);
+    assert_int_equal(totals_of(a).refused + totals_of(b).refused, 0);
+    node_stop(b, 0);
+    node_stop(a, 0);
+}
+
 /* RELIABILITY rule 31: who was removed does not come back; it is told so, and its links end. */
 static void test_a_member_that_was_removed(void **state)
 {
@@ -314,6 +333,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_wrong_member_behind_an_address),
         cmocka_unit_test(test_a_member_that_is_not_known_yet),
+        cmocka_unit_test(test_a_newer_epoch_is_told_by_the_hello),
         cmocka_unit_test(test_a_member_that_was_removed),
         cmocka_unit_test(test_a_member_that_has_moved),
         cmocka_unit_test(test_more_members_over_time_than_at_once),

@@ -257,6 +257,10 @@ static inline struct asked bench_asked_until(struct bench *b, enum message_kind 
         assert_int_equal(message->kind, kind);
         assert_int_equal(message->from.kind, ACTOR_COORDINATOR);
         assert_true(message->epoch != 0);
+        /* DESIGN.md 3: deadlines are passed on, less what the way back takes. */
+        if (kind == MESSAGE_replica_read)
+            assert_in_range(message->deadline_ns, b->f.ctx.now_ns + 1,
+                            b->f.ctx.now_ns + DEADLINE_KEPT_NS);
         asked.members[asked.count++] = message->to.node;
         asked.id = message->id;
         if (kind == MESSAGE_replica_write)

@@ -146,7 +146,8 @@ static void store_refusals_apply_nothing(void **state)
     bench_deinit(&b);
 }
 
-/* replica.c: work whose asker has given up is not begun: TIMEOUT, nothing staged. */
+/* replica.c: work whose asker has given up is not begun: TIMEOUT, nothing staged. What is begun
+ * tells the other replicas the same deadline. */
 static void late_work_is_refused(void **state)
 {
     (void)state;
@@ -163,7 +164,9 @@ static void late_work_is_refused(void **state)
     message = mint_message(&b, KEYSPACE_TEST_SIBLINGS, "k", "v", NULL);
     message->deadline_ns = b.f.ctx.now_ns + 1;
     fixture_handle(&b.f, message);
-    message_free(fixture_take(&b.f, MESSAGE_replica_write));
+    message = fixture_take(&b.f, MESSAGE_replica_write);
+    assert_int_equal(message->deadline_ns, b.f.ctx.now_ns + 1);
+    message_free(message);
     bench_deinit(&b);
 }
 
