@@ -421,7 +421,7 @@ def test_one_node_down(cluster):
     assert error["code"] == "UNAVAILABLE" and error["outcome"] == "NOT_APPLIED" and error["needed"] == "3", error
     coterie([n1], "get", "all", code=3)
     # What stops an import is told once, not for each line of the batch.
-    stopped = coterie([n1], "import", "--consistency", "ALL", stdin=lines(
+    stopped = coterie([n1], "import", "--in-flight", "1", "--consistency", "ALL", stdin=lines(
         {"key": "many-%d" % i, "value": "v"} for i in range(300)), code=4)
     assert stopped.err.count("line 1,") == 1 and re.search(r"and 99 more, up to line 100: the same", stopped.err), stopped
     assert len(stopped.err.splitlines()) < 15 and "nothing was imported" in stopped.err, stopped
