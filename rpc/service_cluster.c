@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-#define PROBLEMS_MAX (MEMBERS_MAX + DATA_CENTERS_MAX + 4)
+#define PROBLEMS_MAX (MEMBERS_MAX + DATA_CENTERS_MAX + 8)
 
 bool request_begin(struct request *request, struct call *call, struct bytes payload,
                    const ProtobufCMessageDescriptor *descriptor)
@@ -148,6 +148,20 @@ static void add_own_problems(struct request *request, Coterie__V1__StatusRespons
     response->n_problems += response->n_own_problems;
 }
 
+/* Whoever was given up and not replaced leaves a copy less of all that it held. */
+static void add_given_up(struct request *request, const struct member *member,
+                         Coterie__V1__StatusResponse *response)
+{
+    if (member->status == MEMBER_REMOVED || !member->gone ||
+        request->view->topology.change.state != CHANGE_STAGED)
+        return;
+    response->problems[response->n_problems++] = arena_printf(
+        &request->arena,
+        "node %s was given up, and its copies are not made anew before a commit: have its "
+        "successor join (coterie join), then coterie commit",
+        member->name);
+}
+
 static void add_problems(struct request *request, Coterie__V1__StatusResponse *response)
 {
     const struct view *view = request->view;
@@ -155,6 +169,7 @@ static void add_problems(struct request *request, Coterie__V1__StatusResponse *r
     uint32_t centers_away = add_centers(request, response);
     for (uint32_t i = 0; i < view->topology.member_count; i++) {
         const struct member *member = &view->topology.members[i];
+        add_given_up(request, member, response);
         if (member->status == MEMBER_REMOVED || member->gone)
             continue;
         response->nodes_total++;

@@ -272,6 +272,42 @@ static void test_stage_refused(void **state)
             GRPC_STATUS_INVALID_ARGUMENT, "INVALID_ARGUMENT", "8 replicas, limit 7");
 }
 
+static bool says(char *const *sentences, size_t count, const char *part)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strstr(sentences[i], part) != NULL)
+            return true;
+    }
+    return false;
+}
+
+/* A member that was given up has left a copy less of everything, until somebody commits. */
+static bool status_says(struct fixture *fixture, const char *part)
+{
+    Coterie__V1__StatusRequest request = COTERIE__V1__STATUS_REQUEST__INIT;
+    struct raw_reply reply = ask(fixture, CLUSTER "Status", &request.base);
+    assert_int_equal(reply.code, GRPC_STATUS_OK);
+    Coterie__V1__StatusResponse *status = UNPACK(status, reply);
+    bool found = says(status->problems, status->n_problems, part);
+    FREE(status, status);
+    raw_reply_clear(&reply);
+    return found;
+}
+
+static void test_given_up_is_a_problem(void **state)
+{
+    struct staged staged;
+    assert_false(status_says(*state, "given up"));
+    staged_as(*state, leave_of(&staged, "n2", true), "n2 is gone for good");
+    assert_true(status_says(*state, "node n2 was given up, and its copies are not made anew"));
+    joined(*state, (struct join_words){.id = 1});
+    Coterie__V1__CommitChangeRequest commit = COTERIE__V1__COMMIT_CHANGE_REQUEST__INIT;
+    struct raw_reply reply = ask(*state, CLUSTER "CommitChange", &commit.base);
+    assert_int_equal(reply.code, GRPC_STATUS_OK);
+    raw_reply_clear(&reply);
+    assert_false(status_says(*state, "given up"));
+}
+
 /* -- the plan ---------------------------------------------------------------------------------- */
 
 static struct raw_reply plan(struct fixture *fixture, stage_words *proposed)
@@ -289,15 +325,6 @@ static const Coterie__V1__PlanNode *planned(const Coterie__V1__Plan *plan, const
     }
     fail_msg("no node %s in the plan", name);
     return NULL;
-}
-
-static bool says(char *const *sentences, size_t count, const char *part)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (strstr(sentences[i], part) != NULL)
-            return true;
-    }
-    return false;
 }
 
 static void warned(const Coterie__V1__Plan *plan, const char *part)
@@ -637,6 +664,7 @@ int main(void)
         EACH(test_outcomes),
         EACH(test_stage),
         EACH(test_stage_refused),
+        EACH(test_given_up_is_a_problem),
         EACH(test_plan_of_a_join),
         EACH(test_plan_of_what_is_proposed),
         EACH(test_plan_of_too_few),
