@@ -44,6 +44,7 @@ struct bench_figures {
     uint64_t in_slices;          /* requests without error that ended within the measured slices */
     uint64_t not_found;          /* reads without a value: errors */
     uint64_t codes[BENCH_CODES]; /* all measured requests, by status */
+    char said[BENCH_CODES][200]; /* with the first error of each status */
     struct histogram latency;    /* of those without error */
 };
 
@@ -53,6 +54,7 @@ struct bench_result {
     double load_seconds; /* 0: nothing was loaded */
     uint64_t loaded;     /* keys */
     bool load_failed;
+    char load_said[200];
     int interrupted_by; /* the signal, or 0 */
 };
 

@@ -66,8 +66,8 @@ static void print_errors(const char *name, const struct bench_figures *figures)
 {
     for (uint32_t i = 1; i < BENCH_CODES; i++) {
         if (figures->codes[i] > 0)
-            printf("errors   %s: %llu %s\n", name, (unsigned long long)figures->codes[i],
-                   code_names[i]);
+            printf("errors   %s: %llu %s, the first: %s\n", name,
+                   (unsigned long long)figures->codes[i], code_names[i], figures->said[i]);
     }
     if (figures->not_found > 0)
         printf("errors   %s: %llu keys without a value\n", name,
@@ -116,7 +116,7 @@ static void report_table(const struct bench_options *options, const struct bench
     print_errors("null", &result->null);
     print_errors(name, &result->operation);
     if (result->load_failed)
-        puts("errors   load: a key could not be written");
+        printf("errors   load: a key could not be written: %s\n", result->load_said);
 }
 
 static json_t *json_of_figures(const struct bench_figures *figures)
@@ -128,6 +128,11 @@ static json_t *json_of_figures(const struct bench_figures *figures)
     }
     if (figures->not_found > 0)
         json_object_set_new(errors, "no_value", json_integer((json_int_t)figures->not_found));
+    json_t *said = json_object();
+    for (uint32_t i = 1; i < BENCH_CODES; i++) {
+        if (figures->codes[i] > 0)
+            json_object_set_new(said, code_names[i], json_string(figures->said[i]));
+    }
     json_t *latency = json_object();
     for (size_t i = 0; i < ARRAY_COUNT(quantiles); i++)
         json_object_set_new(latency, quantiles[i].name,
@@ -135,9 +140,10 @@ static json_t *json_of_figures(const struct bench_figures *figures)
                                 histogram_quantile_ns(&figures->latency, quantiles[i].quantile))));
     json_object_set_new(latency, "max", json_real(microseconds(figures->latency.max_ns)));
     json_object_set_new(latency, "mean", json_real(mean_us(&figures->latency)));
-    return json_pack("{s:I, s:f, s:f, s:o, s:o}", "requests", (json_int_t)figures->latency.count,
-                     "seconds", figures->seconds, "requests_per_second", rate(figures),
-                     "latency_us", latency, "errors", errors);
+    return json_pack("{s:I, s:f, s:f, s:o, s:o, s:o}", "requests",
+                     (json_int_t)figures->latency.count, "seconds", figures->seconds,
+                     "requests_per_second", rate(figures), "latency_us", latency, "errors", errors,
+                     "first_errors", said);
 }
 
 static void report_json(const struct bench_options *options, const struct bench_result *result,
@@ -165,6 +171,8 @@ static void report_json(const struct bench_options *options, const struct bench_
     }
     json_object_set_new(all, "interrupted", json_boolean(result->interrupted_by != 0));
     json_object_set_new(all, "load_failed", json_boolean(result->load_failed));
+    if (result->load_failed)
+        json_object_set_new(all, "load_error", json_string(result->load_said));
     if (options->null_ratio || options->operation == BENCH_NULL)
         json_object_set_new(all, "null", json_of_figures(&result->null));
     if (options->operation != BENCH_NULL)

@@ -51,6 +51,7 @@ struct worker {
     struct request **idle; /* a stack */
     uint32_t idle_count, request_count;
     struct bench_figures null, operation;
+    char load_said[200];
 };
 
 static uint64_t now_ns(void)
@@ -180,7 +181,8 @@ static void request_count(struct worker *worker, const struct slice *slice,
         (uint32_t)result->code < BENCH_CODES ? (uint32_t)result->code : GRPC_STATUS_UNKNOWN;
     bool missing =
         request->is_read && code == GRPC_STATUS_OK && !response_has_value(result->response);
-    figures->codes[code]++;
+    if (figures->codes[code]++ == 0)
+        memcpy(figures->said[code], result->message, sizeof result->message);
     figures->not_found += missing;
     if (code != GRPC_STATUS_OK || missing)
         return;
@@ -201,6 +203,7 @@ static bool load_retry(struct worker *worker, const struct rpc_flight_result *re
     if (end_by(UINT64_MAX) != UINT64_MAX)
         return false;
     if (++request->attempts == BENCH_LOAD_ATTEMPTS) {
+        memcpy(worker->load_said, result->message, sizeof worker->load_said);
         __atomic_store_n(&worker->run->load_failed, true, __ATOMIC_RELAXED);
         return false;
     }
@@ -337,8 +340,11 @@ static void figures_merge(struct bench_figures *into, const struct bench_figures
 {
     into->in_slices += from->in_slices;
     into->not_found += from->not_found;
-    for (uint32_t i = 0; i < BENCH_CODES; i++)
+    for (uint32_t i = 0; i < BENCH_CODES; i++) {
         into->codes[i] += from->codes[i];
+        if (into->said[i][0] == '\0')
+            memcpy(into->said[i], from->said[i], sizeof from->said[i]);
+    }
     histogram_merge(&into->latency, &from->latency);
 }
 
@@ -348,6 +354,8 @@ static void collect(const struct run *run, const struct worker *workers,
     for (uint32_t i = 0; i < run->options->threads; i++) {
         figures_merge(&result->null, &workers[i].null);
         figures_merge(&result->operation, &workers[i].operation);
+        if (workers[i].load_said[0] != '\0')
+            memcpy(result->load_said, workers[i].load_said, sizeof result->load_said);
     }
     result->loaded = run->loaded;
     result->load_failed = run->load_failed;

@@ -96,6 +96,7 @@ struct rpc_flight_result {
     void *tag;
     grpc_status_code code;
     struct bytes response; /* raw, valid until the next call of rpc_flight_next */
+    char message[200];     /* of a failure */
 };
 /* False: timed out. */
 bool rpc_flight_next(struct rpc_flight *flight, uint32_t timeout_ms,

@@ -130,6 +130,11 @@ bool rpc_flight_next(struct rpc_flight *flight, uint32_t timeout_ms,
     struct flight_call *call = event.tag;
     ret_result->tag = call->tag;
     ret_result->code = call->exchange.code;
+    ret_result->message[0] = '\0';
+    if (call->exchange.code != GRPC_STATUS_OK)
+        snprintf(ret_result->message, sizeof ret_result->message, "%.*s",
+                 (int)GRPC_SLICE_LENGTH(call->exchange.details),
+                 (const char *)GRPC_SLICE_START_PTR(call->exchange.details));
     ret_result->response = answer_keep(flight, call->exchange.receive_buffer);
     grpc_byte_buffer_destroy(call->exchange.send_buffer);
     grpc_metadata_array_destroy(&call->exchange.initial);

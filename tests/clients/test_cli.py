@@ -430,6 +430,25 @@ def test_one_node_down(cluster):
     assert "not asked: n3 (" in digest.err and "no endpoint of theirs has answered" in digest.err, digest
 
 
+def test_bench_beside_a_node_that_is_down(cluster):
+    """Errors are counted by their status, and the first of each is told in words."""
+    cluster.nodes[2].start().wait_serving()
+    wait_for("all to be there", lambda: cluster.nodes[0].alive_nodes() == 3)
+    with subprocess.Popen([os.environ["COTERIE_BENCH"], "put", "--targets", cluster.nodes[0].endpoint, "--duration", "60",
+                           "--warmup", "0", "--keys", "10", "--consistency", "ALL", "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        puts = 'coterie_requests_total{operation="put",code="OK"}'
+        before = cluster.nodes[0].metric(puts)
+        wait_for("the run", lambda: cluster.nodes[0].metric(puts) > before + 100)
+        cluster.nodes[2].kill()
+        refused = 'coterie_requests_total{operation="put",code="UNAVAILABLE"}'
+        was = cluster.nodes[0].metric(refused)
+        wait_for("refusals", lambda: cluster.nodes[0].metric(refused) > was + 100)
+        running.send_signal(signal.SIGINT)
+        figures = json.loads(running.communicate(timeout=20)[0])
+    assert figures["put"]["errors"]["UNAVAILABLE"] > 50, figures
+    assert "n3" in figures["put"]["first_errors"]["UNAVAILABLE"], figures
+
+
 def test_no_quorum(cluster):
     n1, n2, _ = cluster.nodes
     n2.kill()
