@@ -12,8 +12,9 @@
 
 #define VALUE_POOL_BYTES                                                                           \
     65536u /* values are windows into this many random bytes more than one value */
-#define KEY_BYTES 16u
-#define DRAIN_MS  1000u
+#define KEY_BYTES     16u
+#define SLICES_BESIDE 4u /* of loading and warming up, and of a run without pairs */
+#define DRAIN_MS      1000u
 
 struct slice {
     enum bench_operation operation;
@@ -264,8 +265,6 @@ static void *worker_run(void *argument)
 
 static void add_slice(struct run *run, enum bench_operation operation, bool measured, uint32_t ms)
 {
-    run->slices = realloc(run->slices, (run->slice_count + 1) * sizeof *run->slices);
-    CHECK(run->slices != NULL);
     run->slices[run->slice_count++] = (struct slice){.operation = operation,
                                                      .is_null = operation == BENCH_NULL,
                                                      .measured = measured,
@@ -275,6 +274,9 @@ static void add_slice(struct run *run, enum bench_operation operation, bool meas
 static void plan(struct run *run)
 {
     const struct bench_options *options = run->options;
+    uint32_t pairs = (options->duration_ms + options->slice_ms - 1) / options->slice_ms;
+    run->slices = calloc(2 * (size_t)pairs + SLICES_BESIDE, sizeof *run->slices);
+    CHECK(run->slices != NULL);
     if (options->load)
         add_slice(run, BENCH_LOAD, options->operation == BENCH_LOAD, 0);
     if (options->operation == BENCH_LOAD)
@@ -289,7 +291,6 @@ static void plan(struct run *run)
         add_slice(run, BENCH_NULL, false, options->warmup_ms / 2);
         add_slice(run, options->operation, false, options->warmup_ms / 2);
     }
-    uint32_t pairs = (options->duration_ms + options->slice_ms - 1) / options->slice_ms;
     for (uint32_t i = 0; i < pairs; i++) {
         /* A B B A A B ...: neither is always the one that comes second. */
         enum bench_operation first = i % 2 == 0 ? BENCH_NULL : options->operation;
