@@ -81,6 +81,7 @@ struct anti_entropy_figures {
     struct counter completed;
     struct counter gains;        /* (partition, keyspace) that a change gives, being filled, now */
     struct counter gains_filled; /* since the start */
+    struct counter refills;      /* among those of now: they are read, and were lost */
     struct counter fills;        /* exchanges for them */
     struct counter fill_bytes;   /* that they have moved */
     struct counter registers_settled;

@@ -114,6 +114,55 @@ static void align_begin(struct ae_exchange *exchange)
                           !keyspace->incomplete[1]);
 }
 
+/* Those that the side says, or all that have records where it does not say which. One that is not
+ * known here yet may have no root: nothing is proven. False: it cannot be read. */
+static bool note_bad_keyspaces(struct anti_entropy *ae, const struct actor_context *ctx,
+                               struct ae_exchange *exchange, uint32_t side,
+                               const struct tree_roots_reply *reply)
+{
+    const struct keyspace_map *map = &ctx->view->keyspaces;
+    struct exchange_indices ids = {0};
+    if (!reply->bad_rows)
+        return true;
+    if (reply->bad_keyspaces.size > 0 &&
+        exchange_indices_decode(&ae->scratch, reply->bad_keyspaces, (uint64_t)UINT32_MAX + 1,
+                                &ids) != OK)
+        return false;
+    for (uint32_t i = 0; i < ids.count; i++) {
+        if (keyspace_shared(ctx, exchange, ids.indices[i]))
+            ae_exchange_note_lack(ae, exchange, side, ids.indices[i]);
+        else if (keyspace_unheard_of(ctx, exchange, ids.indices[i]))
+            exchange->refused++;
+    }
+    for (uint32_t i = 0; ids.count == 0 && i < map->count; i++) {
+        if (map->keyspaces[i].mode != KEYSPACE_CONSISTENT &&
+            keyspace_shared(ctx, exchange, map->keyspaces[i].id))
+            ae_exchange_note_lack(ae, exchange, side, map->keyspaces[i].id);
+    }
+    return true;
+}
+
+/* A copy of it is being filled, and has exchanges of its own for that. Was it lost, and is read, a
+ * vnode that was lost too need not wait for it: that keyspace is filled by itself there as well. */
+static void leave_out(const struct anti_entropy *ae, const struct actor_context *ctx,
+                      struct ae_exchange *exchange, uint32_t keyspace_id,
+                      const struct exchange_root *const roots[2])
+{
+    const struct keyspace *keyspace = keyspace_map_find_id(&ctx->view->keyspaces, keyspace_id);
+    exchange->left_out = true;
+    for (uint32_t side = 0; side < 2; side++) {
+        bool lost = keyspace->mode != KEYSPACE_CONSISTENT &&
+                    view_role(ctx->view, keyspace, exchange->partition, exchange->members[side]) ==
+                        ROLE_READER;
+        if (roots[side] == NULL || !roots[side]->incomplete)
+            continue;
+        if (lost)
+            ae_exchange_note_lack(ae, exchange, side, keyspace_id);
+        else
+            exchange->waits = true;
+    }
+}
+
 const char *ae_compare_roots_answered(struct anti_entropy *ae, struct actor_context *ctx,
                                       struct ae_exchange *exchange)
 {
@@ -121,8 +170,8 @@ const char *ae_compare_roots_answered(struct anti_entropy *ae, struct actor_cont
     for (uint32_t side = 0; side < 2; side++) {
         const struct tree_roots_reply *reply = &exchange->asks[side].answer->tree_roots_reply;
         exchange->complete[side] = reply->complete;
-        ae_exchange_note_bad(exchange, side, reply->bad_rows);
-        if (exchange_roots_decode(&ae->scratch, reply->roots, &roots[side]) != OK)
+        if (exchange_roots_decode(&ae->scratch, reply->roots, &roots[side]) != OK ||
+            !note_bad_keyspaces(ae, ctx, exchange, side, reply))
             return TORN;
         if (!reply->complete && exchange->members[side] != ae->options.self &&
             exchange->reason == AE_SCHEDULE)
@@ -144,7 +193,7 @@ const char *ae_compare_roots_answered(struct anti_entropy *ae, struct actor_cont
         uint32_t id = a != NULL ? a->keyspace_id : b->keyspace_id;
         bool filling = (a != NULL && a->incomplete) || (b != NULL && b->incomplete);
         if (filling && exchange->reason != AE_GAIN && keyspace_shared(ctx, exchange, id))
-            exchange->left_out = true;
+            leave_out(ae, ctx, exchange, id, (const struct exchange_root *const[2]){a, b});
         else if (keyspace_shared(ctx, exchange, id))
             keyspace_add(exchange, a, b);
         else if (keyspace_unheard_of(ctx, exchange, id))
@@ -290,6 +339,7 @@ const char *ae_compare_digests_next(struct ae_exchange *exchange)
 const char *ae_compare_digests_answered(struct anti_entropy *ae, struct ae_exchange *exchange)
 {
     uint32_t partitions = ae->options.partitions;
+    uint32_t keyspace_id = ae_exchange_keyspace(exchange)->id;
     struct exchange_digests digests[2] = {{0}};
     exchange->page_more = false;
     exchange->page_through = UINT64_MAX;
@@ -298,7 +348,8 @@ const char *ae_compare_digests_answered(struct anti_entropy *ae, struct ae_excha
         if (answer == NULL)
             continue;
         const struct digest_read_reply *reply = &answer->digest_read_reply;
-        ae_exchange_note_bad(exchange, side, reply->bad_rows);
+        if (reply->bad_rows)
+            ae_exchange_note_lack(ae, exchange, side, keyspace_id);
         if (exchange_digests_decode(&exchange->page, reply->digests, exchange->level,
                                     &digests[side]) != OK ||
             (reply->more &&

@@ -9,7 +9,10 @@
  * every other complete one has a floor of at least F; the greatest that the others have is adopted,
  * which one complete replica must be among, or all of them when none is complete. Then an exchange
  * with every other member that is a replica of the partition in any keyspace: after that this vnode
- * holds all that any of them held, and votes again. */
+ * holds all that any of them held, and votes again. But for keyspaces of which one of them could
+ * not read all rows, or waits for such rows itself: "nothing" here where it says "damaged" there
+ * would be wrong. Each of those is filled by itself as what a change gives is
+ * (anti_entropy_gain.c), until the rows are mended there or given up. */
 #include "actors/anti_entropy_state.h"
 
 #include "base/mutation.h"
@@ -32,6 +35,7 @@ static void roots_drop(struct ae_completion *completion)
 void ae_completion_free(struct ae_completion *completion)
 {
     roots_drop(completion);
+    ae_ids_free(&completion->lacks);
 }
 
 static uint64_t others(const struct anti_entropy *ae, uint32_t partition)
@@ -74,6 +78,7 @@ void ae_completion_on_incomplete(struct anti_entropy *ae, struct actor_context *
         close_question(ae, completion);
     else
         counter_add(&ae->figures.incomplete, 1);
+    ae_ids_free(&completion->lacks);
     *completion = (struct ae_completion){
         .known = true,
         .incarnation = incomplete->incarnation,
@@ -222,10 +227,21 @@ static void finish(struct anti_entropy *ae, struct actor_context *ctx, uint32_t 
     struct ae_completion *completion = completion_of(ae, partition);
     open_question(ae, ctx, partition);
     completion->phase = AE_FINISH;
-    struct message *message =
-        ae_message(MESSAGE_vnode_complete, ae->options.self, completion->id, 0);
-    message->vnode_complete =
-        (struct vnode_complete){.partition = partition, .incarnation = completion->incarnation};
+    const struct ae_ids *lacks = &completion->lacks;
+    struct message *message = ae_message(MESSAGE_vnode_complete, ae->options.self, completion->id,
+                                         lacks->count * sizeof *lacks->ids);
+    uint32_t *unfilled = ARENA_NEW(&message->arena, uint32_t, lacks->count + 1);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < lacks->count; i++) {
+        const struct keyspace *keyspace =
+            keyspace_map_find_id(&ctx->view->keyspaces, lacks->ids[i]);
+        if (keyspace != NULL && ae_is_replica(ctx->view, keyspace, partition, ae->options.self))
+            unfilled[count++] = keyspace->id;
+    }
+    message->vnode_complete = (struct vnode_complete){.partition = partition,
+                                                      .incarnation = completion->incarnation,
+                                                      .unfilled_count = count,
+                                                      .unfilled = unfilled};
     outbox_send(ctx, &ae->actor, message);
 }
 
@@ -261,10 +277,13 @@ void ae_completion_ended(struct anti_entropy *ae, struct actor_context *ctx,
     if (!completion->known || exchange->members[self_side] != ae->options.self ||
         exchange->only_keyspace != 0)
         return;
-    if (whole && exchange->serial > completion->serial) {
+    bool through = whole || (exchange->why == NULL && !exchange->waits);
+    if (through && exchange->serial > completion->serial) {
         completion->done |= ae_member_bit(ae, exchange->members[1 - self_side]);
+        for (uint32_t i = 0; i < exchange->lacks.count && !MUTATE(LOST_PASSES_OVER_BAD_ROWS); i++)
+            ae_ids_add(&completion->lacks, exchange->lacks.ids[i]);
         completion->backoff_ns = 0;
-    } else if (!whole && exchange->reason == AE_COMPLETION && completion->phase == AE_FILL) {
+    } else if (!through && exchange->reason == AE_COMPLETION && completion->phase == AE_FILL) {
         begin_again(ae, ctx, completion); /* a keyspace may be new, a floor higher */
     }
 }

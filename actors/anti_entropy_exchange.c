@@ -143,7 +143,7 @@ static const char *answered(struct anti_entropy *ae, struct actor_context *ctx,
     case AE_DIGESTS:
         return ae_compare_digests_answered(ae, exchange);
     case AE_FETCH:
-        why = ae_transfer_fetched(exchange);
+        why = ae_transfer_fetched(ae, exchange);
         ae_asks_clear(exchange);
         exchange->phase = AE_WRITE;
         return why;
@@ -283,24 +283,48 @@ void ae_exchange_free(struct ae_exchange *exchange)
     ae_transfer_drop(exchange);
     free(exchange->front.indices);
     free(exchange->next.indices);
+    ae_ids_free(&exchange->lacks);
     arena_deinit(&exchange->arena);
     arena_deinit(&exchange->page);
     exchange->running = false;
 }
 
-/* A copy that is made here must not say "nothing" where its source says "damaged". */
-void ae_exchange_note_bad(struct ae_exchange *exchange, uint32_t side, bool bad_rows)
+void ae_ids_add(struct ae_ids *ids, uint32_t id)
 {
-    if (bad_rows && side == 1 && exchange->reason == AE_GAIN && !MUTATE(GAIN_PASSES_OVER_BAD_ROWS))
-        exchange->bad_rows = true;
+    for (uint32_t i = 0; i < ids->count; i++) {
+        if (ids->ids[i] == id)
+            return;
+    }
+    if (ids->count == ids->capacity) {
+        ids->capacity = ids->capacity == 0 ? 4 : 2 * ids->capacity;
+        ids->ids = realloc(ids->ids, ids->capacity * sizeof *ids->ids);
+        CHECK(ids->ids != NULL);
+    }
+    ids->ids[ids->count++] = id;
 }
 
+void ae_ids_free(struct ae_ids *ids)
+{
+    free(ids->ids);
+    *ids = (struct ae_ids){0};
+}
+
+/* A copy that is made here must not say "nothing" where its source says "damaged". */
+void ae_exchange_note_lack(const struct anti_entropy *ae, struct ae_exchange *exchange,
+                           uint32_t side, uint32_t keyspace_id)
+{
+    if (exchange->members[side] != ae->options.self)
+        ae_ids_add(&exchange->lacks, keyspace_id);
+}
+
+/* One that fills a copy after a loss goes on without the keyspaces that have bad rows there
+ * (anti_entropy_completion.c). */
 static const char *end_reason(const struct ae_exchange *exchange)
 {
     if (exchange->refused != 0)
         return "rows were refused";
-    return exchange->bad_rows ? "bad rows there are not mended yet: its log has row_quarantined"
-                              : NULL;
+    bool waits = exchange->reason == AE_GAIN && exchange->lacks.count > 0;
+    return waits && !MUTATE(GAIN_PASSES_OVER_BAD_ROWS) ? WAIT_WHY_BAD_ROWS : NULL;
 }
 
 void ae_exchange_end(struct anti_entropy *ae, struct actor_context *ctx,
@@ -322,11 +346,15 @@ void ae_exchange_end(struct anti_entropy *ae, struct actor_context *ctx,
                   exchange->partition, exchange->members[0], exchange->members[1], whole,
                   exchange->why == NULL ? "" : exchange->why, exchange->keys[0], exchange->keys[1],
                   exchange->bytes, exchange->refused);
+    struct ae_ids lacks = exchange->lacks;
+    exchange->lacks = (struct ae_ids){0};
     ae_exchange_free(exchange);
     *(exchange->reason == AE_GAIN ? &ae->fills : &ae->running) -= 1;
     counter_set(&ae->figures.exchanges_running, ae->running + ae->fills);
     ae->look_ns = ctx->now_ns; /* a place is free */
+    exchange->lacks = lacks;
     ae_schedule_ended(ae, ctx, exchange, whole);
+    ae_ids_free(&exchange->lacks);
 }
 
 /* -- answers ------------------------------------------------------------------------------------

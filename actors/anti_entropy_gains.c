@@ -67,6 +67,16 @@ static struct ae_gain *gain_place(struct anti_entropy *ae, uint32_t partition, u
     return &gains->list[at];
 }
 
+/* Such a copy was lost: nobody is read before he has filled it. */
+static bool is_read(const struct anti_entropy *ae, const struct actor_context *ctx,
+                    const struct ae_gain *gain)
+{
+    const struct keyspace *keyspace =
+        keyspace_map_find_id(&ctx->view->keyspaces, gain->keyspace_id);
+    return keyspace != NULL &&
+           view_role(ctx->view, keyspace, gain->partition, ae->options.self) == ROLE_READER;
+}
+
 void ae_gains_free(struct anti_entropy *ae)
 {
     for (uint32_t i = 0; i < ae->gains.count; i++)
@@ -74,12 +84,17 @@ void ae_gains_free(struct anti_entropy *ae)
     free(ae->gains.list);
 }
 
-void ae_gains_count(struct anti_entropy *ae)
+void ae_gains_count(struct anti_entropy *ae, const struct actor_context *ctx)
 {
     uint64_t filling = 0;
-    for (uint32_t i = 0; i < ae->gains.count; i++)
-        filling += !ae->gains.list[i].filled;
+    uint64_t refilling = 0;
+    for (uint32_t i = 0; i < ae->gains.count; i++) {
+        const struct ae_gain *gain = &ae->gains.list[i];
+        filling += !gain->filled;
+        refilling += !gain->filled && !gain->compares && is_read(ae, ctx, gain);
+    }
     counter_set(&ae->figures.gains, filling);
+    counter_set(&ae->figures.refills, refilling);
 }
 
 /* -- what the view says
@@ -135,7 +150,7 @@ static void gain_begin(struct anti_entropy *ae, struct actor_context *ctx, const
     gain->next_ns = ctx->now_ns;
     gain->since_ms = ctx->wall_ms;
     ae->look_ns = ctx->now_ns;
-    ae_gains_count(ae);
+    ae_gains_count(ae, ctx);
 }
 
 void ae_gain_on_incomplete(struct anti_entropy *ae, struct actor_context *ctx,
@@ -195,7 +210,7 @@ void ae_gain_filled(struct anti_entropy *ae, struct actor_context *ctx, struct a
     counter_add(&ae->figures.gains_filled, 1);
     if (keyspace != NULL && !gain->compares)
         compare_if_needed(ae, ctx, gain->partition, keyspace); /* in its place */
-    ae_gains_count(ae);
+    ae_gains_count(ae, ctx);
     ae->look_ns = ctx->now_ns;
 }
 
@@ -218,5 +233,5 @@ void ae_gains_refresh(struct anti_entropy *ae, struct actor_context *ctx)
         gains->change = topology_change_name(topology);
         find_compares(ae, ctx);
     }
-    ae_gains_count(ae);
+    ae_gains_count(ae, ctx);
 }

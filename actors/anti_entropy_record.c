@@ -1,7 +1,11 @@
 /* Single rows that failed their checksum: all other replicas are asked what they hold there, the
  * join of it is written here when all have answered. While one is away the row stays lost: what
- * only it holds would be missed, and reads ask other replicas meanwhile. */
+ * only it holds would be missed, and reads ask other replicas meanwhile. A copy that is being
+ * filled itself has lost what it held: what it has got since is joined, but does not mend the row
+ * alone, and what it lacks says nothing. */
 #include "actors/anti_entropy_state.h"
+
+#include "base/mutation.h"
 #include "model/hash.h"
 #include "model/record.h"
 
@@ -95,7 +99,7 @@ static void ask_all(struct anti_entropy *ae, struct actor_context *ctx, struct a
     }
     record->id = ae_id(ae, AE_OWNER_RECORD, (uint32_t)(record - ae->records));
     record->waiting = 0;
-    record->bad_rows = false;
+    record->unsure = record->held = false;
     record->floor = UINT64_MAX;
     for (uint32_t i = 0; i < set.count; i++) {
         uint32_t member = set.replicas[i].member;
@@ -136,10 +140,10 @@ static void write_here(struct anti_entropy *ae, struct actor_context *ctx, struc
     outbox_send(ctx, &ae->actor, message);
 }
 
-/* Nobody else holds anything of it. `certain`: all others have said so, it was reaped there or they
- * never had it. Otherwise nobody could have said, and the key stays CORRUPT, until the row is
+/* No whole copy holds anything of it. `certain`: all others have said so, it was reaped there or
+ * they never had it. Otherwise nobody could have said, and the key stays CORRUPT, until the row is
  * mended or somebody gives it up: the replica asks again. The bytes are kept aside; in their place
- * comes a state without versions, which is reaped in its turn. */
+ * comes what was found, or a state without versions, which is reaped in its turn. */
 static void nothing_found(struct anti_entropy *ae, struct actor_context *ctx,
                           struct ae_record *record, const struct keyspace *keyspace, bool certain)
 {
@@ -153,8 +157,9 @@ static void nothing_found(struct anti_entropy *ae, struct actor_context *ctx,
         log_write(ctx->log, LOG_WARNING, "record_given_up",
                   "partition=%" PRIu32 " keyspace=%08" PRIx32 " hash=%016" PRIx64,
                   record->partition, record->keyspace_id, record->hash);
-    record->joined =
-        copy_of(record_encode(&ae->scratch, record->keyspace_id, record->key, &nothing));
+    if (record->joined.size == 0)
+        record->joined =
+            copy_of(record_encode(&ae->scratch, record->keyspace_id, record->key, &nothing));
     write_here(ae, ctx, record, keyspace);
 }
 
@@ -183,6 +188,7 @@ static enum err join(struct anti_entropy *ae, struct ae_record *record,
             copy_of(record_encode(scratch, record->keyspace_id, record->key, &joined));
         free((void *)record->joined.data);
         record->joined = bytes;
+        record->held = record->held || !reply->incomplete;
     }
     return err;
 }
@@ -205,13 +211,14 @@ static void fetched(struct anti_entropy *ae, struct actor_context *ctx, struct a
     }
     record->waiting &= ~ae_member_bit(ae, member);
     record->floor = reply->floor < record->floor ? reply->floor : record->floor;
-    record->bad_rows = record->bad_rows || reply->bad_rows;
+    bool silent = reply->incomplete && !MUTATE(SILENCE_OF_UNFILLED);
+    record->unsure = record->unsure || reply->bad_rows || silent;
     if (record->waiting != 0)
         return;
-    if (record->joined.size == 0)
-        nothing_found(ae, ctx, record, keyspace, !record->bad_rows);
-    else
+    if (record->held)
         write_here(ae, ctx, record, keyspace);
+    else
+        nothing_found(ae, ctx, record, keyspace, !record->unsure);
 }
 
 void ae_record_answered(struct anti_entropy *ae, struct actor_context *ctx, uint32_t slot,

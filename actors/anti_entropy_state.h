@@ -96,6 +96,13 @@ struct ae_nodes {
     uint32_t capacity;
 };
 
+/* Keyspaces, by id, each once; the room is owned. */
+struct ae_ids {
+    uint32_t count;
+    uint32_t capacity;
+    uint32_t *ids;
+};
+
 struct ae_exchange {
     bool running;
     uint32_t slot;
@@ -149,8 +156,9 @@ struct ae_exchange {
     uint32_t
         refused; /* records that were not taken, or keyspaces not heard of: nothing is proven */
     bool differed;
-    bool bad_rows; /* AE_GAIN: the source has some; what it gave is not all */
-    bool left_out; /* a keyspace whose copy is being filled: nothing is proven either */
+    struct ae_ids lacks; /* of these the other side could not give all: bad rows, a lost copy */
+    bool left_out;       /* a keyspace whose copy is being filled: nothing is proven either */
+    bool waits;          /* for one that a change gives: a vnode that was lost waits as well */
 };
 
 /* -- ranges ------------------------------------------------------------------------------------ */
@@ -196,6 +204,7 @@ struct ae_completion {
     uint64_t incarnation; /* of the vnode; another one: it was emptied again */
     uint64_t serial;      /* of the time when this was heard of */
     uint64_t done;        /* members that it has been filled from since */
+    struct ae_ids lacks;  /* but for these, of which one of them could not give all */
     uint64_t id;          /* of the question that is open; 0: none */
     uint64_t sent_ns;
     uint64_t next_ns;
@@ -296,7 +305,8 @@ struct ae_record {
     uint64_t backoff_ns;
     bool writing;
     uint64_t waiting;    /* members whose answers are awaited */
-    bool bad_rows;       /* one of them has a bad row there too */
+    bool unsure;         /* one of them has a bad row there too, or is being filled */
+    bool held;           /* by one that is whole */
     uint64_t floor;      /* the least of them */
     struct bytes joined; /* record, owned; empty: nobody has it so far */
 };
@@ -446,6 +456,11 @@ bool ae_exchange_runs(const struct anti_entropy *ae, uint32_t partition, uint32_
 void ae_exchange_end(struct anti_entropy *ae, struct actor_context *ctx,
                      struct ae_exchange *exchange, const char *why);
 void ae_exchange_free(struct ae_exchange *exchange);
+/* What the side gives of the keyspace is not all that it held. */
+void ae_exchange_note_lack(const struct anti_entropy *ae, struct ae_exchange *exchange,
+                           uint32_t side, uint32_t keyspace_id);
+void ae_ids_add(struct ae_ids *ids, uint32_t id);
+void ae_ids_free(struct ae_ids *ids);
 
 void ae_asks_clear(struct ae_exchange *exchange);
 /* A phase, and which sides are asked in it; none: what comes next is to be found. */
@@ -482,7 +497,7 @@ void ae_transfer_plan(struct ae_exchange *exchange, const struct exchange_digest
 bool ae_transfer_next(struct ae_exchange *exchange);
 struct message *ae_transfer_question(struct ae_exchange *exchange);
 /* The next three give NULL, or why the exchange has to end. */
-const char *ae_transfer_fetched(struct ae_exchange *exchange);
+const char *ae_transfer_fetched(const struct anti_entropy *ae, struct ae_exchange *exchange);
 /* Fills the window. *ret_done: all that was fetched is written. */
 const char *ae_transfer_write(struct anti_entropy *ae, struct actor_context *ctx,
                               struct ae_exchange *exchange, bool *ret_done);
@@ -565,7 +580,7 @@ void ae_gain_clear(struct ae_gain *gain);
 void ae_gain_filled(struct anti_entropy *ae, struct actor_context *ctx, struct ae_gain *gain);
 void ae_gain_roots_drop(struct ae_gain *gain);
 /* Those that are not filled, for the figures. */
-void ae_gains_count(struct anti_entropy *ae);
+void ae_gains_count(struct anti_entropy *ae, const struct actor_context *ctx);
 
 /* anti_entropy_gain.c */
 void ae_gain_answered(struct anti_entropy *ae, struct actor_context *ctx, struct message *message);
@@ -627,8 +642,6 @@ void ae_task_free(struct ae_task *task);
 /* Somebody wants bad rows of the keyspace given up that no other replica can mend; counts one. */
 bool ae_task_give_up(struct anti_entropy *ae, const struct actor_context *ctx,
                      uint32_t keyspace_id);
-/* What an answer of the side says of bad rows. */
-void ae_exchange_note_bad(struct ae_exchange *exchange, uint32_t side, bool bad_rows);
 
 /* anti_entropy_explain.c */
 void ae_explain_on_client(struct anti_entropy *ae, struct actor_context *ctx,

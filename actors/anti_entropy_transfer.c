@@ -90,7 +90,7 @@ struct message *ae_transfer_question(struct ae_exchange *exchange)
     return message;
 }
 
-const char *ae_transfer_fetched(struct ae_exchange *exchange)
+const char *ae_transfer_fetched(const struct anti_entropy *ae, struct ae_exchange *exchange)
 {
     struct ae_leg *leg = &exchange->legs[exchange->leg];
     struct ae_ask *open = &exchange->asks[leg->source];
@@ -99,7 +99,8 @@ const char *ae_transfer_fetched(struct ae_exchange *exchange)
     if (reply->served == 0 || reply->served > fetch_count(leg) ||
         exchange_records_decode(&message->arena, reply->records, &exchange->records) != OK)
         return "fetched records cannot be read";
-    ae_exchange_note_bad(exchange, leg->source, reply->bad_rows);
+    if (reply->bad_rows)
+        ae_exchange_note_lack(ae, exchange, leg->source, ae_exchange_keyspace(exchange)->id);
     open->answer = NULL;
     exchange->fetched = message;
     exchange->record_next = 0;

@@ -22,6 +22,8 @@ struct tree_roots_reply {
     enum err status;
     bool complete; /* false: this copy was lost and is being filled; it does not vote */
     bool bad_rows; /* known here in the partition: no tree counts them (replica_quarantine.h) */
+    /* whose rows those are, by exchange_indices_encode; empty: of any */
+    struct bytes bad_keyspaces;
     struct bytes roots; /* of each keyspace with rows or a floor */
 };
 
@@ -71,6 +73,7 @@ struct record_fetch_reply {
     enum err status;
     uint32_t served;      /* of the places asked for, from the first */
     bool bad_rows;        /* were passed over in these places */
+    bool incomplete;      /* this copy is being filled: what it lacks says nothing */
     uint64_t floor;       /* of this replica when it read them */
     struct bytes records; /* {key, record} */
 };
@@ -208,6 +211,10 @@ struct vnode_complete {
     uint64_t incarnation;
     /* Not 0: it votes again, from this epoch on. UNAVAILABLE: it is not in force there yet. */
     uint64_t votes_from;
+    /* Of a whole vnode: keyspaces of which another replica could not give all. Each is filled by
+     * itself then (replica_gain.h). */
+    uint32_t unfilled_count;
+    const uint32_t *unfilled;
 };
 
 struct vnode_complete_done {

@@ -56,7 +56,7 @@ struct replica_figures {
     struct counter requests_repeated;    /* puts that were answered with their first outcome */
     struct counter
         requests_forgotten; /* ids given up before their time: no room, or a refusing disk */
-    struct counter vnodes_incomplete; /* now */
+    struct counter vnodes_incomplete; /* now; also those that lack one keyspace after a loss */
     struct counter trees;             /* hash trees, now */
     struct counter tree_bytes;        /* now */
     struct counter tree_keys;         /* now */

@@ -76,7 +76,10 @@ void replica_on_tree_roots(struct replica *replica, struct actor_context *ctx,
     reply->status = trees_admit(replica, ctx, message, 0, &vnode);
     if (reply->status == OK) {
         reply->complete = vnode->state == VNODE_COMPLETE;
-        reply->bad_rows = quarantine_records(replica, ctx, vnode->partition);
+        struct exchange_indices bad;
+        reply->bad_rows = quarantine_records(replica, ctx, vnode->partition, &answer->arena, &bad);
+        if (bad.count > 0)
+            reply->bad_keyspaces = exchange_indices_encode(&answer->arena, &bad);
         reply->roots =
             roots_of(replica, ctx, &answer->arena, vnode_of(&replica->vnodes, vnode->partition));
     }
@@ -417,10 +420,12 @@ void replica_on_record_fetch(struct replica *replica, struct actor_context *ctx,
     reply->status = trees_admit(replica, ctx, message, ask->keyspace_id, &vnode);
     if (reply->status == OK)
         reply->status = fetch_places(replica, ctx, ask, &answer->arena, reply);
-    if (reply->status == OK)
+    if (reply->status == OK) {
+        reply->incomplete = vnode_serves(vnode, ask->keyspace_id) != OK;
         reply->floor =
             vnode_floor_said(vnode, ask->keyspace_id, ctx->store, store_staged(ctx->store));
-    else
+    } else {
         reply->served = 0;
+    }
     answer_when_durable(replica, ctx, answer, reply->status);
 }

@@ -111,17 +111,6 @@ static enum err gain_begin(struct replica *replica, struct actor_context *ctx, s
     return OK;
 }
 
-void replica_gain_count(struct replica *replica)
-{
-    uint64_t filling = 0;
-    for (uint32_t i = 0; i < replica->vnodes.count; i++) {
-        const struct vnode *vnode = &replica->vnodes.vnodes[i];
-        for (uint32_t j = 0; j < vnode->keyspace_count; j++)
-            filling += vnode->keyspaces[j].gain.state == GAIN_EMPTY;
-    }
-    counter_set(&replica->figures.gains_filling, filling);
-}
-
 /* -- the whole partition
  * ----------------------------------------------------------------------------------- */
 
@@ -307,7 +296,7 @@ static enum err sweep_end(struct replica *replica, struct actor_context *ctx)
     }
     replica->gains.swept = NULL;
     replica->gains.sweep_ns = ctx->now_ns;
-    replica_gain_count(replica);
+    replica_vnodes_count(replica);
     return OK;
 }
 
@@ -377,6 +366,11 @@ static enum err look_keyspace(struct replica *replica, struct actor_context *ctx
     }
     if (entry == NULL || entry->gain.state == GAIN_NONE || entry->leaving)
         return OK;
+    entry->gain.lost = part->role == ROLE_READER;
+    if (part->role != ROLE_READER && part->announced == 0) {
+        entry->gain.told = false; /* nobody fills it while it is not read */
+        return OK;
+    }
     if (part->role == ROLE_READER && entry->gain.state == GAIN_FILLED) {
         enum err err = vnode_gain_stage(vnode, ctx->store, keyspace_id, GAIN_NONE, 0);
         if (err == OK)
@@ -444,7 +438,7 @@ static void look_on(struct replica *replica, struct actor_context *ctx)
         struct vnode *vnode = &replica->vnodes.vnodes[gains->cursor++];
         gains->again |= look_vnode(replica, ctx, look, vnode) != OK;
     }
-    replica_gain_count(replica);
+    replica_vnodes_count(replica);
 }
 
 void replica_gains_go_on(struct replica *replica, struct actor_context *ctx)

@@ -15,7 +15,9 @@
  * is void: an announcement that was taken back and made again has another epoch. Nobody becomes a
  * reader before all that gain have said FILLED of this announcement, so a reader needs no row. One
  * whose copy was lost since (its directory was put back) has EMPTY there again, and is filled from
- * those that are read, whatever is announced meanwhile (anti_entropy_gains.c).
+ * those that are read, whatever is announced meanwhile (anti_entropy_gains.c). So has one whose
+ * vnode was lost and filled but for this keyspace, of which another replica could not read all
+ * rows; then the epoch is 0, that of no announcement.
  *
  * Removing: the whole partition is dropped when no keyspace that stays has anything in it;
  * otherwise the rows of those that go are removed by a scan, a slice at a time, and neither written
@@ -49,6 +51,7 @@ struct vnode_gain {
     uint64_t epoch;       /* of the announcement */
     uint64_t incarnation; /* another one each time that it was emptied */
     bool told;            /* to anti-entropy */
+    bool lost;            /* it is read: it was filled once */
 };
 
 struct vnode;

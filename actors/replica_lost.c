@@ -21,9 +21,20 @@ void replica_vnode_announce(struct replica *replica, struct actor_context *ctx,
 void replica_vnodes_count(struct replica *replica)
 {
     uint64_t count = 0;
-    for (uint32_t i = 0; i < replica->vnodes.count; i++)
-        count += replica->vnodes.vnodes[i].state != VNODE_COMPLETE;
+    uint64_t filling = 0;
+    for (uint32_t i = 0; i < replica->vnodes.count; i++) {
+        const struct vnode *vnode = &replica->vnodes.vnodes[i];
+        bool lacks = vnode->state != VNODE_COMPLETE;
+        for (uint32_t j = 0; j < vnode->keyspace_count; j++) {
+            const struct vnode_keyspace *keyspace = &vnode->keyspaces[j];
+            bool empty = keyspace->gain.state == GAIN_EMPTY;
+            filling += empty;
+            lacks = lacks || (empty && keyspace->gain.lost);
+        }
+        count += lacks;
+    }
     counter_set(&replica->figures.vnodes_incomplete, count);
+    counter_set(&replica->figures.gains_filling, filling);
 }
 
 /* By the view's last word it is to be emptied, or is being. */
@@ -321,10 +332,29 @@ static enum err gain_complete(struct replica *replica, struct actor_context *ctx
         return err;
     keyspace->gain.state = GAIN_FILLED;
     counter_add(&replica->figures.gains_filled, 1);
-    replica_gain_count(replica);
+    replica_vnodes_count(replica);
     log_write(ctx->log, LOG_INFO, "vnode_gained",
               "partition=%" PRIu32 " keyspace=%08" PRIx32 " epoch=%" PRIu64, vnode->partition,
               keyspace->id, keyspace->gain.epoch);
+    return OK;
+}
+
+/* Keyspaces that are not filled yet go on as what was gained, and lost since (replica_gain.h). What
+ * is to be filled for a change, or was since the loss, stays as it is. */
+static enum err leave_unfilled(struct replica *replica, struct actor_context *ctx,
+                               struct vnode *vnode, const struct vnode_complete *complete)
+{
+    for (uint32_t i = 0; i < complete->unfilled_count; i++) {
+        uint32_t id = complete->unfilled[i];
+        struct vnode_keyspace *keyspace = vnode_keyspace_get(vnode, id);
+        if (keyspace->gain.state != GAIN_NONE)
+            continue;
+        enum err err = vnode_gain_stage(vnode, ctx->store, id, GAIN_EMPTY, 0);
+        if (err != OK)
+            return err;
+        keyspace->gain = (struct vnode_gain){
+            .state = GAIN_EMPTY, .incarnation = ++replica->vnodes.incarnation, .lost = true};
+    }
     return OK;
 }
 
@@ -341,11 +371,13 @@ static enum err vnode_complete(struct replica *replica, struct actor_context *ct
     /* An exchange that began before it was emptied (again) proves nothing. */
     if (vnode->state == VNODE_EMPTYING || vnode->incarnation != complete->incarnation)
         return ERR_PRECONDITION;
-    enum err err = vnode_state_stage(vnode, ctx->store, VNODE_COMPLETE);
+    enum err err = leave_unfilled(replica, ctx, vnode, complete);
+    if (err == OK)
+        err = vnode_state_stage(vnode, ctx->store, VNODE_COMPLETE);
     if (err != OK)
         return err;
     vnode->state = VNODE_COMPLETE;
-    replica->gains.cursor = 0; /* it may be nobody's here */
+    replica->gains.cursor = 0; /* it may be nobody's here, or a keyspace is to be filled */
     replica_vnodes_count(replica);
     log_write(ctx->log, LOG_INFO, "vnode_complete", "partition=%" PRIu32, vnode->partition);
     return OK;

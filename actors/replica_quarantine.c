@@ -206,30 +206,46 @@ bool quarantine_holds(const struct replica *replica, uint32_t partition, uint32_
     return false;
 }
 
-/* Of any row (`keyspaces` NULL), or of the records of these keyspaces alone. */
-static bool may_hold(const struct quarantine *quarantine, uint32_t partition,
-                     const struct keyspace_map *keyspaces)
+/* Ascending, each once. */
+static void ids_add(uint32_t *ids, uint32_t *count, uint32_t id)
 {
-    bool found = quarantine->count == QUARANTINE_ROWS_MAX;
-    for (uint32_t i = 0; i < quarantine->count && !found; i++) {
-        const struct quarantine_row *row = &quarantine->rows[i];
-        bool counts =
-            keyspaces == NULL || (row->has_name && !row->is_register &&
-                                  keyspace_map_find_id(keyspaces, row->keyspace_id) != NULL);
-        found = row->partition == partition && counts;
-    }
-    return found;
+    uint32_t at = *count;
+    while (at > 0 && ids[at - 1] > id)
+        at--;
+    if (at > 0 && ids[at - 1] == id)
+        return;
+    memmove(&ids[at + 1], &ids[at], (*count - at) * sizeof *ids);
+    ids[at] = id;
+    ++*count;
 }
 
 bool quarantine_records(const struct replica *replica, const struct actor_context *ctx,
-                        uint32_t partition)
+                        uint32_t partition, struct arena *arena,
+                        struct exchange_indices *ret_keyspaces)
 {
-    return may_hold(&replica->quarantine, partition, &ctx->view->keyspaces);
+    const struct quarantine *quarantine = &replica->quarantine;
+    *ret_keyspaces = (struct exchange_indices){0};
+    if (quarantine->count == QUARANTINE_ROWS_MAX)
+        return true;
+    uint32_t *ids = ARENA_NEW(arena, uint32_t, KEYSPACES_MAX);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < quarantine->count && count < KEYSPACES_MAX; i++) {
+        const struct quarantine_row *row = &quarantine->rows[i];
+        if (row->partition == partition && row->has_name && !row->is_register &&
+            keyspace_map_find_id(&ctx->view->keyspaces, row->keyspace_id) != NULL)
+            ids_add(ids, &count, row->keyspace_id);
+    }
+    *ret_keyspaces = (struct exchange_indices){.count = count, .indices = ids};
+    return count > 0;
 }
 
 bool quarantine_any(const struct replica *replica, uint32_t partition)
 {
-    return may_hold(&replica->quarantine, partition, NULL);
+    const struct quarantine *quarantine = &replica->quarantine;
+    bool found = quarantine->count == QUARANTINE_ROWS_MAX;
+    for (uint32_t i = 0; i < quarantine->count && !found; i++)
+        found = quarantine->rows[i].partition == partition;
+    return found;
 }
 
 void quarantine_emptied(struct replica *replica, uint32_t partition, uint32_t keyspace_id)

@@ -9,10 +9,12 @@
  * QUARANTINE_ASK_AGAIN_NS and QUARANTINE_ASKS_MAX a second. Its bytes are copied aside for whoever
  * looks into the damage, bounded in number and size, and stay there.
  *
- * Whoever asks for trees, digests or records is told that bad rows were passed over: a copy that a
- * change makes of them is not complete (anti_entropy_gain.c), and silence about a key is no word
- * that nothing is held of it (anti_entropy_record.c). Where no other replica can ever mend them,
- * somebody has to give them up (anti_entropy_task.c): a state without versions takes their place.
+ * Whoever asks for trees, digests or records is told that bad rows were passed over: a copy that is
+ * made of them, for a change or after a loss, is not complete (anti_entropy_gain.c,
+ * anti_entropy_completion.c), and silence about a key is no word that nothing is held of it, nor is
+ * that of a copy that is being filled (anti_entropy_record.c). Where no other replica can ever mend
+ * them, somebody has to give them up (anti_entropy_task.c): a state without versions takes their
+ * place.
  *
  * Row in STORE_META: "quarantine/" u32 partition (big-endian), storage key -> the bytes as found.
  * Included by replica*.c only.
@@ -21,6 +23,7 @@
 #define ACTORS_REPLICA_QUARANTINE_H
 
 #include "actors/replica_vnode.h"
+#include "model/exchange.h"
 
 #define QUARANTINE_ROWS_MAX     1024u /* remembered; others are met again */
 #define QUARANTINE_KEPT_MAX     1000u /* copies aside */
@@ -63,10 +66,12 @@ void quarantine_repaired(struct replica *replica, struct actor_context *ctx, uin
                          struct bytes storage_key);
 /* Whether a bad row of the keyspace lies there: no tree counts it. */
 bool quarantine_holds(const struct replica *replica, uint32_t partition, uint32_t keyspace_id);
-/* Whether a record of the partition may be bad: one is, or more rows are than are remembered. Not
- * registers, rows that nobody can name, and those of keyspaces that are not there. */
+/* Whether a record of the partition may be bad, and of which keyspaces: those of the bad rows, or
+ * of any (an empty list) where more rows are bad than are remembered. Not registers, rows that
+ * nobody can name, and those of keyspaces that are not there. */
 bool quarantine_records(const struct replica *replica, const struct actor_context *ctx,
-                        uint32_t partition);
+                        uint32_t partition, struct arena *arena,
+                        struct exchange_indices *ret_keyspaces);
 /* Whether any row of the partition may be bad, as above. */
 bool quarantine_any(const struct replica *replica, uint32_t partition);
 /* All rows of the vnode are gone, or of one keyspace (0: of all). */

@@ -130,8 +130,6 @@ uint64_t replica_gains_wake_at_ns(const struct replica *replica);
 /* Tells anti-entropy. */
 void replica_gain_tell(struct replica *replica, struct actor_context *ctx,
                        const struct vnode *vnode, struct vnode_keyspace *entry);
-/* Sets the figure. */
-void replica_gain_count(struct replica *replica);
 
 /* -- replica_record.c ---------------------------------------------------------------------------
  */
@@ -262,7 +260,7 @@ bool replica_vnodes_load(struct replica *replica, struct actor_context *ctx);
 /* Tells anti-entropy of an incomplete vnode. */
 void replica_vnode_announce(struct replica *replica, struct actor_context *ctx,
                             const struct vnode *vnode);
-/* Sets the figure. */
+/* Sets the figures of what is being filled. */
 void replica_vnodes_count(struct replica *replica);
 /* What waits for the log, or for another try. */
 void replica_vnodes_go_on(struct replica *replica, struct actor_context *ctx);

@@ -140,6 +140,8 @@
     X(GAIN_FROM_ONE, "who gains a partition is filled from one replica", "2.6")                    \
     X(GAIN_PASSES_OVER_BAD_ROWS, "a copy is complete although its source could not read a row",    \
       "rule 25")                                                                                   \
+    X(LOST_PASSES_OVER_BAD_ROWS, "the same of a copy that was lost and is filled", "rule 25")      \
+    X(SILENCE_OF_UNFILLED, "what a copy lacks that is filled says there was nothing", "rule 25")   \
     X(GAIN_KEEPS_OLD, "who gains a partition keeps what it had of it", "rule 24")                  \
     X(REAPED_WHILE_JOINT, "tombstones are reaped while a partition goes over", "rule 13")          \
     X(PLAN_KEEPS_ALL_ACKS, "a new plan counts who is only written by it", "rule 28")               \

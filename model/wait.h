@@ -19,7 +19,7 @@ enum wait_cause {
     WAIT_EPOCH = 3,    /* `member` has not the partition's last step in force */
     WAIT_FILL = 4,     /* `member` has not all that the change gives it there */
     WAIT_HANDS_ON = 5, /* `member` leaves, and keeps hints */
-    /* copies that the reporting member fills for a change */
+    /* copies that the reporting member fills for a change, or keyspace by keyspace after a loss */
     WAIT_SOURCE = 7,    /* `member`, a source, has not said what it holds, or cannot be reached */
     WAIT_COPY = 8,      /* the copy of `member`, a source, is not complete itself */
     WAIT_EXCHANGE = 9,  /* the last exchange with `member` did not go through: `why` */
@@ -40,6 +40,8 @@ enum wait_cause {
 
 #define WAITS_MAX          64u
 #define WAIT_WHY_BYTES_MAX 80u
+/* The `why` of an exchange with a source that could not read all of its rows. */
+#define WAIT_WHY_BAD_ROWS "bad rows there are not mended yet: its log has row_quarantined"
 
 struct wait {
     enum wait_cause cause;

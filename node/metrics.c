@@ -364,7 +364,7 @@ static void write_actors(FILE *out, struct node *node)
     REPLICA_GAUGE(trees, "Hash trees.");
     REPLICA_GAUGE(tree_bytes, "Memory of hash trees.");
     REPLICA_GAUGE(tree_keys, "Keys in hash trees.");
-    REPLICA_GAUGE(vnodes_incomplete, "Vnodes that are being filled after a loss.");
+    REPLICA_GAUGE(vnodes_incomplete, "Vnodes being filled after a loss, or one keyspace of them.");
     metric(out, "coterie_hints", "gauge", "Hints kept here for replicas that are away.",
            counter_get(&hinted_handoff_figures(node->hinted_handoff)->hints));
     metric(out, "coterie_hints_bytes", "gauge", "Their bytes.",
@@ -409,6 +409,7 @@ static void write_actors(FILE *out, struct node *node)
     ANTI_ENTROPY_NOW(exchanges_running, "Comparisons under way.");
     ANTI_ENTROPY_NOW(dirty, "Replicas that may lack something and wait for their comparison.");
     ANTI_ENTROPY_NOW(incomplete, "Vnodes of this node that are being filled.");
+    ANTI_ENTROPY_NOW(refills, "Keyspaces that such a vnode still lacks: rows are bad elsewhere.");
     ANTI_ENTROPY_NOW(gains, "Copies that a change gives this node and that are being filled.");
     ANTI_ENTROPY_NOW(ranges, "Pairs of replicas that this node compares.");
     ANTI_ENTROPY_NOW(ranges_proven, "Among them: proven identical since the start.");

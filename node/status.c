@@ -191,7 +191,8 @@ static void page_copies(FILE *out, const struct node *node, const struct view *v
             "</table><p>Each pair is compared by one of its nodes. Copies that may lack something: "
             "%" PRIu64 ". Copies being filled after a loss: %" PRIu64 ". Repairs running: %" PRIu64
             ".</p>",
-            counter_get(&figures->dirty), counter_get(&figures->incomplete),
+            counter_get(&figures->dirty),
+            counter_get(&figures->incomplete) + counter_get(&figures->refills),
             counter_get(&figures->tasks));
 }
 

@@ -146,6 +146,7 @@ static const struct field tree_roots_reply_fields[] = {
     FIELD(FIELD_BOOL, struct tree_roots_reply, complete, 0, 1),
     FIELD(FIELD_BYTES, struct tree_roots_reply, roots, 0, LIST_BYTES_MAX),
     FIELD(FIELD_BOOL, struct tree_roots_reply, bad_rows, 0, 1),
+    FIELD(FIELD_BYTES, struct tree_roots_reply, bad_keyspaces, 0, LIST_BYTES_MAX),
 };
 static const struct layout tree_roots_reply_layout = FIELDS_OF(tree_roots_reply_fields);
 
@@ -200,6 +201,7 @@ static const struct field record_fetch_reply_fields[] = {
     FIELD(FIELD_U64, struct record_fetch_reply, floor, 0, UINT64_MAX),
     FIELD(FIELD_BYTES, struct record_fetch_reply, records, 0, LIST_BYTES_MAX),
     FIELD(FIELD_BOOL, struct record_fetch_reply, bad_rows, 0, 1),
+    FIELD(FIELD_BOOL, struct record_fetch_reply, incomplete, 0, 1),
 };
 static const struct layout record_fetch_reply_layout = FIELDS_OF(record_fetch_reply_fields);
 

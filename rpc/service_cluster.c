@@ -134,7 +134,8 @@ static void add_own_problems(struct request *request, Coterie__V1__StatusRespons
         response->own_problems[response->n_own_problems++] = arena_printf(
             &request->arena,
             "node %s: %u of %u vnodes are being refilled from the other nodes, and do not vote "
-            "until they are: its log says why (identity_renewed, store_log_short)",
+            "until they are: its log says why (identity_renewed, store_log_short), coterie changes "
+            "what holds them up",
             options->node_name, (uint32_t)troubles.vnodes_incomplete,
             request->view->topology.partitions);
     if (troubles.registers_mute != 0)

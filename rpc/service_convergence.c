@@ -114,11 +114,12 @@ static void add_reasons(struct request *request, const struct behind *behind,
         words->reasons[words->n_reasons++] =
             arena_printf(arena, "%u copies may lack writes that %s knows of", words->dirty, self);
     if (words->incomplete > 0)
-        words->reasons[words->n_reasons++] = arena_printf(
-            arena, "%u copies of %s were lost and %s", words->incomplete, self,
-            view_keyspaces_heard(request->view) ? "are being filled"
-                                                : "wait until it has heard from a majority of the "
-                                                  "members which keyspaces there are");
+        words->reasons[words->n_reasons++] =
+            arena_printf(arena, "%u copies of %s were lost and %s", words->incomplete, self,
+                         view_keyspaces_heard(request->view)
+                             ? "are being filled (what holds one up: coterie changes)"
+                             : "wait until it has heard from a majority of the "
+                               "members which keyspaces there are");
 }
 
 convergence_words *convergence_new(struct request *request, bool list)
@@ -132,7 +133,8 @@ convergence_words *convergence_new(struct request *request, bool list)
     coterie__v1__convergence__init(words);
     words->pairs_in_cluster = pairs_in_cluster(view);
     words->dirty = (uint32_t)counter_get(&figures->dirty);
-    words->incomplete = (uint32_t)counter_get(&figures->incomplete);
+    words->incomplete =
+        (uint32_t)(counter_get(&figures->incomplete) + counter_get(&figures->refills));
     words->now_ms = runtime_wall_ms();
     uint32_t most = view->topology.partitions * view->topology.member_count;
     if (list)

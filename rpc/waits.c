@@ -338,6 +338,12 @@ static void copy_line(const struct teller *teller, const char *who, const struct
         TELL(teller, line,
              "%s for a copy from %s to %s: its own was lost, and is being filled first", what,
              names, who);
+    else if (wait->why != NULL && strcmp(wait->why, WAIT_WHY_BAD_ROWS) == 0)
+        TELL(teller, line,
+             "keyspace %s: %s for %s to mend bad rows (row_quarantined in its log) that %s is to "
+             "copy: what no replica can mend is lost if you give it up (coterie repair "
+             "--give-up-bad-rows --keyspace %s)",
+             line->keyspace, what, names, who, line->keyspace);
     else
         TELL(teller, line,
              "%s for a copy from %s to %s, which did not go through (%s): it is tried again, and "
@@ -379,13 +385,12 @@ static void vote_line(const struct teller *teller, const char *who, const struct
 
 static void member_lines(const struct teller *teller, uint32_t member)
 {
-    bool running = teller->view->topology.change.state == CHANGE_RUNNING;
     const char *who = name_of(teller, member);
     struct waits *own = ARENA_NEW(teller->arena, struct waits, 1);
     own_waits(teller, member, own);
     for (uint32_t i = 0; i < own->count; i++) {
         const struct wait *wait = &own->list[i];
-        if (running && wait->cause >= WAIT_SOURCE && wait->cause <= WAIT_DECISION)
+        if (wait->cause >= WAIT_SOURCE && wait->cause <= WAIT_DECISION)
             copy_line(teller, who, wait);
         else if (wait->cause >= WAIT_VOTES_CHANGE && wait->cause <= WAIT_VOTES_SETTLE)
             vote_line(teller, who, wait);

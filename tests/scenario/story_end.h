@@ -50,9 +50,23 @@ static void end_change(struct cluster *c)
         cluster_fail(c, "a change is not at its end although all is well");
 }
 
-/* What no disk can give back is given up: as long as somebody might, a change waits for it. */
+static bool rows_are_bad(const struct cluster *c)
+{
+    for (uint32_t i = 0; i < c->node_count; i++) {
+        if (!c->nodes[i].up)
+            continue;
+        const struct replica_figures *figures = replica_figures(c->nodes[i].replica);
+        if (counter_get(&figures->quarantined) + counter_get(&figures->vnodes_incomplete) > 0)
+            return true;
+    }
+    return false;
+}
+
+/* What no disk can give back is given up: as long as somebody might, a change waits for it, and so
+ * does a copy that was lost. */
 static void end_rot(struct cluster *c)
 {
+    uint64_t until_ns = c->now_ns + 90000 * MS;
     for (uint32_t i = 0; i < c->node_count && c->rotten[0] != 0; i++) {
         char line[32];
         struct words words;
@@ -60,6 +74,8 @@ static void end_rot(struct cluster *c)
         words_split(&words, line);
         command_run(c, &words);
     }
+    while (c->rotten[0] != 0 && c->now_ns < until_ns && rows_are_bad(c))
+        cluster_run_until(c, c->now_ns + 100 * MS);
 }
 
 /* RELIABILITY rules 17, 19: when all is well again every write that was acknowledged is covered by

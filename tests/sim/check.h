@@ -71,6 +71,9 @@ struct check {
     /* check_refilled.c */
     struct refill refills[NODES_MAX][PARTITIONS_SIM_MAX];
     struct clock refilled_from[NODES_MAX][SIM_KEYSPACES_MAX][KEYS_MAX];
+    /* given_up.c: when, 0: never; and what sound copies held then */
+    uint64_t gave_up_ns[SIM_KEYSPACES_MAX][KEYS_MAX];
+    struct clock left[SIM_KEYSPACES_MAX][KEYS_MAX];
     /* check_reaped.c: what replicas have removed */
     struct clock reaped[SIM_KEYSPACES_MAX][KEYS_MAX];
     /* the last round, by its driver */
@@ -184,7 +187,7 @@ void check_filled_before(struct host *host, const struct message *message,
 void check_filled_after(struct host *host, const struct filled_watch *watch);
 /* Anti-entropy hears of a copy that was lost; its replica, that it has been filled. */
 void check_emptied(struct host *host, const struct message *message);
-void check_refilled(struct host *host, uint32_t partition);
+void check_refilled(struct host *host, uint32_t partition, uint32_t keyspace_id); /* 0: all */
 /* Whether all replicas are equal and nobody knows of anything to do; else `why` says what differs.
  */
 bool check_same(struct world *world, char *why, size_t why_size);

@@ -98,16 +98,19 @@ void check_filled_before(struct host *host, const struct message *message,
     *ret_watch =
         (struct filled_watch){.keyspace_id = message->vnode_complete.keyspace_id,
                               .partition = message->vnode_complete.partition,
-                              .voted = host_copy_votes(host, message->vnode_complete.partition),
+                              .voted = host_copy_votes(host, message->vnode_complete.partition, 0),
                               .filled = gains_filled(host)};
 }
 
 void check_filled_after(struct host *host, const struct filled_watch *watch)
 {
     struct world *world = host->world;
-    if (!watch->voted && host_copy_votes(host, watch->partition))
-        check_refilled(host, watch->partition);
-    if (gains_filled(host) == watch->filled || world->options.data_centers != 1)
+    if (!watch->voted && host_copy_votes(host, watch->partition, 0))
+        check_refilled(host, watch->partition, 0);
+    if (gains_filled(host) == watch->filled)
+        return;
+    check_refilled(host, watch->partition, watch->keyspace_id);
+    if (world->options.data_centers != 1)
         return;
     for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {
         for (uint32_t key = 0; key < world->options.keys; key++) {

@@ -55,7 +55,7 @@ static void check_key(struct world *world, uint32_t keyspace, uint32_t key)
         const struct operation *operation = &world->history.operations[i];
         if (operation->keyspace == keyspace && operation->key == key &&
             operation->kind != OPERATION_GET && operation->state == OPERATION_ENDED &&
-            operation->status == OK && !operation->alone)
+            operation->status == OK && !operation->alone && !given_up_is(world, operation))
             check_write(world, operation, &held);
     }
     arena_deinit(&held.arena);
@@ -92,7 +92,7 @@ static void look_durably(struct world *world, const struct view *view, uint32_t 
         struct version_set *state = &held->sets[held->count++];
         *state = (struct version_set){0};
         if (host->dead || host_is_rotten(host, id, text) ||
-            host_is_rotten_durably(host, id, text) || !host_copy_votes(host, partition))
+            host_is_rotten_durably(host, id, text) || !host_copy_votes(host, partition, id))
             held->silent |= 1u << (held->count - 1);
         else
             host_peek_durable(host, id, text, &held->arena, state);

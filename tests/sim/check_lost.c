@@ -85,9 +85,13 @@ void check_lost_finally(struct world *world, uint32_t keyspace, uint32_t key,
         const struct operation *operation = &world->history.operations[i];
         if (operation->keyspace == keyspace && operation->key == key &&
             operation->kind != OPERATION_GET && operation->state == OPERATION_ENDED &&
-            operation->status == OK && !operation->alone)
+            operation->status == OK && !operation->alone && !given_up_is(world, operation))
             check_write(world, operation, &explained);
     }
+    if (!clock_descends(&explained.clock, &world->check.left[keyspace][key]))
+        world_fail(world, "lost",
+                   "ks%u/key%u was given up where it was bad; what sound copies held is gone too",
+                   keyspace, key);
     bool lww = world->options.keyspaces[keyspace].conflict == KEYSPACE_LWW;
     if (lww && final->count > 1)
         world_fail(world, "lost", "ks%u/key%u: %u versions in a last-writer-wins keyspace",

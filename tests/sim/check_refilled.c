@@ -30,7 +30,8 @@ static struct clock held_by_others(struct host *host, uint32_t keyspace, uint32_
         struct host *other = &world->hosts[set.replicas[i].member - 1];
         struct version_set state = {0};
         if (other != host && set.replicas[i].reader && !other->dead &&
-            host_copy_votes(other, partition) && host_peek_durable(other, id, text, arena, &state))
+            host_copy_votes(other, partition, id) &&
+            host_peek_durable(other, id, text, arena, &state))
             held = clock_merge(arena, &held, &state.clock);
     }
     return held;
@@ -95,7 +96,7 @@ static bool holds(struct host *host, uint32_t keyspace, uint32_t key, const stru
 
 /* Where the partition has taken another step, or another copy was lost since, others had to be
  * asked than those that held it. */
-void check_refilled(struct host *host, uint32_t partition)
+void check_refilled(struct host *host, uint32_t partition, uint32_t keyspace_id)
 {
     struct world *world = host->world;
     const struct refill *refill = &world->check.refills[host->index][partition];
@@ -104,6 +105,9 @@ void check_refilled(struct host *host, uint32_t partition)
         refill->others_lost != others_lost(host, partition))
         return;
     for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {
+        uint32_t id = world->workload.keyspace_ids[keyspace];
+        if ((keyspace_id != 0 && keyspace_id != id) || !host_copy_votes(host, partition, id))
+            continue; /* that one is filled by itself */
         for (uint32_t key = 0; key < world->options.keys; key++) {
             if (is_here(host, keyspace, key, partition) &&
                 !holds(host, keyspace, key,

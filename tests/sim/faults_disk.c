@@ -271,6 +271,7 @@ void faults_disk_lose(struct world *world, struct incident *incident)
         memory_disk_wipe(host->disk);
         host->wiped = true;
         host->losses++;
+        given_up_rot(world, host->index);
     } else {
         check_put_back(host, incident->copy);
         host->put_backs++;

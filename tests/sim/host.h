@@ -130,8 +130,9 @@ bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct
                struct version_set *ret_set);
 /* Its disk was lost so shortly ago that others may still believe what it said before. */
 bool host_lost_lately(const struct host *host);
-/* Its copy of the partition is not one that was lost and is not filled yet. */
-bool host_copy_votes(const struct host *host, uint32_t partition);
+/* Its copy of the partition is not one that was lost and is not filled yet, nor is that keyspace's
+ * in it (0: of none). */
+bool host_copy_votes(const struct host *host, uint32_t partition, uint32_t keyspace_id);
 /* A bad row was met in one of its copies: until that one's trees are built anew they may count what
  * the row was. */
 bool host_trees_suspect(const struct host *host);

@@ -146,14 +146,36 @@ static bool is_complete_on_disk(const struct host *host, uint32_t partition)
     return err == ERR_NOT_FOUND;
 }
 
-bool host_copy_votes(const struct host *host, uint32_t partition)
+/* One keyspace of it is to be filled (actors/replica_vnode.h has the row). */
+static bool is_empty_on_disk(const struct host *host, uint32_t partition, uint32_t keyspace_id)
+{
+    static const char prefix[12] = "vnode-gains/";
+    uint8_t key[sizeof prefix + 8];
+    struct bytes row = {0};
+    struct arena arena;
+    memcpy(key, prefix, sizeof prefix);
+    key_put_u32(key + sizeof prefix, partition);
+    key_put_u32(key + sizeof prefix + 4, keyspace_id);
+    arena_init(&arena, NULL, 0);
+    enum err err =
+        memory_disk_read(host->disk, STORE_META, bytes_of(key, sizeof key), &arena, &row);
+    bool empty = err == OK && row.size > 1 && row.data[1] == GAIN_EMPTY;
+    arena_deinit(&arena);
+    return empty;
+}
+
+bool host_copy_votes(const struct host *host, uint32_t partition, uint32_t keyspace_id)
 {
     uint32_t shards = host->world->options.shards;
     if (host->wiped || !host->up)
-        return !host->wiped && is_complete_on_disk(host, partition);
+        return !host->wiped && is_complete_on_disk(host, partition) &&
+               !is_empty_on_disk(host, partition, keyspace_id);
     struct actor *actor = replica_actor(host->replicas[replica_shard(partition, shards)]);
     struct replica *replica = CONTAINER_OF(actor, struct replica, actor);
-    return vnode_of(&replica->vnodes, partition)->state == VNODE_COMPLETE;
+    const struct vnode *vnode = vnode_of(&replica->vnodes, partition);
+    const struct vnode_keyspace *keyspace = vnode_keyspace_find(vnode, keyspace_id);
+    return vnode->state == VNODE_COMPLETE &&
+           (keyspace == NULL || keyspace->gain.state != GAIN_EMPTY);
 }
 
 bool host_trees_suspect(const struct host *host)

@@ -235,6 +235,29 @@ static void draw_graves(struct prng *prng, struct sim_options *options)
     }
 }
 
+/* In a stream of its own: keyspaces of two replicas, of which one is lost while the other one
+ * cannot read a row; reads of one copy behind writes of both. */
+static void draw_given_up(struct sim_options *options)
+{
+    struct prng random;
+    struct prng *prng = &random;
+    prng_init(prng, options->seed, RANDOM_GIVEN_UP);
+    if (options->graves || options->data_centers != 1 || !sim_options_has(options, FAULT_WIPED) ||
+        !sim_options_has(options, FAULT_CORRUPT) || !prng_chance(prng, 0.5))
+        return;
+    options->gives_up = true;
+    for (uint32_t i = 0; i < options->keyspace_count; i++) {
+        struct sim_keyspace *keyspace = &options->keyspaces[i];
+        bool reads_one = prng_chance(prng, 0.7);
+        if (i > 0 && prng_chance(prng, 0.4))
+            continue;
+        keyspace->n = 2;
+        keyspace->read_level = reads_one ? CONSISTENCY_ONE : CONSISTENCY_QUORUM;
+        keyspace->write_level = CONSISTENCY_QUORUM;
+        keyspace->read_count = keyspace->write_count = 0;
+    }
+}
+
 struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
 {
     struct prng random;
@@ -282,6 +305,7 @@ struct sim_options sim_options_draw(uint64_t seed, uint32_t without)
     if (prng_chance(prng, 0.1) && !options.rush)
         draw_graves(prng, &options);
     options.faults &= ~without;
+    draw_given_up(&options);
     return options;
 }
 
@@ -333,6 +357,8 @@ void sim_options_print(const struct sim_options *options, FILE *file)
         fprintf(file, " (and changes under a dense load)");
     if (options->graves)
         fprintf(file, " (and deletes, reaped soon%s)", options->late ? ", and late messages" : "");
+    if (options->gives_up)
+        fprintf(file, " (and rows of which the last copy rots)");
     for (uint32_t class = 0; class < FAULT_CLASS_COUNT; class ++) {
         if (sim_options_has(options, (enum fault_class) class))
             fprintf(file, " %s", class_names[class]);

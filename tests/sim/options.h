@@ -119,6 +119,7 @@ struct sim_options {
     uint64_t reap_every_ns;    /* the reaper's */
     uint64_t hint_bytes_max;   /* for one target; 0: as in production */
     bool graves;               /* keys are deleted, reaped and written again all the time */
+    bool gives_up;       /* a disk may be lost of which another copy has just rotted (given_up.h) */
     bool late;           /* and a few messages come long after what they speak of was reaped */
     bool rush;           /* changes under a dense load (draw_rush) */
     bool hoarding;       /* writers hand back the context of a key that was not there yet */

@@ -20,6 +20,7 @@ enum random_stream {
     RANDOM_STEWARD = 900,
     RANDOM_REGISTERS_OPTIONS,
     RANDOM_CENTERS,
+    RANDOM_GIVEN_UP,
     RANDOM_ACTORS = 1000, /* + node, start and actor */
 };
 

@@ -530,6 +530,8 @@ void workload_on_answer(struct world *world, struct host *host, struct message *
         steward_on_done(world, &message->client_topology_done);
         return;
     }
+    if (message->kind == MESSAGE_client_maintenance_done)
+        return; /* of what is given up */
     bool get = message->kind == MESSAGE_client_get_done;
     if ((get && registers_takes(message->client_get_done.client)) ||
         (message->kind == MESSAGE_client_put_done &&

@@ -10,6 +10,7 @@
 #define SETUP_MAX_NS  (60 * (uint64_t)SECOND_NS)
 #define SETTLE_MIN_NS (3 * (uint64_t)SECOND_NS)
 #define SETTLE_MAX_NS (120 * (uint64_t)SECOND_NS)
+#define GIVE_UP_NS    (90 * (uint64_t)SECOND_NS) /* each time that bad rows are given up */
 #define SAME_LOOK_NS  (500 * (uint64_t)MS_NS)
 #define IDLE_BEGIN_NS (1 * (uint64_t)SECOND_NS) /* what was on its way arrives */
 #define IDLE_END_NS   (4 * (uint64_t)SECOND_NS)
@@ -322,7 +323,8 @@ static void on_phase(struct world *world)
             check_held(world);
             enter(world, PHASE_IDLE);
         } else {
-            too_long(world, SETTLE_MAX_NS);
+            given_up_look(world);
+            too_long(world, SETTLE_MAX_NS + world->given_up.times * GIVE_UP_NS);
         }
         break;
     case PHASE_IDLE:
@@ -463,6 +465,8 @@ struct world_result world_run(const struct sim_options *options, bool text, FILE
         .simulated_ns = world->now_ns,
         .figures = world->figures,
     };
+    result.figures.last_rotten = world->given_up.rotten;
+    result.figures.given_up = world->given_up.keys;
     for (uint32_t i = 0; i < world->history.count; i++) {
         if (world->history.operations[i].state == OPERATION_ENDED &&
             world->history.operations[i].status == OK)

@@ -12,6 +12,7 @@
 #include "base/heap.h"
 #include "tests/sim/check.h"
 #include "tests/sim/faults.h"
+#include "tests/sim/given_up.h"
 #include "tests/sim/history.h"
 #include "tests/sim/host.h"
 #include "tests/sim/keyspaces.h"
@@ -93,6 +94,8 @@ struct world_figures {
         uint64_t judged;                      /* keys */
         uint64_t counters;
     } registers;
+    uint64_t last_rotten; /* rows, of keys whose other copy was lost */
+    uint64_t given_up;    /* keys */
 };
 
 struct world {
@@ -119,6 +122,7 @@ struct world {
     struct registers registers;
     struct keyspaces keyspaces;
     struct mints mints;
+    struct given_up given_up;
     struct check check;
     struct failure failure;
     struct world_figures figures;

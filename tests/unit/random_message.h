@@ -195,6 +195,7 @@ static inline struct message *random_message(enum message_kind kind)
         body->status = random_status();
         body->complete = prng_chance(&prng, 0.5);
         body->bad_rows = prng_chance(&prng, 0.5);
+        body->bad_keyspaces = random_bytes(arena, 0, 1000);
         body->roots = random_bytes(arena, 0, 100000);
     } else if (kind == MESSAGE_tree_read) {
         struct tree_read *body = &message->tree_read;
@@ -237,6 +238,7 @@ static inline struct message *random_message(enum message_kind kind)
         body->served = random_u32();
         body->floor = random_u64();
         body->bad_rows = prng_chance(&prng, 0.5);
+        body->incomplete = prng_chance(&prng, 0.5);
         body->records = random_bytes(arena, 0, 100000);
     } else if (kind == MESSAGE_register_query) {
         struct register_query *body = &message->register_query;
@@ -509,6 +511,7 @@ static inline void same_message(const struct message *a, const struct message *b
         SAME(tree_roots_reply.status);
         SAME(tree_roots_reply.complete);
         SAME(tree_roots_reply.bad_rows);
+        SAME_BYTES(tree_roots_reply.bad_keyspaces);
         SAME_BYTES(tree_roots_reply.roots);
     } else if (a->kind == MESSAGE_tree_read) {
         SAME(tree_read.partition);
@@ -545,6 +548,7 @@ static inline void same_message(const struct message *a, const struct message *b
         SAME(record_fetch_reply.served);
         SAME(record_fetch_reply.floor);
         SAME(record_fetch_reply.bad_rows);
+        SAME(record_fetch_reply.incomplete);
         SAME_BYTES(record_fetch_reply.records);
     } else if (a->kind == MESSAGE_register_query) {
         SAME(register_query.keyspace_id);
