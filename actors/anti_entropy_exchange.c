@@ -11,7 +11,7 @@
 /* -- questions ----------------------------------------------------------------------------------
  */
 
-void ae_asks_clear(struct ae_exchange *exchange)
+static void asks_clear(struct ae_exchange *exchange)
 {
     for (uint32_t side = 0; side < 2; side++) {
         message_free(exchange->asks[side].answer);
@@ -21,7 +21,7 @@ void ae_asks_clear(struct ae_exchange *exchange)
 
 void ae_exchange_enter(struct ae_exchange *exchange, enum ae_phase phase, bool first, bool second)
 {
-    ae_asks_clear(exchange);
+    asks_clear(exchange);
     exchange->phase = phase;
     exchange->asks[0].wanted = first;
     exchange->asks[1].wanted = second;
@@ -144,7 +144,7 @@ static const char *answered(struct anti_entropy *ae, struct actor_context *ctx,
         return ae_compare_digests_answered(ae, exchange);
     case AE_FETCH:
         why = ae_transfer_fetched(ae, exchange);
-        ae_asks_clear(exchange);
+        asks_clear(exchange);
         exchange->phase = AE_WRITE;
         return why;
     case AE_WRITE:
@@ -279,7 +279,7 @@ void ae_exchange_free(struct ae_exchange *exchange)
 {
     if (!exchange->running)
         return;
-    ae_asks_clear(exchange);
+    asks_clear(exchange);
     ae_transfer_drop(exchange);
     free(exchange->front.indices);
     free(exchange->next.indices);

@@ -84,7 +84,7 @@ void ae_gains_free(struct anti_entropy *ae)
     free(ae->gains.list);
 }
 
-void ae_gains_count(struct anti_entropy *ae, const struct actor_context *ctx)
+static void count_open(struct anti_entropy *ae, const struct actor_context *ctx)
 {
     uint64_t filling = 0;
     uint64_t refilling = 0;
@@ -150,7 +150,7 @@ static void gain_begin(struct anti_entropy *ae, struct actor_context *ctx, const
     gain->next_ns = ctx->now_ns;
     gain->since_ms = ctx->wall_ms;
     ae->look_ns = ctx->now_ns;
-    ae_gains_count(ae, ctx);
+    count_open(ae, ctx);
 }
 
 void ae_gain_on_incomplete(struct anti_entropy *ae, struct actor_context *ctx,
@@ -210,7 +210,7 @@ void ae_gain_filled(struct anti_entropy *ae, struct actor_context *ctx, struct a
     counter_add(&ae->figures.gains_filled, 1);
     if (keyspace != NULL && !gain->compares)
         compare_if_needed(ae, ctx, gain->partition, keyspace); /* in its place */
-    ae_gains_count(ae, ctx);
+    count_open(ae, ctx);
     ae->look_ns = ctx->now_ns;
 }
 
@@ -233,5 +233,5 @@ void ae_gains_refresh(struct anti_entropy *ae, struct actor_context *ctx)
         gains->change = topology_change_name(topology);
         find_compares(ae, ctx);
     }
-    ae_gains_count(ae, ctx);
+    count_open(ae, ctx);
 }
