@@ -1,14 +1,15 @@
 /* store.h -- the storage that an actor may use in a step: one writer's handle on the node's store.
  *
- * This is the port; store/ implements it twice: engine_rocksdb.c and engine_memory.c. A partition is a
- * vnode's column family (0..Q-1), or STORE_META, or STORE_HINTS. Keys and values are opaque here.
+ * This is the port; store/ implements it twice: engine_rocksdb.c and engine_memory.c. A partition
+ * is a vnode's column family (0..Q-1), or STORE_META, or STORE_HINTS. Keys and values are opaque
+ * here.
  *
- * Reads are synchronous and see every write that this handle staged before. A staged write is in the
- * log's order but not yet durable: it has a sequence, and once the commit log is on disk up to it the
- * engine posts `store_committed{sequence}` (message.h) to the handle's actor. Only then may anything
- * that depends on it be shown to anyone. The host submits after each drained batch, before anything
- * that the batch sent leaves: then the writes enter the log, which all handles of a node share, and
- * are visible through other handles. A crash keeps a prefix of the log, never a gap.
+ * Reads are synchronous and see every write that this handle staged before. A staged write is in
+ * the log's order but not yet durable: it has a sequence, and once the commit log is on disk up to
+ * it the engine posts `store_committed{sequence}` (message.h) to the handle's actor. Only then may
+ * anything that depends on it be shown to anyone. The host submits after each drained batch, before
+ * anything that the batch sent leaves: then the writes enter the log, which all handles of a node
+ * share, and are visible through other handles. A crash keeps a prefix of the log, never a gap.
  *
  * A partition has one writer: the replica shard that it lives on. STORE_META and STORE_HINTS may be
  * written through any handle, each key by one of them only.
@@ -28,14 +29,15 @@ struct store;
 typedef bool (*store_visit)(void *closure, struct bytes key, struct bytes value);
 
 enum store_sync {
-    STORE_SYNC_LATER, /* durable with the next periodic sync (100 ms) or with any later STORE_SYNC_NOW */
+    STORE_SYNC_LATER, /* durable with the next periodic sync (100 ms) or with any later
+                         STORE_SYNC_NOW */
     STORE_SYNC_NOW,   /* somebody waits for it: sync as soon as the running sync is over */
 };
 
 struct store_class {
     const char *name;
-    enum err (*read)(struct store *store, uint32_t partition, struct bytes key,
-                     struct arena *arena, struct bytes *ret_value);
+    enum err (*read)(struct store *store, uint32_t partition, struct bytes key, struct arena *arena,
+                     struct bytes *ret_value);
     enum err (*stage)(struct store *store, uint32_t partition, struct bytes key,
                       const struct bytes *value, enum store_sync sync);
     enum err (*scan)(struct store *store, uint32_t partition, struct bytes from, struct bytes to,
@@ -61,11 +63,11 @@ static inline enum err MUST_USE store_read(struct store *store, uint32_t partiti
     return store->class->read(store, partition, key, arena, ret_value);
 }
 
-/* OVERLOADED: the engine is stalled or out of space; nothing was staged. IO: the engine has failed for
- * good (DESIGN.md 6: a failed fsync is final); nothing was staged. Creates the partition when absent. */
-static inline enum err MUST_USE store_put(struct store *store, uint32_t partition,
-                                          struct bytes key, struct bytes value,
-                                          enum store_sync sync)
+/* OVERLOADED: the engine is stalled or out of space; nothing was staged. IO: the engine has failed
+ * for good (DESIGN.md 6: a failed fsync is final); nothing was staged. Creates the partition when
+ * absent. */
+static inline enum err MUST_USE store_put(struct store *store, uint32_t partition, struct bytes key,
+                                          struct bytes value, enum store_sync sync)
 {
     return store->class->stage(store, partition, key, &value, sync);
 }
@@ -106,14 +108,15 @@ static inline uint64_t store_committed(const struct store *store)
     return store->class->committed(store);
 }
 
-/* Called by the host after each drained batch of messages: wakes the syncer once, if anyone waits. */
+/* Called by the host after each drained batch of messages: wakes the syncer once, if anyone waits.
+ */
 static inline void store_submit(struct store *store)
 {
     store->class->submit(store);
 }
 
-/* About how many bytes of keys and values a vnode's partition holds: what a copy of it moves, however
- * well the disk compresses it. For people and for plans. */
+/* About how many bytes of keys and values a vnode's partition holds: what a copy of it moves,
+ * however well the disk compresses it. For people and for plans. */
 static inline uint64_t store_bytes(struct store *store, uint32_t partition)
 {
     return store->class->bytes(store, partition);

@@ -55,7 +55,8 @@ static bool extra_is_better(const struct board *board, const uint32_t *zone_quot
     return zone_quotas[zone_a] < zone_quotas[zone_b];
 }
 
-/* Shares that bounds have cut add up to less than the ring: everybody with a weight may take one more.
+/* Shares that bounds have cut add up to less than the ring: everybody with a weight may take one
+ * more.
  */
 static uint32_t next_round(const struct board *board, bool *may_grow)
 {

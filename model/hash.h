@@ -1,7 +1,7 @@
 /* hash.h -- where a key lives: XXH3-64 of the key seeded by the keyspace id, and its partition.
  *
- * The 64-bit hash space is cut into Q = 2^k equal partitions; partition p holds the hashes whose top
- * k bits are p. Source: Dynamo (SOSP 2007) 4.2 and 6.2, strategy 3.
+ * The 64-bit hash space is cut into Q = 2^k equal partitions; partition p holds the hashes whose
+ * top k bits are p. Source: Dynamo (SOSP 2007) 4.2 and 6.2, strategy 3.
  */
 #ifndef MODEL_HASH_H
 #define MODEL_HASH_H
@@ -21,7 +21,7 @@ uint64_t hash_mix(uint64_t number);
 
 /* The storage key of a record: hash (8 bytes, big endian), keyspace id (4 bytes, big endian), key.
  * Ring order is byte order, so a range of hashes is a range of storage keys. */
-#define STORAGE_KEY_PREFIX 12u
+#define STORAGE_KEY_PREFIX    12u
 #define STORAGE_KEY_BYTES_MAX (STORAGE_KEY_PREFIX + 4096u)
 /* Writes STORAGE_KEY_PREFIX + key.size bytes to `ret`; gives that size. */
 size_t hash_storage_key(uint32_t keyspace_id, struct bytes key, uint64_t hash, uint8_t *ret);

@@ -1,7 +1,8 @@
 /* hlc.h -- hybrid logical clock: wall time that never goes back and orders causally related events.
  *
  * A timestamp is 64 bits: milliseconds since 1970 << 16 | logical counter.
- * Source: Kulkarni, Demirbas, Madappa, Avva, Leone: Logical Physical Clocks (OPODIS 2014), figure 5.
+ * Source: Kulkarni, Demirbas, Madappa, Avva, Leone: Logical Physical Clocks (OPODIS 2014),
+ * figure 5.
  */
 #ifndef MODEL_HLC_H
 #define MODEL_HLC_H

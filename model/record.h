@@ -3,9 +3,9 @@
  *     u8 format (1) | version set (version.h) | u64 checksum
  *
  * The checksum is XXH3-64 of everything before it, seeded by the key's own hash (hash_key), so a
- * record that was moved to another key or keyspace, cut or flipped is CORRUPT: it never wins a merge
- * and is never sent on (DESIGN.md 6). A sound record of an unknown format is UNSUPPORTED: that is a
- * newer release's data, not damage.
+ * record that was moved to another key or keyspace, cut or flipped is CORRUPT: it never wins a
+ * merge and is never sent on (DESIGN.md 6). A sound record of an unknown format is UNSUPPORTED:
+ * that is a newer release's data, not damage.
  */
 #ifndef MODEL_RECORD_H
 #define MODEL_RECORD_H

@@ -105,9 +105,9 @@ enum register_verdict {
 struct register_round {
     struct register_acceptors acceptors;
     enum register_phase phase;
-    struct ballot ballot; /* none while it queries */
-    uint32_t answered;    /* bit by place in `acceptors`, this phase */
-    uint32_t agreed;      /* of these, the ones that promised or accepted; in a query: answered */
+    struct ballot ballot;   /* none while it queries */
+    uint32_t answered;      /* bit by place in `acceptors`, this phase */
+    uint32_t agreed;        /* of these, the ones that promised or accepted; in a query: answered */
     bool promised_above;    /* a query met a promise above what is accepted */
     struct ballot seen;     /* the greatest of all that was met */
     struct ballot accepted; /* the greatest accepted one, of this phase */

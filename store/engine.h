@@ -17,29 +17,30 @@
 struct engine;
 
 struct engine_options {
-    const char *directory;   /* created when absent (its parent exists) */
-    uint32_t handle_count;   /* replica shards + 1 */
-    uint32_t partitions;     /* Q */
-    uint64_t memory_bytes;   /* ceiling for block cache and all memtables together; default 256 MiB */
+    const char *directory; /* created when absent (its parent exists) */
+    uint32_t handle_count; /* replica shards + 1 */
+    uint32_t partitions;   /* Q */
+    uint64_t memory_bytes; /* ceiling for block cache and all memtables together; default 256 MiB */
     uint32_t periodic_sync_ms; /* 100 */
     const struct log *log;
     /* Durable up to `sequence` for that handle. Called on the syncer's thread. */
     void (*committed)(void *host, uint32_t handle, uint64_t sequence);
-    /* The engine has failed for good (failed fsync or write): nothing more is acknowledged. Once, on any
-     * thread. The host logs it and ends the process. */
+    /* The engine has failed for good (failed fsync or write): nothing more is acknowledged. Once,
+     * on any thread. The host logs it and ends the process. */
     void (*failed)(void *host, const char *why);
-    /* On the syncer's thread, at its start and before its end (to register with RCU); may be NULL. */
+    /* On the syncer's thread, at its start and before its end (to register with RCU); may be NULL.
+     */
     void (*thread_started)(void *host);
     void (*thread_stopping)(void *host);
     void *host;
 };
 
 struct engine_figures {
-    uint64_t staged;           /* writes */
+    uint64_t staged; /* writes */
     uint64_t syncs;
-    uint64_t synced_writes;    /* writes made durable by those syncs */
+    uint64_t synced_writes; /* writes made durable by those syncs */
     uint64_t sync_ns_total;
-    uint64_t refused;          /* OVERLOADED */
+    uint64_t refused; /* OVERLOADED */
     uint64_t reads;
     uint64_t cache_hits; /* reads of hot records */
     uint64_t partitions_open;
@@ -57,14 +58,15 @@ struct engine_figures {
     uint64_t write_stopped;
 };
 
-/* IO, CORRUPT, or INVALID (the directory was made with another `partitions`), with a message in `why`
- * (size why_size) that says what to do next. Takes a lock on the directory: a second process is refused
- * (DENIED). memory_bytes is at least 8 MiB. */
+/* IO, CORRUPT, or INVALID (the directory was made with another `partitions`), with a message in
+ * `why` (size why_size) that says what to do next. Takes a lock on the directory: a second process
+ * is refused (DENIED). memory_bytes is at least 8 MiB. */
 enum err engine_rocksdb_open(const struct engine_options *options, struct engine **ret_engine,
                              char *why, size_t why_size) MUST_USE;
 
 struct store *engine_store(struct engine *engine, uint32_t handle);
-/* Creates the column families of these partitions now (20-50 ms each), so that no first write pays. */
+/* Creates the column families of these partitions now (20-50 ms each), so that no first write pays.
+ */
 enum err engine_create_partitions(struct engine *engine, const uint32_t *partitions,
                                   size_t count) MUST_USE;
 /* Whether recovery has found less than this directory had acknowledged (RELIABILITY rule 38): what
@@ -76,14 +78,15 @@ void engine_close(struct engine *engine);
 /* Cached: recomputed at most once a second. Any thread. */
 void engine_figures(struct engine *engine, struct engine_figures *ret);
 
-/* -- the simulator's disk ----------------------------------------------------------------------- */
+/* -- the simulator's disk -----------------------------------------------------------------------
+ */
 
 /* Survives the engines opened on it, as a disk survives processes. */
 struct memory_disk;
 struct memory_disk *memory_disk_new(void);
 void memory_disk_free(struct memory_disk *disk);
-/* A disk of the same contents; with an engine opened on it, of what a crash that loses all that is not durable
- * would leave. */
+/* A disk of the same contents; with an engine opened on it, of what a crash that loses all that is
+ * not durable would leave. */
 struct memory_disk *memory_disk_copy(const struct memory_disk *disk, const struct engine *engine);
 /* All is gone. No engine is opened on it. */
 void memory_disk_wipe(struct memory_disk *disk);
@@ -93,14 +96,15 @@ enum err memory_disk_read(const struct memory_disk *disk, uint32_t partition, st
 
 enum crash_kind {
     CRASH_PROCESS, /* kill -9: what reached the page cache stays; a prefix drawn by the seed */
-    CRASH_POWER,   /* also that may be lost: a prefix of the unsynced writes stays, the next one torn */
+    CRASH_POWER, /* also that may be lost: a prefix of the unsynced writes stays, the next one torn
+                  */
 };
 
 /* options->directory is not used; `committed` is called from engine_memory_sync. */
 struct engine *engine_memory_open(const struct engine_options *options, struct memory_disk *disk);
-/* One sync of the commit log, completed now: everything staged up to `mark` becomes durable and each
- * handle with news gets `committed`. The simulator decides when; engine_memory_mark() is the value at the time when the
- * sync began. */
+/* One sync of the commit log, completed now: everything staged up to `mark` becomes durable and
+ * each handle with news gets `committed`. The simulator decides when; engine_memory_mark() is the
+ * value at the time when the sync began. */
 uint64_t engine_memory_mark(const struct engine *engine);
 void engine_memory_sync(struct engine *engine, uint64_t mark);
 /* Whether any staged write asked for STORE_SYNC_NOW and is not durable yet. */
@@ -110,18 +114,20 @@ bool engine_memory_wants_sync(const struct engine *engine);
 enum err engine_memory_read_durable(const struct engine *engine, uint32_t partition,
                                     struct bytes key, struct arena *arena,
                                     struct bytes *ret_value) MUST_USE;
-/* Turns over one bit of a value on the disk, as bit rot does. False: the key is not there, is empty, or is not
- * durable yet. */
-bool engine_memory_damage(struct engine *engine, uint32_t partition, struct bytes key, uint64_t bit);
+/* Turns over one bit of a value on the disk, as bit rot does. False: the key is not there, is
+ * empty, or is not durable yet. */
+bool engine_memory_damage(struct engine *engine, uint32_t partition, struct bytes key,
+                          uint64_t bit);
 /* The next crash also takes back this many writes that were acknowledged, as a disk does that lies
  * about its syncs; at most the last ENGINE_MEMORY_LIES_MAX of this engine. The next start finds
  * log_short. */
 #define ENGINE_MEMORY_LIES_MAX 64u
 void engine_memory_lie(struct engine *engine, uint32_t writes);
-/* Ends the engine without a sync; `disk` holds what the crash left, drawn from prng. Frees the engine. */
+/* Ends the engine without a sync; `disk` holds what the crash left, drawn from prng. Frees the
+ * engine. */
 void engine_memory_crash(struct engine *engine, enum crash_kind kind, struct prng *prng);
-/* Faults to inject: chance that a read gives IO, that a stage gives OVERLOADED; fsync_fails makes the next
- * sync fail (the engine is failed for good, `failed` is called). */
+/* Faults to inject: chance that a read gives IO, that a stage gives OVERLOADED; fsync_fails makes
+ * the next sync fail (the engine is failed for good, `failed` is called). */
 void engine_memory_set_faults(struct engine *engine, struct prng *prng, double read_error,
                               double overloaded, bool fsync_fails);
 

@@ -13,10 +13,10 @@
  * Owns:     its actors' mailboxes' consuming end, their PRNG streams, one outbox.
  * Time:     ctx.now_ns is read anew every 16 steps, ctx.wall_ms once per actor and round.
  * View:     one counted reference per actor and round, so no read section spans a step (a step may
- *           read from disk) and a grace period never waits for one. It is taken after the mail: what
- *           comes in once a view was published is stepped with it or a later one. So a node that
- *           says a topology epoch to be in force serves nothing that came later by an older one.
- * Order:    between two actors messages arrive in the order sent.
+ *           read from disk) and a grace period never waits for one. It is taken after the mail:
+ * what comes in once a view was published is stepped with it or a later one. So a node that says a
+ * topology epoch to be in force serves nothing that came later by an older one. Order:    between
+ * two actors messages arrive in the order sent.
  */
 #ifndef ACTORS_RUNTIME_RUNNER_H
 #define ACTORS_RUNTIME_RUNNER_H

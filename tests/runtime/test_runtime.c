@@ -229,8 +229,8 @@ static void witness_handle(struct actor *actor, struct actor_context *ctx, struc
 
 static const struct actor_class witness_class = {.name = "witness", .handle = witness_handle};
 
-/* runner.h, view: what comes in after a view was published is stepped with it, also on a thread that
- * is in the middle of its round. */
+/* runner.h, view: what comes in after a view was published is stepped with it, also on a thread
+ * that is in the middle of its round. */
 static void no_step_with_a_view_from_before_its_message(void **state)
 {
     (void)state;
