@@ -77,8 +77,9 @@ static bool has_something(const struct vnode_keyspace *entry)
            has_keys(entry) || entry->next != NULL;
 }
 
-void replica_gain_tell(struct replica *replica, struct actor_context *ctx,
-                       const struct vnode *vnode, struct vnode_keyspace *entry)
+/* To anti-entropy. */
+static void tell(struct replica *replica, struct actor_context *ctx, const struct vnode *vnode,
+                 struct vnode_keyspace *entry)
 {
     struct message *message = message_new(MESSAGE_vnode_incomplete, 0);
     message->to = (struct actor_id){.node = replica->options.self, .kind = ACTOR_ANTI_ENTROPY};
@@ -107,7 +108,7 @@ static enum err gain_begin(struct replica *replica, struct actor_context *ctx, s
     log_write(ctx->log, LOG_INFO, "vnode_gains",
               "partition=%" PRIu32 " keyspace=%08" PRIx32 " epoch=%" PRIu64, vnode->partition,
               keyspace_id, epoch);
-    replica_gain_tell(replica, ctx, vnode, entry);
+    tell(replica, ctx, vnode, entry);
     return OK;
 }
 
@@ -378,7 +379,7 @@ static enum err look_keyspace(struct replica *replica, struct actor_context *ctx
         return err;
     }
     if (!entry->gain.told)
-        replica_gain_tell(replica, ctx, vnode, entry);
+        tell(replica, ctx, vnode, entry);
     return OK;
 }
 

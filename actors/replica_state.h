@@ -127,9 +127,6 @@ enum err replica_fence(struct replica *replica, struct actor_context *ctx,
 /* Looks at what a new view says, and goes on with what is to be removed. */
 void replica_gains_go_on(struct replica *replica, struct actor_context *ctx);
 uint64_t replica_gains_wake_at_ns(const struct replica *replica);
-/* Tells anti-entropy. */
-void replica_gain_tell(struct replica *replica, struct actor_context *ctx,
-                       const struct vnode *vnode, struct vnode_keyspace *entry);
 
 /* -- replica_record.c ---------------------------------------------------------------------------
  */
@@ -287,8 +284,6 @@ void replica_votes_tell(struct replica *replica, struct actor_context *ctx, stru
 enum err replica_votes_learn(struct replica *replica, const struct vnode_adopt *adopt) MUST_USE;
 enum err replica_votes_complete(struct replica *replica, struct actor_context *ctx,
                                 const struct vnode_complete *complete) MUST_USE;
-/* Sets the figure. */
-void replica_votes_count(struct replica *replica);
 
 /* -- replica_answer.c -----------------------------------------------------------------------------
  */

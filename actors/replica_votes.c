@@ -43,7 +43,7 @@ void vnode_voting_forget(struct vnode *vnode)
     vnode->learns_from = 0;
 }
 
-void replica_votes_count(struct replica *replica)
+static void count(struct replica *replica)
 {
     uint64_t mute = 0;
     for (uint32_t i = 0; i < replica->vnodes.count; i++) {
@@ -69,7 +69,7 @@ void replica_votes_tell(struct replica *replica, struct actor_context *ctx, stru
                                                           .votes = true};
     vnode_keyspace_get(vnode, keyspace->id)->votes_told = true;
     outbox_send(ctx, &replica->actor, message);
-    replica_votes_count(replica);
+    count(replica);
 }
 
 enum err replica_votes_learn(struct replica *replica, const struct vnode_adopt *adopt)
@@ -97,7 +97,7 @@ enum err replica_votes_complete(struct replica *replica, struct actor_context *c
         return err;
     vnode_voting_add(vnode, complete->keyspace_id);
     counter_add(&replica->figures.registers_renewed, 1);
-    replica_votes_count(replica);
+    count(replica);
     log_write(ctx->log, LOG_INFO, "vnode_votes_again",
               "partition=%" PRIu32 " keyspace=%08" PRIx32 " epoch=%" PRIu64, vnode->partition,
               complete->keyspace_id, complete->votes_from);
