@@ -1,9 +1,11 @@
 """Rule: bad input gets a precise status that names the field and the limit, never a crash, never a
 partial write; overload is refused at once with a time to wait. DESIGN.md section 10."""
 
+import queue
 import socket
 import struct
 import sys
+import threading
 import time
 
 from harness import CODE, Cluster, Details, expect, failure, grpc, invalid, kv, run, tests_of, values, wait_for
@@ -320,6 +322,59 @@ def test_streams(node):
         assert call.result().siblings == 1
 
 
+def open_streams(endpoint, methods, connections, each):
+    """Streams that say nothing, of each method in turn; what each of them ends with comes to the queue."""
+    ended, hold = queue.Queue(), threading.Event()
+
+    def nothing():
+        hold.wait()
+        yield from ()
+
+    channels = [grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS + [("grpc.channel_id", i)])
+                for i in range(connections)]
+    for channel in channels:
+        for i in range(each):
+            call = channel.stream_stream(methods[i % len(methods)])(nothing())
+            call.add_callback(lambda call=call: ended.put(call.code())) or ended.put(call.code())
+    return channels, ended, hold
+
+
+def expect_too_many(endpoint, methods, limit, each):
+    """Of more streams than there may be, those beyond the limit end at once with RESOURCE_EXHAUSTED, no others."""
+    connections = -(-(limit + 2) // each)
+    channels, ended, hold = open_streams(endpoint, methods, connections, each)
+    try:
+        beyond = connections * each - limit
+        codes = [ended.get(timeout=10) for _ in range(beyond)]
+        assert codes == [CODE.RESOURCE_EXHAUSTED] * beyond, codes
+        assert ended.empty(), ended.get()
+    finally:
+        hold.set()
+        for channel in channels:
+            channel.close()
+
+
+def test_streams_of_reflection(node):
+    """32 in all, whichever version."""
+    methods = ["/grpc.reflection.%s.ServerReflection/ServerReflectionInfo" % version for version in ("v1", "v1alpha")]
+    expect_too_many(node.endpoint, methods, 32, 17)
+
+    def free_again():
+        with grpc.insecure_channel(node.endpoint, options=CHANNEL_OPTIONS) as channel:
+            try:
+                return len(list(channel.stream_stream(methods[0])(iter([b"\x3a\x00"]), timeout=5))) == 1
+            except grpc.RpcError:
+                return False
+
+    wait_for("a place for a stream", free_again)
+
+
+def test_streams_of_peers(node):
+    """256 in all, of which a connection may carry 16."""
+    expect_too_many("127.0.0.1:%d" % node.peer_port, ["/coterie.internal.v1.Peer/Link"], 256, 16)
+    assert node.put(b"beside", b"v").siblings == 1
+
+
 def test_siblings(node):
     """The 101st sibling is refused, and says so; a put that resolves them goes through."""
     old = node.put(b"many", b"old").context
@@ -366,14 +421,14 @@ def test_largest_setting(_):
     """--value-bytes-max up to 3 MiB: such a value travels to the replicas and back; its siblings must fit one record."""
     with Cluster(3, ["--value-bytes-max", "3MiB"]) as cluster:
         first, _, last = cluster.start().nodes
-        old = first.put(b"k", bytes(3 * MIB), consistency=kv.CONSISTENCY_ALL).context
-        assert values(last.get(b"k", r=3)) == [bytes(3 * MIB)]
+        old = first.put(b"k", bytes(3 * MIB), 30, consistency=kv.CONSISTENCY_ALL).context
+        assert values(last.get(b"k", 30, r=3)) == [bytes(3 * MIB)]
         invalid(lambda: first.put(b"k", bytes(3 * MIB + 1)), "value", "%d bytes, limit %d" % (3 * MIB + 1, 3 * MIB))
-        first.put(b"k", b"x" * 3 * MIB, context=old)
-        details = expect(lambda: first.put(b"k", b"y" * 3 * MIB, context=old), CODE.FAILED_PRECONDITION,
+        first.put(b"k", b"x" * 3 * MIB, 30, context=old)
+        details = expect(lambda: first.put(b"k", b"y" * 3 * MIB, 30, context=old), CODE.FAILED_PRECONDITION,
                          "TOO_MANY_SIBLINGS", says="too large together")
         assert details.metadata["outcome"] == "NOT_APPLIED", details.metadata
-        read = last.get(b"k", r=3)
+        read = last.get(b"k", 30, r=3)
         assert values(read) == [b"x" * 3 * MIB]
         first.put(b"k", b"small", context=read.context)
         assert values(last.get(b"k")) == [b"small"]
