@@ -17,12 +17,20 @@ static bool is_quorum(const struct world *world, const struct operation *operati
     return level == CONSISTENCY_QUORUM || level == CONSISTENCY_ALL;
 }
 
+/* Its node's disk is an older copy, that nobody has told so yet: by the sets of that time the node
+ * may be all that is asked (check_put_back.c). */
+static bool asks_old_sets(const struct world *world, const struct operation *operation)
+{
+    return operation->needed == 1 && world->hosts[operation->node].put_backs > 0 &&
+           !hellos_known_everywhere(world, operation->node);
+}
+
 void check_monotonic_began(struct world *world, struct operation *operation)
 {
     struct check *check = &world->check;
     struct clock *acknowledged = check->acknowledged[operation->keyspace][operation->key];
     if (world_has(world, FAULT_MEMBERSHIP)) {
-        if (is_quorum(world, operation))
+        if (is_quorum(world, operation) && !asks_old_sets(world, operation))
             operation->required = clock_copy(&check->arena, &acknowledged[REPLICAS_SIM_MAX]);
         return;
     }

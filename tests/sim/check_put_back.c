@@ -3,7 +3,8 @@
  *
  *   - one node less holds what the copy lacks, and it votes on until it has been compared;
  *   - when it is found out it is emptied, and with it goes what it alone has acknowledged since;
- *   - before that, a read of it alone may show what was reaped since the copy;
+ *   - before that, a read of it alone may show what was reaped since the copy; and it may be alone by
+ *     the sets of that time, until somebody has told it that others have followed;
  *   - it begins its key epochs by its clock, which may have been set back meanwhile: the epoch of
  *     one key may be used for another one. Never for the same one: dots stay unique.
  *
