@@ -200,8 +200,10 @@ static bool votes_are_kept(struct world *world, const struct incident *incident)
     bool found_out = incident->class == FAULT_WIPED || world_has(world, FAULT_MEMBERSHIP);
     bool same = true;
     struct arena arena;
+    if (found_out && !registers_spare(world, incident->node))
+        return false;
     if (found_out && steward_replicas_sum_least(world, world->options.keyspace_count) > 1)
-        return registers_spare(world, incident->node);
+        return true;
     arena_init(&arena, NULL, 0);
     for (uint32_t key = 0; key < world->options.registers.keys && same; key++) {
         struct bytes before = {0};
