@@ -15,6 +15,10 @@
  *           other id that supersedes the recorded one            REPLACED   recorded
  *           other id                                             WIPED
  *
+ * Who judges another life than the recorded one is told the generation that it began with. The
+ * raised ones are for those that have accepted it: else an older copy that runs alone for as long
+ * as it is old has raised its own above what they remember.
+ *
  * So a member is one process at a time, as far as each peer can see; a copy of a directory is
  * refused while the first runs; and a directory that has forgotten what peers have seen of it (an
  * empty one under a known name, an older copy) goes on only as a new incarnation: a fresh id that
@@ -27,8 +31,7 @@
  *
  * What generations cannot show: a copy that was taken, and the first ended, before the next
  * generation was told to anybody (some seconds), is RESTARTED although it may lack the last writes;
- * so is an older one whose starts have caught up before it met anybody, and any for a peer that has
- * no row. Each key's own clock shows it (amnesia, version.h), and key epochs that begin at the
+ * so is any for a peer that has no row. Each key's own clock shows it (amnesia, version.h), and key epochs that begin at the
  * start's time (boot.h) keep its dots unique. A key whose tombstone was reaped since the copy has
  * no clock left to show it; there the floor does that its peers have noted as reaped
  * (actors/message_range.h, reap_seal).

@@ -102,7 +102,7 @@ bool peer_link_append(struct link *link, const struct message *message, uint64_t
 /* True: the link is up, and its next frame begins with our hello, or one is on its way already. */
 static bool hello_queue(struct link *link)
 {
-    struct peer_hello hello = peers_hello(link->peers, link->member);
+    struct peer_hello hello = peers_hello_again(link->peers, link->member);
     uint8_t memory[1024];
     struct arena arena;
     arena_init(&arena, memory, sizeof memory);

@@ -122,8 +122,9 @@ struct rpc_peers {
 
     pthread_mutex_t lock;
     pthread_cond_t idle; /* live has become 0 */
-    struct peer_hello hello;
-    uint64_t raise_at_ns; /* when its generation is raised again */
+    struct peer_hello hello; /* its generation is the one that this life began with (identity.h) */
+    uint64_t generation;     /* raised since; only who has taken this life for what it is hears it */
+    uint64_t raise_at_ns;    /* when it is raised again */
     uint64_t raised;      /* to what; said when it is durable. 0: said */
     uint64_t raised_sequence;
     /* Of the topology: numbers from here on are not known yet, those below that are not listed were
@@ -163,6 +164,8 @@ void peers_refuse(struct rpc_peers *peers, uint32_t member, const char *directio
 bool peers_may_log(struct rpc_peers *peers, uint64_t cause);
 /* What this node says to `to_member`. */
 struct peer_hello peers_hello(struct rpc_peers *peers, uint32_t to_member);
+/* On a stream that is open. */
+struct peer_hello peers_hello_again(struct rpc_peers *peers, uint32_t to_member);
 /* Objects with tags in gRPC: drain waits for the last of them. */
 void peers_live_add(struct rpc_peers *peers);
 void peers_live_drop(struct rpc_peers *peers);
@@ -213,7 +216,7 @@ void peer_link_close(struct link *link);
 bool peer_link_is_empty(struct link *link);
 /* The peer has just shown that it is there: connects now instead of after the back-off. */
 void peer_link_poke(struct link *link);
-/* Says hello again where the link is up; another one says it when it comes up. */
+/* Says hello again, with the generation as it is now, where the link is up. */
 void peer_link_say(struct link *link);
 /* Asks the other side whether it still answers; the answer goes to peers_answered. */
 void peer_link_probe(struct link *link);

@@ -13,7 +13,7 @@
 
 #define NS_PER_MS            UINT64_C(1000000)
 #define REFUSAL_LOG_EVERY_NS (60000 * NS_PER_MS)
-#define RAISE_EVERY_NS       (10000 * NS_PER_MS)
+#define RAISE_MS_DEFAULT     10000u
 #define REFUSED_MS_DEFAULT   5000u
 #define STALL_MS_DEFAULT     10000u
 #define STREAMS_OF_A_PEER    16
@@ -62,13 +62,13 @@ static bool generation_tick(struct rpc_peers *peers, uint64_t now_ns)
         return false;
     pthread_mutex_lock(&peers->lock);
     if (peers->raised != 0 && store_committed(meta) >= peers->raised_sequence) {
-        peers->hello.generation = peers->raised;
+        peers->generation = peers->raised;
         peers->raised = 0;
         atomic_fetch_add(&peers->raises, 1);
         says = true;
     } else if (peers->raised == 0 && now_ns >= peers->raise_at_ns && !peers->closing) {
         uint64_t generation = 0;
-        peers->raise_at_ns = now_ns + RAISE_EVERY_NS;
+        peers->raise_at_ns = now_ns + peers->options.raise_ms * NS_PER_MS;
         if (boot_raise_generation(meta, &generation) == OK) { /* else with the next turn */
             peers->raised = generation;
             peers->raised_sequence = store_staged(meta);
@@ -128,8 +128,11 @@ enum err rpc_peers_start(const struct rpc_peers_options *options, struct rpc_pee
         peers->options.stall_ms = STALL_MS_DEFAULT;
     snprintf(peers->address, sizeof peers->address, "%s", options->address);
     peers->options.address = peers->address;
+    if (peers->options.raise_ms == 0)
+        peers->options.raise_ms = RAISE_MS_DEFAULT;
     peers->hello = options->hello;
-    peers->raise_at_ns = runtime_now_ns() + RAISE_EVERY_NS;
+    peers->generation = options->hello.generation;
+    peers->raise_at_ns = runtime_now_ns() + peers->options.raise_ms * NS_PER_MS;
     peers->tick.run = on_tick;
     peers->on_shutdown.done = on_shutdown;
     prng_init(&peers->prng, runtime_now_ns(), options->hello.member);
@@ -257,6 +260,15 @@ struct peer_hello peers_hello(struct rpc_peers *peers, uint32_t to_member)
     struct peer_hello hello = peers->hello;
     pthread_mutex_unlock(&peers->lock);
     hello.to_member = to_member;
+    return hello;
+}
+
+struct peer_hello peers_hello_again(struct rpc_peers *peers, uint32_t to_member)
+{
+    struct peer_hello hello = peers_hello(peers, to_member);
+    pthread_mutex_lock(&peers->lock);
+    hello.generation = peers->generation;
+    pthread_mutex_unlock(&peers->lock);
     return hello;
 }
 

@@ -41,6 +41,7 @@ struct rpc_peers_options {
     uint32_t backoff_min_ms; /* 100 */
     uint32_t backoff_max_ms; /* 2000 */
     uint32_t refused_ms;     /* until a refused link is tried again; 0 = 5000 */
+    uint32_t raise_ms;       /* between two raises of the own generation; 0 = 10000 */
     uint32_t stall_ms;       /* a send or handshake without progress ends its stream; 0 = 10000 */
     /* The store cannot go on with this peer (other cluster, other Q, duplicate identity): for the
      * log and the status page. May be NULL. */

@@ -71,6 +71,7 @@ struct node_options {
     size_t queue_bytes_max;
     uint32_t stall_ms;
     uint32_t backoff_ms;
+    uint32_t raise_ms;
     bool says_address; /* 127.0.0.1 and its port */
 };
 
@@ -253,6 +254,7 @@ static inline struct node *node_start(const struct node_options *options)
         .backoff_max_ms = options->backoff_ms == 0 ? 300 : options->backoff_ms,
         .refused_ms = 500,
         .stall_ms = options->stall_ms,
+        .raise_ms = options->raise_ms,
         .refused = refused,
         .told = told,
         .meta = options->meta,

@@ -2,7 +2,10 @@
 /* Who may be behind a link: peers that should not talk are refused with a sentence, and no link
  * carries a message before the other's row is durable (DESIGN.md 9, RELIABILITY.md 2).
  */
+#include "actors/boot.h"
 #include "peers_fixture.h"
+
+#include <stdlib.h>
 
 /* Node 2 with something wrong calls node 1, which calls back: both say why, nobody is connected. */
 static void check_refusal(struct node_options wrong, const char *part)
@@ -327,6 +330,117 @@ static void test_rows_are_durable_before_use(void **state)
     memory_disk_free(memory);
 }
 
+/* -- generations that are raised
+ * ------------------------------------------------------------------------------ */
+
+struct directory {
+    char path[64];
+    struct engine *engine;
+    pthread_mutex_t lock;
+    struct node *node; /* NULL: it has ended */
+};
+
+static void directory_committed(void *host, uint32_t handle, uint64_t sequence)
+{
+    struct directory *directory = host;
+    pthread_mutex_lock(&directory->lock);
+    if (directory->node != NULL && handle == 0)
+        rpc_peers_committed(directory->node->peers, sequence);
+    pthread_mutex_unlock(&directory->lock);
+}
+
+static void directory_is_of(struct directory *directory, struct node *node)
+{
+    pthread_mutex_lock(&directory->lock);
+    directory->node = node;
+    pthread_mutex_unlock(&directory->lock);
+}
+
+/* Of member 2, started once. */
+static void directory_make(struct directory *directory)
+{
+    char why[256] = "";
+    struct arena arena;
+    struct boot boot;
+    *directory = (struct directory){.path = "/tmp/coterie-peers-XXXXXX"};
+    assert_non_null(mkdtemp(directory->path));
+    assert_int_equal(pthread_mutex_init(&directory->lock, NULL), 0);
+    struct engine_options options = {.directory = directory->path,
+                                     .handle_count = META_HANDLES,
+                                     .partitions = PARTITIONS,
+                                     .memory_bytes = 32 * 1024 * 1024,
+                                     .periodic_sync_ms = 10,
+                                     .committed = directory_committed,
+                                     .host = directory};
+    assert_int_equal(engine_rocksdb_open(&options, &directory->engine, why, sizeof why), OK);
+    arena_init(&arena, NULL, 0);
+    struct topology topology = topology_at(&arena, "127.0.0.1", (const int[]){1, 2, 3});
+    struct boot_options start = {.topology = &topology, .self = 2, .shards = 1};
+    memset(start.random_id, 7, sizeof start.random_id);
+    assert_int_equal(
+        boot_node(engine_store(directory->engine, 0), &arena, &start, &boot, why, sizeof why), OK);
+    assert_int_equal(boot.generation, 1);
+    arena_deinit(&arena);
+}
+
+static void directory_remove(struct directory *directory)
+{
+    char command[96];
+    engine_close(directory->engine);
+    pthread_mutex_destroy(&directory->lock);
+    snprintf(command, sizeof command, "rm -r %s", directory->path);
+    assert_int_equal(system(command), 0);
+}
+
+static struct node *directory_start(struct directory *directory, struct node_options options)
+{
+    options.member = 2;
+    options.identity = 7;
+    options.meta = engine_store(directory->engine, 0);
+    options.raise_ms = 20;
+    struct node *node = node_start(&options);
+    directory_is_of(directory, node);
+    return node;
+}
+
+static void directory_stop(struct directory *directory, struct node *node)
+{
+    directory_is_of(directory, NULL);
+    node_stop(node, 0);
+}
+
+/* model/identity.h: a peer keeps what a node has raised its generation to. An older copy of the
+ * directory that runs alone until its own is above that is known all the same, by the generation
+ * that its life began with (simulator seed 231022). */
+static void test_an_older_copy_that_was_alone(void **state)
+{
+    (void)state;
+    struct directory directory;
+    directory_make(&directory);
+    struct node *a = node_start_plain(1);
+    struct node *b = directory_start(&directory, (struct node_options){.nonce = 5});
+    int port = b->port;
+    node_connect(a, a->port, port, NOWHERE);
+    node_connect(b, a->port, port, NOWHERE);
+    WAIT_FOR(linked(a, b));
+    WAIT_FOR(totals_of(b).raises >= 3);
+    directory_stop(&directory, b);
+    uint64_t raised = totals_of(a).verdicts[IDENTITY_SAME];
+    assert_true(raised > 0);
+    /* As it was after its first start, started once more. */
+    b = directory_start(&directory,
+                        (struct node_options){.nonce = 6, .generation = 2, .port = port});
+    node_connect(b, NOWHERE, port, NOWHERE);
+    WAIT_FOR(totals_of(b).raises >= 12);
+    node_connect(b, a->port, port, NOWHERE);
+    WAIT_FOR(told_of(b).verdict == IDENTITY_RESTORED);
+    assert_in_range(told_of(b).known.self.generation, IDENTITY_RAISE, 12 * IDENTITY_RAISE);
+    assert_false(figures_of(b, 1).connected);
+    directory_stop(&directory, b);
+    node_stop(a, 0);
+    directory_remove(&directory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -341,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_duplicate_identity),
         cmocka_unit_test(test_restarted_and_restored),
         cmocka_unit_test(test_rows_are_durable_before_use),
+        cmocka_unit_test(test_an_older_copy_that_was_alone),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }

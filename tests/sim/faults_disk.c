@@ -40,6 +40,8 @@ void faults_disk_begin(struct world *world, struct incident *incident)
     if (incident->class == FAULT_RESTORED && incident->copy == NULL) {
         incident->copy = memory_disk_copy(host->disk, host->engine);
         incident->copied = host->hellos.mine.self;
+        if (incident->copied.generation < host->hellos.generation)
+            incident->copied.generation = host->hellos.generation;
         if (incident->copied.generation < host->hellos.raised)
             incident->copied.generation = host->hellos.raised;
     }

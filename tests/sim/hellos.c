@@ -23,7 +23,9 @@ static void plan_raise(struct host *host)
 void hellos_started(struct host *host, const struct boot *boot)
 {
     struct hellos *hellos = &host->hellos;
-    *hellos = (struct hellos){.mine = boot->hello, .epoch_bound = boot->epoch_bound};
+    *hellos = (struct hellos){.mine = boot->hello,
+                              .generation = boot->hello.self.generation,
+                              .epoch_bound = boot->epoch_bound};
     for (uint32_t i = 0; i < host->world->options.nodes; i++) {
         if (i != host->index && incarnation_load(meta_store(host), i + 1, &hellos->rows[i]) != OK)
             world_fail(host->world, "boot", "n%u cannot read whom it has met", host->member);
@@ -101,8 +103,10 @@ static void tell_raised(struct host *host, uint32_t other)
     struct incarnation next;
     if (!peer->up || !host->world->network.links[host->index][other].usable || !row->known)
         return;
-    struct incarnation_answer answer = incarnation_judge(
-        row, &host->hellos.mine, host->hellos.epoch_bound, IDENTITY_LINKED, &next);
+    struct identity_hello hello = host->hellos.mine;
+    hello.self.generation = host->hellos.generation;
+    struct incarnation_answer answer =
+        incarnation_judge(row, &hello, host->hellos.epoch_bound, IDENTITY_LINKED, &next);
     if (answer.verdict != IDENTITY_SAME || incarnation_equal(row, &next) ||
         incarnation_stage(meta_store(peer), host->member, &next) != OK)
         return;
@@ -121,7 +125,7 @@ void hellos_on_raise(struct host *host)
         hellos->raised_sequence = store_staged(meta);
         host_sync_wanted(host);
     } else if (store_committed(meta) >= hellos->raised_sequence) {
-        hellos->mine.self.generation = hellos->raised;
+        hellos->generation = hellos->raised;
         hellos->raised = 0;
         for (uint32_t i = 0; i < host->world->options.nodes; i++) {
             if (i != host->index)

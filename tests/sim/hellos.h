@@ -19,6 +19,7 @@ struct hellos {
     struct incarnation rows[NODES_MAX]; /* by index */
     uint64_t sequences[NODES_MAX];      /* of the store handle: when the row is durable */
     uint64_t raised;                    /* generation that is being made durable; 0: none */
+    uint64_t generation;                /* raised since the start; `mine` has that of the start */
     uint64_t raised_sequence;
     bool renewing;
     struct incarnation_answer answer;
