@@ -31,9 +31,10 @@
  *
  * What generations cannot show: a copy that was taken, and the first ended, before the next
  * generation was told to anybody (some seconds), is RESTARTED although it may lack the last writes;
- * so is any for a peer that has no row. Each key's own clock shows it (amnesia, version.h), and key epochs that begin at the
- * start's time (boot.h) keep its dots unique. A key whose tombstone was reaped since the copy has
- * no clock left to show it; there the floor does that its peers have noted as reaped
+ * so is one of the same raise whose starts have caught up before it met anybody, and any for a peer
+ * that has no row. Each key's own clock shows it (amnesia, version.h), and key epochs that begin at
+ * the start's time (boot.h) keep its dots unique. A key whose tombstone was reaped since the copy
+ * has no clock left to show it; there the floor does that its peers have noted as reaped
  * (actors/message_range.h, reap_seal).
  *
  * Source: DESIGN.md 4; RELIABILITY rules 2, 29, 30.
