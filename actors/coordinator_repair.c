@@ -283,9 +283,9 @@ static void repair_refused(struct coordinator *coordinator, struct actor_context
                            struct request *request, uint32_t index, enum err status)
 {
     uint32_t member = request->replicas.replicas[index].member;
-    if (status == ERR_STALE_FLOOR && !request->read_again) {
+    if (status == ERR_STALE_FLOOR && request->read_again < READ_AGAIN_MAX) {
         /* Tombstones were reaped there since this was read: what was read may be what they hid. */
-        request->read_again = true;
+        request->read_again++;
         coordinator_get_again(coordinator, ctx, request);
         return;
     }

@@ -7,6 +7,9 @@
 #include "base/heap.h"
 #include "model/replay_window.h"
 
+/* A round of reaping reaches the replicas one after the other, so a read that begins anew in the
+ * middle of one may meet it again. */
+#define READ_AGAIN_MAX      4u
 #define READ_UNREPAIRED_MAX 3u /* of one read, others are tried in the place of so many */
 
 enum request_state {
@@ -55,10 +58,10 @@ struct request {
     uint64_t timed;        /* reads: their answers will say how fast they are */
     uint64_t hedged;       /* reads: asked because another was late */
     uint64_t repairing;
-    uint64_t copied;    /* did not vote, and hold what is to be answered */
-    uint64_t uncopied;  /* did not vote, and could not take it */
-    uint64_t comparing; /* COMPARING: their answers are still to come */
-    bool read_again;    /* reads: once, when a repair met a newer floor */
+    uint64_t copied;     /* did not vote, and hold what is to be answered */
+    uint64_t uncopied;   /* did not vote, and could not take it */
+    uint64_t comparing;  /* COMPARING: their answers are still to come */
+    uint32_t read_again; /* reads: times, when a repair met a newer floor */
     /* reads: members that refused a repair; they do not vote in this read any more */
     uint32_t unrepaired_count;
     uint32_t unrepaired[READ_UNREPAIRED_MAX];
