@@ -21,8 +21,8 @@
 #include <stdlib.h>
 
 #define ASKING_MAX 4u /* vnodes at a time: 1024 at once would be a storm */
-#define UNTOLD_NS  ((uint64_t)100 * 1000 * 1000) /* until the next look whether keyspaces are told \
-                                                  */
+/* Until the next look whether the keyspaces are told. */
+#define UNTOLD_NS ((uint64_t)100 * 1000 * 1000)
 
 static void roots_drop(struct ae_completion *completion)
 {
@@ -96,9 +96,10 @@ static bool keyspaces_told(const struct anti_entropy *ae, const struct view *vie
                            uint32_t partition)
 {
     bool told = view_keyspaces_heard(view);
+    uint64_t asked = others(ae, partition);
     for (uint32_t i = 0; i < view->topology.member_count && told; i++) {
         uint64_t bit = ae_member_bit(ae, view->topology.members[i].number);
-        told = !view->members[i].unheard || (others(ae, partition) & bit) == 0;
+        told = !view->members[i].unheard || (asked & bit) == 0;
     }
     return told || MUTATE(FILLED_WITHOUT_KEYSPACES);
 }
@@ -370,16 +371,17 @@ void ae_completion_answered(struct anti_entropy *ae, struct actor_context *ctx, 
 static void completion_step(struct anti_entropy *ae, struct actor_context *ctx, uint32_t partition)
 {
     struct ae_completion *completion = completion_of(ae, partition);
-    bool late = completion->id != 0 && completion->next_ns <= ctx->now_ns;
+    bool due = completion->next_ns <= ctx->now_ns;
+    bool late = completion->id != 0 && due;
     switch (completion->phase) {
     case AE_ASK:
-        if (late) /* with what has come */
+        if (!due)
+            break;
+        if (late) { /* with what has come */
             roots_gathered(ae, ctx, partition);
-        else if (completion->id == 0 && completion->next_ns <= ctx->now_ns &&
-                 !keyspaces_told(ae, ctx->view, partition)) {
+        } else if (!keyspaces_told(ae, ctx->view, partition)) {
             completion->next_ns = ctx->now_ns + UNTOLD_NS;
-        } else if (completion->id == 0 && completion->next_ns <= ctx->now_ns &&
-                   ae->completions_asking < ASKING_MAX) {
+        } else if (ae->completions_asking < ASKING_MAX) {
             ask_roots(ae, ctx, partition);
             if (completion->waiting == 0)
                 roots_gathered(ae, ctx, partition);

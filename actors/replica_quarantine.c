@@ -227,6 +227,8 @@ bool quarantine_records(const struct replica *replica, const struct actor_contex
     *ret_keyspaces = (struct exchange_indices){0};
     if (quarantine->count == QUARANTINE_ROWS_MAX)
         return true;
+    if (quarantine->count == 0)
+        return false; /* nearly always */
     uint32_t *ids = ARENA_NEW(arena, uint32_t, KEYSPACES_MAX);
     uint32_t count = 0;
     for (uint32_t i = 0; i < quarantine->count && count < KEYSPACES_MAX; i++) {

@@ -129,39 +129,36 @@ bool host_lost_lately(const struct host *host)
     return host->losses > 0 && host->world->now_ns < host->lost_at_ns + 30 * (uint64_t)SECOND_NS;
 }
 
-/* What a node that is down finds at its next start: a row for each copy that is not complete
- * (actors/replica_vnode.h). */
-static bool is_complete_on_disk(const struct host *host, uint32_t partition)
+/* What a node that is down finds at its next start (actors/replica_vnode.h has the rows). The byte
+ * behind the format; `absent`: there is no row. */
+static uint8_t vnode_row_on_disk(const struct host *host, const char *prefix, const uint32_t *parts,
+                                 size_t count, uint8_t absent)
 {
-    static const char prefix[12] = "vnode-state/";
-    uint8_t key[sizeof prefix + 4];
+    uint8_t key[32];
+    size_t size = strlen(prefix);
     struct bytes row = {0};
     struct arena arena;
-    memcpy(key, prefix, sizeof prefix);
-    key_put_u32(key + sizeof prefix, partition);
+    memcpy(key, prefix, size);
+    for (size_t i = 0; i < count; i++, size += 4)
+        key_put_u32(key + size, parts[i]);
     arena_init(&arena, NULL, 0);
-    enum err err =
-        memory_disk_read(host->disk, STORE_META, bytes_of(key, sizeof key), &arena, &row);
+    enum err err = memory_disk_read(host->disk, STORE_META, bytes_of(key, size), &arena, &row);
+    uint8_t state = err == OK && row.size > 1 ? row.data[1] : absent;
     arena_deinit(&arena);
-    return err == ERR_NOT_FOUND;
+    return state;
 }
 
-/* One keyspace of it is to be filled (actors/replica_vnode.h has the row). */
+static bool is_complete_on_disk(const struct host *host, uint32_t partition)
+{
+    const uint32_t parts[] = {partition};
+    return vnode_row_on_disk(host, "vnode-state/", parts, 1, VNODE_COMPLETE) == VNODE_COMPLETE;
+}
+
+/* One keyspace of it is to be filled. */
 static bool is_empty_on_disk(const struct host *host, uint32_t partition, uint32_t keyspace_id)
 {
-    static const char prefix[12] = "vnode-gains/";
-    uint8_t key[sizeof prefix + 8];
-    struct bytes row = {0};
-    struct arena arena;
-    memcpy(key, prefix, sizeof prefix);
-    key_put_u32(key + sizeof prefix, partition);
-    key_put_u32(key + sizeof prefix + 4, keyspace_id);
-    arena_init(&arena, NULL, 0);
-    enum err err =
-        memory_disk_read(host->disk, STORE_META, bytes_of(key, sizeof key), &arena, &row);
-    bool empty = err == OK && row.size > 1 && row.data[1] == GAIN_EMPTY;
-    arena_deinit(&arena);
-    return empty;
+    const uint32_t parts[] = {partition, keyspace_id};
+    return vnode_row_on_disk(host, "vnode-gains/", parts, 2, GAIN_NONE) == GAIN_EMPTY;
 }
 
 bool host_copy_votes(const struct host *host, uint32_t partition, uint32_t keyspace_id)
