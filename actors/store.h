@@ -63,9 +63,11 @@ static inline enum err MUST_USE store_read(struct store *store, uint32_t partiti
     return store->class->read(store, partition, key, arena, ret_value);
 }
 
-/* OVERLOADED: the engine is stalled or out of space; nothing was staged. IO: the engine has failed
- * for good (DESIGN.md 6: a failed fsync is final); nothing was staged. Creates the partition when
- * absent. */
+/* OVERLOADED: the engine is stalled or out of space; nothing was staged. For want of space only
+ * rows of vnodes and hints are refused: who its peers are, what they agreed on (STORE_META) and
+ * deletes go to a reserve, or a node with a full disk would lock out each peer that starts again,
+ * and keep hints that have been delivered. IO: the engine has failed for good (DESIGN.md 6: a
+ * failed fsync is final); nothing was staged. Creates the partition when absent. */
 static inline enum err MUST_USE store_put(struct store *store, uint32_t partition, struct bytes key,
                                           struct bytes value, enum store_sync sync)
 {

@@ -92,13 +92,13 @@ static enum err batch_write(struct rdb_handle *handle)
     return OK;
 }
 
-/* Room for one more write, or why not. */
-static enum err batch_admit(struct rdb_handle *handle)
+/* Room for one more write, or why not. The floor of free space is kept for what does not `grow`. */
+static enum err batch_admit(struct rdb_handle *handle, bool grows)
 {
     struct rdb_engine *engine = handle->engine;
     if (atomic_load_explicit(&engine->failed, memory_order_acquire))
         return ERR_IO;
-    if (atomic_load_explicit(&engine->full, memory_order_relaxed) ||
+    if ((grows && atomic_load_explicit(&engine->full, memory_order_relaxed)) ||
         atomic_load_explicit(&engine->pressed, memory_order_relaxed))
         return refuse(handle);
     if (atomic_load_explicit(&handle->stalled, memory_order_relaxed) ||
@@ -112,7 +112,7 @@ static enum err rdb_stage(struct store *store, uint32_t partition, struct bytes 
 {
     struct rdb_handle *handle = handle_of(store);
     struct rdb_engine *engine = handle->engine;
-    enum err err = batch_admit(handle);
+    enum err err = batch_admit(handle, value != NULL && partition != STORE_META);
     if (err != OK)
         return err;
     rocksdb_column_family_handle_t *family = rdb_family(engine, partition);

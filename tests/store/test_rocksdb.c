@@ -444,7 +444,8 @@ static void leave_free(const char *path, uint64_t bytes)
     assert_int_equal(error, 0);
 }
 
-/* Below the floor of free space writes are refused before RocksDB can fail. */
+/* Below the floor of free space rows are refused before RocksDB can fail; what a node has to note
+ * of its peers, and what gives space back, is not. */
 static void test_a_full_disk_refuses(void **state)
 {
     (void)state;
@@ -458,14 +459,21 @@ static void test_a_full_disk_refuses(void **state)
     fixture_open(&fixture);
     struct store *store = fixture_store(&fixture, 0);
     assert_int_equal(put(store, 1, "k", "v"), OK);
+    assert_int_equal(put(store, STORE_HINTS, "delivered", "v"), OK);
     char path[400];
     snprintf(path, sizeof path, "%s/ballast", fixture.parent);
     leave_free(path, 4u << 20);
     WAIT_UNTIL(put(store, 1, "k", "w") == ERR_OVERLOADED);
     uint32_t partition = 2;
     assert_int_equal(engine_create_partitions(fixture.engine, &partition, 1), ERR_OVERLOADED);
+    assert_int_equal(put(store, STORE_HINTS, "another", "v"), ERR_OVERLOADED);
+    assert_int_equal(store_delete(store, STORE_HINTS, bytes_of_string("delivered"), STORE_SYNC_NOW),
+                     OK);
+    assert_int_equal(put(store, STORE_META, "peer", "v"), OK);
     assert_int_equal(store_sync(store), OK); /* what was staged still becomes durable */
     assert_true(holds(store, 1, "k", "w") || holds(store, 1, "k", "v"));
+    assert_true(holds(store, STORE_META, "peer", "v"));
+    assert_false(holds(store, STORE_HINTS, "delivered", "v"));
     assert_int_equal(unlink(path), 0);
     WAIT_UNTIL(put(store, 1, "k", "x") == OK);
     assert_int_equal(fixture_failures(&fixture), 0);
