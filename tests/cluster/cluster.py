@@ -191,9 +191,16 @@ class Node:
             return 0
         return sum(node.liveness == cluster_pb2.Node.LIVENESS_ALIVE for node in nodes)
 
+    def metrics(self):
+        page = urllib.request.urlopen("http://%s:%d/metrics" % (self.host, self.http_port), timeout=5)
+        return page.read().decode().splitlines()
+
+    def connected_peers(self):
+        """Those that its own link reaches: it may have heard of others, and cannot ask them yet."""
+        return sum(line.startswith("coterie_peer_connected{") and line.endswith(" 1") for line in self.metrics())
+
     def metric(self, name):
-        text = urllib.request.urlopen("http://%s:%d/metrics" % (self.host, self.http_port), timeout=5).read().decode()
-        for line in text.splitlines():
+        for line in self.metrics():
             if line.startswith(name + " "):
                 return int(float(line.split()[1]))
         raise AssertionError("%s has no metric %s" % (self.name, name))
@@ -243,10 +250,12 @@ class Cluster:
         return self
 
     def wait_alive(self, seconds=30.0):
-        """Every running node believes that all are alive."""
+        """Every node believes that all are alive, and its own links reach them."""
         for node in self.nodes:
             wait_for("%s to see all nodes" % node.name,
                      lambda n=node: n.alive_nodes() == len(self.nodes), seconds)
+            wait_for("%s to be linked with all nodes" % node.name,
+                     lambda n=node: n.connected_peers() == len(self.nodes) - 1, seconds)
 
     def close(self):
         for node in self.nodes:
@@ -260,5 +269,9 @@ class Cluster:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, kind, *_):
+        if kind not in (None, SystemExit):
+            for node in self.nodes:
+                if os.path.exists(node.log):
+                    print("the end of the log of %s:\n%s" % (node.name, node.log_tail(40)), file=sys.stderr)
         self.close()
