@@ -67,6 +67,7 @@ struct anti_entropy_figures {
     struct counter keys_sent;         /* records that a peer made durable */
     struct counter keys_received;     /* and this node */
     struct counter bytes_moved;       /* to and from peers, by the payload */
+    struct counter bytes_gained;      /* keys and values that changes have given this node */
     struct counter stale_floor;       /* records refused for their source's floor */
     struct counter floors_raised;
     struct counter asked_again;

@@ -189,6 +189,7 @@ static void count_bytes(struct anti_entropy *ae, const struct actor_context *ctx
     ae->gains.rate[place].second = second;
     ae->gains.rate[place].bytes += bytes;
     ae->gains.bytes += bytes;
+    counter_add(&ae->figures.bytes_gained, bytes);
 }
 
 void ae_gain_ended(struct anti_entropy *ae, struct actor_context *ctx,

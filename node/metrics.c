@@ -315,6 +315,8 @@ static void write_actors(FILE *out, struct node *node)
                 "Of those, copies sent from here because that replica could not be reached.");
     COORDINATOR(stood_in, "Hints of fallbacks that counted for a write.");
     COORDINATOR(hints_failed, "Hints refused or not delivered; somebody else was asked.");
+    SUM(coordinators, coordinator_count, coordinator, settling, "", "gauge",
+        "Writes and reads that are answered, and that some replica still lacks or has yet to say.");
     COORDINATOR(unsettled,
                 "Writes that left a replica without the write and a hint; anti-entropy was told.");
     REPLICA(minted, "Writes coordinated here.");
@@ -393,6 +395,7 @@ static void write_actors(FILE *out, struct node *node)
     ANTI_ENTROPY(keys_sent, "Records that peers made durable because they lacked them.");
     ANTI_ENTROPY(keys_received, "Records that this node made durable because it lacked them.");
     ANTI_ENTROPY(bytes_moved, "Bytes to and from peers for that, by the payload.");
+    ANTI_ENTROPY(bytes_gained, "Bytes of keys and values that changes have given this node.");
     ANTI_ENTROPY(stale_floor, "Records refused because their source may hold what was reaped.");
     ANTI_ENTROPY(floors_raised, "Floors that lagged behind another replica's and were raised.");
     ANTI_ENTROPY(asked_again, "Questions and records sent again because no answer came.");
