@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "coterie/internal/v1/status.pb-c.h"
 #include "coterie/v1/key_value.pb-c.h"
+#include "tests/rpc/free_port.h"
 
 #include <arpa/inet.h>
 #include <grpc/grpc.h>
@@ -234,7 +235,7 @@ static void *fake_run(void *argument)
     return NULL;
 }
 
-/* `port` 0: any free one. */
+/* `port` 0: any free one. It may be started there again. */
 static struct fake *fake_start(int port)
 {
     struct fake *fake = calloc(1, sizeof *fake);
@@ -247,7 +248,7 @@ static struct fake *fake_start(int port)
     grpc_server_register_completion_queue(fake->server, fake->queue, NULL);
     grpc_server_credentials *credentials = grpc_insecure_server_credentials_create();
     char address[32];
-    snprintf(address, sizeof address, "127.0.0.1:%d", port);
+    snprintf(address, sizeof address, "127.0.0.1:%d", port == 0 ? free_port() : port);
     fake->port = grpc_server_add_http2_port(fake->server, address, credentials);
     grpc_server_credentials_release(credentials);
     assert_true(fake->port > 0);

@@ -12,6 +12,7 @@
 
 #include "rpc/peers.h"
 #include "store/engine.h"
+#include "tests/rpc/free_port.h"
 
 #include <arpa/inet.h>
 #include <grpc/grpc_security.h>
@@ -26,7 +27,7 @@
 #define MEMBER_SLOTS 8u
 #define PARTITIONS   64u
 #define NOWHERE      1 /* this port and the two above it: nobody listens */
-#define WAIT_MS      30000
+#define WAIT_MS      60000
 #define BOUND        77000u
 #define NS_PER_MS    UINT64_C(1000000)
 
@@ -242,7 +243,8 @@ static inline struct node *node_start(const struct node_options *options)
     rpc_loop_start(node->loop);
     char address[64];
     char why[256] = "";
-    snprintf(address, sizeof address, "127.0.0.1:%d", options->port);
+    snprintf(address, sizeof address, "127.0.0.1:%d",
+             options->port == 0 ? free_port() : options->port);
     struct rpc_peers_options peers_options = {
         .address = address,
         .loop = node->loop,

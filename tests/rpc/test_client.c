@@ -18,7 +18,7 @@
 
 #define GET         "/coterie.v1.KeyValue/Get"
 #define PUT         "/coterie.v1.KeyValue/Put"
-#define DEADLINE_MS 5000
+#define DEADLINE_MS 20000
 
 /* -- helpers ------------------------------------------------------------------------------ */
 
@@ -119,7 +119,7 @@ static void unreachable_is_known_not_applied(void **state)
         assert_int_equal(outcome.status.code, GRPC_STATUS_UNAVAILABLE);
         assert_string_equal(outcome.status.reason, "NOT_CONNECTED");
         assert_string_equal(outcome.status.outcome, "NOT_APPLIED");
-        assert_true(now_ms() - start < 4000);
+        assert_true(now_ms() - start < 8000);
     }
     rpc_client_free(client);
     close(a);
@@ -156,7 +156,7 @@ static void next_endpoint_when_one_is_mute(void **state)
     struct asked outcome = ask(client, DEADLINE_MS, false);
     assert_int_equal(outcome.status.code, GRPC_STATUS_OK);
     assert_true(now_ms() - start >= 900);
-    assert_true(now_ms() - start < 4000);
+    assert_true(now_ms() - start < 8000);
     rpc_client_free(client);
     fake_stop(fake);
     close(mute);
@@ -265,7 +265,7 @@ static void deadline_ends_a_call(void **state)
     struct asked outcome = ask(client, 300, true);
     assert_int_equal(outcome.status.code, GRPC_STATUS_DEADLINE_EXCEEDED);
     assert_string_equal(outcome.status.outcome, "UNKNOWN");
-    assert_true(now_ms() - start >= 290 && now_ms() - start < 2000);
+    assert_true(now_ms() - start >= 290 && now_ms() - start < 8000);
     rpc_client_free(client);
     fake_stop(fake);
 
@@ -276,7 +276,7 @@ static void deadline_ends_a_call(void **state)
     outcome = ask(client, 300, false);
     assert_string_equal(outcome.status.reason, "NOT_CONNECTED");
     assert_string_equal(outcome.status.outcome, "NOT_APPLIED");
-    assert_true(now_ms() - start < 2000);
+    assert_true(now_ms() - start < 8000);
     rpc_client_free(client);
     close(mute);
 }
@@ -305,7 +305,7 @@ static void a_server_that_comes_back_is_found_again(void **state)
     fake_stop(fake);
     assert_int_equal(ask(client, DEADLINE_MS, true).status.code, GRPC_STATUS_UNAVAILABLE);
     fake = fake_start(port);
-    uint64_t give_up = now_ms() + 10000;
+    uint64_t give_up = now_ms() + 60000;
     grpc_status_code code = GRPC_STATUS_UNAVAILABLE;
     while (code != GRPC_STATUS_OK && now_ms() < give_up)
         code = ask(client, DEADLINE_MS, true).status.code;
@@ -366,7 +366,7 @@ static void free_cancels(void **state)
         arena_deinit(&arena);
         rpc_client_free(client);
     }
-    assert_true(now_ms() - start < 3000);
+    assert_true(now_ms() - start < 8000);
     fake_stop(fake);
     close(mute);
 }

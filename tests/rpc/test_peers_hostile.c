@@ -206,7 +206,7 @@ static void test_a_queue_does_not_wait_for_who_only_calls(void **state)
     ask(a, 2, 0, 5, 16);
     while (figures_of(a, 2).messages_dropped < 5) {
         raw_stream(a->port, "/coterie.internal.v1.Peer/Link", greeting, bytes_of_string("noise"));
-        assert_true(runtime_now_ns() - start_ns < 2500 * NS_PER_MS);
+        assert_true(runtime_now_ns() - start_ns < 10000 * NS_PER_MS);
     }
     assert_true(runtime_now_ns() - start_ns > 490 * NS_PER_MS);
     WAIT_FOR(atomic_load(&a->undelivered) == 5);
@@ -319,7 +319,7 @@ static void test_a_hello_without_an_answer_is_given_up(void **state)
 static void test_a_stream_without_a_hello_is_given_up(void **state)
 {
     (void)state;
-    struct node *a = node_start(&(struct node_options){.member = 1, .stall_ms = 500});
+    struct node *a = node_start(&(struct node_options){.member = 1, .stall_ms = 2000});
     node_connect(a, a->port, NOWHERE, NOWHERE);
     assert_int_equal(
         raw_stream(a->port, "/coterie.internal.v1.Peer/Link", (struct bytes){0}, (struct bytes){0}),
@@ -351,7 +351,7 @@ static void test_the_queue_to_a_deaf_peer_is_bounded(void **state)
     struct deaf_peer deaf;
     deaf_start(&deaf);
     struct node *a = node_start(
-        &(struct node_options){.member = 1, .queue_bytes_max = queue_bytes_max, .stall_ms = 1500});
+        &(struct node_options){.member = 1, .queue_bytes_max = queue_bytes_max, .stall_ms = 5000});
     node_connect(a, a->port, deaf.port, NOWHERE);
     deaf_greet(&deaf);
     WAIT_FOR(figures_of(a, 2).connected);

@@ -207,8 +207,9 @@ static void test_deadlines_given_to_actors(void **state)
         struct get_result got =
             do_get(fixture, &(struct get_words){.key = "a", .deadline_ms = cases[i].asked_ms});
         get_result_clear(&got);
+        uint64_t took_ms = (runtime_now_ns() - before_ns) / 1000000; /* the way there is in it */
         uint64_t given_ms = (fixture->node.coordinator->deadline_ns - before_ns) / 1000000;
-        assert_in_range(given_ms, cases[i].low_ms, cases[i].high_ms + 50);
+        assert_in_range(given_ms, cases[i].low_ms, cases[i].high_ms + took_ms + 50);
     }
 }
 
@@ -266,13 +267,13 @@ static void test_late_answers_hit_nobody(void **state)
     }
     struct raw_call *calls[32];
     for (size_t i = 0; i < ARRAY_COUNT(calls); i++)
-        calls[i] = start_get(fixture, "late:150:x", 0);
+        calls[i] = start_get(fixture, "late:1500:x", 0);
     nanosleep(&(struct timespec){.tv_nsec = 30000000}, NULL);
     for (size_t i = 0; i < ARRAY_COUNT(calls); i++)
         grpc_call_cancel(calls[i]->call, NULL);
     for (size_t i = 0; i < ARRAY_COUNT(calls); i++)
         expect_code(&fixture->client, GRPC_STATUS_CANCELLED);
-    uint64_t until_ns = runtime_now_ns() + 400000000;
+    uint64_t until_ns = runtime_now_ns() + 2000000000;
     for (int i = 0; runtime_now_ns() < until_ns; i = (i + 1) % 8) {
         char key[32];
         snprintf(key, sizeof key, "k%d", i);
@@ -358,15 +359,15 @@ static void test_drain(void **state)
     while (rpc_server_in_flight(fixture->node.server) < 2)
         assert_true(runtime_now_ns() < until_ns);
     uint64_t before_ns = runtime_now_ns();
-    rpc_server_drain(fixture->node.server, 600);
-    assert_in_range((runtime_now_ns() - before_ns) / 1000000, 550, 5000);
+    rpc_server_drain(fixture->node.server, 2000);
+    assert_in_range((runtime_now_ns() - before_ns) / 1000000, 1950, 9000);
     expect_code(&fixture->client, GRPC_STATUS_OK);
     struct raw_call *cancelled = raw_next(&fixture->client, 20000);
     assert_non_null(cancelled);
     assert_int_not_equal(cancelled->code, GRPC_STATUS_OK);
     raw_call_free(cancelled);
     assert_int_equal(rpc_server_in_flight(fixture->node.server), 0);
-    struct get_result got = do_get(fixture, &(struct get_words){.key = "a", .deadline_ms = 1000});
+    struct get_result got = do_get(fixture, &(struct get_words){.key = "a", .deadline_ms = 20000});
     assert_int_equal(got.reply.code, GRPC_STATUS_UNAVAILABLE);
     get_result_clear(&got);
 }

@@ -100,11 +100,11 @@ static void deletions_become_space(void **state)
     struct store *store = fixture_store(&fixture, 0);
     load(store, ROWS);
     erase(store, 0, 1); /* too few to do anything about */
+    WAIT_UNTIL(sst_bytes() > (uint64_t)ROWS * VALUE_BYTES / 2);
     uint64_t before = sst_bytes();
-    assert_true(before > (uint64_t)ROWS * VALUE_BYTES / 2);
     erase(store, 1, ROWS * 9 / 10);
     uint64_t kept = (uint64_t)ROWS / 10 * (VALUE_BYTES + 20);
-    for (int i = 0; i < 300 && (compactions() == 0 || sst_bytes() > kept * 3 / 2); i++)
+    for (int i = 0; i < 900 && (compactions() == 0 || sst_bytes() > kept * 3 / 2); i++)
         usleep(100000);
     assert_true(compactions() >= 1);
     if (sst_bytes() > kept * 3 / 2)
@@ -140,7 +140,7 @@ static int count_rows(struct store *store)
 
 static void wait_for_space(uint64_t most)
 {
-    for (int i = 0; i < 300 && sst_bytes() > most; i++)
+    for (int i = 0; i < 900 && sst_bytes() > most; i++)
         usleep(100000);
     if (sst_bytes() > most)
         fail_msg("%llu bytes are left, not %llu", (unsigned long long)sst_bytes(),
@@ -158,7 +158,7 @@ static void drops_become_space(void **state)
     uint64_t all = (uint64_t)ROWS * VALUE_BYTES;
     for (int round = 0; round < 2; round++) {
         load(store, ROWS);
-        assert_true(sst_bytes() > all / 2);
+        WAIT_UNTIL(sst_bytes() > all / 2);
         assert_int_equal(store_drop(store, PARTITION), OK);
         assert_int_equal(count_rows(store), 0);
         assert_int_equal(store_bytes(store, PARTITION), 0);

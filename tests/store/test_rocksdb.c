@@ -401,7 +401,7 @@ static void stall_and_recover(uint32_t partitions)
         err = put_kilobyte(store, n % partitions, n);
         n++;
         if (n % 64 == 0)
-            usleep(2000); /* 32 MiB/s: the ceiling is looked at every 50 ms */
+            usleep(8000); /* 8 MiB/s: the ceiling is looked at every 50 ms, or later */
     }
     if (err != ERR_OVERLOADED)
         fail_msg("%s after %u writes: %s", err_text(err), n, fixture.why);
