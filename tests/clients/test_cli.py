@@ -17,6 +17,7 @@ import tempfile
 import time
 
 from harness import Cluster, kv, run, tests_of, values, wait_for
+from cluster import cluster_digests
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 COTERIE = os.environ["COTERIE"]
@@ -34,8 +35,10 @@ class Result:
         return json.loads(self.out)
 
 
-def coterie(nodes, *arguments, code=0, stdin=b"", environment=None, timeout=120):
+def coterie(nodes, *arguments, code=0, stdin=b"", environment=None, timeout=240):
     """Runs it against these nodes; must exit with `code` (None: with any)."""
+    if "--deadline-ms" not in arguments and nodes:
+        arguments = ("--deadline-ms", "30000") + arguments
     variables = dict(os.environ, COTERIE_ENDPOINTS=",".join(node.endpoint for node in nodes), **environment or {})
     result = Result(subprocess.run([COTERIE, *arguments], input=stdin, capture_output=True, env=variables,
                                    timeout=timeout))
@@ -73,9 +76,17 @@ def raw(record):
 # -- everything, on healthy nodes
 
 
+def wait_whole(cluster):
+    """All are alive, and what was written is on every replica: what is answered may still be on its way to the last one."""
+    cluster.wait_alive()
+    wait_for("no hints", lambda: not any(node.metric("coterie_hints") for node in cluster.nodes))
+    wait_for("equal copies", lambda: not cluster_digests(cluster.nodes)[1])
+
+
 def test_commands(cluster):
+    wait_whole(cluster)
     environment = dict(os.environ, COTERIE_ENDPOINTS=cluster.nodes[0].endpoint)
-    done = subprocess.run(["bash", os.path.join(HERE, "test_cli.sh"), COTERIE], env=environment, timeout=240,
+    done = subprocess.run(["bash", os.path.join(HERE, "test_cli.sh"), COTERIE], env=environment, timeout=480,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     print(done.stdout.decode(errors="replace").strip())
     assert done.returncode == 0
@@ -83,15 +94,16 @@ def test_commands(cluster):
 
 def test_other_clients_see_the_same(cluster):
     """What the command line writes, gRPC reads, and the other way round."""
-    coterie(cluster.nodes[:1], "put", "shared", "-", stdin=b"\0\xff\n")
+    coterie(cluster.nodes[:1], "put", "shared", "-", "--consistency", "ALL", stdin=b"\0\xff\n")
     assert values(cluster.nodes[1].get(b"shared")) == [b"\0\xff\n"]
-    cluster.nodes[2].put(b"shared", b"\n\xfe\0")
+    cluster.nodes[2].put(b"shared", b"\n\xfe\0", consistency=kv.CONSISTENCY_ALL)
     got = coterie(cluster.nodes[1:2], "get", "shared")
     assert got.out == b"\n\xfe\0" and got.err == "", got
 
 
 def test_json_of_everything(cluster):
     nodes = cluster.nodes
+    wait_whole(cluster)
     for command in (["status"], ["nodes"], ["ring"], ["health"], ["hints"], ["digest"], ["keyspace", "list"],
                     ["keyspace", "describe", "default"], ["put", "j", "v"], ["get", "j"], ["del", "j"]):
         table = coterie(nodes, *command)
@@ -179,7 +191,7 @@ def test_the_wrong_port(cluster):
 
 
 def bench(*arguments, code=0):
-    done = subprocess.run([os.environ["COTERIE_BENCH"], *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([os.environ["COTERIE_BENCH"], *arguments], capture_output=True, text=True, timeout=120)
     assert done.returncode == code, (arguments, done)
     return done.stdout if code == 0 else done.stderr
 
@@ -206,7 +218,7 @@ def interrupted(node, number, *arguments):
         try:
             wait_for("the run", lambda: node.metric(puts) > before + 500)
             running.send_signal(number)
-            out, err = running.communicate(timeout=20)
+            out, err = running.communicate(timeout=60)
         finally:
             running.kill()
     assert running.returncode == 128 + number and "Sanitizer" not in err, (running.returncode, out, err)
@@ -242,7 +254,8 @@ def test_bench_is_a_closed_loop(cluster):
         assert told["bench"] == kind and told["seed"] == 7 and told["machine"]["cores"] >= 1, told
         assert told["config"]["concurrency"] == 4 and told["config"]["value_bytes"] == 100, told
         assert figures["errors"] == {} and figures["requests"] > 0, told
-        assert 0.9 < figures["seconds"] < 1.5 and took >= figures["seconds"] + 0.5, (took, told)
+        slowest = 1e-6 * latency["max"]  # what is begun in time is waited for
+        assert 0.9 < figures["seconds"] < 1.5 + slowest and took >= figures["seconds"] + 0.5, (took, told)
         assert abs(figures["requests"] / figures["seconds"] / figures["requests_per_second"] - 1) < 0.01, told
         assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["p99_9"] <= latency["max"] * 1.1, told
         outstanding = figures["requests_per_second"] * latency["mean"] * 1e-6
@@ -256,6 +269,7 @@ def test_bench_is_a_closed_loop(cluster):
 
 def test_hints_of_healthy_nodes(cluster):
     nodes = cluster.nodes
+    wait_whole(cluster)
     assert coterie(nodes, "hints").out == b"no hints on n1, n2, n3\n"
     # One endpoint is one keeper: those that were not asked are named, and the exit is still 0.
     one = coterie(nodes[:1], "hints")
@@ -291,6 +305,7 @@ def test_digest(cluster):
     nodes = cluster.nodes
     for i in range(50):
         nodes[i % 3].put(b"digest-%d" % i, b"v", w=3)
+    wait_whole(cluster)
     table = coterie(nodes, "digest")
     assert b"all copies are the same" in table.out and table.err == "", table
     assert table.out.split(b"\n")[0].split() == [b"PARTITION", b"KEYSPACE", b"DIGEST", b"KEYS", b"NODES"], table
@@ -385,7 +400,7 @@ def test_import_interrupted(cluster):
         wait_for("three lines", lambda: values(cluster.nodes[1].get(b"cut-2")) == [b"v"])
         importing.send_signal(signal.SIGINT)
         told = importing.stderr.read().decode()
-        assert importing.wait(timeout=20) == 1, told
+        assert importing.wait(timeout=60) == 1, told
     for words in ("interrupted", "before line 4 are done", "imported 3 keys", " 0 failed"):
         assert words in told, (words, told)
 
@@ -404,10 +419,11 @@ def test_export_of_siblings(cluster):
 
 
 def test_one_node_down(cluster):
-    n1, _, n3 = cluster.nodes
+    n1, n2, n3 = cluster.nodes
     coterie([n1], "keyspace", "create", "ledger", "--mode", "consistent")
     n3.kill()
-    wait_for("n1 to miss n3", lambda: n1.alive_nodes() == 2)
+    for node in (n1, n2):
+        wait_for("%s to miss n3" % node.name, lambda n=node: n.alive_nodes() == 2)
     status = coterie([n1], "status", code=5)
     assert b"n3" in status.out, status
     assert coterie([n1], "status", "-o", "json", code=5).json()["healthy"] is False
@@ -433,7 +449,7 @@ def test_one_node_down(cluster):
 def test_bench_beside_a_node_that_is_down(cluster):
     """Errors are counted by their status, and the first of each is told in words."""
     cluster.nodes[2].start().wait_serving()
-    wait_for("all to be there", lambda: cluster.nodes[0].alive_nodes() == 3)
+    cluster.wait_alive()
     with subprocess.Popen([os.environ["COTERIE_BENCH"], "put", "--targets", cluster.nodes[0].endpoint, "--duration", "60",
                            "--warmup", "0", "--keys", "10", "--consistency", "ALL", "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         puts = 'coterie_requests_total{operation="put",code="OK"}'
@@ -444,7 +460,7 @@ def test_bench_beside_a_node_that_is_down(cluster):
         was = cluster.nodes[0].metric(refused)
         wait_for("refusals", lambda: cluster.nodes[0].metric(refused) > was + 100)
         running.send_signal(signal.SIGINT)
-        figures = json.loads(running.communicate(timeout=20)[0])
+        figures = json.loads(running.communicate(timeout=60)[0])
     assert figures["put"]["errors"]["UNAVAILABLE"] > 50, figures
     assert "n3" in figures["put"]["first_errors"]["UNAVAILABLE"], figures
 

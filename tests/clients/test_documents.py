@@ -48,7 +48,7 @@ def test_metrics(cluster):
     named = everything(r"`(coterie_[a-z_]+)", DOCUMENTS)
     assert len(named) > 30, named
     node = cluster.nodes[0]
-    page = urllib.request.urlopen("http://127.0.0.1:%d/metrics" % node.http_port, timeout=5).read().decode()
+    page = urllib.request.urlopen("http://127.0.0.1:%d/metrics" % node.http_port, timeout=20).read().decode()
     served = set(re.findall(r"(?m)^# TYPE (coterie_\w+)", page))
     missing = {name: path for name, path in named.items() if name not in served}
     assert not missing, missing

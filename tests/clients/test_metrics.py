@@ -14,7 +14,7 @@ MAILBOXES = {"coordinator", "replica", "gossip", "hinted_handoff", "anti_entropy
 
 
 def page(node):
-    answer = urllib.request.urlopen("http://127.0.0.1:%d/metrics" % node.http_port, timeout=5)
+    answer = urllib.request.urlopen("http://127.0.0.1:%d/metrics" % node.http_port, timeout=20)
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4"), answer.headers
     return answer.read().decode()
 
@@ -68,9 +68,9 @@ def test_requests_and_errors(cluster):
         node.put(b"m-%d" % i, b"v")
     for i in range(5):
         node.get(b"m-%d" % i)
-    node.kv.Delete(kv.DeleteRequest(key=b"m-0"), timeout=5)
-    node.kv.BatchGet(kv.BatchGetRequest(keys=[b"m-1", b"m-2"]), timeout=5)
-    node.kv.BatchWrite(kv.BatchWriteRequest(items=[kv.BatchWriteRequest.Item(key=b"m-3", value=b"w")]), timeout=5)
+    node.kv.Delete(kv.DeleteRequest(key=b"m-0"), timeout=20)
+    node.kv.BatchGet(kv.BatchGetRequest(keys=[b"m-1", b"m-2"]), timeout=20)
+    node.kv.BatchWrite(kv.BatchWriteRequest(items=[kv.BatchWriteRequest.Item(key=b"m-3", value=b"w")]), timeout=20)
     for _ in range(3):
         failure(lambda: node.get(b""))
     failure(lambda: node.put(b"k", b"v", keyspace="nowhere"))
@@ -86,7 +86,7 @@ def test_requests_and_errors(cluster):
                 grown[labels["operation"], labels["code"]] = grew
         return after if grown == wanted else print("counted so far:", grown)
 
-    after = wait_for("the counters to say %s" % wanted, counted, 5)
+    after = wait_for("the counters to say %s" % wanted, counted)
     for operation in ("get", "put", "delete", "batch_get", "batch_write"):
         name = ("coterie_request_duration_seconds_count", (("operation", operation),))
         asked = sum(count for (of, _), count in wanted.items() if of == operation)
@@ -133,7 +133,7 @@ def test_store(cluster):
     for name, least in (("memtable_bytes", 1 << 20), ("wal_bytes", 1 << 20), ("staged_total", 1), ("syncs_total", 1),
                         ("synced_writes_total", 1)):
         name = "coterie_store_" + name  # as of a second ago
-        wait_for("%s to grow by %d" % (name, least), lambda: value(node, name) - before[name, ()] >= least, 10)
+        wait_for("%s to grow by %d" % (name, least), lambda: value(node, name) - before[name, ()] >= least)
     after, _ = scrape(node)
     assert after["coterie_store_partitions_open", ()] >= 1
     for name in ("block_cache_bytes", "sst_bytes", "pending_compaction_bytes", "write_stopped", "refused_total",
@@ -155,7 +155,7 @@ def test_peers(cluster):
     for peer in ("n2", "n3"):
         assert value(n1, "coterie_peer_connected", peer=peer) == 1
         for name in ("messages_sent", "messages_received", "bytes_sent", "bytes_received", "frames_sent"):
-            assert value(n1, "coterie_peer_%s_total" % name, peer=peer) > 0, (peer, name)
+            wait_for("%s of %s" % (name, peer), lambda: value(n1, "coterie_peer_%s_total" % name, peer=peer) > 0)
         assert value(n1, "coterie_member_alive", member=peer) == 1
     n3.kill()
     wait_for("n1 to miss n3", lambda: value(n1, "coterie_peer_connected", peer="n3") == 0)

@@ -25,7 +25,7 @@ def install(folder):
     if fresh:
         return
     subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
-                   cwd=folder, check=True, timeout=240)
+                   cwd=folder, check=True, timeout=600)
     shutil.copy(lock, marker)
 
 
@@ -36,7 +36,7 @@ def main():
         cluster.start()
         environment = dict(os.environ, PROTO=PROTO, ENDPOINTS=",".join(node.endpoint for node in cluster.nodes))
         return subprocess.run(["node", "--test", "client.test.js"], cwd=folder, env=environment,
-                              timeout=120).returncode
+                              timeout=300).returncode
 
 
 if __name__ == "__main__":

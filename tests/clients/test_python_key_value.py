@@ -21,7 +21,12 @@ def put(node, key, value, context=b"", **more):
 
 
 def delete(node, key, context=b"", **more):
-    return node.kv.Delete(kv.DeleteRequest(key=key, context=context, **more), timeout=10)
+    return node.kv.Delete(kv.DeleteRequest(key=key, context=context, **more), timeout=30)
+
+
+def put_everywhere(node, key, value, context=b"", **more):
+    """Each replica holds it from now on, so what is next written through any of them covers, or stands beside, it."""
+    return put(node, key, value, context, consistency=kv.CONSISTENCY_ALL, **more)
 
 
 def everywhere(cluster, key, **more):
@@ -31,7 +36,7 @@ def everywhere(cluster, key, **more):
 
 def create(cluster, name, **more):
     reply = cluster.nodes[0].admin.CreateKeyspace(
-        cluster_pb2.CreateKeyspaceRequest(keyspace=cluster_pb2.Keyspace(name=name, **more)), timeout=10)
+        cluster_pb2.CreateKeyspaceRequest(keyspace=cluster_pb2.Keyspace(name=name, **more)), timeout=30)
     assert reply.keyspace.name == name
     return name
 
@@ -53,7 +58,7 @@ def test_a_retry_with_its_request_id_writes_nothing_again(cluster):
         again = put(node, key, b"v", request_id=request_id)
         assert again.context == first.context and again.siblings == 1
     assert values(cluster.nodes[0].get(key)) == [b"v"]
-    put(cluster.nodes[0], key, b"w", context=first.context)
+    put_everywhere(cluster.nodes[0], key, b"w", context=first.context)
     assert put(cluster.nodes[1], key, b"v", request_id=request_id).context == first.context
     assert everywhere(cluster, key) == [[b"w"]] * 3, "a late retry brings nothing back"
     gone = delete(cluster.nodes[2], key, request_id=b"d" * 16, consistency=kv.CONSISTENCY_ALL)
@@ -107,7 +112,7 @@ def test_put_returns_the_next_context(cluster):
 
 
 def compare_and_set(node, key, keyspace="bank", **more):
-    return node.kv.CompareAndSet(kv.CompareAndSetRequest(keyspace=keyspace, key=key, **more), timeout=10)
+    return node.kv.CompareAndSet(kv.CompareAndSetRequest(keyspace=keyspace, key=key, **more), timeout=30)
 
 
 def test_compare_and_set(cluster):
@@ -164,10 +169,10 @@ def test_batches_of_a_consistent_keyspace(cluster):
     Item = kv.BatchWriteRequest.Item
     written = cluster.nodes[0].kv.BatchWrite(kv.BatchWriteRequest(
         keyspace="bank", items=[Item(key=key, value=key) for key in keys] + [Item(key=keys[0], value=b"", context=b"c")]),
-        timeout=10)
+        timeout=30)
     assert [item.result.version for item in written.items[:5]] == [1] * 5, written
     assert written.items[5].status.code == CODE.INVALID_ARGUMENT.value[0], written.items[5]
-    read = cluster.nodes[2].kv.BatchGet(kv.BatchGetRequest(keyspace="bank", keys=keys), timeout=10)
+    read = cluster.nodes[2].kv.BatchGet(kv.BatchGetRequest(keyspace="bank", keys=keys), timeout=30)
     assert [values(item.result) for item in read.items] == [[key] for key in keys]
     assert [item.result.version for item in read.items] == [1] * 5
 
@@ -193,9 +198,9 @@ def test_each_mode_has_its_own_operations(cluster):
 def siblings(cluster):
     """A key that two writers have changed from the same state: its key and the contexts of both."""
     key = fresh()
-    first = put(cluster.nodes[0], key, b"first").context
-    left = put(cluster.nodes[0], key, b"left", first)
-    right = put(cluster.nodes[1], key, b"right", first)
+    first = put_everywhere(cluster.nodes[0], key, b"first").context
+    left = put_everywhere(cluster.nodes[0], key, b"left", first)
+    right = put_everywhere(cluster.nodes[1], key, b"right", first)
     assert left.siblings == 1 and right.siblings == 2, (left, right)
     return key, first, left.context, right.context
 
@@ -245,7 +250,7 @@ def test_equal_values_stay_siblings(cluster):
 
 def test_delete(cluster):
     key = fresh()
-    put(cluster.nodes[0], key, b"here")
+    put_everywhere(cluster.nodes[0], key, b"here")
     reply = delete(cluster.nodes[1], key)
     assert reply.context
     for node in cluster.nodes:
@@ -410,9 +415,9 @@ def test_batches(cluster):
 def test_batch_of_all_kinds(cluster):
     old, deleted, raced, timed, absent = (fresh() for _ in range(5))
     context = put(cluster.nodes[0], old, b"old").context
-    put(cluster.nodes[0], deleted, b"to go")
+    put_everywhere(cluster.nodes[0], deleted, b"to go")
     seen = put(cluster.nodes[0], raced, b"seen").context
-    put(cluster.nodes[0], raced, b"unseen", seen)
+    put_everywhere(cluster.nodes[0], raced, b"unseen", seen)
     reply = batch_write(cluster.nodes[1], [
         Item(key=old, value=b"new", context=context), Item(key=deleted, delete=True),
         Item(key=raced, value=b"stale", context=seen), Item(key=timed, value=b"t", ttl_ms=3600000),

@@ -19,7 +19,7 @@ def writes(node, key, value=b"v", **more):
     """Put and Delete: what holds for one must hold for the other."""
     yield lambda: node.put(key, value, **more)
     if value == b"v":
-        yield lambda: node.kv.Delete(kv.DeleteRequest(key=key, **more), timeout=5)
+        yield lambda: node.kv.Delete(kv.DeleteRequest(key=key, **more), timeout=20)
 
 
 def batch(node, items, **more):
@@ -49,7 +49,7 @@ def test_key(node):
         for write in writes(node, key):
             invalid(write, "key", says)
         assert says in item_error(node, key=key)
-        answer, = node.kv.BatchGet(kv.BatchGetRequest(keys=[key]), timeout=5).items
+        answer, = node.kv.BatchGet(kv.BatchGetRequest(keys=[key]), timeout=30).items
         assert answer.status.code == 3 and says in answer.status.message
 
 
@@ -73,7 +73,7 @@ def test_context(node):
     """A context is taken back for the key that it was given for, unchanged, and in no other case."""
     real = node.put(b"context", b"v").context
     elsewhere = cluster_pb2.Keyspace(name="elsewhere")
-    node.admin.CreateKeyspace(cluster_pb2.CreateKeyspaceRequest(keyspace=elsewhere), timeout=5)
+    node.admin.CreateKeyspace(cluster_pb2.CreateKeyspaceRequest(keyspace=elsewhere), timeout=20)
     foreign = [node.put(b"other", b"v").context, node.get(b"nothing").context,
                node.put(b"context", b"v", keyspace="elsewhere").context]
     flipped = [bytes([*real[:i], real[i] ^ 1 << i % 8, *real[i + 1:]]) for i in range(len(real))]
@@ -86,7 +86,7 @@ def test_context(node):
     for write in writes(node, b"context", context=b"\x01" * 16385):
         invalid(write, "context", "16385 bytes, limit 16384")
     assert values(node.get(b"context")) == [b"v"]
-    node.admin.DropKeyspace(cluster_pb2.DropKeyspaceRequest(name="elsewhere"), timeout=5)
+    node.admin.DropKeyspace(cluster_pb2.DropKeyspaceRequest(name="elsewhere"), timeout=20)
     assert node.put(b"context", b"next", context=real).siblings == 1
     assert values(node.get(b"context")) == [b"next"]
 
@@ -108,9 +108,9 @@ def test_keyspace(node):
         for write in writes(node, b"k", keyspace=name):
             invalid(write, "keyspace")
         invalid(lambda: batch(node, items(1), keyspace=name), "keyspace")
-        invalid(lambda: node.kv.BatchGet(kv.BatchGetRequest(keys=[b"k"], keyspace=name), timeout=5), "keyspace")
+        invalid(lambda: node.kv.BatchGet(kv.BatchGetRequest(keys=[b"k"], keyspace=name), timeout=20), "keyspace")
     calls = [lambda: node.get(b"k", keyspace="nowhere"), lambda: batch(node, items(1), keyspace="nowhere"),
-             lambda: node.kv.BatchGet(kv.BatchGetRequest(keys=[b"k"], keyspace="nowhere"), timeout=5)]
+             lambda: node.kv.BatchGet(kv.BatchGetRequest(keys=[b"k"], keyspace="nowhere"), timeout=20)]
     for call in calls + list(writes(node, b"k", keyspace="nowhere")):
         expect(call, CODE.NOT_FOUND, "KEYSPACE_NOT_FOUND", says="nowhere")
 
@@ -140,9 +140,9 @@ def test_batch_items(node):
     invalid(lambda: batch(node, items(1001)), "items", "1001 items, limit 1000")
     invalid(lambda: batch(node, []), "items", "at least 1")
     keys = [b"item-%d" % i for i in range(1001)]
-    assert len(node.kv.BatchGet(kv.BatchGetRequest(keys=keys[:1000]), timeout=20).items) == 1000
-    invalid(lambda: node.kv.BatchGet(kv.BatchGetRequest(keys=keys), timeout=5), "keys", "limit 1000")
-    invalid(lambda: node.kv.BatchGet(kv.BatchGetRequest(), timeout=5), "keys", "at least 1")
+    assert len(node.kv.BatchGet(kv.BatchGetRequest(keys=keys[:1000]), timeout=30).items) == 1000
+    invalid(lambda: node.kv.BatchGet(kv.BatchGetRequest(keys=keys), timeout=20), "keys", "limit 1000")
+    invalid(lambda: node.kv.BatchGet(kv.BatchGetRequest(), timeout=20), "keys", "at least 1")
 
 
 def test_batch_bytes(node):
@@ -169,9 +169,9 @@ def test_keyspace_definitions(node):
 
     def create(**words):
         return lambda: node.admin.CreateKeyspace(
-            cluster_pb2.CreateKeyspaceRequest(keyspace=Keyspace(**words)), timeout=10)
+            cluster_pb2.CreateKeyspaceRequest(keyspace=Keyspace(**words)), timeout=30)
 
-    invalid(lambda: node.admin.CreateKeyspace(cluster_pb2.CreateKeyspaceRequest(), timeout=5), "keyspace")
+    invalid(lambda: node.admin.CreateKeyspace(cluster_pb2.CreateKeyspaceRequest(), timeout=20), "keyspace")
     for name in ("", "Upper", "a" * 64, "9"):
         invalid(create(name=name), "keyspace.name")
     create(name="a" * 63)()
@@ -192,12 +192,12 @@ def test_keyspace_definitions(node):
     for call in (node.admin.DescribeKeyspace, node.admin.DropKeyspace):
         request = call is node.admin.DescribeKeyspace and cluster_pb2.DescribeKeyspaceRequest \
             or cluster_pb2.DropKeyspaceRequest
-        invalid(lambda: call(request(name="Upper"), timeout=5), "name")
-        expect(lambda: call(request(name="nowhere"), timeout=5), CODE.NOT_FOUND, "KEYSPACE_NOT_FOUND")
-    expect(lambda: node.admin.GetRing(cluster_pb2.GetRingRequest(keyspace="nowhere"), timeout=5),
+        invalid(lambda: call(request(name="Upper"), timeout=20), "name")
+        expect(lambda: call(request(name="nowhere"), timeout=20), CODE.NOT_FOUND, "KEYSPACE_NOT_FOUND")
+    expect(lambda: node.admin.GetRing(cluster_pb2.GetRingRequest(keyspace="nowhere"), timeout=20),
            CODE.NOT_FOUND, "KEYSPACE_NOT_FOUND")
     names = {keyspace.name for keyspace in node.admin.ListKeyspaces(
-        cluster_pb2.ListKeyspacesRequest(), timeout=5).keyspaces}
+        cluster_pb2.ListKeyspacesRequest(), timeout=20).keyspaces}
     assert names == {"default", "a" * 63}, names
 
 
@@ -205,7 +205,7 @@ def test_keyspace_definitions(node):
 
 
 def raw(node, method, request, **more):
-    return node.channel.unary_unary(method)(request, timeout=5, **more)
+    return node.channel.unary_unary(method)(request, timeout=20, **more)
 
 
 def test_not_protobuf(node):
@@ -235,7 +235,7 @@ def test_metadata(node):
     for size in (9000, 60000):
         with grpc.insecure_channel(node.endpoint, options=CHANNEL_OPTIONS) as channel:
             get = channel.unary_unary("/coterie.v1.KeyValue/Get")
-            error = failure(lambda: get(request, timeout=5, metadata=[("x-note", "n" * size)]))
+            error = failure(lambda: get(request, timeout=20, metadata=[("x-note", "n" * size)]))
         assert error.code() == CODE.RESOURCE_EXHAUSTED, error
         raw(node, "/coterie.v1.KeyValue/Get", request)
 
@@ -244,7 +244,7 @@ class Http2:
     """As much of HTTP/2 as a client needs that does not keep to what it is told."""
 
     def __init__(self, node):
-        self.socket = socket.create_connection(("127.0.0.1", node.client_port), timeout=5)
+        self.socket = socket.create_connection(("127.0.0.1", node.client_port), timeout=20)
         self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + self.frame(4))
 
     @staticmethod
@@ -261,8 +261,8 @@ class Http2:
         return data
 
     def frames(self):
-        """(kind, flags, stream, payload) until the server closes or has nothing to say for a second."""
-        self.socket.settimeout(1)
+        """(kind, flags, stream, payload) until the server closes or has nothing to say any more."""
+        self.socket.settimeout(10)
         while True:
             try:
                 head = self.read(9)
@@ -274,6 +274,17 @@ class Http2:
             if head[3] == 4 and not head[4]:
                 self.socket.sendall(self.frame(4, 1))
             yield head[3], head[4], struct.unpack(">I", head[5:])[0], payload
+
+    def settings(self):
+        """Of the server, who knows from here on that they are in force: it answers a ping that comes after their receipt."""
+        told = {}
+        for kind, flags, _, payload in self.frames():
+            if kind == 4 and not flags:
+                told.update(struct.unpack(">HI", payload[i:i + 6]) for i in range(0, len(payload), 6))
+                self.socket.sendall(self.frame(6, 0, 0, b"settings"))
+            if kind == 6 and flags and payload == b"settings":
+                return told
+        raise AssertionError("no answer to a ping; told so far: %s" % told)
 
     def open_without_a_message(self, stream):
         """The headers of a call whose message never comes: the stream stays open."""
@@ -287,10 +298,7 @@ class Http2:
 def test_settings_of_a_connection(node):
     """What a connection may do is told before it does it: 256 streams, 8 KiB of metadata."""
     client = Http2(node)
-    told = {}
-    for kind, flags, _, payload in client.frames():
-        if kind == 4 and not flags:
-            told.update(struct.unpack(">HI", payload[i:i + 6]) for i in range(0, len(payload), 6))
+    told = client.settings()
     client.socket.close()
     assert told.get(3) == 256, "SETTINGS_MAX_CONCURRENT_STREAMS: %s" % told
     assert told.get(6) == 8192, "SETTINGS_MAX_HEADER_LIST_SIZE: %s" % told
@@ -299,7 +307,7 @@ def test_settings_of_a_connection(node):
 def test_streams_beyond_what_was_told(node):
     """Whoever opens more gets no more: HTTP/2 ends what is too much, and everybody else goes on."""
     client = Http2(node)
-    list(client.frames())  # its settings are acknowledged from here on
+    client.settings()
     refused, closed = set(), False
     try:
         for i in range(400):
@@ -310,6 +318,8 @@ def test_streams_beyond_what_was_told(node):
         if kind == 3:
             refused.add(stream)
         closed = closed or kind == 7
+        if closed or len(refused) >= 400 - 256:
+            break
     client.socket.close()
     assert closed or len(refused) >= 400 - 256, "400 streams are open on one connection, %d refused" % len(refused)
     assert node.put(b"beside", b"v").siblings == 1
@@ -317,7 +327,7 @@ def test_streams_beyond_what_was_told(node):
 
 def test_streams(node):
     """More calls at once than a connection may carry: they wait their turn, and all are answered."""
-    calls = [node.kv.Put.future(kv.PutRequest(key=b"s-%d" % i, value=b"v"), timeout=30) for i in range(1000)]
+    calls = [node.kv.Put.future(kv.PutRequest(key=b"s-%d" % i, value=b"v"), timeout=120) for i in range(1000)]
     for call in calls:
         assert call.result().siblings == 1
 
@@ -345,7 +355,7 @@ def expect_too_many(endpoint, methods, limit, each):
     channels, ended, hold = open_streams(endpoint, methods, connections, each)
     try:
         beyond = connections * each - limit
-        codes = [ended.get(timeout=10) for _ in range(beyond)]
+        codes = [ended.get(timeout=60) for _ in range(beyond)]
         assert codes == [CODE.RESOURCE_EXHAUSTED] * beyond, codes
         assert ended.empty(), ended.get()
     finally:
@@ -362,7 +372,7 @@ def test_streams_of_reflection(node):
     def free_again():
         with grpc.insecure_channel(node.endpoint, options=CHANNEL_OPTIONS) as channel:
             try:
-                return len(list(channel.stream_stream(methods[0])(iter([b"\x3a\x00"]), timeout=5))) == 1
+                return len(list(channel.stream_stream(methods[0])(iter([b"\x3a\x00"]), timeout=20))) == 1
             except grpc.RpcError:
                 return False
 
@@ -402,18 +412,19 @@ def test_overload(_):
         node.put(b"item-0", b"before")
         for other in others:
             other.pause()
-        held = [node.kv.Put.future(kv.PutRequest(key=b"held-%d" % i, value=b"v"), timeout=3) for i in range(4)]
-        wait_for("the four to be in flight", lambda: overloaded(node), 3)
+        held = [node.kv.Put.future(kv.PutRequest(key=b"held-%d" % i, value=b"v"), timeout=15) for i in range(4)]
+        wait_for("the four to be in flight", lambda: overloaded(node), 10)
         started = time.monotonic()
         for call in (lambda: batch(node, items(1, b"v")), lambda: node.get(b"item-0", r=1),
                      lambda: node.put(b"item-0", b"v", w=1)):
             details = expect(call, CODE.RESOURCE_EXHAUSTED, "OVERLOADED", says="overloaded")
             assert details.retry_ms and 1 <= details.retry_ms <= 60000, details.retry_ms
-        assert time.monotonic() - started < 1, "refused at once"
+        assert time.monotonic() - started < 5, "refused at once"
         assert all(call.exception() is not None for call in held), "a quorum of one out of three"
         for other in others:
             other.resume()
-        wait_for("the nodes to be back", lambda: not overloaded(node) and node.alive_nodes() == 3)
+        cluster.wait_alive()
+        wait_for("a place for a request", lambda: not overloaded(node))
         assert values(node.get(b"item-0")) == [b"before"], "nothing of a refused write is there"
 
 

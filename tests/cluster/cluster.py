@@ -1,11 +1,13 @@
 """Real nodes on loopback for the tests in this folder: started, killed, paused, asked.
 
 Every process is ours and is ended by its pid; ports are free ones; data lives in a temporary folder that
-is removed at the end. Waits are for conditions, with a bound.
+is removed at the end. Waits are for conditions, with a bound. Nobody knows how busy the machine is: bounds are such
+that only what never comes misses them.
 """
 
 import atexit
 import os
+import random
 import shutil
 import signal
 import socket
@@ -63,24 +65,63 @@ def skip(why):
     sys.exit(77)  # SKIP_RETURN_CODE
 
 
+class Ports:
+    """Ports that no other test has, also while nobody listens there. A block of them is whose socket has its name, until the
+    process ends; names and ports are of one network namespace. They lie below those that the kernel gives to connections:
+    such a one could sit on the port of a node that is down."""
+    BLOCK = 40
+
+    def __init__(self):
+        with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+            low = int(file.read().split()[0])
+        self.firsts = list(range(10000, low - self.BLOCK, self.BLOCK)) or list(range(10000, 60000, self.BLOCK))
+        random.shuffle(self.firsts)
+        self.claims, self.left = [], []
+
+    def claim(self):
+        first = self.firsts.pop()
+        name = socket.socket(socket.AF_UNIX)
+        try:
+            name.bind("\0coterie-test-ports-%d" % first)
+        except OSError:
+            name.close()
+            return
+        self.claims.append(name)
+        self.left = list(range(first, first + self.BLOCK))
+
+    def next(self):
+        while True:
+            while not self.left:
+                self.claim()
+            port = self.left.pop()
+            with socket.socket() as probe:
+                try:
+                    probe.bind(("127.0.0.1", port))
+                    return port
+                except OSError:  # of a program that is no test
+                    pass
+
+
+PORTS = Ports()
+
+
 def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+    return [PORTS.next() for _ in range(count)]
 
 
-def wait_for(what, condition, seconds=30.0):
+def wait_for(what, condition, seconds=60.0):
+    """What the condition says, once it is true. One that could not be asked (no answer in time) is not true yet."""
     end = time.monotonic() + seconds
     while True:
-        value = condition()
-        if value:
-            return value
+        error = ""
+        try:
+            value = condition()
+            if value:
+                return value
+        except (grpc.RpcError, OSError) as failed:
+            error = "; at last: %s" % failed
         if time.monotonic() > end:
-            raise AssertionError("waited %.0f s for %s" % (seconds, what))
+            raise AssertionError("waited %.0f s for %s%s" % (seconds, what, error))
         time.sleep(0.02)
 
 
@@ -97,6 +138,7 @@ class Node:
         self.data = os.path.join(cluster.folder, name)
         self.endpoint = "%s:%d" % (host, self.client_port)
         self.channel = None
+        self.log_start = 0  # where its last start begins in there
         self.left_channels = []
         self.connect()
 
@@ -127,6 +169,7 @@ class Node:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("COTERIE_")}
         environment.update(self.environment)
         with open(self.log, "ab") as log:
+            self.log_start = log.tell()
             self.process = subprocess.Popen(self.wrapper + self.arguments(), stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, env=environment)
         return self
@@ -144,7 +187,7 @@ class Node:
         except grpc.RpcError:
             return False
 
-    def wait_serving(self, seconds=30.0):
+    def wait_serving(self, seconds=60.0):
         try:
             wait_for(self.name + " to serve", self.serving, seconds)
         except AssertionError as error:
@@ -157,7 +200,7 @@ class Node:
         self.process.wait()
         self.process = None
 
-    def terminate(self, seconds=20.0):
+    def terminate(self, seconds=60.0):
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(seconds)
         self.process = None
@@ -176,6 +219,11 @@ class Node:
                     return int(line.split()[1]) * 1024
         raise AssertionError("no VmRSS")
 
+    def queued_seconds(self):
+        """How long its first thread, which starts it, was ready to run and others did."""
+        with open("/proc/%d/schedstat" % self.process.pid) as figures:
+            return int(figures.read().split()[1]) / 1e9
+
     def open_files(self):
         return len(os.listdir("/proc/%d/fd" % self.process.pid))
 
@@ -183,16 +231,22 @@ class Node:
         with open(self.log, errors="replace") as log:
             return "".join(log.readlines()[-lines:])
 
+    def log_of_start(self):
+        """What it has written since its last start."""
+        with open(self.log, errors="replace") as log:
+            log.seek(self.log_start)
+            return log.read()
+
     def alive_nodes(self):
-        """How many it has heard of and believes in."""
+        """How many it has heard of and believes in; 0 when it does not say."""
         try:
-            nodes = self.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=1).nodes
+            nodes = self.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=20).nodes
         except grpc.RpcError:
             return 0
         return sum(node.liveness == cluster_pb2.Node.LIVENESS_ALIVE for node in nodes)
 
     def metrics(self):
-        page = urllib.request.urlopen("http://%s:%d/metrics" % (self.host, self.http_port), timeout=5)
+        page = urllib.request.urlopen("http://%s:%d/metrics" % (self.host, self.http_port), timeout=20)
         return page.read().decode().splitlines()
 
     def connected_peers(self):
@@ -205,10 +259,10 @@ class Node:
                 return int(float(line.split()[1]))
         raise AssertionError("%s has no metric %s" % (self.name, name))
 
-    def get(self, key, timeout=5, **more):
+    def get(self, key, timeout=20, **more):
         return self.kv.Get(kv.GetRequest(key=key, **more), timeout=timeout)
 
-    def put(self, key, value, timeout=5, **more):
+    def put(self, key, value, timeout=20, **more):
         return self.kv.Put(kv.PutRequest(key=key, value=value, **more), timeout=timeout)
 
 
@@ -249,7 +303,7 @@ class Cluster:
         self.wait_alive()
         return self
 
-    def wait_alive(self, seconds=30.0):
+    def wait_alive(self, seconds=60.0):
         """Every node believes that all are alive, and its own links reach them."""
         for node in self.nodes:
             wait_for("%s to see all nodes" % node.name,

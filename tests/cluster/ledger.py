@@ -103,7 +103,7 @@ class Writer(threading.Thread):
     def read(self, node, keys):
         """key -> answer, for those that could be read."""
         try:
-            reply = node.kv.BatchGet(kv.BatchGetRequest(keys=[key.name for key in keys]), timeout=2)
+            reply = node.kv.BatchGet(kv.BatchGetRequest(keys=[key.name for key in keys]), timeout=self.load.patience)
         except grpc.RpcError:
             self.avoid[node.name] = time.monotonic() + AVOID_SECONDS
             return {}
@@ -129,7 +129,7 @@ class Writer(threading.Thread):
             request.items.add(key=item.key.name, context=item.context, delete=item.delete,
                               value=b"" if item.delete else item.key.value(item.serial))
         try:
-            reply = node.kv.BatchWrite(request, timeout=3)
+            reply = node.kv.BatchWrite(request, timeout=self.load.patience)
         except grpc.RpcError:
             self.avoid[node.name] = time.monotonic() + AVOID_SECONDS
             for item in items:
@@ -150,10 +150,11 @@ class Writer(threading.Thread):
 
 
 class Load:
-    """Writers over all nodes; `rate` is how many acknowledged writes a second they aim at."""
+    """Writers over all nodes; `rate` is how many acknowledged writes a second they aim at; `patience`: the seconds that
+    they give a request, few where nodes are to be silent."""
 
-    def __init__(self, nodes, seed, rate, writers=12):
-        self.nodes, self.seed, self.rate = nodes, seed, rate
+    def __init__(self, nodes, seed, rate, writers=12, patience=3):
+        self.nodes, self.seed, self.rate, self.patience = nodes, seed, rate, patience
         self.stopping = threading.Event()
         self.started = time.monotonic()
         self.writers = [Writer(self, i) for i in range(writers)]

@@ -41,7 +41,7 @@ class Writers:
                 request.items.add(key=b"w%d-%d" % (worker, number), value=VALUE)
             count += BATCH
             try:
-                reply = self.nodes[worker % len(self.nodes)].kv.BatchWrite(request, timeout=10)
+                reply = self.nodes[worker % len(self.nodes)].kv.BatchWrite(request, timeout=30)
                 bad = sum(item.status.code != 0 for item in reply.items)
             except grpc.RpcError:
                 bad = BATCH
@@ -98,7 +98,7 @@ def play(what, flags, seconds, rate):
 
 def caught_up(node, missed):
     """It holds nearly as many keys as were written while it was away; what is being written now comes on top."""
-    keys = sum(row.keys for row in node.maintenance.Digest(digest_request(), timeout=10).vnodes)
+    keys = sum(row.keys for row in node.maintenance.Digest(digest_request(), timeout=30).vnodes)
     return keys >= missed * 0.85  # a quarter of the writes overwrite, half of those a key of this run
 
 

@@ -13,7 +13,7 @@ COUNT = 200
 
 
 def cas(node, key, value, **condition):
-    return node.kv.CompareAndSet(kv.CompareAndSetRequest(keyspace="bank", key=key, value=value, **condition), timeout=5)
+    return node.kv.CompareAndSet(kv.CompareAndSetRequest(keyspace="bank", key=key, value=value, **condition), timeout=20)
 
 
 def stop(cluster):
@@ -35,8 +35,9 @@ def main():
         use_key(cluster, "a")
         cluster.start()
         n1, n2, n3 = cluster.nodes
-        n1.admin.CreateKeyspace(cluster_pb2.CreateKeyspaceRequest(keyspace=cluster_pb2.Keyspace(
-            name="bank", mode=cluster_pb2.Keyspace.MODE_CONSISTENT)))
+        made = n1.admin.CreateKeyspace(cluster_pb2.CreateKeyspaceRequest(keyspace=cluster_pb2.Keyspace(
+            name="bank", mode=cluster_pb2.Keyspace.MODE_CONSISTENT)), timeout=30)
+        assert made.known_by == 3, made
         for i in range(COUNT):
             n1.put(b"k%d" % i, b"before")
             dead = n2.put(b"d%d" % i, b"dead").context

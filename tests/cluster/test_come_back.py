@@ -20,28 +20,29 @@ SETTLE_SECONDS = 3  # of node/join_watch.c
 
 
 def change(node):
-    return node.admin.GetChange(cluster_pb2.GetChangeRequest(), timeout=10).change
+    return node.admin.GetChange(cluster_pb2.GetChangeRequest(), timeout=30).change
 
 
 def commit(node):
-    node.admin.CommitChange(cluster_pb2.CommitChangeRequest(), timeout=15)
+    node.admin.CommitChange(cluster_pb2.CommitChangeRequest(), timeout=30)
 
 
 def leave(node, name, gone=False):
-    node.admin.StageChange(cluster_pb2.StageChangeRequest(leave=cluster_pb2.Leave(node=name, gone=gone)), timeout=15)
+    node.admin.StageChange(cluster_pb2.StageChangeRequest(leave=cluster_pb2.Leave(node=name, gone=gone)), timeout=30)
 
 
 def wait_members(nodes, names):
     def settled():
-        listed = nodes[0].admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=5).nodes
+        listed = nodes[0].admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=20).nodes
         here = [n for n in listed if n.state != cluster_pb2.Node.STATE_REMOVED]
         return (sorted(n.name for n in here) == sorted(names) and change(nodes[0]).state == NONE and
-                all(n.liveness == cluster_pb2.Node.LIVENESS_ALIVE for n in here))
+                all(n.liveness == cluster_pb2.Node.LIVENESS_ALIVE for n in here) and
+                all(node.connected_peers() == len(names) - 1 for node in nodes))
     wait_for("%s to be the members" % ", ".join(names), settled)
 
 
 def numbers(node):
-    return {n.name: n.number for n in node.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=5).nodes
+    return {n.name: n.number for n in node.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=20).nodes
             if n.state != cluster_pb2.Node.STATE_REMOVED}
 
 
@@ -55,14 +56,14 @@ def test_a_held_join_is_the_operators(cluster):
     n1 = cluster.nodes[0]
     n4 = cluster.more["n4"] = Joiner(cluster, "n4", [n1.endpoint], "--join-hold").start().wait_serving()
     n5 = cluster.more["n5"] = Joiner(cluster, "n5", [n1.endpoint]).start().wait_serving()
-    wait_for("n5 to say that it waits", lambda: "join_staged" in n5.log_tail(200))
+    wait_for("n5 to say that it waits", lambda: "join_staged" in n5.log_of_start())
     time.sleep(SETTLE_SECONDS + 1.5)  # in which it would have been committed
     staged = change(n1)
     assert staged.state == STAGED, staged
     assert [part for part in staged.parts if "held" in part] == [
         "n4 joins: data centre default, zone default, weight 1 (held: waits for a commit)"], staged.parts
     commit(n1)
-    wait_members([n1], ["n1", "n2", "n3", "n4", "n5"])
+    wait_members([n1, n4, n5], ["n1", "n2", "n3", "n4", "n5"])
     assert not any("held" in part for part in change(n1).parts)
     check_values(n4)
     check_values(n5)
@@ -76,10 +77,10 @@ def test_decommissioned(cluster):
     for _ in range(2):
         n5.start()
         n5.ends_with(NOT_WANTED, "was removed from the cluster", "start with an empty --data-dir and --join")
-    assert state_of(n1, "n5") in (None, "REMOVED")
+    wait_for("n1 to have removed n5", lambda: state_of(n1, "n5") in (None, "REMOVED"))
     shutil.rmtree(n5.data)
     n5.start().wait_serving()
-    wait_members([n1], ["n1", "n2", "n3", "n4", "n5"])
+    wait_members([n1, n5], ["n1", "n2", "n3", "n4", "n5"])
     assert numbers(n1)["n5"] == 6, numbers(n1)
     check_values(n5)
 
@@ -96,7 +97,7 @@ def test_a_lost_disk_under_a_joined_name(cluster):
     time.sleep(SETTLE_SECONDS + 1)
     assert change(n1).state == STAGED, "given up by an operator, and committed by a node"
     commit(n1)
-    wait_members([n1], ["n1", "n2", "n3", "n4", "n5"])
+    wait_members([n1, n4], ["n1", "n2", "n3", "n4", "n5"])
     assert numbers(n1)["n4"] == 7, numbers(n1)
     check_values(n4)
     # The old directory, found again, is nobody's.
@@ -136,7 +137,7 @@ def test_all_addresses_change_at_once(cluster):
         check_values(node)
 
     def addresses_follow():
-        listed = cluster.nodes[1].admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=5).nodes
+        listed = cluster.nodes[1].admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=20).nodes
         said = {n.name: n.peer_address for n in listed if n.state != cluster_pb2.Node.STATE_REMOVED}
         return said == {n.name: "127.0.0.1:%d" % n.peer_port for n in every}
     wait_for("the document to follow", addresses_follow)

@@ -124,7 +124,17 @@ def read_on(tally, nodes, prng, latest):
     latest[key] = seen
 
 
-def disturb(cluster, prng):
+USED = ("coordinator_registers", "coordinator_register_fast_reads", "coordinator_register_conflicts",
+        "replica_register_queries", "replica_register_promises", "replica_register_accepts")
+
+
+def all_used(cluster, tally):
+    """Each node has done each kind of work since its last start, each counter was incremented, much was read."""
+    return (min(tally.acknowledged.values()) > 10 and tally.reads > 100 and tally.false > 0 and tally.settled > 0 and
+            all(node.metric("coterie_%s_total" % name) > 0 for node in cluster.nodes for name in USED))
+
+
+def disturb(cluster, tally, prng):
     """One of three at a time: killed or stopped, and back."""
     for turn in range(ROUNDS):
         node = cluster.nodes[turn % 3]
@@ -136,7 +146,8 @@ def disturb(cluster, prng):
             node.pause()
             time.sleep(prng.uniform(1.0, 3.0))
             node.resume()
-        wait_for("all to be alive", lambda: all(n.alive_nodes() == 3 for n in cluster.nodes), 30)
+        cluster.wait_alive()
+    wait_for("all to have been used", lambda: tally.failures or all_used(cluster, tally))
 
 
 def play(cluster):
@@ -157,7 +168,7 @@ def play(cluster):
     for thread in threads:
         thread.start()
     try:
-        disturb(cluster, random.Random(7))
+        disturb(cluster, tally, random.Random(7))
     finally:
         tally.ending = True
         for thread in threads:
@@ -166,40 +177,38 @@ def play(cluster):
     return tally
 
 
+def read_everywhere(cluster, key):
+    """What all nodes say. An increment of unknown outcome may still be made between two answers, none is undone."""
+    seen = [wait_for("an answer", lambda n=node: get(n, key, 20)) for node in cluster.nodes]
+    assert seen == sorted(seen), "%s went back: %s" % (key, seen)
+    return seen[0] if seen[0] == seen[-1] else None
+
+
 def check_counters(cluster, tally):
     for key in COUNTERS + ALONE:
-        seen = {wait_for("an answer", lambda n=node: get(n, key, 5), 10) for node in cluster.nodes}
-        assert len(seen) == 1, "%s: the nodes say %s" % (key, seen)
-        value, version = seen.pop()
+        value, version = wait_for("all nodes to say the same of %s" % key, lambda k=key: read_everywhere(cluster, k))
         least, most = tally.acknowledged[key], tally.acknowledged[key] + tally.unknown[key]
         assert least <= value <= most, "%s is %d, acknowledged %d, unknown %d" % (key, value, least, most - least)
         assert version == value, "each increment is one change: version %d, value %d" % (version, value)
-        assert least > 10, "%s: only %d increments" % (key, least)
     assert not any(tally.unknown[key] for key in ALONE)
-    assert tally.settled > 0, "no outcome was ever unknown to those who settle it"
-    assert tally.false > 0, "nobody ever met another"
-    assert tally.reads > 100, tally.reads
 
 
 def check_metrics(cluster):
     for node in cluster.nodes:
-        for name in ("coordinator_registers", "coordinator_register_fast_reads", "coordinator_register_conflicts",
-                     "replica_register_queries", "replica_register_promises", "replica_register_accepts"):
-            assert node.metric("coterie_%s_total" % name) > 0, "%s: no %s" % (node.name, name)
         assert node.metric("coterie_replica_register_refused_total") == 0, "a copy that was never emptied has no vote"
 
 
 def check_without_majority(cluster):
     n1, n2, n3 = cluster.nodes
-    before = get(n1, COUNTERS[0])
+    before = wait_for("an answer", lambda: get(n1, COUNTERS[0]))
     n2.kill()
     n3.kill()
     wait_for("n1 to be alone", lambda: n1.alive_nodes() == 1)
     requests = {
-        "get": lambda: n1.kv.Get(kv.GetRequest(keyspace="bank", key=COUNTERS[0]), timeout=5),
+        "get": lambda: n1.kv.Get(kv.GetRequest(keyspace="bank", key=COUNTERS[0]), timeout=20),
         "put": lambda: n1.put(COUNTERS[0], b"0", keyspace="bank"),
-        "delete": lambda: n1.kv.Delete(kv.DeleteRequest(keyspace="bank", key=COUNTERS[0]), timeout=5),
-        "compare-and-set": lambda: compare_and_set(n1, COUNTERS[0], 0, before[1], b"", 5),
+        "delete": lambda: n1.kv.Delete(kv.DeleteRequest(keyspace="bank", key=COUNTERS[0]), timeout=20),
+        "compare-and-set": lambda: compare_and_set(n1, COUNTERS[0], 0, before[1], b"", 20),
     }
     for name, request in requests.items():
         started = time.monotonic()
@@ -211,7 +220,7 @@ def check_without_majority(cluster):
             assert details.reason == "QUORUM_NOT_MET" and details.metadata["needed"] == "2", (name, details.metadata)
             assert sorted(details.metadata["missing"].split(", ")) == ["n2", "n3"], (name, details.metadata)
             assert name == "get" or details.metadata["outcome"] == "NOT_APPLIED", (name, details.metadata)
-        assert time.monotonic() - started < 1, "%s was not refused at once" % name
+        assert time.monotonic() - started < 5, "%s was not refused at once" % name
     n2.start().wait_serving()
     after = wait_for("two of three to answer", lambda: get(n1, COUNTERS[0]))
     assert after == before, (before, after)
@@ -222,7 +231,7 @@ def main():
     with Cluster(3) as cluster:
         cluster.start()
         cluster.nodes[0].admin.CreateKeyspace(cluster_pb2.CreateKeyspaceRequest(keyspace=cluster_pb2.Keyspace(
-            name="bank", mode=cluster_pb2.Keyspace.MODE_CONSISTENT)), timeout=10)
+            name="bank", mode=cluster_pb2.Keyspace.MODE_CONSISTENT)), timeout=30)
         wait_for("all nodes to know the keyspace", lambda: all(get(n, COUNTERS[0]) for n in cluster.nodes))
         tally = play(cluster)
         check_counters(cluster, tally)

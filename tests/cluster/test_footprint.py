@@ -18,7 +18,7 @@ def load(node):
         request = kv.BatchWriteRequest()
         for i in range(first, min(first + 1000, KEYS)):
             request.items.add(key=b"key-%08d" % i, value=value)
-        waiting.append(node.kv.BatchWrite.future(request, timeout=30))
+        waiting.append(node.kv.BatchWrite.future(request, timeout=120))
         if len(waiting) == 4:
             finish(waiting.pop(0))
     for call in waiting:
@@ -55,8 +55,9 @@ def main():
         started = time.monotonic()
         node.start().wait_serving()
         again = time.monotonic() - started
-        print("start after kill -9: serving after %.0f ms" % (1000 * again))
-        assert again < 5.0
+        queued = node.queued_seconds()
+        print("start after kill -9: serving after %.0f ms, %.0f of them for want of a processor" % (1000 * again, 1000 * queued))
+        assert again - queued < 5.0
         assert node.get(b"key-%08d" % (KEYS - 1)).found
         print("after the start: %.1f MiB" % (node.rss_bytes() / MIB))
         assert node.terminate() == 0

@@ -38,8 +38,8 @@ class Probe(threading.Thread):
             key, began = b"probe-%d" % (count % PROBED), time.monotonic()
             error = None
             try:
-                node.put(key, b"%d" % count, timeout=10)
-                node.get(key, timeout=10)
+                node.put(key, b"%d" % count, timeout=30)
+                node.get(key, timeout=30)
             except grpc.RpcError as failed:
                 error = "%s through %s: %s" % (failed.code().name, node.name, failed.details())
             self.done.append((began, (time.monotonic() - began) / 2, error))
@@ -57,39 +57,39 @@ class Probe(threading.Thread):
 def change_of(nodes):
     for node in nodes:
         try:
-            return node.admin.GetChange(cluster_pb2.GetChangeRequest(), timeout=10)
+            return node.admin.GetChange(cluster_pb2.GetChangeRequest(), timeout=30)
         except grpc.RpcError:
             continue
     return None
 
 
-def wait_until_over(nodes, seconds=180):
-    """How many bytes of keys and values were copied, as the change said last."""
-    copied = 0
+def state_of_change(nodes):
+    got = change_of(nodes)
+    return None if got is None else got.change.state
 
-    def over():
-        nonlocal copied
-        got = change_of(nodes)
-        if got is not None and got.change.state != NONE:
-            copied = max(copied, got.bytes_copied)
-        return got is not None and got.change.state == NONE
-    wait_for("the change to be over", over, seconds)
-    return copied
+
+def wait_until_over(nodes):
+    wait_for("the change to be over", lambda: state_of_change(nodes) == NONE, 180)
+
+
+def gained(nodes):
+    """Bytes of keys and values that changes have given to these."""
+    return sum(node.metric("coterie_anti_entropy_bytes_gained_total") for node in nodes)
 
 
 def wait_for_writes(load, count):
     before = load.acknowledged()
-    wait_for("%d writes" % count, lambda: load.acknowledged() >= before + count, 60)
+    wait_for("%d writes" % count, lambda: load.acknowledged() >= before + count, 120)
 
 
 def wait_for_probes(probe, count):
     before = len(probe.done)
-    wait_for("%d probes" % count, lambda: len(probe.done) >= before + count, 120)
+    wait_for("%d probes" % count, lambda: len(probe.done) >= before + count, 180)
 
 
 def kill_and_start(node, load, watchers):
     """It comes back when all know that it is away, and have taken writes that it misses."""
-    known = {watcher.name: watcher.alive_nodes() for watcher in watchers}
+    known = {watcher.name: wait_for("%s to say whom it knows" % watcher.name, watcher.alive_nodes) for watcher in watchers}
     node.kill()
     for watcher in watchers:
         wait_for("%s to miss %s" % (watcher.name, node.name),
@@ -108,9 +108,9 @@ def in_the_middle(nodes, seconds=60):
 
 
 def commit(node):
-    plan = node.admin.GetPlan(cluster_pb2.GetPlanRequest(), timeout=15).plan
-    node.admin.CommitChange(cluster_pb2.CommitChangeRequest(expected_epoch=plan.epoch), timeout=15)
-    node.admin.SetPace(cluster_pb2.SetPaceRequest(bytes_per_second=PACE), timeout=15)
+    plan = node.admin.GetPlan(cluster_pb2.GetPlanRequest(), timeout=30).plan
+    node.admin.CommitChange(cluster_pb2.CommitChangeRequest(expected_epoch=plan.epoch), timeout=30)
+    node.admin.SetPace(cluster_pb2.SetPaceRequest(bytes_per_second=PACE), timeout=30)
     return plan
 
 
@@ -123,7 +123,7 @@ def judge_moved(what, plan, copied):
 
 
 def leave(node, name):
-    node.admin.StageChange(cluster_pb2.StageChangeRequest(leave=cluster_pb2.Leave(node=name)), timeout=15)
+    node.admin.StageChange(cluster_pb2.StageChangeRequest(leave=cluster_pb2.Leave(node=name)), timeout=30)
 
 
 def preload(node):
@@ -165,8 +165,13 @@ def joins(cluster, names, *flags):
 
 def ends_by_itself(node):
     process, node.process = node.process, None
-    code = process.wait(30)
+    code = process.wait(90)
     assert code == 78, "exit %d:\n%s" % (code, node.log_tail())
+
+
+def are_normal(seer, nodes):
+    states = {n.name: n.state for n in seer.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=20).nodes}
+    return all(states[node.name] == cluster_pb2.Node.STATE_NORMAL for node in nodes)
 
 
 def tell(what, load, before, probe, began):
@@ -187,7 +192,7 @@ def coterie(nodes, *words):
     """What the command line says of this cluster; for people who look for the reason of a failure."""
     endpoints = ",".join(node.endpoint for node in nodes)
     done = subprocess.run([COTERIE, "--endpoints", endpoints, "--deadline-ms", "20000", *words],
-                          capture_output=True, text=True, timeout=60, check=False)
+                          capture_output=True, text=True, timeout=120, check=False)
     return "$ coterie %s\n%s%s" % (" ".join(words), done.stdout, done.stderr)
 
 
@@ -195,7 +200,7 @@ def unequal_keys(node, keys, most):
     """Of these keys those whose replicas hold different records."""
     found = []
     for key in keys:
-        told = node.maintenance.Explain(maintenance_pb2.ExplainRequest(key=key), timeout=10)
+        told = node.maintenance.Explain(maintenance_pb2.ExplainRequest(key=key), timeout=30)
         replicas = [one for one in told.nodes if one.replica]
         if len({(one.found, one.checksum) for one in replicas}) > 1 or any(one.problem for one in replicas):
             found.append((key, told.partition))
@@ -223,28 +228,30 @@ def tell_differences(nodes, keys, bad):
 def three_four_three(cluster):
     n1 = cluster.nodes[0]
     preload(n1)
-    load = Load(list(cluster.nodes), seed=1, rate=300, writers=4)
+    load = Load(list(cluster.nodes), seed=1, rate=300, writers=4, patience=30)
     probe = Probe(load)
     wait_for_probes(probe, 200)
     began, before = time.monotonic(), load.counts()
-    wait_for_probes(probe, 2000)
+    wait_for_probes(probe, 1000)
     _, quiet = tell("quiet", load, before, probe, began)
 
     n4, = joins(cluster, ["n4"], "--join-hold")
-    began, before = time.monotonic(), load.counts()
+    began, before, held = time.monotonic(), load.counts(), gained(cluster.nodes + [n4])
     plan = commit(n1)
-    copied = wait_until_over(cluster.nodes)
+    wait_until_over(cluster.nodes)
+    copied = gained(cluster.nodes + [n4]) - held
     grow_errors, grow = tell("3 -> 4", load, before, probe, began)
     judge_moved("3 -> 4", plan, copied)
     load.nodes.append(n4)
     wait_for_probes(probe, 200)
     wait_for_writes(load, 300)
 
-    began, before = time.monotonic(), load.counts()
+    began, before, held = time.monotonic(), load.counts(), gained(cluster.nodes)
     leave(n1, "n4")
     plan = commit(n1)
     load.nodes.remove(n4)  # as its clients would: what it serves goes on, but its process ends by itself
-    copied = wait_until_over(cluster.nodes)
+    wait_until_over(cluster.nodes)
+    copied = gained(cluster.nodes) - held
     shrink_errors, shrink = tell("4 -> 3", load, before, probe, began)
     judge_moved("4 -> 3", plan, copied)
     ends_by_itself(n4)
@@ -264,13 +271,12 @@ def three_six_four(cluster):
     wait_for_writes(load, 4000)
     began, before = time.monotonic(), load.counts()
     more = joins(cluster, ["n5", "n6", "n7"])  # their change is committed by themselves
-    wait_for("their change to run", lambda: change_of([n1, n3]).change.state == RUNNING, 60)
-    n1.admin.SetPace(cluster_pb2.SetPaceRequest(bytes_per_second=PACE), timeout=15)
+    wait_for("their change to run", lambda: state_of_change([n1, n3]) == RUNNING)
+    n1.admin.SetPace(cluster_pb2.SetPaceRequest(bytes_per_second=PACE), timeout=30)
     in_the_middle([n1, n3])
     kill_and_start(n2, load, [n1, n3])
     wait_until_over([n1, n3])
-    states = {n.name: n.state for n in n1.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=5).nodes}
-    assert all(states[node.name] == cluster_pb2.Node.STATE_NORMAL for node in more), states
+    wait_for("n1 to know that they have joined", lambda: are_normal(n1, more))
     tell("3 -> 6, n2 killed", load, before, probe, began)
 
     load.nodes.extend(more[:1])

@@ -21,31 +21,32 @@ class Joiner(Node):
 
     def arguments(self):
         return [COTERIED, "--name", self.name, "--data-dir", self.data, "--client-address", self.endpoint,
-                "--peer-address", "%s:%d" % (self.host, self.peer_port), "--http-address", "",
+                "--peer-address", "%s:%d" % (self.host, self.peer_port),
+                "--http-address", "%s:%d" % (self.host, self.http_port),
                 "--join", ",".join(self.seeds)] + self.more + self.cluster.flags
 
     def ends_with(self, code, *says):
         process, self.process = self.process, None
-        got = process.wait(20)
+        got = process.wait(60)
         assert got == code, "exit %d instead of %d:\n%s" % (got, code, self.log_tail())
         for words in says:
-            assert words in self.log_tail(), "%r is not in:\n%s" % (words, self.log_tail())
+            assert words in self.log_of_start(), "%r is not in:\n%s" % (words, self.log_of_start())
 
 
 def state_of(node, name):
     """As `node` sees it; None when it lists no such node."""
-    for other in node.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=5).nodes:
+    for other in node.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=20).nodes:
         if other.name == name:
             return cluster_pb2.Node.State.Name(other.state)[len("STATE_"):]
     return None
 
 
 def number_of(node, name):
-    return [n.number for n in node.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=5).nodes if n.name == name]
+    return [n.number for n in node.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=20).nodes if n.name == name]
 
 
 def abort(node):
-    return node.admin.AbortChange(cluster_pb2.AbortChangeRequest(), timeout=15)
+    return node.admin.AbortChange(cluster_pb2.AbortChangeRequest(), timeout=30)
 
 
 def test_joins_once(cluster):
@@ -63,9 +64,9 @@ def test_joins_once(cluster):
     node.start().wait_serving()
     wait_for("all to know it", lambda: all(state_of(n, "n4") == "JOINING" for n in cluster.nodes + [node]))
     assert number_of(n1, "n4") == [4]
-    listed = [n for n in n2.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=5).nodes if n.name == "n4"][0]
+    listed = [n for n in n2.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=20).nodes if n.name == "n4"][0]
     assert (listed.zone, listed.weight, listed.partitions_owned) == ("z", 3, 0)
-    change = n1.admin.GetChange(cluster_pb2.GetChangeRequest(), timeout=10).change
+    change = n1.admin.GetChange(cluster_pb2.GetChangeRequest(), timeout=30).change
     assert change.state == cluster_pb2.Change.STATE_STAGED, change
     assert list(change.parts) == ["n4 joins: data centre default, zone z, weight 3 (held: waits for a commit)"], change
     # A later start asks nobody: its seeds are all dead.
@@ -74,7 +75,7 @@ def test_joins_once(cluster):
     node.start().wait_serving()
     assert number_of(n1, "n4") == [4]
     # It serves clients before it holds anything.
-    node.put(b"through n4", b"value")
+    wait_for("a put through n4", lambda: node.put(b"through n4", b"value", request_id=b"once through n4!"))
     assert n1.get(b"through n4").values[0].value == b"value"
     return node
 
@@ -83,7 +84,7 @@ def test_removed_while_it_runs(cluster, node):
     n1 = cluster.nodes[0]
     abort(n1)
     node.ends_with(NOT_WANTED, "is no member of its cluster any more", "--join")
-    assert state_of(n1, "n4") in (None, "REMOVED")
+    wait_for("n1 to have removed it", lambda: state_of(n1, "n4") in (None, "REMOVED"))
     for _ in range(2):
         node.start()
         node.ends_with(NOT_WANTED, "removed from the cluster")
@@ -132,12 +133,12 @@ def test_refused(cluster):
 def test_waits_for_a_seed(cluster):
     """No seed answers: it asks again, says so, and SIGTERM ends it; the id that it asks under stays."""
     node = Joiner(cluster, "n9", ["127.0.0.1:%d" % free_ports(1)[0]], "--join-hold").start()
-    wait_for("some attempts", lambda: node.log_tail().count("join_waits") >= 3)
+    wait_for("some attempts", lambda: node.log_of_start().count("join_waits") >= 3)
     with open(os.path.join(node.data, "joined"), "rb") as record:
         asked = record.read()
     assert node.terminate() == 0
     node.start()
-    wait_for("more attempts", lambda: node.log_tail(100).count("join_waits") >= 5)
+    wait_for("more attempts", lambda: node.log_of_start().count("join_waits") >= 3)
     with open(os.path.join(node.data, "joined"), "rb") as record:
         assert record.read() == asked, "another id"
     assert node.terminate() == 0
@@ -152,7 +153,7 @@ def test_listed_nodes_found(cluster):
     with Cluster(3, ["--join", cluster.nodes[0].endpoint]) as other:
         other.start()
         assert state_of(other.nodes[0], "n1") == "NORMAL"
-        ids = {c.nodes[0].admin.Status(cluster_pb2.StatusRequest(), timeout=5).cluster_id for c in (cluster, other)}
+        ids = {c.nodes[0].admin.Status(cluster_pb2.StatusRequest(), timeout=20).cluster_id for c in (cluster, other)}
         assert len(ids) == 2
 
 
@@ -167,7 +168,7 @@ def test_address_may_change(cluster):
 
     def known():
         return all(any(n.name == "n7" and n.peer_address == address
-                       for n in other.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=5).nodes)
+                       for n in other.admin.ListNodes(cluster_pb2.ListNodesRequest(), timeout=20).nodes)
                    for other in cluster.nodes)
     wait_for("all to know the address", known)
     wait_for("n1 to hear it", lambda: n1.alive_nodes() == 4)

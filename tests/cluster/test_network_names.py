@@ -22,8 +22,7 @@ def main():
     try:
         for name in left | stay:
             ip("netns", "add", name)
-        cleared = set(clear_names_of_the_dead())
-        assert left <= cleared, cleared
+        cleared = set(clear_names_of_the_dead())  # others may be cleared here, and these by a test that begins just now
         assert not left & names() and stay <= names(), names()
         assert not left & set(clear_names_of_the_dead()), "there is nothing left to clear"
     finally:

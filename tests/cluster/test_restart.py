@@ -13,7 +13,7 @@ def wait_serving_closely(node):
     def serving():
         assert node.process.poll() is None, node.log_tail()
         try:
-            reply = node.health.Check(health_pb2.HealthCheckRequest(), timeout=1, wait_for_ready=True)
+            reply = node.health.Check(health_pb2.HealthCheckRequest(), timeout=5, wait_for_ready=True)
             return reply.status == health_pb2.HealthCheckResponse.SERVING
         except grpc.RpcError:
             return False
@@ -38,7 +38,7 @@ def main():
             assert [v.value for v in reply.values] == [b"%d" % i], "restart %d: read %r" % (i, reply)
             node.put(b"k", b"%d" % (i + 1), context=reply.context)
             took = time.monotonic() - started
-            assert took < 2.0, "restart %d: the get and the put took %.1f s" % (i, took)
+            assert took < 5.0, "restart %d: the get and the put took %.1f s" % (i, took)
             slowest = max(slowest, took)
             reply = other.get(b"k")
             assert [v.value for v in reply.values] == [b"%d" % (i + 1)], reply

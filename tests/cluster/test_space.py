@@ -41,7 +41,7 @@ def write_all(nodes, numbers, value):
         for number in numbers[first:first + BATCH]:
             made = value(number)
             request.items.add(key=b"key-%d" % number, value=made or b"", delete=made is None)
-        waiting.append(nodes[first // BATCH % len(nodes)].kv.BatchWrite.future(request, timeout=60))
+        waiting.append(nodes[first // BATCH % len(nodes)].kv.BatchWrite.future(request, timeout=120))
         if len(waiting) == WINDOW:
             finish(waiting.pop(0))
     for call in waiting:

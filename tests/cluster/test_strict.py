@@ -26,7 +26,7 @@ def check_refusal(error, took):
     assert error.code() == grpc.StatusCode.UNAVAILABLE, error
     details = dict(error.trailing_metadata())["grpc-status-details-bin"]
     assert b"NOT_APPLIED" in details, details
-    assert took < 1, "a refusal took %.1f s" % took
+    assert took < 5, "a refusal took %.1f s" % took
 
 
 def play(node, keyspace, strict):
@@ -45,7 +45,7 @@ def play(node, keyspace, strict):
 
 
 def command(node, *words):
-    return subprocess.run([COTERIE, "--endpoints", node.endpoint] + list(words), timeout=30,
+    return subprocess.run([COTERIE, "--endpoints", node.endpoint] + list(words), timeout=60,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -55,10 +55,10 @@ def main():
         n1, n2, n3, n4 = cluster.nodes
         made = command(n1, "keyspace", "create", "ledger", "--strict")
         assert made.returncode == 0, made
-        described = n2.admin.DescribeKeyspace(cluster_pb2.DescribeKeyspaceRequest(name="ledger"), timeout=5)
+        described = n2.admin.DescribeKeyspace(cluster_pb2.DescribeKeyspaceRequest(name="ledger"), timeout=20)
         assert described.keyspace.strict
         assert not n2.admin.DescribeKeyspace(
-            cluster_pb2.DescribeKeyspaceRequest(name="default"), timeout=5).keyspace.strict
+            cluster_pb2.DescribeKeyspaceRequest(name="default"), timeout=20).keyspace.strict
         assert play(n1, "ledger", False) == (len(KEYS), 0, 0)
 
         n3.kill()
@@ -72,11 +72,11 @@ def main():
 
         # The keys that a put refuses, every other kind of write refuses.
         bad = [key for key in KEYS if outcome_of(lambda: n1.put(key, b"v", strict=True))[1] is not None]
-        _, error, took = outcome_of(lambda: n1.kv.Delete(kv.DeleteRequest(key=bad[0], strict=True), timeout=5))
+        _, error, took = outcome_of(lambda: n1.kv.Delete(kv.DeleteRequest(key=bad[0], strict=True), timeout=20))
         check_refusal(error, took)
         items = [kv.BatchWriteRequest.Item(key=key, value=b"v") for key in KEYS]
         for strict in (False, True):
-            reply = n1.kv.BatchWrite(kv.BatchWriteRequest(items=items, strict=strict), timeout=5)
+            reply = n1.kv.BatchWrite(kv.BatchWriteRequest(items=items, strict=strict), timeout=20)
             failed = [item.key for item in reply.items if item.status.code != 0]
             assert failed == (bad if strict else []), failed
             assert all(item.status.outcome == "NOT_APPLIED" for item in reply.items if item.status.code != 0)

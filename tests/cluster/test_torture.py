@@ -64,7 +64,7 @@ def play(cluster, load, plan):
     for node, kind in plan:
         before, began = load.counts(), time.monotonic()
         if kind == "wipe":  # what it keeps for others would be gone with it
-            wait_for("no hints", lambda: hints(cluster) == 0, 60)
+            wait_for("no hints", lambda: hints(cluster) == 0, 120)
         fault_begin(cluster, node, kind)
         time.sleep(HOLD_SECONDS)
         fault_end(cluster, node, kind)

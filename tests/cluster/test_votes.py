@@ -2,6 +2,7 @@
 it what is there, two epochs of the topology later it votes again, and then another node may go (model/register.h, an
 acceptor that begins anew). While a majority has forgotten, nothing is answered."""
 
+import os
 import shutil
 
 import grpc
@@ -10,7 +11,7 @@ from cluster import Cluster, cluster_pb2, kv, wait_for
 KEYS = [b"key-%d" % i for i in range(40)]
 
 
-def get(node, key, timeout=2):
+def get(node, key, timeout=5):
     try:
         reply = node.kv.Get(kv.GetRequest(keyspace="bank", key=key), timeout=timeout)
     except grpc.RpcError:
@@ -19,8 +20,10 @@ def get(node, key, timeout=2):
 
 
 def put(node, key, version, value):
-    reply = node.kv.CompareAndSet(kv.CompareAndSetRequest(
-        keyspace="bank", key=key, expected_version=version, value=value), timeout=5)
+    """Made once, however often it is asked."""
+    request = kv.CompareAndSetRequest(keyspace="bank", key=key, expected_version=version, value=value,
+                                      request_id=os.urandom(16))
+    reply = wait_for("an answer about %s" % key, lambda: node.kv.CompareAndSet(request, timeout=20))
     assert reply.applied, (key, version, reply)
     return reply.version
 
@@ -45,18 +48,19 @@ def turn(cluster, wiped, gone, versions, name):
     """`wiped` loses its disk; when it votes again `gone` is killed, and all goes on with the two."""
     wipe(wiped)
     wait_votes(wiped)
+    cluster.wait_alive()
     print("%s: %d copies vote again" % (wiped.name, wiped.metric("coterie_replica_registers_renewed_total")))
     gone.kill()
     left = [node for node in cluster.nodes if node is not gone]
     wait_for("%s to be missed" % gone.name, lambda: all(node.alive_nodes() == 2 for node in left))
     for i, key in enumerate(KEYS):
         node = left[i % 2]
-        seen = wait_for("an answer about %s" % key, lambda k=key, n=node: get(n, k), 20)
+        seen = wait_for("an answer about %s" % key, lambda k=key, n=node: get(n, k))
         assert seen == versions[key], "%s: %s instead of %s" % (key, seen, versions[key])
         value = name + key
         versions[key] = (value, put(node, key, seen[1], value))
     gone.start().wait_serving()
-    wait_for("all to be alive", lambda: all(node.alive_nodes() == 3 for node in cluster.nodes), 30)
+    cluster.wait_alive()
 
 
 def two_of_three(cluster, key):
@@ -70,10 +74,10 @@ def two_of_three(cluster, key):
     n2.start().wait_serving()
     wait_for("both to know that they lost their votes", lambda: mute(n1) > 0 and mute(n2) > 0, 60)
     for node in cluster.nodes * 3:
-        assert get(node, key) is None, "a majority has forgotten, and %s answers" % node.name
+        assert get(node, key, 2) is None, "a majority has forgotten, and %s answers" % node.name
     assert mute(n1) > 0 and mute(n2) > 0
-    problems = n1.admin.Status(cluster_pb2.StatusRequest(), timeout=5).problems
-    assert any("do not vote" in problem and "n1" in problem for problem in problems), problems
+    wait_for("n1 to say so", lambda: any("do not vote" in problem and "n1" in problem for problem in n1.admin.Status(
+        cluster_pb2.StatusRequest(), timeout=20).problems))
 
 
 def main():
@@ -81,7 +85,7 @@ def main():
         cluster.start()
         n1, n2, n3 = cluster.nodes
         n1.admin.CreateKeyspace(cluster_pb2.CreateKeyspaceRequest(keyspace=cluster_pb2.Keyspace(
-            name="bank", mode=cluster_pb2.Keyspace.MODE_CONSISTENT)), timeout=10)
+            name="bank", mode=cluster_pb2.Keyspace.MODE_CONSISTENT)), timeout=30)
         wait_for("all nodes to know the keyspace", lambda: all(get(n, KEYS[0]) for n in cluster.nodes))
         versions = {key: (b"first" + key, put(cluster.nodes[i % 3], key, 0, b"first" + key))
                     for i, key in enumerate(KEYS)}

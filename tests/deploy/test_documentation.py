@@ -103,7 +103,7 @@ def execute(page, namespace, pod, words):
     program, *arguments = shlex.split(words)
     assert program == "coterie", program
     done = subprocess.run([COTERIE, *arguments], env={"COTERIE_ENDPOINTS": node.endpoint}, capture_output=True,
-                          text=True, timeout=30)
+                          text=True, timeout=120)
     assert done.returncode == 0 and (done.stdout or "put" in arguments), (words, done)
 
 

@@ -76,10 +76,10 @@ def probes_are_answered(cluster):
     for node in cluster.nodes:
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             service = at(container(cluster.objects), probe + " grpc service")
-            reply = node.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+            reply = node.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=20)
             assert reply.status == health_pb2.HealthCheckResponse.SERVING, (node.name, probe, reply)
     try:  # a service that nobody knows is no service that serves
-        cluster.nodes[0].health.Check(health_pb2.HealthCheckRequest(service="coterie.v1.KeyValues"), timeout=5)
+        cluster.nodes[0].health.Check(health_pb2.HealthCheckRequest(service="coterie.v1.KeyValues"), timeout=20)
         raise AssertionError("a service of that name answers")
     except grpc.RpcError as error:
         assert error.code() == grpc.StatusCode.NOT_FOUND, error
@@ -95,7 +95,7 @@ def metrics_are_scraped(cluster):
     notes = at(pod_template(cluster.objects), "metadata annotations")
     for node in cluster.nodes:
         url = "http://%s:%d%s" % (node.host, node.http_port, notes["prometheus.io/path"])
-        assert "\ncoterie_member_alive" in urllib.request.urlopen(url, timeout=5).read().decode()
+        assert "\ncoterie_member_alive" in urllib.request.urlopen(url, timeout=20).read().decode()
 
 
 def sigterm_drains_within_the_grace(cluster):

@@ -245,7 +245,7 @@ def comes_back_under_another_address(cluster, pod, address, signal_number):
 def readiness_is_what_the_kubelet_sees(cluster):
     for pod in cluster.nodes:
         service = at(container(cluster.objects), "readinessProbe grpc service")
-        reply = pod.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        reply = pod.health.Check(health_pb2.HealthCheckRequest(service=service), timeout=20)
         assert reply.status == health_pb2.HealthCheckResponse.SERVING, reply
 
 

@@ -138,7 +138,7 @@ class Client(threading.Thread):
 
     def put(self, pod, key):
         try:
-            pod.put(key, b"of " + key, timeout=5, request_id=hashlib.md5(key).digest())
+            pod.put(key, b"of " + key, timeout=20, request_id=hashlib.md5(key).digest())
             return None
         except (grpc.RpcError, ValueError) as error:  # ValueError: its channel was closed meanwhile
             return "%s: %s" % (pod.name, error.details() if isinstance(error, grpc.RpcError) else error)
