@@ -133,9 +133,7 @@ static const struct member *member_named(const struct view *view, const char *na
     if (name[0] == '\0')
         status_invalid(ret_error, field, "missing");
     else if (member == NULL)
-        status_set(ret_error, GRPC_STATUS_NOT_FOUND, "NODE_NOT_FOUND",
-                   "%s: \"%.80s\" is no node of this cluster; ListNodes has their names", field,
-                   name);
+        status_no_node(ret_error, field, name);
     return name[0] == '\0' ? NULL : member;
 }
 

@@ -72,7 +72,7 @@ static bool member_named(const struct view *view, const char *name, uint32_t *re
         return true;
     const struct member *member = topology_member_by_name(&view->topology, name);
     if (member == NULL || member->status == MEMBER_REMOVED) {
-        status_invalid(ret_error, "target", "there is no node \"%.80s\" in this cluster", name);
+        status_no_node(ret_error, "target", name);
         return false;
     }
     if (member->number == view->self) {

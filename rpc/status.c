@@ -52,6 +52,12 @@ void status_invalid_size(struct status *status, const char *field, uint64_t size
                    (unsigned long long)max);
 }
 
+void status_no_node(struct status *status, const char *field, const char *name)
+{
+    status_set(status, GRPC_STATUS_NOT_FOUND, "NODE_NOT_FOUND",
+               "%s: \"%.80s\" is no node of this cluster; ListNodes has their names", field, name);
+}
+
 void status_overloaded(struct status *status, uint64_t retry_after_ms, const char *why)
 {
     status_set(status, GRPC_STATUS_RESOURCE_EXHAUSTED, "OVERLOADED", "overloaded: %s", why);

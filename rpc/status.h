@@ -37,6 +37,8 @@ __attribute__((format(printf, 3, 4))) void status_invalid(struct status *status,
                                                           const char *format, ...);
 /* "field: size bytes, limit max". */
 void status_invalid_size(struct status *status, const char *field, uint64_t size, uint64_t max);
+/* NOT_FOUND, NODE_NOT_FOUND: the field names no node of the cluster. */
+void status_no_node(struct status *status, const char *field, const char *name);
 void status_overloaded(struct status *status, uint64_t retry_after_ms, const char *why);
 
 /* `why` may be NULL. err is not OK. */

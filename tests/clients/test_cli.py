@@ -293,8 +293,8 @@ def test_hints_pause_and_resume(cluster):
     resumed = coterie(nodes, "hints", "resume", "-o", "json").json()
     assert resumed == {"resumed": ["n1", "n2", "n3"], "target": None, "not_asked": []}, resumed
     assert coterie(nodes, "hints", "-o", "json").json()["hints"] == []
-    wrong = coterie(nodes, "hints", "pause", "--target", "n9", code=1)
-    assert wrong.out == b"" and 'there is no node "n9"' in wrong.err, wrong
+    wrong = coterie(nodes, "hints", "pause", "--target", "n9", code=3)
+    assert wrong.out == b"" and '"n9" is no node of this cluster' in wrong.err, wrong
     assert coterie(nodes, "hints", "pause", "n3", code=2).out == b""
 
 

@@ -314,7 +314,7 @@ static void test_hints_pause(void **state)
     hints = ask_hints(fixture);
     assert_int_equal(hints->targets[0]->state, COTERIE__V1__HINT_TARGET__STATE__STATE_AWAY);
     coterie__v1__hints_response__free_unpacked(hints, NULL);
-    assert_int_equal(change_pause(fixture, true, "n9"), GRPC_STATUS_INVALID_ARGUMENT);
+    assert_int_equal(change_pause(fixture, true, "n9"), GRPC_STATUS_NOT_FOUND);
     assert_int_equal(change_pause(fixture, true, "n1"), GRPC_STATUS_INVALID_ARGUMENT); /* itself */
     assert_int_equal(change_pause(fixture, false, "n3"), GRPC_STATUS_UNAVAILABLE);
 }
