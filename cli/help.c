@@ -143,6 +143,9 @@ static enum cli_exit help_on(struct cli *cli, const char *const *words, size_t c
         cli->command = NULL;
         return cli_unknown_command(cli, words, count);
     }
+    if (used < count)
+        return cli_usage_error(cli, "help on one command at a time: '%s' is one word too many",
+                               words[used]);
     help_command(command);
     return CLI_OK;
 }

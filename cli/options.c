@@ -27,7 +27,7 @@ const struct cli_option cli_options[OPTION_COUNT] = {
     [OPTION_CONTEXT] = {"context", 0, "BASE64|@FILE", "@file",
                         "replace exactly what the get that gave this context has read"},
     [OPTION_CONTEXT_OUT] = {"context-out", 0, "FILE", "@file",
-                            "write the context (base64) to FILE"},
+                            "write the context (base64) to FILE; put and del: '-' is stdout"},
     [OPTION_KEY_BASE64] = {"key-base64", 0, NULL, NULL, "keys are given in base64"},
     [OPTION_KEYS] = {"keys", 0, "FILE", "@file", "the file with the keys, one a line ('-': stdin)"},
     [OPTION_BATCH] = {"batch", 0, "N", NULL, "items in one request, 1 to 1000 (default 100)"},

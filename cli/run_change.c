@@ -4,6 +4,7 @@
 #include "cli/output.h"
 #include "cli/plan.h"
 #include "cli/waits.h"
+#include "model/topology_words.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -308,22 +309,43 @@ enum cli_exit cli_run_replicate(struct cli *cli)
     return stage(cli, &request);
 }
 
+/* As a shell reads it back: a name may hold anything that is visible. */
+static const char *quoted(struct arena *arena, const char *word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "_-.:,/[]@%+=";
+    if (word[strspn(word, plain)] == '\0')
+        return word;
+    const char *text = "'";
+    while (*word != '\0') {
+        size_t size = strcspn(word, "'");
+        text = arena_printf(arena, "%s%.*s%s", text, (int)size, word,
+                            word[size] == '\'' ? "'\\''" : "");
+        word += size + (word[size] == '\'');
+    }
+    return arena_printf(arena, "%s'", text);
+}
+
 /* A node joins by itself; here is how. */
 enum cli_exit cli_run_join(struct cli *cli)
 {
     enum cli_exit exit = CLI_OK;
     Coterie__V1__StatusRequest request = COTERIE__V1__STATUS_REQUEST__INIT;
+    const char *name = cli->word_count > 0 ? cli->words[0] : "NAME";
+    if (!topology_word_valid_some(name, NODE_NAME_MAX))
+        return cli_usage_error(cli,
+                               "a node's name is 1 to %u visible ASCII characters, without blanks",
+                               NODE_NAME_MAX);
     const Coterie__V1__StatusResponse *status = (const Coterie__V1__StatusResponse *)cli_call(
         cli, SERVICE "Status", &request.base, &coterie__v1__status_response__descriptor, false,
         &exit);
     if (status == NULL)
         return exit;
-    const char *name = cli->word_count > 0 ? cli->words[0] : "NAME";
     const char *command = arena_printf(
         &cli->arena,
         "coteried --name %s --data-dir DIR --client-address HOST:7700 --peer-address HOST:7701 "
         "--join %s",
-        name, cli->endpoints);
+        quoted(&cli->arena, name), quoted(&cli->arena, cli->endpoints));
     if (cli->json) {
         output_json(json_pack("{s:s, s:s, s:I}", "command", command, "cluster_id",
                               status->cluster_id, "nodes", (json_int_t)status->nodes_total));

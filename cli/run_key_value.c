@@ -6,6 +6,17 @@
 #include <errno.h>
 #include <unistd.h>
 
+/* '-' is standard output where nothing else goes there. */
+static enum cli_exit check_context_out(const struct cli *cli, bool value_is_printed)
+{
+    const char *path = cli->options[OPTION_CONTEXT_OUT];
+    if (path == NULL || strcmp(path, "-") != 0 || (!value_is_printed && !cli->json))
+        return CLI_OK;
+    return cli_usage_error(cli, cli->json ? "--context-out -: the JSON on stdout has the context"
+                                          : "--context-out -: the value goes to stdout; name a "
+                                            "file, or take both from -o json");
+}
+
 static enum cli_exit write_context(struct cli *cli, struct bytes context)
 {
     const char *path = cli->options[OPTION_CONTEXT_OUT];
@@ -15,6 +26,10 @@ static enum cli_exit write_context(struct cli *cli, struct bytes context)
         cli_note("%s was not written: keys of consistent keyspaces have a version, no context",
                  path);
         return CLI_FAILED;
+    }
+    if (strcmp(path, "-") == 0) {
+        printf("%s\n", base64_encode(&cli->arena, context));
+        return CLI_OK;
     }
     FILE *file = fopen(path, "w");
     if (file == NULL) {
@@ -91,6 +106,8 @@ enum cli_exit cli_run_get(struct cli *cli)
     enum cli_exit exit = input_key(cli, cli->words[0], &key);
     if (exit == CLI_OK)
         exit = input_level(cli, OPTION_R, &request.consistency, &request.r);
+    if (exit == CLI_OK)
+        exit = check_context_out(cli, true);
     if (exit != CLI_OK)
         return exit;
     request.keyspace = input_keyspace(cli);
@@ -163,6 +180,8 @@ enum cli_exit cli_run_put(struct cli *cli)
     if (exit == CLI_OK)
         exit = input_context(cli, &context);
     if (exit == CLI_OK)
+        exit = check_context_out(cli, false);
+    if (exit == CLI_OK)
         exit = input_value(cli, &value);
     if (exit != CLI_OK)
         return exit;
@@ -193,6 +212,8 @@ enum cli_exit cli_run_delete(struct cli *cli)
         exit = input_level(cli, OPTION_W, &request.consistency, &request.w);
     if (exit == CLI_OK)
         exit = input_context(cli, &context);
+    if (exit == CLI_OK)
+        exit = check_context_out(cli, false);
     if (exit != CLI_OK)
         return exit;
     request.keyspace = input_keyspace(cli);

@@ -64,6 +64,10 @@ expect 0 "half a command --help" -- keyspace --help
 out_has '^  keyspace drop NAME ' "half a command --help"
 expect 2 "help on no command" -- help gte
 err_has "did you mean 'get'" "help on no command"
+expect 2 "help on two commands" -- help get put
+err_has "'put' is one word too many" "help on two commands"
+out_empty "help on two commands"
+expect 2 "help on a command of two words and one more" -- help keyspace create drop
 expect 2 "no endpoint" -- --endpoints '' get k
 err_has 'endpoints is empty' "no endpoint"
 expect 2 "no key" -- get
@@ -168,6 +172,25 @@ expect 0 "health" -- health
 out_has 'serving' "health"
 expect 5 "part of the endpoints" -- --endpoints "$COTERIE_ENDPOINTS,127.0.0.1:1" health
 
+# -- joining: the command can be pasted
+expect 0 "join" -- join n4
+out_has '^  coteried --name n4 --data-dir ' "join"
+for name in 'bad name' '' "$(printf 'n%.0s' {1..64})" "$(printf 'n\303\251')"; do
+    expect 2 "join of a bad name" -- join "$name"
+    err_has '1 to 63 visible ASCII' "join of a bad name"
+    out_empty "join of a bad name"
+done
+expect 0 "join of a strange name" -- join "a\$b'c;d"
+count=$((count + 1))
+words=$(sed -n 's/^  coteried --name //p' "$scratch/out")
+[ "$(eval "printf '%s\n' $words" | head -1)" = "a\$b'c;d" ] || fail "join quotes for the shell"
+
+# -- hints: an unknown node is not found, as elsewhere
+for what in pause resume; do
+    expect 3 "hints $what for nobody" -- hints $what --target nobody
+    err_has 'NODE_NOT_FOUND' "hints $what for nobody"
+done
+
 # -- keyspaces
 expect 0 "keyspace create" -- keyspace create "$keyspace" --n 3 --conflict siblings \
     --durability periodic --read-consistency ONE --write-consistency one --strict
@@ -205,6 +228,15 @@ out_is '-5' "get --"
 expect 0 "put of the empty value" -- put "$k-empty" ''
 expect 0 "get of the empty value" -- get "$k-empty"
 out_is '' "get of the empty value"
+expect 2 "context beside the value" -- get "$k" --context-out -
+err_has 'the value goes to stdout' "context beside the value"
+out_empty "context beside the value"
+expect 2 "context beside the JSON" -- put "$k" v --context-out - -o json
+expect 0 "put's context on stdout" -- put "$k-out" v --context-out -
+out_has '^[A-Za-z0-9+/]{20,}=*$' "put's context on stdout"
+expect 0 "put with the context of stdout" -- put "$k-out" w --context "$(cat "$scratch/out")"
+expect 0 "del's context on stdout" -- del "$k-out" --context-out -
+out_has '^[A-Za-z0-9+/]{20,}=*$' "del's context on stdout"
 expect 1 "no such file" -- put "$k" --file "$scratch/none"
 expect 3 "get nothing" -- get "$unique-nothing"
 out_empty "get nothing"
