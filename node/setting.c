@@ -2,6 +2,7 @@
 
 #include "base/check.h"
 #include "model/limits.h"
+#include "model/topology_words.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -10,7 +11,7 @@
 #include <string.h>
 
 const struct setting setting_table[CONFIG_KEY_COUNT] = {
-    [CONFIG_name] = {"name", SETTING_TEXT, "node-1", 1, 63,
+    [CONFIG_name] = {"name", SETTING_WORD, "node-1", 1, 63,
                      "this node's name, one of those in initial-cluster"},
     [CONFIG_data_dir] = {"data-dir", SETTING_TEXT, "coterie-data", 1, 4000,
                          "where everything is kept; created when absent"},
@@ -40,9 +41,9 @@ const struct setting setting_table[CONFIG_KEY_COUNT] = {
                                  "file with a secret of 32 bytes or more, the same on all nodes, "
                                  "that signs the contexts given to clients; empty: a key from the "
                                  "cluster's id, which guards against mistakes but is no secret"},
-    [CONFIG_data_center] = {"data-center", SETTING_TEXT, "", 0, 31,
+    [CONFIG_data_center] = {"data-center", SETTING_WORD, "", 0, 31,
                             "data centre of a node that starts alone or joins"},
-    [CONFIG_zone] = {"zone", SETTING_TEXT, "", 0, 31, "zone of a node that starts alone or joins"},
+    [CONFIG_zone] = {"zone", SETTING_WORD, "", 0, 31, "zone of a node that starts alone or joins"},
     [CONFIG_weight] = {"weight", SETTING_NUMBER, "1", 1, WEIGHT_MAX,
                        "share of the ring of a node that starts alone or joins"},
     [CONFIG_partitions] = {"partitions", SETTING_NUMBER, "64", PARTITIONS_MIN, PARTITIONS_MAX,
@@ -182,6 +183,14 @@ enum err setting_value(const struct setting *setting, const char *text, const ch
         if (!good)
             snprintf(why, why_size, "%s (%s): %zu bytes, allowed are %" PRIu64 " to %" PRIu64,
                      setting->name, origin, strlen(text), setting->min, setting->max);
+        break;
+    case SETTING_WORD:
+        good = strlen(text) >= setting->min && topology_word_valid(text, setting->max);
+        if (!good)
+            snprintf(why, why_size,
+                     "%s (%s): \"%.80s\" is not %" PRIu64 " to %" PRIu64
+                     " visible ASCII characters, without blanks",
+                     setting->name, origin, text, setting->min, setting->max);
         break;
     case SETTING_ADDRESS:
         good =

@@ -7,6 +7,7 @@
 
 enum setting_type {
     SETTING_TEXT,
+    SETTING_WORD, /* of a topology document: visible ASCII */
     SETTING_ADDRESS,
     SETTING_NUMBER,
     SETTING_SIZE,

@@ -99,7 +99,6 @@ def test_unknown_and_broken(folder):
         refused(*half, says="coteried config print")
     file = write(folder, "twice.yaml", "name: x\nzone: a\nname: y\n")
     refused("config", "print", "--config", file, says=("line 3", "name is given twice"))
-    refused("--name", "a b", "--data-dir", os.path.join(folder, "never"), says="this node: a name must be")
     refused("--config", os.path.join(folder, "none.yaml"), says=("none.yaml", "No such file"))
     for text in ("a: [\n", "- list\n", "name: {x: y}\n", "just words\n", "name: [a, b]\n", "\tname: x\n"):
         refused("config", "print", "--config", write(folder, "broken.yaml", text), says="broken.yaml line 1")
@@ -113,8 +112,9 @@ def test_bad_values(_):
             ("client-address", "localhost", "host:port"), ("client-address", "", "host:port"),
             ("peer-address", ":7701", "host:port"), ("http-address", "::1:7702", "host:port"),
             ("client-address", "[::1]:65536", "host:port"), ("peer-address", "127.0.0.1:http", "host:port"),
-            ("log-level", "loud", "debug, info, warning or error"), ("name", "", "allowed"),
-            ("name", "n" * 64, "allowed"), ("weight", "99999999999999999999999", "between")):
+            ("log-level", "loud", "debug, info, warning or error"), ("name", "", "1 to 63 visible"),
+            ("name", "n" * 64, "1 to 63 visible"), ("name", "a b", "without blanks"), ("name", "n\u00e9", "visible ASCII"),
+            ("zone", "z" * 32, "0 to 31 visible"), ("data-center", "d c", "without blanks"), ("weight", "99999999999999999999999", "between")):
         told = refused("config", "print", "--" + name, value, says=(name, says))
         variable = {"COTERIE_" + name.upper().replace("-", "_"): value}
         assert refused("config", "print", says=(name, says), **variable) == told.replace("(flag)", "(environment)")
