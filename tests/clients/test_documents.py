@@ -54,6 +54,30 @@ def test_metrics(cluster):
     assert not missing, missing
 
 
+def test_figures(cluster):
+    """Whatever an actor counts is at /metrics, what it drops or refuses above all; but for what another name says already,
+    and what only tests ask for."""
+    silent = {
+        "anti_entropy": {"explained", "identical_as_of_ms", "late", "renewals", "reports", "unexpected", "votes", "votes_renewed"},
+        "coordinator": {"comparing", "duplicates", "in_flight", "unexpected"},
+        "gossip": {"forgotten", "maps_merged", "proposals", "recalls", "unexpected"},
+        "hints": {"held", "hints", "joined", "paused", "sent", "unexpected"},
+        "reaper": {"differed"},
+        "replica": {"held", "requests_remembered", "siblings_warned", "unexpected"},
+    }
+    page = urllib.request.urlopen("http://127.0.0.1:%d/metrics" % cluster.nodes[0].http_port, timeout=5).read().decode()
+    served = set(re.findall(r"(?m)^# TYPE (coterie_\w+?)(?:_total)? ", page))
+    counted = {}
+    for header in glob.glob(os.path.join(ROOT, "actors", "*.h")):
+        for actor, body in re.findall(r"(?s)struct (\w+)_figures \{(.*?)\n\};", read(header)):
+            for field in re.findall(r"struct counter (\w+)", body):
+                counted.setdefault({"hinted_handoff": "hints"}.get(actor, actor), set()).add(field)
+    assert set(counted) == set(silent) and sum(map(len, counted.values())) > 150, counted
+    for actor, fields in counted.items():
+        missing = {field for field in fields if "coterie_%s_%s" % (actor, field) not in served}
+        assert missing == silent[actor], (actor, missing ^ silent[actor])
+
+
 def test_commands(_):
     """Each line "coterie ..." or "$ coterie ..." is a command that has help, with options that it knows."""
     found = everything(r"(?m)^    (?:\$ )?coterie (.*)", DOCUMENTS)
