@@ -245,7 +245,7 @@ static void node_make_actors(struct node *node)
     node_actors_make(node, &options);
 }
 
-static struct own_troubles own_troubles(void *host)
+struct own_troubles node_own_troubles(void *host)
 {
     const struct node *node = host;
     struct own_troubles troubles = {.disk_full =
@@ -314,7 +314,7 @@ static enum err node_open_ports(struct node *node, char *why, size_t why_size)
         .version = COTERIE_VERSION,
         .closed_at_first = node->boot.first_start,
         .hint_targets = hint_targets,
-        .own_troubles = own_troubles,
+        .own_troubles = node_own_troubles,
         .anti_entropy = node->anti_entropy,
         .move_bytes_per_second = config->number[CONFIG_move_bytes_per_second],
         .host = node,

@@ -82,6 +82,8 @@ struct node {
 enum err node_start(struct node *node, const struct config *config, const struct log *log,
                     const struct incarnation_answer *renewal, char *why, size_t why_size) MUST_USE;
 enum node_end node_end(struct node *node);
+/* What this node alone knows to be wrong with it; `host` is the node. Any thread. */
+struct own_troubles node_own_troubles(void *host);
 /* As the view has it now; "#7" when it does not list the member. Any registered thread. */
 void node_member_name(struct node *node, uint32_t member, char ret_name[NODE_NAME_MAX + 1]);
 /* Drains, makes durable, marks the stop as clean, frees. False: the stop could not be marked clean

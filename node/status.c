@@ -88,20 +88,41 @@ static json_t *keyspaces_json(const struct view *view)
     return keyspaces;
 }
 
+/* What coterie status lists when this node is asked. */
+static void problems_of(struct arena *arena, struct node *node, const struct view *view,
+                        struct problems *ret_problems)
+{
+    struct own_troubles troubles = node_own_troubles(node);
+    problems_find(arena, view, node->config->text[CONFIG_name], &troubles, ret_problems);
+}
+
+static json_t *problems_json(struct node *node, const struct view *view)
+{
+    struct arena arena;
+    struct problems problems;
+    json_t *texts = json_array();
+    arena_init(&arena, NULL, 0);
+    problems_of(&arena, node, view, &problems);
+    for (size_t i = 0; i < problems.count; i++)
+        json_array_append_new(texts, json_string(problems.texts[i]));
+    arena_deinit(&arena);
+    return texts;
+}
+
 char *status_json(struct node *node)
 {
     struct view *view = runtime_view_ref(node->runtime);
     char cluster[33];
     for (int i = 0; i < 16; i++)
         snprintf(cluster + 2 * i, 3, "%02x", view->topology.cluster_id[i]);
-    json_t *status =
-        json_pack("{s:s, s:s, s:s, s:I, s:i, s:I, s:I, s:o, s:o, s:o}", "node",
-                  node->config->text[CONFIG_name], "version", COTERIE_VERSION, "cluster_id",
-                  cluster, "epoch", (json_int_t)view->topology.epoch, "partitions",
-                  (int)view->topology.partitions, "uptime_seconds",
-                  (json_int_t)((runtime_now_ns() - node->started_ns) / 1000000000u), "generation",
-                  (json_int_t)identity_starts(node->boot.generation), "members", members_json(view),
-                  "keyspaces", keyspaces_json(view), "copies", convergence_json(node, view));
+    json_t *status = json_pack(
+        "{s:s, s:s, s:s, s:I, s:i, s:I, s:I, s:o, s:o, s:o, s:o}", "node",
+        node->config->text[CONFIG_name], "version", COTERIE_VERSION, "cluster_id", cluster, "epoch",
+        (json_int_t)view->topology.epoch, "partitions", (int)view->topology.partitions,
+        "uptime_seconds", (json_int_t)((runtime_now_ns() - node->started_ns) / 1000000000u),
+        "generation", (json_int_t)identity_starts(node->boot.generation), "problems",
+        problems_json(node, view), "members", members_json(view), "keyspaces", keyspaces_json(view),
+        "copies", convergence_json(node, view));
     view_unref(view);
     CHECK(status != NULL);
     char *text = json_dumps(status, JSON_INDENT(2));
@@ -119,6 +140,23 @@ static void escape(FILE *out, const char *text)
         else
             fputc(*text, out);
     }
+}
+
+static void page_problems(FILE *out, struct node *node, const struct view *view)
+{
+    struct arena arena;
+    struct problems problems;
+    arena_init(&arena, NULL, 0);
+    problems_of(&arena, node, view, &problems);
+    if (problems.count != 0)
+        fputs("<h2>Problems</h2><ul>", out);
+    for (size_t i = 0; i < problems.count; i++) {
+        fputs("<li class=down>", out);
+        escape(out, problems.texts[i]);
+        fputs("</li>", out);
+    }
+    fputs(problems.count != 0 ? "</ul>" : "<p class=alive>No problems.</p>", out);
+    arena_deinit(&arena);
 }
 
 static void page_members(FILE *out, const struct view *view)
@@ -267,6 +305,7 @@ char *status_page(struct node *node)
             COTERIE_VERSION, (runtime_now_ns() - node->started_ns) / 1000000000u,
             view->topology.epoch, view->topology.partitions, store.keys_estimate,
             store.sst_bytes >> 20, store.wal_bytes >> 20);
+    page_problems(out, node, view);
     page_members(out, view);
     page_change(out, &view->topology);
     page_copies(out, node, view);

@@ -14,6 +14,7 @@
 #include "rpc/code.h"
 #include "rpc/context.h"
 #include "rpc/loop.h"
+#include "rpc/problems.h"
 
 enum rpc_operation {
     RPC_GET,
@@ -34,13 +35,6 @@ struct rpc_operation_figures {
     uint64_t errors[RPC_CODES]; /* by gRPC status code; [0] is successes */
     uint64_t latency[RPC_LATENCY_BUCKETS];
     uint64_t latency_ns_total;
-};
-
-/* What nobody else knows of this node. */
-struct own_troubles {
-    uint64_t vnodes_incomplete; /* do not vote before they are filled */
-    uint64_t registers_mute;    /* copies (vnode, keyspace) of consistent keyspaces without votes */
-    bool disk_full;             /* no room above the reserve: writes are refused */
 };
 
 struct rpc_server_options {

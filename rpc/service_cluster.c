@@ -1,5 +1,6 @@
 /* Cluster: what this node knows of the cluster, from its view, at once. */
 #include "rpc/change.h"
+#include "rpc/problems.h"
 
 #include "base/check.h"
 #include "model/hash.h"
@@ -7,8 +8,6 @@
 #include "model/limits.h"
 
 #include <stdio.h>
-
-#define PROBLEMS_MAX (MEMBERS_MAX + DATA_CENTERS_MAX + 8)
 
 bool request_begin(struct request *request, struct call *call, struct bytes payload,
                    const ProtobufCMessageDescriptor *descriptor)
@@ -49,148 +48,20 @@ static Coterie__V1__Node__Liveness liveness_of(const struct view *view, uint32_t
 
 /* -- Status ------------------------------------------------------------------------------------ */
 
-static bool member_is_away(const struct view *view, const struct member *member)
-{
-    return member->status != MEMBER_REMOVED &&
-           liveness_of(view, member->number) != COTERIE__V1__NODE__LIVENESS__LIVENESS_ALIVE;
-}
-
-/* Its members that do not answer, if that is all of them; 0 otherwise, and for our own. */
-static uint32_t center_is_away(struct request *request, uint32_t center, const char **ret_names)
-{
-    const struct view *view = request->view;
-    uint32_t count = 0;
-    *ret_names = "";
-    for (uint32_t i = 0; i < view->topology.member_count; i++) {
-        const struct member *member = &view->topology.members[i];
-        if (member->status == MEMBER_REMOVED || member_place(member)->data_center != center)
-            continue;
-        if (!member_is_away(view, member))
-            return 0;
-        *ret_names = arena_printf(&request->arena, "%s%s%s", *ret_names, count == 0 ? "" : ", ",
-                                  member->name);
-        count++;
-    }
-    return count;
-}
-
-/* A data centre of which nobody is heard is one problem, not one for each of its nodes. */
-static uint32_t add_centers(struct request *request, Coterie__V1__StatusResponse *response)
-{
-    const struct view *view = request->view;
-    uint32_t away = 0;
-    for (uint32_t center = 0; center < view->topology.data_center_count; center++) {
-        const char *names;
-        uint32_t count = center_is_away(request, center, &names);
-        if (count < 2)
-            continue;
-        away |= 1u << center;
-        response->problems[response->n_problems++] = arena_printf(
-            &request->arena,
-            "data centre %s is cut off or down: none of its %u nodes (%s) answers %s; requests at "
-            "LOCAL_QUORUM, LOCAL_ONE and ONE go on in each data centre, EACH_QUORUM and ALL fail, "
-            "QUORUM where a majority of all replicas is left; what it misses is kept for it",
-            view->topology.data_centers[center], count, names,
-            request->call->edge->options->node_name);
-    }
-    return away;
-}
-
-/* Nodes whose document is not ours: the topology's log has failed, or somebody put back a copy. */
-static void add_split(struct request *request, Coterie__V1__StatusResponse *response)
-{
-    const struct view *view = request->view;
-    const char *names = "";
-    for (uint32_t i = 0; i < view->topology.member_count; i++) {
-        if (view->members[i].split)
-            names = arena_printf(&request->arena, "%s%s%s", names, names[0] == '\0' ? "" : ", ",
-                                 view->topology.members[i].name);
-    }
-    if (names[0] == '\0')
-        return;
-    response->problems[response->n_problems++] = arena_printf(
-        &request->arena,
-        "two topology documents of epoch %llu are in force, one at %s, another at %s: requests may "
-        "go to the wrong replicas; begin no change, see with coterie status at each node whose "
-        "document stands alone, and start that node empty",
-        (unsigned long long)view->topology.epoch, request->call->edge->options->node_name, names);
-}
-
-/* They come last in the list of problems. */
-static void add_own_problems(struct request *request, Coterie__V1__StatusResponse *response)
+static void add_problems(struct request *request, Coterie__V1__StatusResponse *response)
 {
     const struct rpc_server_options *options = request->call->edge->options;
     struct own_troubles troubles = {0};
+    struct problems problems;
     if (options->own_troubles != NULL)
         troubles = options->own_troubles(options->host);
-    response->own_problems = &response->problems[response->n_problems];
-    if (troubles.disk_full)
-        response->own_problems[response->n_own_problems++] = arena_printf(
-            &request->arena,
-            "node %s: its disk is full: it refuses writes (OVERLOADED) and keeps what is left as a "
-            "reserve; make room there, it then goes on by itself",
-            options->node_name);
-    if (troubles.vnodes_incomplete != 0)
-        response->own_problems[response->n_own_problems++] = arena_printf(
-            &request->arena,
-            "node %s: %u of %u vnodes are being refilled from the other nodes, and do not vote "
-            "until they are: its log says why (identity_renewed, store_log_short), coterie changes "
-            "what holds them up",
-            options->node_name, (uint32_t)troubles.vnodes_incomplete,
-            request->view->topology.partitions);
-    if (troubles.registers_mute != 0)
-        response->own_problems[response->n_own_problems++] = arena_printf(
-            &request->arena,
-            "node %s: %u copies of consistent keyspaces were emptied and do not vote: they begin "
-            "anew when all other replicas are up and no change is under way (a member that will "
-            "not come back: coterie replace); where a majority of the "
-            "replicas was emptied they never do",
-            options->node_name, (uint32_t)troubles.registers_mute);
-    response->n_problems += response->n_own_problems;
-}
-
-/* Whoever was given up and not replaced leaves a copy less of all that it held. */
-static void add_given_up(struct request *request, const struct member *member,
-                         Coterie__V1__StatusResponse *response)
-{
-    if (member->status == MEMBER_REMOVED || !member->gone ||
-        request->view->topology.change.state != CHANGE_STAGED)
-        return;
-    response->problems[response->n_problems++] = arena_printf(
-        &request->arena,
-        "node %s was given up, and its copies are not made anew before a commit: have its "
-        "successor join (coterie join), then coterie commit",
-        member->name);
-}
-
-static void add_problems(struct request *request, Coterie__V1__StatusResponse *response)
-{
-    const struct view *view = request->view;
-    response->problems = ARENA_NEW(&request->arena, char *, PROBLEMS_MAX);
-    uint32_t centers_away = add_centers(request, response);
-    for (uint32_t i = 0; i < view->topology.member_count; i++) {
-        const struct member *member = &view->topology.members[i];
-        add_given_up(request, member, response);
-        if (member->status == MEMBER_REMOVED || member->gone)
-            continue;
-        response->nodes_total++;
-        if (!member_is_away(view, member)) {
-            response->nodes_alive++;
-            continue;
-        }
-        if ((centers_away >> member_place(member)->data_center & 1) != 0)
-            continue;
-        response->problems[response->n_problems++] = arena_printf(
-            &request->arena,
-            "node %s (%s) does not answer: check that coteried runs there and that its peer port "
-            "can be reached from %s",
-            member->name, member->address, request->call->edge->options->node_name);
-    }
-    if (view->topology.change.state == CHANGE_RUNNING && view->topology.change.paused)
-        response->problems[response->n_problems++] =
-            text_of("a change of the topology is paused: resume it (coterie resume), or abort it");
-    add_split(request, response);
-    add_own_problems(request, response);
+    problems_find(&request->arena, request->view, options->node_name, &troubles, &problems);
+    response->problems = problems.texts;
+    response->n_problems = problems.count;
+    response->own_problems = &problems.texts[problems.count - problems.own_count];
+    response->n_own_problems = problems.own_count;
+    response->nodes_total = problems.nodes_total;
+    response->nodes_alive = problems.nodes_alive;
 }
 
 void cluster_status_handle(struct call *call, struct bytes payload)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 from harness import Cluster, kv, run, tests_of, values, wait_for
 from cluster import cluster_digests
@@ -418,15 +419,23 @@ def test_export_of_siblings(cluster):
 # -- nodes that are down. Last: they stay down
 
 
+def http_page(node, path):
+    return urllib.request.urlopen("http://127.0.0.1:%d%s" % (node.http_port, path), timeout=5).read().decode()
+
+
 def test_one_node_down(cluster):
     n1, n2, n3 = cluster.nodes
+    assert json.loads(http_page(n1, "/status.json"))["problems"] == [] and "No problems." in http_page(n1, "/")
     coterie([n1], "keyspace", "create", "ledger", "--mode", "consistent")
     n3.kill()
     for node in (n1, n2):
         wait_for("%s to miss n3" % node.name, lambda n=node: n.alive_nodes() == 2)
     status = coterie([n1], "status", code=5)
     assert b"n3" in status.out, status
-    assert coterie([n1], "status", "-o", "json", code=5).json()["healthy"] is False
+    told = coterie([n1], "status", "-o", "json", code=5).json()
+    assert told["healthy"] is False and len(told["problems"]) == 1, told
+    assert json.loads(http_page(n1, "/status.json"))["problems"] == told["problems"]
+    assert "<h2>Problems</h2><ul><li class=down>%s</li></ul>" % told["problems"][0] in http_page(n1, "/")
     assert b"down" in coterie([n1], "nodes").out
     coterie(cluster.nodes, "health", code=5)
     coterie([n3, n1], "put", "next-endpoint", "v")
