@@ -10,7 +10,8 @@
  * Who gets the answer RENEW ends its process or host (all that it holds in memory is of an
  * incarnation that is over), starts again and calls boot_renew (boot.h) before boot_node.
  *
- * Row in STORE_META, each written through one handle only (big-endian):
+ * Row in STORE_META, each written through one handle only (the number of the key is big-endian, so
+ * that rows are sorted; those of the value are little-endian):
  *     "peer-identity/" u32 member -> u8 format | u64 epoch bound | identity_hello_encode
  * (format 1: identity_encode, without the ids that it had taken the place of)
  */

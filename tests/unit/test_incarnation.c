@@ -99,6 +99,55 @@ static void rows_are_durable(void **state)
     fixture_deinit(&f);
 }
 
+/* A row of format 1 (actors/incarnation.h) is read as that of a member that has taken the place of
+ * nobody, and is one of format 2 from the next write on: whoever met a member before the ids that
+ * it supersedes were kept must know it again. The bytes stand here as they were written then. */
+static void rows_of_format_1_are_read(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f, 3, 1);
+    struct store *meta = engine_store(f.engine, HANDLE_BOOT);
+    struct bytes key = bytes_of("peer-identity/\0\0\0\3", 18);
+    uint8_t old[] = {1,                                                 /* format */
+                     0xe8, 3, 0, 0, 0, 0, 0, 0,                         /* epoch bound */
+                     1,                                                 /* of identity_encode */
+                     9,    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, /* node id */
+                     4,                                                 /* generation */
+                     40,   0, 0, 0, 0, 0, 0, 0,                         /* start nonce */
+                     0};                                                /* no part of it */
+    size_t size = sizeof old - 1;
+    struct incarnation expected = {.known = true,
+                                   .hello.self = {.node_id = {.bytes = {[0] = 9, [15] = 7}},
+                                                  .generation = 4,
+                                                  .start_nonce = 40},
+                                   .epoch_bound = 1000};
+    struct incarnation row;
+    struct bytes now = {0};
+    assert_int_equal(store_put(meta, STORE_META, key, bytes_of(old, size), STORE_SYNC_NOW), OK);
+    assert_int_equal(incarnation_load(meta, PEER, &row), OK);
+    assert_true(incarnation_equal(&row, &expected));
+
+    assert_int_equal(incarnation_stage(meta, PEER, &row), OK);
+    assert_int_equal(store_read(meta, STORE_META, key, &f.arena, &now), OK);
+    assert_int_equal(now.data[0], 2);
+    assert_int_equal(incarnation_load(meta, PEER, &row), OK);
+    assert_true(incarnation_equal(&row, &expected));
+
+    /* A byte less or more is no row, nor is the same body of another format. */
+    const struct {
+        uint8_t format;
+        size_t size;
+    } bad[] = {{1, size - 1}, {1, size + 1}, {0, size}, {2, size}, {3, size}};
+    for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+        old[0] = bad[i].format;
+        assert_int_equal(
+            store_put(meta, STORE_META, key, bytes_of(old, bad[i].size), STORE_SYNC_NOW), OK);
+        assert_int_equal(incarnation_load(meta, PEER, &row), ERR_CORRUPT);
+    }
+    fixture_deinit(&f);
+}
+
 /* A peer that slept through two lives of a member knows the third for what it is: the others tell
  * each new life of all those before it. Otherwise it would be emptied for an old memory, perhaps
  * the last copy of what it holds. */
@@ -345,6 +394,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_durable),
+        cmocka_unit_test(rows_of_format_1_are_read),
         cmocka_unit_test(judging),
         cmocka_unit_test(earlier_lives_are_handed_on),
         cmocka_unit_test(copies_of_a_life_are_known),
