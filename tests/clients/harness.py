@@ -127,5 +127,13 @@ def run(tests, *arguments):
     return failed
 
 
+def main(module, nodes=3):
+    """The whole of most files: plays the tests of `module` (its globals) on one cluster, and ends the program."""
+    with Cluster(nodes) as cluster:
+        cluster.start()
+        failed = run(tests_of(module), cluster)
+    sys.exit(1 if failed else 0)
+
+
 def tests_of(module):
     return [value for name, value in module.items() if name.startswith("test_")]

@@ -12,12 +12,11 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
 
-from harness import Cluster, kv, run, tests_of, values, wait_for
+from harness import kv, main, values, wait_for
 from cluster import cluster_digests
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -500,11 +499,5 @@ def test_all_down(cluster):
     coterie(cluster.nodes, "import", "--deadline-ms", "500", code=4, stdin=lines(records_of("none", 5)))
 
 
-def main():
-    with Cluster(3) as cluster:
-        cluster.start()
-        return run(tests_of(globals()), cluster)
-
-
 if __name__ == "__main__":
-    sys.exit(1 if main() else 0)
+    main(globals())

@@ -6,11 +6,10 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import urllib.request
 
-from harness import Cluster, run, tests_of
+from harness import main
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DOCUMENTS = [os.path.join(ROOT, "README.md"), *sorted(glob.glob(os.path.join(ROOT, "docs", "*.md")))]
@@ -116,11 +115,5 @@ def test_files(_):
     assert len(numbers) > 15 and numbers <= stories, numbers - stories
 
 
-def main():
-    with Cluster(1) as cluster:
-        cluster.start()
-        return run(tests_of(globals()), cluster)
-
-
 if __name__ == "__main__":
-    sys.exit(1 if main() else 0)
+    main(globals(), nodes=1)

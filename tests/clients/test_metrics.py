@@ -3,12 +3,11 @@ operation, mailbox depths, RocksDB's figures, peers (DESIGN.md section 9). The p
 Python client (python3-prometheus-client), whose exposition format 0.0.4 is the rule."""
 
 import re
-import sys
 import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness import Cluster, failure, kv, run, tests_of, wait_for
+from harness import failure, kv, main, wait_for
 
 MAILBOXES = {"coordinator", "replica", "gossip", "hinted_handoff", "anti_entropy"}
 
@@ -163,11 +162,5 @@ def test_peers(cluster):
     assert value(n1, "coterie_peer_connected", peer="n2") == 1
 
 
-def main():
-    with Cluster(3) as cluster:
-        cluster.start()
-        return run(tests_of(globals()), cluster)
-
-
 if __name__ == "__main__":
-    sys.exit(1 if main() else 0)
+    main(globals())

@@ -2,13 +2,12 @@
 reflection; deadlines are kept; a node that stops says so first. DESIGN.md sections 7, 9."""
 
 import queue
-import sys
 import threading
 import time
 
 from google.protobuf import descriptor_pb2, descriptor_pool
 
-from harness import CODE, Cluster, Details, failure, grpc, kv, run, tests_of, values, wait_for
+from harness import CODE, Details, failure, grpc, kv, main, values, wait_for
 from cluster import cluster_pb2, health_pb2
 from grpc.reflection.v1 import reflection_pb2, reflection_pb2_grpc
 from grpc.reflection.v1alpha import reflection_pb2 as alpha_pb2
@@ -271,11 +270,5 @@ def test_drain(cluster):
     assert values(n2.get(b"drain")) == [b"v"]
 
 
-def main():
-    with Cluster(3) as cluster:
-        cluster.start()
-        return run(tests_of(globals()), cluster)
-
-
 if __name__ == "__main__":
-    sys.exit(1 if main() else 0)
+    main(globals())

@@ -3,10 +3,9 @@ KeyValue promises: values, siblings and their contexts, levels, ttl, last writer
 DESIGN.md sections 5, 7, 9; proto/coterie/v1/key_value.proto."""
 
 import itertools
-import sys
 import time
 
-from harness import CODE, Cluster, expect, grpc, kv, run, tests_of, values, wait_for
+from harness import CODE, expect, grpc, kv, main, values, wait_for
 from cluster import cluster_pb2
 
 numbers = itertools.count()
@@ -468,11 +467,5 @@ def test_too_few_replicas(cluster):
     assert item.status.reason == "QUORUM_NOT_MET" and item.status.outcome == "NOT_APPLIED", item
 
 
-def main():
-    with Cluster(3) as cluster:
-        cluster.start()
-        return run(tests_of(globals()), cluster)
-
-
 if __name__ == "__main__":
-    sys.exit(1 if main() else 0)
+    main(globals())

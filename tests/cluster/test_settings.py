@@ -2,6 +2,7 @@
 where and what next; a data directory belongs to one member of one cluster and one process; SIGHUP reloads
 the log level, SIGTERM drains. DESIGN.md sections 4, 9, 12."""
 
+import contextlib
 import json
 import os
 import signal
@@ -38,6 +39,31 @@ def refused(*arguments, says, code=BAD_SETTINGS, **environment):
     for word in [says] if isinstance(says, str) else says:
         assert word in told, "%r is not in %r" % (word, told)
     return told
+
+
+@contextlib.contextmanager
+def a_node(*arguments, folder=None):
+    """A node outside of any cluster of the test, from "is ready" to a clean end."""
+    process = subprocess.Popen([COTERIED, *arguments], cwd=folder, env=clean_environment({}), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        wait_for("the node to be ready", lambda: "is ready" in (process.stdout.readline() or "is ready"))
+        assert process.poll() is None, process.stdout.read()
+        yield
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def put_and_get(endpoint):
+    from coterie.v1 import key_value_service_pb2_grpc
+    with grpc.insecure_channel(endpoint) as channel:
+        stub = key_value_service_pb2_grpc.KeyValueStub(channel)
+        stub.Put(kv.PutRequest(key=b"k", value=b"v"), timeout=30, wait_for_ready=True)
+        assert stub.Get(kv.GetRequest(key=b"k"), timeout=20).values[0].value == b"v"
 
 
 def settings(text):
@@ -134,26 +160,12 @@ def test_ipv6_addresses(folder):
         print("skipped: this machine has no IPv6")
         return
     client, peer, http = free_ports(3)
-    process = subprocess.Popen(
-        [COTERIED, "--data-dir", os.path.join(folder, "ipv6"), "--client-address", "[::1]:%d" % client, "--peer-address",
-         "[::1]:%d" % peer, "--http-address", "[::1]:%d" % http], env=clean_environment({}), stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        wait_for("the node to be ready", lambda: "is ready" in (process.stdout.readline() or "is ready"))
-        assert process.poll() is None, process.stdout.read()
+    with a_node("--data-dir", os.path.join(folder, "ipv6"), "--client-address", "[::1]:%d" % client, "--peer-address",
+                "[::1]:%d" % peer, "--http-address", "[::1]:%d" % http):
         page = urllib.request.urlopen("http://[::1]:%d/healthz" % http, timeout=20)
         assert page.read() == b"ok\n"
         socket.create_connection(("::1", peer), timeout=20).close()
-        from coterie.v1 import key_value_service_pb2_grpc
-        with grpc.insecure_channel("[::1]:%d" % client) as channel:
-            stub = key_value_service_pb2_grpc.KeyValueStub(channel)
-            stub.Put(kv.PutRequest(key=b"k", value=b"v"), timeout=30, wait_for_ready=True)
-        process.terminate()
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+        put_and_get("[::1]:%d" % client)
 
 
 def test_bad_cluster_list(folder):
@@ -429,22 +441,9 @@ def test_no_arguments(_):
                 except OSError:
                     print("skipped: port %d is in use on this machine" % port)
                     return
-        process = subprocess.Popen([COTERIED], cwd=folder, env=clean_environment({}), stdout=subprocess.PIPE, text=True,
-                                   stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-        try:
-            assert "is ready" in process.stdout.readline()
-            from coterie.v1 import key_value_service_pb2_grpc
-            with grpc.insecure_channel("127.0.0.1:7700") as channel:
-                stub = key_value_service_pb2_grpc.KeyValueStub(channel)
-                stub.Put(kv.PutRequest(key=b"k", value=b"v"), timeout=30, wait_for_ready=True)
-                assert stub.Get(kv.GetRequest(key=b"k"), timeout=20).values[0].value == b"v"
+        with a_node(folder=folder):
+            put_and_get("127.0.0.1:7700")
             assert os.listdir(folder) == ["coterie-data"]
-            process.terminate()
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
 
 
 def main():
