@@ -55,17 +55,19 @@ void coordinator_forward_first(struct coordinator *coordinator, struct actor_con
     coordinator_request_wake(coordinator, request);
 }
 
-/* Our own copy is not to be written on, so nothing was staged; another replica's may be. */
-static bool forward_is_for_another(enum err status)
+/* A copy is not to be written on, or its disk is full, so nothing was staged; another replica's may
+ * be. Who is only busy is left alone: the next one would be as soon. */
+static bool forward_is_for_another(enum err status, bool disk_full)
 {
-    return status == ERR_INCOMPLETE || status == ERR_CORRUPT;
+    return status == ERR_INCOMPLETE || status == ERR_CORRUPT || disk_full;
 }
 
 bool coordinator_forward_elsewhere(struct coordinator *coordinator, struct actor_context *ctx,
-                                   struct request *request, enum err status)
+                                   struct request *request, const struct replica_mint_done *done)
 {
     int own = coordinator_request_replica_index(request, coordinator->options.self);
-    if (!forward_is_for_another(status) || request->origin->kind != MESSAGE_client_put)
+    if (!forward_is_for_another(done->status, done->disk_full) ||
+        request->origin->kind != MESSAGE_client_put)
         return false;
     request->asked |= (uint64_t)1 << own;
     if (!forward_next(coordinator, ctx, request))
@@ -113,7 +115,7 @@ static bool forward_was_refused(const struct message *message)
     const struct put_result *result = &message->forward_put_reply.result;
     return result->outcome == OUTCOME_NOT_APPLIED &&
            (result->status == ERR_UNAVAILABLE || result->status == ERR_STALE_EPOCH ||
-            forward_is_for_another(result->status));
+            forward_is_for_another(result->status, result->disk_full));
 }
 
 /* True: it goes on with another replica, or another plan. */

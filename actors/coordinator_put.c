@@ -61,7 +61,8 @@ void coordinator_put_end(struct coordinator *coordinator, struct actor_context *
     }
     if (status == ERR_UNAVAILABLE)
         counter_add(&coordinator->figures.unavailable, 1);
-    if (status == ERR_OVERLOADED)
+    result->disk_full = request->disk_full;
+    if (status == ERR_OVERLOADED && !result->disk_full)
         result->retry_after_ms = 100;
     outbox_send(ctx, &coordinator->actor, answer);
     if (mint != NULL) { /* applied or not known: it is here, so it is owed to all */
@@ -247,9 +248,11 @@ void coordinator_on_replica_mint_done(struct coordinator *coordinator, struct ac
         CHECK(!done->staged);
         if (verdict == EPOCH_STALE || verdict == EPOCH_BEHIND)
             coordinator_put_again_soon(coordinator, ctx, request, verdict);
-        else if (!coordinator_forward_elsewhere(coordinator, ctx, request, done->status))
+        else if (!coordinator_forward_elsewhere(coordinator, ctx, request, done)) {
+            request->disk_full = done->disk_full;
             coordinator_put_end(coordinator, ctx, request, done->status, OUTCOME_NOT_APPLIED,
                                 done->why);
+        }
         message_free(message);
         return;
     }

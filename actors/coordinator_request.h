@@ -67,6 +67,7 @@ struct request {
     uint32_t unrepaired[READ_UNREPAIRED_MAX];
     struct bytes repair; /* REPAIRING: the merged record, in the arena of `result` */
     enum err last_error; /* of a replica, for the reason of a failure */
+    bool disk_full;      /* why our own replica has refused to mint */
     struct message
         *answers;         /* replica_read_reply that voted, linked by next; COMPARING: their join */
     struct message *kept; /* REPAIRING: those that came too late to vote */
@@ -458,7 +459,7 @@ void coordinator_forward_first(struct coordinator *coordinator, struct actor_con
 /* Our own replica has refused to mint. False: no other one can be asked, or it is not ours to ask.
  */
 bool coordinator_forward_elsewhere(struct coordinator *coordinator, struct actor_context *ctx,
-                                   struct request *request, enum err status);
+                                   struct request *request, const struct replica_mint_done *done);
 void coordinator_on_forward_put(struct coordinator *coordinator, struct actor_context *ctx,
                                 struct message *message);
 void coordinator_on_forward_put_reply(struct coordinator *coordinator, struct actor_context *ctx,

@@ -93,6 +93,7 @@ struct put_result {
     struct bytes context; /* clock bytes; empty when not applied */
     uint32_t sibling_count;
     uint64_t retry_after_ms;
+    bool disk_full; /* with OVERLOADED and NOT_APPLIED: `why` names the node without space */
     /* Of a register: the version that was made, or, with CONFLICT (the condition is false), the one
      * that stands, and what it holds. */
     uint64_t version;
@@ -141,6 +142,7 @@ struct replica_mint_done {
     enum err
         status; /* OK: durable here. PRECONDITION, LIMIT, OVERLOADED, INVALID: nothing was staged */
     const char *why;
+    bool disk_full;       /* with OVERLOADED: the store has no space left, `why` says so */
     bool staged;          /* targets were sent the write */
     struct bytes context; /* put context, clock bytes */
     struct bytes record;  /* the state that was sent; empty: made before, and reaped since */

@@ -69,6 +69,17 @@ static enum err replica_mint_repeat(struct replica *replica, struct actor_contex
     return OK;
 }
 
+/* A store that is only busy has space. */
+static void mint_say_disk_full(const struct replica *replica, const struct actor_context *ctx,
+                               struct arena *answer_arena, struct replica_mint_done *done)
+{
+    const struct member *self = topology_member(&ctx->view->topology, replica->options.self);
+    done->disk_full = store_free_bytes(ctx->store) == 0;
+    if (done->disk_full)
+        done->why = arena_printf(answer_arena, "the disk of node %s is full",
+                                 self == NULL ? "?" : self->name);
+}
+
 /* Everything up to the point where the write is staged; the answer's fields are set on the way. */
 static enum err replica_mint_stage(struct replica *replica, struct actor_context *ctx,
                                    const struct replica_mint *mint, struct arena *answer_arena,
@@ -144,6 +155,8 @@ static enum err replica_mint_stage(struct replica *replica, struct actor_context
         return ERR_LIMIT;
     }
     err = replica_store(replica, ctx, mint->partition, state, done->record, mint->policy);
+    if (err == ERR_OVERLOADED)
+        mint_say_disk_full(replica, ctx, answer_arena, done);
     if (err != OK)
         return err;
     replica_reap_note(vnode_of(&replica->vnodes, mint->partition), request->keyspace_id, &set);

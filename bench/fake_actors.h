@@ -208,6 +208,7 @@ static inline void fake_put(struct fake_coordinator *fake, struct actor_context 
     if (key_begins(request->key, "error:")) {
         result->status = (enum err)key_number(request->key, 1);
         result->outcome = (enum outcome)key_number(request->key, 2);
+        result->disk_full = key_number(request->key, 3) != 0;
         result->why = "why";
         result->progress = fake_progress;
     } else {

@@ -87,6 +87,8 @@ static const char *advice(const struct rpc_client_status *status, bool is_write)
     if (strcmp(status->reason, "WRONG_MODE") == 0)
         return "name a consistent keyspace with -k, or make one: coterie keyspace create NAME "
                "--mode consistent";
+    if (strcmp(status->reason, "DISK_FULL") == 0)
+        return "make room on the disk of the node named above: it then takes writes by itself";
     if (strcmp(status->reason, "OVERLOADED") == 0)
         return "a node is at a limit, or its disk is full: coterie status; try again later, or "
                "with less at once";

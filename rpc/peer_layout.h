@@ -60,6 +60,7 @@ static const struct field put_result_fields[] = {
     FIELD(FIELD_BYTES, struct put_result, context, 0, RESULT_CONTEXT_MAX),
     FIELD(FIELD_U32, struct put_result, sibling_count, 0, UINT32_MAX),
     FIELD(FIELD_U64, struct put_result, retry_after_ms, 0, RETRY_AFTER_MS_MAX),
+    FIELD(FIELD_BOOL, struct put_result, disk_full, 0, 1),
 };
 static const struct layout put_result_layout = FIELDS_OF(put_result_fields);
 

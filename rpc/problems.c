@@ -125,7 +125,7 @@ static void add_own(struct finding *finding, const struct own_troubles *troubles
     size_t before = finding->problems->count;
     if (troubles->disk_full)
         add(finding, arena_printf(arena,
-                                  "node %s: its disk is full: it refuses writes (OVERLOADED) and "
+                                  "node %s: its disk is full: it takes no writes and "
                                   "keeps what is left as a reserve; make room there, it then goes "
                                   "on by itself",
                                   name));

@@ -178,10 +178,12 @@ void status_of_put(struct status *status, const struct view *view, const struct 
     const char *why = result->why == NULL ? err_text(result->status) : result->why;
     struct translation translation = translate(result->status);
     if (result->outcome == OUTCOME_NOT_APPLIED) {
-        set_with_progress(status, view, translation.code, translation.reason, why,
+        set_with_progress(status, view, translation.code,
+                          result->disk_full ? "DISK_FULL" : translation.reason, why,
                           &result->progress);
         status->outcome = "NOT_APPLIED";
-        status->retry_after_ms = retry_after(result->status, result->retry_after_ms);
+        if (!result->disk_full) /* nobody knows when there is space again */
+            status->retry_after_ms = retry_after(result->status, result->retry_after_ms);
         return;
     }
     /* A blind retry could apply the write twice: never a code that libraries retry by themselves.

@@ -163,6 +163,8 @@ static void test_errors_of_writes(void **state)
          "NOT_APPLIED"},
         {ERR_OVERLOADED, OUTCOME_NOT_APPLIED, GRPC_STATUS_RESOURCE_EXHAUSTED, "OVERLOADED",
          "NOT_APPLIED"},
+        {ERR_OVERLOADED, OUTCOME_NOT_APPLIED, GRPC_STATUS_RESOURCE_EXHAUSTED, "DISK_FULL",
+         "NOT_APPLIED"},
         {ERR_LIMIT, OUTCOME_NOT_APPLIED, GRPC_STATUS_FAILED_PRECONDITION, "TOO_MANY_SIBLINGS",
          "NOT_APPLIED"},
         {ERR_IO, OUTCOME_UNKNOWN, GRPC_STATUS_UNKNOWN, "OUTCOME_UNKNOWN", "UNKNOWN"},
@@ -170,14 +172,16 @@ static void test_errors_of_writes(void **state)
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         char key[32];
-        snprintf(key, sizeof key, "error:%d:%d:", cases[i].err, cases[i].outcome);
+        bool disk_full = strcmp(cases[i].reason, "DISK_FULL") == 0;
+        snprintf(key, sizeof key, "error:%d:%d:%d:", cases[i].err, cases[i].outcome, disk_full);
         struct put_result_words put =
             do_put(fixture, &(struct put_words){.key = key, .value = "v"});
         assert_int_equal(put.reply.code, cases[i].code);
         assert_string_equal(put.reply.reason, cases[i].reason);
         assert_string_equal(put.reply.outcome, cases[i].word);
         assert_string_equal(put.reply.message, "1 of 2 replicas answered (missing: n2): why");
-        assert_true((put.reply.retry_after_ms != 0) == (cases[i].err == ERR_OVERLOADED));
+        bool waiting_helps = cases[i].err == ERR_OVERLOADED && !disk_full;
+        assert_true((put.reply.retry_after_ms != 0) == waiting_helps);
         put_result_clear(&put);
     }
 }

@@ -53,6 +53,17 @@ static inline void mint_done_at(struct bench *b, uint64_t epoch, uint64_t id, en
     fixture_handle(&b->f, message);
 }
 
+/* It has refused for want of space. */
+static inline void mint_refused_full(struct bench *b, uint64_t id, const char *why)
+{
+    struct message *message = message_new(MESSAGE_replica_mint_done, 0);
+    message->from = actor_id_of(SELF, ACTOR_REPLICA);
+    message->id = id;
+    message->replica_mint_done =
+        (struct replica_mint_done){.status = ERR_OVERLOADED, .why = why, .disk_full = true};
+    fixture_handle(&b->f, message);
+}
+
 static inline void mint_done(struct bench *b, uint64_t id, enum err status, const char *why)
 {
     mint_done_at(b, 0, id, status, why);

@@ -77,6 +77,7 @@ static inline void random_result(struct arena *arena, struct put_result *result)
     result->context = random_bytes(arena, 0, CONTEXT_BYTES_MAX);
     result->sibling_count = random_u32();
     result->retry_after_ms = prng_below(&prng, 86400001);
+    result->disk_full = prng_chance(&prng, 0.5);
 }
 
 static inline void random_write(struct arena *arena, struct replica_write *write)
@@ -437,6 +438,7 @@ static inline void same_result(const struct put_result *a, const struct put_resu
     SAME_BYTES(context);
     SAME(sibling_count);
     SAME(retry_after_ms);
+    SAME(disk_full);
 }
 
 static inline void same_write(const struct replica_write *a, const struct replica_write *b)

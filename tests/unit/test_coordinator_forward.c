@@ -93,13 +93,22 @@ static struct put_result refusal_of(enum err status)
     return (struct put_result){.status = status, .outcome = OUTCOME_NOT_APPLIED, .why = "no"};
 }
 
+/* In refused_forward_goes_on: OVERLOADED for want of space. One that is busy ends a forward
+ * (other_answers_end_a_forward). */
+static struct put_result refusal_to_try_elsewhere(enum err status)
+{
+    struct put_result result = refusal_of(status);
+    result.disk_full = status == ERR_OVERLOADED;
+    return result;
+}
+
 /* One that has not applied it and never will: the next live replica gets it, each once. Only the
  * answer of the one that has it counts. */
 static void refused_forward_goes_on(void **state)
 {
     (void)state;
     static const enum err refusals[] = {ERR_UNAVAILABLE, ERR_STALE_EPOCH, ERR_INCOMPLETE,
-                                        ERR_CORRUPT};
+                                        ERR_CORRUPT, ERR_OVERLOADED};
     for (size_t i = 0; i < ARRAY_COUNT(refusals); i++) {
         struct bench b;
         bench_init(&b, 6, 1);
@@ -107,22 +116,25 @@ static void refused_forward_goes_on(void **state)
         struct replica_set replicas = bench_replicas(&b, key);
         struct forwarded first = begin_forward(&b, key);
         fixture_set_liveness(&b.f, replicas.replicas[1].member, LIVENESS_DOWN);
-        forward_reply(&b, first, refusal_of(refusals[i]));
+        forward_reply(&b, first, refusal_to_try_elsewhere(refusals[i]));
         struct forwarded second = forwarded_on(&b);
         assert_int_equal(second.id, first.id);
         assert_int_equal(second.member, replicas.replicas[2].member);
-        forward_reply(&b, first, refusal_of(refusals[i])); /* the network repeats itself */
+        forward_reply(&b, first,
+                      refusal_to_try_elsewhere(refusals[i])); /* the network repeats itself */
         forward_reply(&b, first, (struct put_result){.status = OK, .outcome = OUTCOME_APPLIED});
         fixture_silent(&b.f);
         fixture_set_liveness(&b.f, replicas.replicas[1].member, LIVENESS_ALIVE);
-        forward_reply(&b, second, refusal_of(refusals[i]));
+        forward_reply(&b, second, refusal_to_try_elsewhere(refusals[i]));
         struct forwarded third = forwarded_on(&b);
         assert_int_equal(third.member, replicas.replicas[1].member);
-        forward_reply(&b, second, refusal_of(refusals[i]));
+        forward_reply(&b, second, refusal_to_try_elsewhere(refusals[i]));
         fixture_silent(&b.f);
         /* All have refused: that is the answer. */
-        forward_reply(&b, third, refusal_of(refusals[i]));
-        assert_string_equal(put_answered(&b, refusals[i], OUTCOME_NOT_APPLIED).why, "no");
+        forward_reply(&b, third, refusal_to_try_elsewhere(refusals[i]));
+        struct put_result result = put_answered(&b, refusals[i], OUTCOME_NOT_APPLIED);
+        assert_string_equal(result.why, "no");
+        assert_int_equal(result.disk_full, refusals[i] == ERR_OVERLOADED);
         assert_int_equal(counter_get(&b.figures->forwarded), 3);
         bench_deinit(&b);
     }

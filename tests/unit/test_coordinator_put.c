@@ -94,18 +94,21 @@ static void refused_at_the_mint(void **state)
 }
 
 /* Our own copy is incomplete (message_range.h, "a copy that was lost"), or damaged where the key
- * is: nothing was staged, so another replica may coordinate the write. RELIABILITY 2.1: never "not
- * found". */
+ * is, or our disk is full: nothing was staged, so another replica may coordinate the write.
+ * RELIABILITY 2.1: never "not found". */
 static void minted_elsewhere(void **state)
 {
     (void)state;
-    static const enum err refusals[] = {ERR_INCOMPLETE, ERR_CORRUPT};
+    static const enum err refusals[] = {ERR_INCOMPLETE, ERR_CORRUPT, ERR_OVERLOADED};
     for (size_t i = 0; i < ARRAY_COUNT(refusals); i++) {
         struct bench b;
         bench_init(&b, 3, 1);
         fixture_set_liveness(&b.f, 2, LIVENESS_DOWN);
         struct minting m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_QUORUM);
-        mint_done(&b, m.id, refusals[i], NULL);
+        if (refusals[i] == ERR_OVERLOADED)
+            mint_refused_full(&b, m.id, "full");
+        else
+            mint_done(&b, m.id, refusals[i], NULL);
         struct message *forward = fixture_take(&b.f, MESSAGE_forward_put);
         assert_int_equal(forward->to.node, 3);
         assert_int_equal(forward->id, m.id);
@@ -158,6 +161,36 @@ static void minted_nowhere(void **state)
         }
         bench_deinit(&b);
     }
+}
+
+/* A disk that is full is said to be, with the reason that its replica gives, to clients and to who
+ * passed the write on; no time to wait is told, since nobody knows it. */
+static void full_disk_is_told(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b, 3, 1);
+    struct minting m = begin_put(&b, SIBLINGS, "k", CONSISTENCY_ONE);
+    fixture_set_liveness(&b.f, 2, LIVENESS_DOWN);
+    fixture_set_liveness(&b.f, 3, LIVENESS_DOWN);
+    mint_refused_full(&b, m.id, "the disk of node n1 is full");
+    struct put_result result = put_answered(&b, ERR_OVERLOADED, OUTCOME_NOT_APPLIED);
+    assert_true(result.disk_full);
+    assert_int_equal(result.retry_after_ms, 0);
+    assert_string_equal(result.why, "the disk of node n1 is full");
+
+    struct message *message = message_new(MESSAGE_forward_put, 0);
+    message->from = actor_id_of(2, ACTOR_COORDINATOR);
+    message->id = id_of(1);
+    message->deadline_ns = b.f.ctx.now_ns + DEADLINE_NS;
+    message->forward_put.request = bench_put_request(&b, SIBLINGS, "k", CONSISTENCY_ONE);
+    fixture_handle(&b.f, message);
+    mint_refused_full(&b, take_mint(&b).id, "why");
+    struct message *reply = fixture_take(&b.f, MESSAGE_forward_put_reply);
+    assert_int_equal(reply->forward_put_reply.result.status, ERR_OVERLOADED);
+    assert_true(reply->forward_put_reply.result.disk_full);
+    message_free(reply);
+    bench_deinit(&b);
 }
 
 /* RELIABILITY rule 20: with too many failures after the mint the outcome is UNKNOWN, also when the
@@ -427,6 +460,7 @@ int main(void)
         cmocka_unit_test(policies_travel),
         cmocka_unit_test(refused_at_the_mint),
         cmocka_unit_test(minted_elsewhere),
+        cmocka_unit_test(full_disk_is_told),
         cmocka_unit_test(minted_nowhere),
         cmocka_unit_test(too_many_failures),
         cmocka_unit_test(deadline_while_writing),

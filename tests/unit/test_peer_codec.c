@@ -107,6 +107,7 @@ static void test_fields_are_those_of_the_schema(void **state)
     assert_int_equal(wire->forward_put_reply->outcome, result->outcome);
     assert_int_equal(wire->forward_put_reply->sibling_count, result->sibling_count);
     assert_int_equal(wire->forward_put_reply->retry_after_ms, result->retry_after_ms);
+    assert_int_equal(wire->forward_put_reply->disk_full, result->disk_full);
     assert_int_equal(wire->forward_put_reply->progress->acked, result->progress.acked);
     assert_int_equal(wire->forward_put_reply->progress->needed, result->progress.needed);
     assert_int_equal(wire->forward_put_reply->progress->n_acked_members,

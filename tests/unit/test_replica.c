@@ -127,6 +127,41 @@ static void overload_of_held_answers(void **state)
     bench_deinit(&b);
 }
 
+static uint64_t no_space(struct store *store)
+{
+    (void)store;
+    return 0;
+}
+
+/* A store that refuses for want of space: the answer says so, and whose disk it is. One that is
+ * busy and has space says nothing of it. */
+static void full_disk_is_named(void **state)
+{
+    (void)state;
+    struct bench b;
+    bench_init(&b);
+    engine_memory_set_faults(b.f.engine, &b.f.prng, 0, 1.0, false);
+    const struct store_class *usual = b.f.ctx.store->class;
+    struct store_class full = *usual;
+    full.free_bytes = no_space;
+    for (int i = 0; i < 2; i++) {
+        b.f.ctx.store->class = i == 0 ? &full : usual;
+        fixture_handle(&b.f, mint_message(&b, KEYSPACE_TEST_SIBLINGS, "k", "v", NULL));
+        struct message *done = fixture_take(&b.f, MESSAGE_replica_mint_done);
+        assert_int_equal(done->replica_mint_done.status, ERR_OVERLOADED);
+        assert_false(done->replica_mint_done.staged);
+        assert_int_equal(done->replica_mint_done.disk_full, i == 0);
+        if (i == 0)
+            assert_string_equal(done->replica_mint_done.why, "the disk of node n01 is full");
+        else
+            assert_null(done->replica_mint_done.why);
+        message_free(done);
+    }
+    engine_memory_set_faults(b.f.engine, NULL, 0, 0, false);
+    assert_int_equal(mint(&b, KEYSPACE_TEST_SIBLINGS, "k", "v", NULL).status, OK);
+    bench_deinit(&b);
+}
+
 /* A store that refuses a write: not applied, and nothing was sent to anybody. */
 static void store_refusals_apply_nothing(void **state)
 {
@@ -375,6 +410,7 @@ int main(void)
         cmocka_unit_test(periodic_answers_at_once),
         cmocka_unit_test(overload_of_held_answers),
         cmocka_unit_test(store_refusals_apply_nothing),
+        cmocka_unit_test(full_disk_is_named),
         cmocka_unit_test(late_work_is_refused),
         cmocka_unit_test(fresh_key_fresh_epoch),
         cmocka_unit_test(others_writes_are_no_epoch),
