@@ -187,7 +187,7 @@ enum cli_exit input_context(struct cli *cli, struct bytes *ret_context)
         return CLI_OK;
     struct bytes text = bytes_of_string(option);
     if (option[0] == '@' && !read_all(option + 1, CONTEXT_FILE_BYTES_MAX, &cli->arena, &text))
-        return CLI_USAGE;
+        return CLI_FAILED;
     while (text.size > 0 && strchr(" \t\r\n", text.data[text.size - 1]) != NULL)
         text.size--;
     if (base64_decode(&cli->arena, text, ret_context) != OK)

@@ -38,7 +38,8 @@ struct rpc_client *cli_client(struct cli *cli)
     char why[512];
     if (cli->client == NULL &&
         rpc_client_new(cli->endpoints, &cli->client, why, sizeof why) != OK) {
-        cli_usage_error(cli, "%s", why);
+        bool given = cli->options[OPTION_ENDPOINTS] != NULL;
+        cli_usage_error(cli, "%s%s", why, given ? "" : " (COTERIE_ENDPOINTS)");
         return NULL;
     }
     return cli->client;

@@ -227,8 +227,8 @@ static enum err config_read_flags(int argc, char **argv, struct config *config,
             return ERR_INVALID;
         }
         if (strncmp(flag, "--", 2) != 0) {
-            snprintf(why, why_size, "unknown argument \"%s\"; coteried --help lists the flags",
-                     flag);
+            snprintf(why, why_size, "unknown argument \"%s\"; coteried --help lists the flags%s",
+                     flag, flag[0] == '-' ? "" : ", coterie --help what a running node is asked");
             return ERR_INVALID;
         }
         char name[64];

@@ -68,6 +68,8 @@ expect 2 "help on two commands" -- help get put
 err_has "'put' is one word too many" "help on two commands"
 out_empty "help on two commands"
 expect 2 "help on a command of two words and one more" -- help keyspace create drop
+COTERIE_ENDPOINTS=here:there expect 2 "bad endpoint of the environment" -- get k
+err_has "'here:there' is not host:port.*\(COTERIE_ENDPOINTS\)" "bad endpoint of the environment"
 expect 2 "no endpoint" -- --endpoints '' get k
 err_has 'endpoints is empty' "no endpoint"
 expect 2 "no key" -- get
@@ -238,6 +240,7 @@ expect 0 "put with the context of stdout" -- put "$k-out" w --context "$(cat "$s
 expect 0 "del's context on stdout" -- del "$k-out" --context-out -
 out_has '^[A-Za-z0-9+/]{20,}=*$' "del's context on stdout"
 expect 1 "no such file" -- put "$k" --file "$scratch/none"
+expect 1 "no such file of a context" -- put "$k" v --context "@$scratch/none"
 expect 3 "get nothing" -- get "$unique-nothing"
 out_empty "get nothing"
 expect 3 "get nothing, json" -- get "$unique-nothing" -o json

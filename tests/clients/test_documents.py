@@ -91,6 +91,17 @@ def test_commands(_):
             assert re.search(r"(?<![\w-])%s(?![\w-])" % option, help_of.stdout), (path, line, option)
 
 
+def test_quickstart_help(_):
+    """From any folder, and as an error where a word is misspelt; nothing is built or started."""
+    script = os.path.join(ROOT, "deploy/quickstart")
+    for word, code in (("--help", 0), ("-h", 0), ("help", 0), ("stpo", 2)):
+        done = subprocess.run(["sh", script, word], capture_output=True, text=True, cwd="/", timeout=10)
+        assert done.returncode == code, done
+        assert "deploy/quickstart stop " in (done.stderr if code else done.stdout), done
+        assert (done.stdout if code else done.stderr) == "", done
+        assert code == 0 or 'there is no "stpo"' in done.stderr, done
+
+
 def test_quickstart_stop(_):
     """Where nothing of it was ever started it says so, and does not speak of data that is not there."""
     with tempfile.TemporaryDirectory() as folder:

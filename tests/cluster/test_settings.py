@@ -120,7 +120,8 @@ def test_unknown_and_broken(folder):
     refused("config", "print", "--config", file, says=("line 2", '"nmae"', "--help"))
     refused("--nmae", "x", says=("--nmae", "--help"))
     refused("--name", says=("--name", "value"))
-    refused("stray", says=("stray", "--help"))
+    refused("-v", says=("-v", "coteried --help"))
+    refused("status", says=("status", "coteried --help", "coterie --help"))  # of the other program
     for half in (["config"], ["config", "show"]):
         refused(*half, says="coteried config print")
     file = write(folder, "twice.yaml", "name: x\nzone: a\nname: y\n")
