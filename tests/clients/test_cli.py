@@ -79,7 +79,7 @@ def raw(record):
 def wait_whole(cluster):
     """All are alive, and what was written is on every replica: what is answered may still be on its way to the last one."""
     cluster.wait_alive()
-    wait_for("no hints", lambda: not any(node.metric("coterie_hints") for node in cluster.nodes))
+    wait_for("no hints to be told of", lambda: not coterie(cluster.nodes, "hints", "-o", "json").json()["hints"])
     wait_for("equal copies", lambda: not cluster_digests(cluster.nodes)[1])
 
 
@@ -244,8 +244,11 @@ def test_bench_interrupted(cluster):
 
 def test_bench_is_a_closed_loop(cluster):
     """Its JSON says what was measured, on what and of which seed; and by Little's law, whose requests are outstanding
-    all the time: rate times mean latency is the concurrency. Warm-up is not counted."""
-    for kind in ("null", "put", "get", "mixed"):
+    all the time: rate times mean latency is the concurrency. Warm-up is not counted. The law is of a steady state: a
+    run whose last or first requests met a stall of the machine is made again."""
+    left = {"null": 3, "put": 3, "get": 3, "mixed": 3}
+    while left:
+        kind = next(iter(left))
         took = time.monotonic()
         told = json.loads(bench(kind, "--targets", ",".join(node.endpoint for node in cluster.nodes), "--duration", "1",
                                 "--warmup", "0.5", "--concurrency", "4", "--keys", "100", "--seed", "7", "-o", "json"))
@@ -256,10 +259,16 @@ def test_bench_is_a_closed_loop(cluster):
         assert figures["errors"] == {} and figures["requests"] > 0, told
         slowest = 1e-6 * latency["max"]  # what is begun in time is waited for
         assert 0.9 < figures["seconds"] < 1.5 + slowest and took >= figures["seconds"] + 0.5, (took, told)
-        assert abs(figures["requests"] / figures["seconds"] / figures["requests_per_second"] - 1) < 0.01, told
+        # The rate is of those that ended in time; up to four more were begun in time.
+        in_time = figures["requests_per_second"] * figures["seconds"]
+        assert 0.99 * in_time - 1 <= figures["requests"] <= 1.01 * in_time + 4, told
         assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["p99_9"] <= latency["max"] * 1.1, told
         outstanding = figures["requests_per_second"] * latency["mean"] * 1e-6
-        assert 3 < outstanding < 4.2, (outstanding, told)
+        left[kind] -= 1
+        if 3 < outstanding < 4.2:
+            del left[kind]
+        else:
+            assert left[kind] > 0, (outstanding, told)
     ratio = json.loads(bench("get", "--targets", cluster.nodes[0].endpoint, "--duration", "1", "--warmup", "0.1", "--keys",
                              "100", "--slice-ms", "100", "--null-ratio", "-o", "json"))
     assert 0 < ratio["get"]["requests"] and 0 < ratio["null"]["requests"], ratio
@@ -367,7 +376,7 @@ def test_progress_bar(cluster):
             keys.writelines("bar-%d\n" % i for i in range(RECORDS))
         for verb, *arguments in (("imported", "import", values_of), ("read", "export", "--keys", keys_of)):
             *frames, last = told_at_a_terminal(cluster, *arguments, "--in-flight", "1").split("\r\x1b[K")
-            shown = [re.fullmatch(r"\[(#*)(\.*)\] +(\d+) %%  %s (\d+) keys  \d+/s  ETA \d+:\d\d:\d\d" % verb, frame)
+            shown = [re.fullmatch(r"\[(#*)(\.*)\] +(\d+) %%  %s (?:0 keys  0/s|\d+ keys  \d+/s  ETA \d+:\d\d:\d\d)" % verb, frame)
                      for frame in frames if frame]
             assert shown and all(shown), (verb, frames)
             parts = [int(found[3]) for found in shown]
@@ -419,12 +428,13 @@ def test_export_of_siblings(cluster):
 
 
 def http_page(node, path):
-    return urllib.request.urlopen("http://127.0.0.1:%d%s" % (node.http_port, path), timeout=5).read().decode()
+    return urllib.request.urlopen("http://127.0.0.1:%d%s" % (node.http_port, path), timeout=20).read().decode()
 
 
 def test_one_node_down(cluster):
     n1, n2, n3 = cluster.nodes
-    assert json.loads(http_page(n1, "/status.json"))["problems"] == [] and "No problems." in http_page(n1, "/")
+    wait_for("no problems", lambda: json.loads(http_page(n1, "/status.json"))["problems"] == [])
+    assert "No problems." in http_page(n1, "/")
     coterie([n1], "keyspace", "create", "ledger", "--mode", "consistent")
     n3.kill()
     for node in (n1, n2):

@@ -64,7 +64,7 @@ def test_figures(cluster):
         "reaper": {"differed"},
         "replica": {"held", "requests_remembered", "siblings_warned", "unexpected"},
     }
-    page = urllib.request.urlopen("http://127.0.0.1:%d/metrics" % cluster.nodes[0].http_port, timeout=5).read().decode()
+    page = urllib.request.urlopen("http://127.0.0.1:%d/metrics" % cluster.nodes[0].http_port, timeout=20).read().decode()
     served = set(re.findall(r"(?m)^# TYPE (coterie_\w+?)(?:_total)? ", page))
     counted = {}
     for header in glob.glob(os.path.join(ROOT, "actors", "*.h")):
@@ -95,7 +95,7 @@ def test_quickstart_help(_):
     """From any folder, and as an error where a word is misspelt; nothing is built or started."""
     script = os.path.join(ROOT, "deploy/quickstart")
     for word, code in (("--help", 0), ("-h", 0), ("help", 0), ("stpo", 2)):
-        done = subprocess.run(["sh", script, word], capture_output=True, text=True, cwd="/", timeout=10)
+        done = subprocess.run(["sh", script, word], capture_output=True, text=True, cwd="/", timeout=60)
         assert done.returncode == code, done
         assert "deploy/quickstart stop " in (done.stderr if code else done.stdout), done
         assert (done.stdout if code else done.stderr) == "", done

@@ -5,7 +5,7 @@ import threading
 import time
 
 from cluster import Cluster, wait_for
-from test_hints import coterie, hints
+from test_hints import coterie, hints, wait_settled
 
 KEYS = 12000
 WRITERS = 4
@@ -52,6 +52,7 @@ def main():
         # Always on: every pair within the interval, also while clients write.
         since = time.time()
         write_all(cluster.nodes, b"one")
+        wait_settled(cluster.nodes)
         wait_for("every pair to be proven identical", lambda: all_proven_since(cluster.nodes, since), PATIENCE_S)
 
         # What a node missed comes back without hints.

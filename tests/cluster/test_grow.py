@@ -84,7 +84,7 @@ def wait_for_writes(load, count):
 
 def wait_for_probes(probe, count):
     before = len(probe.done)
-    wait_for("%d probes" % count, lambda: len(probe.done) >= before + count, 180)
+    wait_for("%d probes" % count, lambda: len(probe.done) >= before + count, 300)
 
 
 def kill_and_start(node, load, watchers):
@@ -232,7 +232,7 @@ def three_four_three(cluster):
     probe = Probe(load)
     wait_for_probes(probe, 200)
     began, before = time.monotonic(), load.counts()
-    wait_for_probes(probe, 1000)
+    wait_for_probes(probe, 300)
     _, quiet = tell("quiet", load, before, probe, began)
 
     n4, = joins(cluster, ["n4"], "--join-hold")
