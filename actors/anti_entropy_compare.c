@@ -170,6 +170,8 @@ const char *ae_compare_roots_answered(struct anti_entropy *ae, struct actor_cont
     for (uint32_t side = 0; side < 2; side++) {
         const struct tree_roots_reply *reply = &exchange->asks[side].answer->tree_roots_reply;
         exchange->complete[side] = reply->complete;
+        if (exchange->members[side] != ae->options.self)
+            exchange->unfit = reply->unfit;
         if (exchange_roots_decode(&ae->scratch, reply->roots, &roots[side]) != OK ||
             !note_bad_keyspaces(ae, ctx, exchange, side, reply))
             return TORN;

@@ -64,6 +64,19 @@ static void begin_again(struct anti_entropy *ae, struct actor_context *ctx,
     completion->next_ns = ctx->now_ns + ae_backoff(ae, ctx, &completion->backoff_ns);
 }
 
+bool ae_completion_fills(const struct anti_entropy *ae, uint32_t partition)
+{
+    return ae->completions[partition].known && ae->completions[partition].phase != AE_GIVE;
+}
+
+void ae_completion_close(struct anti_entropy *ae, uint32_t partition)
+{
+    struct ae_completion *completion = completion_of(ae, partition);
+    close_question(ae, completion);
+    completion->known = false;
+    counter_add(&ae->figures.incomplete, (uint64_t)-1);
+}
+
 void ae_completion_on_incomplete(struct anti_entropy *ae, struct actor_context *ctx,
                                  const struct vnode_incomplete *incomplete)
 {
@@ -72,8 +85,10 @@ void ae_completion_on_incomplete(struct anti_entropy *ae, struct actor_context *
         return;
     }
     struct ae_completion *completion = completion_of(ae, incomplete->partition);
-    if (completion->known && completion->incarnation == incomplete->incarnation)
+    if (completion->known && completion->incarnation == incomplete->incarnation) {
+        completion->unreadable = completion->unreadable || incomplete->unreadable;
         return;
+    }
     if (completion->known)
         close_question(ae, completion);
     else
@@ -85,6 +100,8 @@ void ae_completion_on_incomplete(struct anti_entropy *ae, struct actor_context *
         .serial = ++ae->serial,
         .next_ns = ctx->now_ns,
     };
+    if (incomplete->unreadable)
+        ae_give_begin(completion, ctx);
     ae->look_ns = ctx->now_ns;
 }
 
@@ -253,9 +270,10 @@ bool ae_completion_next(struct anti_entropy *ae, struct actor_context *ctx,
         return false;
     for (uint32_t partition = 0; partition < ae->options.partitions; partition++) {
         struct ae_completion *completion = completion_of(ae, partition);
-        if (!completion->known || completion->phase != AE_FILL)
+        bool gives = completion->phase == AE_GIVE;
+        if (!completion->known || (completion->phase != AE_FILL && !gives))
             continue;
-        uint64_t left = others(ae, partition) & ~completion->done;
+        uint64_t left = others(ae, partition) & ~(gives ? completion->waiting : completion->done);
         for (uint32_t slot = 0; left != 0 && slot < MEMBERS_MAX; slot++) {
             uint32_t member = ae->slots[slot];
             if ((left >> slot & 1) == 0 ||
@@ -278,7 +296,13 @@ void ae_completion_ended(struct anti_entropy *ae, struct actor_context *ctx,
     if (!completion->known || exchange->members[self_side] != ae->options.self ||
         exchange->only_keyspace != 0)
         return;
-    bool through = whole || (exchange->why == NULL && !exchange->waits);
+    if (completion->phase == AE_GIVE) {
+        ae_give_ended(ae, completion, exchange);
+        return;
+    }
+    bool taken = exchange->through && exchange->refused == 0 &&
+                 (exchange->damaged[self_side] == 0 || completion->unreadable);
+    bool through = whole || (taken && !exchange->waits);
     if (through && exchange->serial > completion->serial) {
         completion->done |= ae_member_bit(ae, exchange->members[1 - self_side]);
         for (uint32_t i = 0; i < exchange->lacks.count && !MUTATE(LOST_PASSES_OVER_BAD_ROWS); i++)
@@ -322,8 +346,10 @@ static void finish_answered(struct anti_entropy *ae, struct actor_context *ctx, 
     }
     close_question(ae, completion);
     ae->look_ns = ctx->now_ns; /* marks have waited for this */
-    completion->known = false;
-    counter_add(&ae->figures.incomplete, (uint64_t)-1);
+    if (completion->unreadable)
+        ae_give_begin(completion, ctx);
+    else
+        ae_completion_close(ae, partition);
     counter_add(&ae->figures.completed, 1);
     log_write(ctx->log, LOG_INFO, "vnode_complete", "partition=%" PRIu32, partition);
 }
@@ -395,6 +421,9 @@ static void completion_step(struct anti_entropy *ae, struct actor_context *ctx, 
     case AE_FILL:
         if ((others(ae, partition) & ~completion->done) == 0 && ae->completions_asking < ASKING_MAX)
             finish(ae, ctx, partition);
+        break;
+    case AE_GIVE:
+        ae_give_step(ae, ctx, partition);
         break;
     }
 }

@@ -103,7 +103,7 @@ static uint64_t needed(const struct anti_entropy *ae, const struct ae_range *ran
 static bool range_next(struct anti_entropy *ae, struct actor_context *ctx, struct ae_range *range,
                        struct ae_exchange_plan *ret_plan, uint64_t *look_ns)
 {
-    bool filling = range->pair && ae->completions[range->partition].known;
+    bool filling = range->pair && ae_completion_fills(ae, range->partition);
     if (!range->dirty || filling)
         return false;
     if (ae->viewed && (ae->replicas[range->partition] & ae_member_bit(ae, range->member)) == 0) {

@@ -261,7 +261,7 @@ bool ae_exchange_begin(struct anti_entropy *ae, struct actor_context *ctx,
         .serial = ++ae->serial,
         .began_ms = ctx->wall_ms,
         .salt = prng_u64(ctx->prng),
-        .self_was_complete = !ae->completions[plan->partition].known,
+        .self_was_complete = !ae_completion_fills(ae, plan->partition),
     };
     arena_init(&exchange->arena, NULL, 0);
     arena_init(&exchange->page, NULL, 0);
@@ -318,18 +318,30 @@ void ae_exchange_note_lack(const struct anti_entropy *ae, struct ae_exchange *ex
 }
 
 /* One that fills a copy after a loss goes on without the keyspaces that have bad rows there
- * (anti_entropy_completion.c). */
+ * (anti_entropy_completion.c). The source of a gain need not take what it cannot read itself. */
 static const char *end_reason(const struct ae_exchange *exchange)
 {
-    if (exchange->refused != 0)
+    bool gains = exchange->reason == AE_GAIN;
+    if (exchange->refused + exchange->damaged[0] + (gains ? 0 : exchange->damaged[1]) != 0)
         return "rows were refused";
-    bool waits = exchange->reason == AE_GAIN && exchange->lacks.count > 0;
-    return waits && !MUTATE(GAIN_PASSES_OVER_BAD_ROWS) ? WAIT_WHY_BAD_ROWS : NULL;
+    return gains && exchange->lacks.count > 0 && !MUTATE(GAIN_PASSES_OVER_BAD_ROWS)
+               ? WAIT_WHY_BAD_ROWS
+               : NULL;
+}
+
+/* A keyspace in which the other side is read, and is being filled, is among what it lacks. One that
+ * is unreadable itself may have trees from before that: they may be equal all the same. */
+bool ae_exchange_gave(const struct anti_entropy *ae, const struct ae_exchange *exchange)
+{
+    uint32_t other = exchange->members[0] == ae->options.self ? 1 : 0;
+    return exchange->through && exchange->refused + exchange->damaged[other] == 0 &&
+           exchange->complete[other] && !exchange->unfit && exchange->lacks.count == 0;
 }
 
 void ae_exchange_end(struct anti_entropy *ae, struct actor_context *ctx,
                      struct ae_exchange *exchange, const char *why)
 {
+    exchange->through = why == NULL;
     exchange->why = why != NULL ? why : end_reason(exchange);
     bool whole = exchange->why == NULL && !exchange->left_out;
     if (MUTATE(EXCHANGE_ALWAYS_PROVES))
@@ -345,7 +357,7 @@ void ae_exchange_end(struct anti_entropy *ae, struct actor_context *ctx,
                   " refused=%" PRIu32,
                   exchange->partition, exchange->members[0], exchange->members[1], whole,
                   exchange->why == NULL ? "" : exchange->why, exchange->keys[0], exchange->keys[1],
-                  exchange->bytes, exchange->refused);
+                  exchange->bytes, exchange->refused + exchange->damaged[0] + exchange->damaged[1]);
     struct ae_ids lacks = exchange->lacks;
     exchange->lacks = (struct ae_ids){0};
     ae_exchange_free(exchange);

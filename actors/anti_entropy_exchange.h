@@ -127,9 +127,13 @@ struct ae_exchange {
     uint64_t taken_bytes; /* of them, keys and records, by this node */
     uint32_t
         refused; /* records that were not taken, or keyspaces not heard of: nothing is proven */
+    uint32_t damaged[2]; /* records that this side refused: its own rows are bad there. The same,
+                            but a copy that is filled from it has what it gives */
+    bool through;        /* ended: it went through to its end, whatever was refused */
     bool differed;
     struct ae_ids lacks; /* of these the other side could not give all: bad rows, a lost copy */
     bool left_out;       /* a keyspace whose copy is being filled: nothing is proven either */
+    bool unfit;          /* the other side says that it is (tree_roots_reply) */
     bool waits;          /* for one that a change gives: a vnode that was lost waits as well */
 };
 
@@ -157,6 +161,9 @@ void ae_exchange_free(struct ae_exchange *exchange);
 /* What the side gives of the keyspace is not all that it held. */
 void ae_exchange_note_lack(const struct anti_entropy *ae, struct ae_exchange *exchange,
                            uint32_t side, uint32_t keyspace_id);
+/* Ended, and one side of it was this node: all that could be read here the other side holds, whose
+ * copy is complete, and can be read. */
+bool ae_exchange_gave(const struct anti_entropy *ae, const struct ae_exchange *exchange);
 void ae_ids_add(struct ae_ids *ids, uint32_t id);
 void ae_ids_free(struct ae_ids *ids);
 

@@ -21,7 +21,7 @@ static bool need_is_met(const struct anti_entropy *ae, const struct view *view,
     bool filled = gain != NULL && gain->filled &&
                   gain->epoch == topology->phase_epochs[partition] &&
                   gain->compares == (need == NEED_EXCHANGE);
-    return filled && (gain->compares || !ae->completions[partition].known);
+    return filled && (gain->compares || !ae_completion_fills(ae, partition));
 }
 
 /* Of a partition that waits nothing is said: what it needs is known when it is announced. */
@@ -35,7 +35,7 @@ static bool is_filled(const struct anti_entropy *ae, const struct view *view, ui
             return false;
     }
     /* What is to drop the partition may be what a bad row is mended from. */
-    return !ae_record_waits(ae, partition);
+    return !ae_record_waits(ae, partition) && !ae_completion_gives(ae, partition);
 }
 
 /* Whether the change gives it to this member, whatever the phase. */

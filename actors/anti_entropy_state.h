@@ -75,24 +75,29 @@ struct ae_proofs {
 
 /* -- vnodes that were lost ----------------------------------------------------------------------
  *
- *     ASK ─▶ ADOPT ─▶ FILL ─▶ FINISH ─▶ (gone)
+ *     ASK ─▶ ADOPT ─▶ FILL ─▶ FINISH ─▶ (gone), or if it is unreadable in part: GIVE
  *      ▲       │        │        │
  *      └───────┴────────┴────────┘ failed: again after a pause
+ *
+ *     GIVE ─▶ (gone: it is emptied, and told of again)
  */
-enum ae_completion_phase { AE_ASK, AE_ADOPT, AE_FILL, AE_FINISH };
+enum ae_completion_phase { AE_ASK, AE_ADOPT, AE_FILL, AE_FINISH, AE_GIVE };
 
 struct ae_completion {
     bool known; /* false: nothing to do for this partition */
     enum ae_completion_phase phase;
     uint64_t incarnation; /* of the vnode; another one: it was emptied again */
     uint64_t serial;      /* of the time when this was heard of */
-    uint64_t done;        /* members that it has been filled from since */
-    struct ae_ids lacks;  /* but for these, of which one of them could not give all */
+    bool unreadable;      /* the store cannot read a part of it */
+    uint64_t since_ms;    /* GIVE: the wall clock when it began */
+    uint64_t done;        /* members that it has been filled from since; GIVE: that hold the rest */
+    struct ae_ids lacks;  /* but for these, of which one of them could not give all; GIVE: of these
+                             what cannot be read is given up */
     uint64_t id;          /* of the question that is open; 0: none */
     uint64_t sent_ns;
     uint64_t next_ns;
     uint64_t backoff_ns;
-    uint64_t waiting;       /* members whose roots are awaited */
+    uint64_t waiting;       /* members whose roots are awaited; GIVE: that were asked lately */
     uint32_t adopts;        /* answers awaited */
     struct message **roots; /* [MEMBERS_MAX], owned, in ASK only */
 };
@@ -280,6 +285,23 @@ bool ae_completion_next(struct anti_entropy *ae, struct actor_context *ctx,
 void ae_completion_ended(struct anti_entropy *ae, struct actor_context *ctx,
                          const struct ae_exchange *exchange, bool whole);
 void ae_completion_free(struct ae_completion *completion);
+/* There is nothing to do for it any more. */
+void ae_completion_close(struct anti_entropy *ae, uint32_t partition);
+/* The vnode was emptied, and is being filled. */
+bool ae_completion_fills(const struct anti_entropy *ae, uint32_t partition);
+/* The store cannot read a part of it, and the rest is given to others (anti_entropy_give.c). */
+bool ae_completion_gives(const struct anti_entropy *ae, uint32_t partition);
+
+/* anti_entropy_give.c */
+void ae_give_begin(struct ae_completion *completion, const struct actor_context *ctx);
+void ae_give_step(struct anti_entropy *ae, struct actor_context *ctx, uint32_t partition);
+void ae_give_ended(struct anti_entropy *ae, struct ae_completion *completion,
+                   const struct ae_exchange *exchange);
+/* A keyspace in which this member is read: not all others hold what it can give, or there are too
+ * few.
+ */
+bool ae_give_waits(const struct anti_entropy *ae, const struct actor_context *ctx,
+                   uint32_t partition, const struct keyspace *keyspace);
 struct ae_floor_found {
     uint64_t floor;
     uint64_t reaped;

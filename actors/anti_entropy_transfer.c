@@ -244,7 +244,10 @@ const char *ae_transfer_written(struct anti_entropy *ae, struct actor_context *c
         exchange->refused++;
         break;
     default: /* this record alone: the others go on, but nothing is proven */
-        exchange->refused++;
+        if (reply->status == ERR_CORRUPT)
+            exchange->damaged[1 - exchange->legs[exchange->leg].source]++;
+        else
+            exchange->refused++;
         break;
     }
     *write = (struct ae_write){0};

@@ -118,12 +118,41 @@ static void vote_waits(const struct anti_entropy *ae, const struct actor_context
     }
 }
 
+/* -- copies that the store cannot read in part --------------------------------------------------
+ */
+
+static void give_waits(const struct anti_entropy *ae, const struct actor_context *ctx,
+                       uint32_t partition, struct waits *waits)
+{
+    const struct ae_completion *completion = &ae->completions[partition];
+    for (uint32_t i = 0; i < ctx->view->keyspaces.count; i++) {
+        const struct keyspace *keyspace = &ctx->view->keyspaces.keyspaces[i];
+        struct wait wait = {.cause = WAIT_UNREADABLE,
+                            .keyspace_id = keyspace->id,
+                            .partition = partition,
+                            .count = 1,
+                            .since_ms = completion->since_ms};
+        if (keyspace->dropped ||
+            view_role(ctx->view, keyspace, partition, ae->options.self) != ROLE_READER ||
+            !ae_give_waits(ae, ctx, partition, keyspace))
+            continue;
+        uint64_t others = other_replicas(ae, ctx, keyspace, partition) & ~completion->done;
+        add_members(ae, waits, wait, others);
+        if (others == 0)
+            waits_add(waits, &wait);
+    }
+}
+
 void ae_waits(const struct anti_entropy *ae, const struct actor_context *ctx, struct waits *waits)
 {
     if (!ae->viewed || ae->topology_epoch != ctx->view->topology.epoch)
         return; /* slots are those of another view */
     for (uint32_t i = 0; i < ae->gains.count; i++)
         gain_waits(ae, ctx, &ae->gains.list[i], waits);
+    for (uint32_t i = 0; i < ae->options.partitions; i++) {
+        if (ae_completion_gives(ae, i))
+            give_waits(ae, ctx, i, waits);
+    }
     for (uint32_t i = 0; i < ae->vote_count; i++)
         vote_waits(ae, ctx, &ae->votes[i], waits);
 }

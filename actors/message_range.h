@@ -24,6 +24,8 @@ struct tree_roots_reply {
     bool bad_rows; /* known here in the partition: no tree counts them (replica_quarantine.h) */
     /* whose rows those are, by exchange_indices_encode; empty: of any */
     struct bytes bad_keyspaces;
+    bool unfit; /* to be what another copy is emptied for: it cannot be read in part, whether or not
+                   that is given up, or was emptied and does not vote in some registers */
     struct bytes roots; /* of each keyspace with rows or a floor */
 };
 
@@ -163,13 +165,16 @@ enum doubt_reason {
     DOUBT_WIPED,     /* peers know this member under another node id */
     DOUBT_RESTORED,  /* this directory is an older copy of itself */
     DOUBT_LOG_SHORT, /* recovery found less than was acknowledged */
-    DOUBT_CORRUPT,   /* the engine cannot read a part of it */
+    DOUBT_CORRUPT,   /* the engine cannot read a part of it, and other copies hold the rest */
+    DOUBT_GIVEN_UP,  /* that part is given up in one keyspace: nothing is emptied for that */
 };
 
-/* From the host to each replica shard: empty these vnodes and begin again as incomplete. */
+/* From the host to each replica shard: empty these vnodes and begin again as incomplete. The last
+ * two come from anti-entropy, and mean nothing any more for a vnode that was emptied since. */
 struct vnode_doubt {
     uint32_t partition; /* UINT32_MAX: all of this shard's */
     enum doubt_reason reason;
+    uint32_t keyspace_id; /* GIVEN_UP */
 };
 
 /* Replica to anti-entropy: begin with this one. What was under way with it is void when the
@@ -185,6 +190,9 @@ struct vnode_incomplete {
     /* It is about the votes of a consistent keyspace alone: this copy was emptied once, and begins
      * anew as an acceptor (model/register.h). */
     bool votes;
+    /* The engine cannot read a part of it: it is to be emptied when other copies hold the rest
+     * (vnode_doubt, DOUBT_CORRUPT). */
+    bool unreadable;
 };
 
 /* Anti-entropy to its replica: the floors that the peers have. Done when durable; INCOMPLETE: what

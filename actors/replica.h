@@ -56,7 +56,9 @@ struct replica_figures {
     struct counter requests_repeated;    /* puts that were answered with their first outcome */
     struct counter
         requests_forgotten; /* ids given up before their time: no room, or a refusing disk */
-    struct counter vnodes_incomplete; /* now; also those that lack one keyspace after a loss */
+    struct counter
+        vnodes_incomplete; /* now; also those that lack one keyspace after a loss, and: */
+    struct counter vnodes_unreadable; /* the store cannot read a part of them, now */
     struct counter trees;             /* hash trees, now */
     struct counter tree_bytes;        /* now */
     struct counter tree_keys;         /* now */

@@ -40,6 +40,18 @@ static void answer_when_durable(struct replica *replica, struct actor_context *c
 /* -- roots and nodes ------------------------------------------------------------------------------
  */
 
+/* In some keyspace of registers whose replica this is. */
+static bool is_mute(struct replica *replica, const struct actor_context *ctx, struct vnode *vnode)
+{
+    const struct keyspace_map *map = &ctx->view->keyspaces;
+    bool mute = false;
+    for (uint32_t i = 0; vnode->registers_lost && i < map->count; i++)
+        mute = mute || (map->keyspaces[i].mode == KEYSPACE_CONSISTENT &&
+                        !map->keyspaces[i].dropped && vnode_is_mute(vnode, map->keyspaces[i].id) &&
+                        replica_part(replica, ctx, vnode, map->keyspaces[i].id).role != ROLE_NONE);
+    return mute;
+}
+
 /* Keyspaces that this node does not know (yet, or any more) are nobody's to compare, and those of
  * which it is no replica are not its own. */
 static struct bytes roots_of(struct replica *replica, struct actor_context *ctx,
@@ -80,6 +92,8 @@ void replica_on_tree_roots(struct replica *replica, struct actor_context *ctx,
         reply->bad_rows = quarantine_records(replica, ctx, vnode->partition, &answer->arena, &bad);
         if (bad.count > 0)
             reply->bad_keyspaces = exchange_indices_encode(&answer->arena, &bad);
+        reply->unfit = vnode->unreadable ||
+                       is_mute(replica, ctx, vnode_of(&replica->vnodes, vnode->partition));
         reply->roots =
             roots_of(replica, ctx, &answer->arena, vnode_of(&replica->vnodes, vnode->partition));
     }
@@ -197,11 +211,11 @@ static enum err range_scan_run(struct range_scan *scan, struct merkle_range rang
     uint8_t end[8];
     struct bytes to =
         range.last == UINT64_MAX ? (struct bytes){0} : hash_bound(range.last + 1, end);
-    enum err err = store_scan(scan->ctx->store, scan->partition, hash_bound(range.first, first), to,
-                              range_scan_row, scan);
-    if (err == ERR_CORRUPT)
-        replica_vnode_unreadable(scan->replica, scan->ctx,
-                                 vnode_of(&scan->replica->vnodes, scan->partition));
+    bool hole;
+    enum err err = replica_scan(scan->replica, scan->ctx, scan->partition,
+                                hash_bound(range.first, first), to, range_scan_row, scan, &hole);
+    if (hole && !quarantine_gave_up(scan->replica, scan->partition, scan->keyspace_id))
+        scan->bad_rows = true;
     return err;
 }
 

@@ -5,8 +5,7 @@
 
 #include <inttypes.h>
 
-#define RETRY_NS         ((uint64_t)100 * 1000 * 1000)
-#define CORRUPT_RETRY_NS ((uint64_t)60 * 1000 * 1000 * 1000)
+#define RETRY_NS ((uint64_t)100 * 1000 * 1000)
 
 void tree_build_cancel(struct replica *replica)
 {
@@ -148,23 +147,10 @@ static void build_finish(struct replica *replica, struct actor_context *ctx)
         keyspace->next = NULL;
     }
     vnode->trees_ready = true;
-    vnode->trees_suspect = false;
+    vnode->trees_suspect = vnode->unreadable;
     replica->trees.build.vnode = NULL;
     counter_add(&replica->figures.tree_builds, 1);
     tree_build_wanted(replica, vnode, tree_derive_at_ns(replica, ctx, vnode));
-}
-
-static void build_failed(struct replica *replica, struct actor_context *ctx, enum err err)
-{
-    struct vnode *vnode = replica->trees.build.vnode;
-    counter_add(&replica->figures.read_errors, 1);
-    if (err != ERR_CORRUPT) {
-        replica->trees.build.slice_ns = ctx->now_ns + RETRY_NS;
-        return;
-    }
-    tree_build_cancel(replica);
-    replica_vnode_unreadable(replica, ctx, vnode);
-    tree_build_wanted(replica, vnode, ctx->now_ns + CORRUPT_RETRY_NS);
 }
 
 /* False: enough for now. */
@@ -177,12 +163,14 @@ static bool build_go_on(struct replica *replica, struct actor_context *ctx, uint
     from[build->cursor_size] = 0;
     struct slice slice = {
         .replica = replica, .ctx = ctx, .rows_max = replica->trees.slice_rows - *rows};
-    enum err err = store_scan(ctx->store, build->vnode->partition, bytes_of(from, from_size),
-                              (struct bytes){0}, slice_row, &slice);
+    bool hole; /* the trees are of what can be read */
+    enum err err = replica_scan(replica, ctx, build->vnode->partition, bytes_of(from, from_size),
+                                (struct bytes){0}, slice_row, &slice, &hole);
     *rows += slice.rows;
     build->slice_ns = ctx->now_ns + TREE_SLICE_PAUSE_NS;
     if (err != OK) {
-        build_failed(replica, ctx, err);
+        counter_add(&replica->figures.read_errors, 1);
+        build->slice_ns = ctx->now_ns + RETRY_NS;
         return false;
     }
     if (slice.rows < slice.rows_max && slice.bytes < TREE_SLICE_BYTES) {

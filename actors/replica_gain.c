@@ -5,12 +5,13 @@
 
 #include <inttypes.h>
 
-#define RETRY_NS       ((uint64_t)100 * 1000 * 1000)
-#define LOOK_NS        ((uint64_t)500 * 1000 * 1000) /* is there another view? */
-#define LOOK_VNODES    64u                           /* of one step */
-#define SWEEP_ROWS     512u
-#define SWEEP_BYTES    ((size_t)1 << 20)
-#define SWEEP_PAUSE_NS ((uint64_t)4 * 1000 * 1000)
+#define RETRY_NS         ((uint64_t)100 * 1000 * 1000)
+#define CORRUPT_RETRY_NS (100 * RETRY_NS)
+#define LOOK_NS          ((uint64_t)500 * 1000 * 1000) /* is there another view? */
+#define LOOK_VNODES      64u                           /* of one step */
+#define SWEEP_ROWS       512u
+#define SWEEP_BYTES      ((size_t)1 << 20)
+#define SWEEP_PAUSE_NS   ((uint64_t)4 * 1000 * 1000)
 
 /* -- what the view says of all keyspaces
  * ---------------------------------------------------------------------- */
@@ -325,8 +326,10 @@ static void sweep_slice(struct replica *replica, struct actor_context *ctx)
         gains->cursor_size = 0; /* what is gone is not met again */
         gains->sweep_ns = ctx->now_ns + RETRY_NS;
     }
-    if (err == ERR_CORRUPT)
+    if (err == ERR_CORRUPT) { /* it is emptied before this can go on */
+        gains->sweep_ns = ctx->now_ns + CORRUPT_RETRY_NS;
         replica_vnode_unreadable(replica, ctx, vnode_of(&replica->vnodes, partition));
+    }
 }
 
 /* -- looking

@@ -6,25 +6,33 @@
 
 #include <inttypes.h>
 
-#define RETRY_NS ((uint64_t)100 * 1000 * 1000)
+#define RETRY_NS      ((uint64_t)100 * 1000 * 1000)
+#define TELL_AGAIN_NS ((uint64_t)60 * 1000 * 1000 * 1000)
 
-void replica_vnode_announce(struct replica *replica, struct actor_context *ctx,
-                            const struct vnode *vnode)
+static struct message *announcement(const struct replica *replica, const struct vnode *vnode)
 {
     struct message *message = message_new(MESSAGE_vnode_incomplete, 0);
     message->to = (struct actor_id){.node = replica->options.self, .kind = ACTOR_ANTI_ENTROPY};
     message->vnode_incomplete.partition = vnode->partition;
     message->vnode_incomplete.incarnation = vnode->incarnation;
-    outbox_send(ctx, &replica->actor, message);
+    return message;
+}
+
+void replica_vnode_announce(struct replica *replica, struct actor_context *ctx,
+                            const struct vnode *vnode)
+{
+    outbox_send(ctx, &replica->actor, announcement(replica, vnode));
 }
 
 void replica_vnodes_count(struct replica *replica)
 {
     uint64_t count = 0;
     uint64_t filling = 0;
+    uint64_t unreadable = 0;
     for (uint32_t i = 0; i < replica->vnodes.count; i++) {
         const struct vnode *vnode = &replica->vnodes.vnodes[i];
-        bool lacks = vnode->state != VNODE_COMPLETE;
+        bool lacks = vnode->state != VNODE_COMPLETE || vnode->unreadable;
+        unreadable += vnode->unreadable;
         for (uint32_t j = 0; j < vnode->keyspace_count; j++) {
             const struct vnode_keyspace *keyspace = &vnode->keyspaces[j];
             bool empty = keyspace->gain.state == GAIN_EMPTY;
@@ -34,6 +42,7 @@ void replica_vnodes_count(struct replica *replica)
         count += lacks;
     }
     counter_set(&replica->figures.vnodes_incomplete, count);
+    counter_set(&replica->figures.vnodes_unreadable, unreadable);
     counter_set(&replica->figures.gains_filling, filling);
 }
 
@@ -143,6 +152,7 @@ static enum err vnode_empty(struct replica *replica, struct actor_context *ctx, 
     vnode->incarnation = ++replica->vnodes.incarnation;
     CHECK_U64(replica->vnodes.emptying, >, 0);
     replica->vnodes.emptying--;
+    replica_vnodes_count(replica);
     log_write(ctx->log, LOG_WARNING, "vnode_emptied",
               "partition=%" PRIu32 " what_now=\"filled from the other replicas\"",
               vnode->partition);
@@ -199,7 +209,9 @@ static const char *doubt_text(enum doubt_reason reason)
     case DOUBT_LOG_SHORT:
         return "recovery found less than was acknowledged";
     case DOUBT_CORRUPT:
-        return "the store cannot read a part of it";
+        return "the store cannot read a part of it, and other copies hold the rest";
+    case DOUBT_GIVEN_UP:
+        break; /* of a part alone */
     }
     return "unknown";
 }
@@ -226,34 +238,40 @@ void replica_vnode_doubt(struct replica *replica, struct actor_context *ctx, str
     vnode_go_on(replica, ctx, vnode);
 }
 
-/* Whether any keyspace has another replica of it. */
-static bool has_others(const struct replica *replica, const struct actor_context *ctx,
-                       const struct vnode *vnode)
-{
-    for (uint32_t i = 0; i < ctx->view->keyspaces.count; i++) {
-        struct replica_set set;
-        bool here = false;
-        if (ctx->view->keyspaces.keyspaces[i].dropped)
-            continue;
-        view_replica_set(ctx->view, &ctx->view->keyspaces.keyspaces[i], vnode->partition, &set);
-        for (uint32_t j = 0; j < set.count; j++)
-            here |= set.replicas[j].member == replica->options.self;
-        if (here && set.count > 1)
-            return true;
-    }
-    return false;
-}
-
+/* Met anew by each read of that part. */
 void replica_vnode_unreadable(struct replica *replica, struct actor_context *ctx,
                               struct vnode *vnode)
 {
-    if (has_others(replica, ctx, vnode)) {
-        replica_vnode_doubt(replica, ctx, vnode, DOUBT_CORRUPT);
+    bool known = vnode->unreadable;
+    if (vnode->state == VNODE_EMPTYING || (known && ctx->now_ns < vnode->unreadable_ns))
+        return;
+    vnode->unreadable = vnode->trees_suspect = true;
+    vnode->unreadable_ns = ctx->now_ns + TELL_AGAIN_NS;
+    replica_vnodes_count(replica);
+    if (!known)
+        log_write(ctx->log, LOG_ERROR, "vnode_unreadable",
+                  "partition=%" PRIu32
+                  " why=\"the store cannot read a part of it\" what_now=\"emptied, and filled "
+                  "again, when other copies hold the rest; coterie changes says who is missing\"",
+                  vnode->partition);
+    struct message *message = announcement(replica, vnode);
+    message->vnode_incomplete.unreadable = true;
+    outbox_send(ctx, &replica->actor, message);
+}
+
+/* What came too late finds another copy there. */
+static void unreadable_ends(struct replica *replica, struct actor_context *ctx, struct vnode *vnode,
+                            const struct vnode_doubt *doubt)
+{
+    if (!vnode->unreadable)
+        return;
+    if (doubt->reason == DOUBT_CORRUPT) {
+        replica_vnode_doubt(replica, ctx, vnode, doubt->reason);
         return;
     }
-    log_write(ctx->log, LOG_ERROR, "vnode_unreadable",
-              "partition=%" PRIu32 " what_now=\"no other replica has it; restore a backup\"",
-              vnode->partition);
+    vnode_keyspace_get(vnode, doubt->keyspace_id)->given_up = true;
+    log_write(ctx->log, LOG_WARNING, "vnode_unreadable_given_up",
+              "partition=%" PRIu32 " keyspace=%08" PRIx32, vnode->partition, doubt->keyspace_id);
 }
 
 void replica_on_vnode_doubt(struct replica *replica, struct actor_context *ctx,
@@ -261,13 +279,16 @@ void replica_on_vnode_doubt(struct replica *replica, struct actor_context *ctx,
 {
     const struct vnode_doubt *doubt = &message->vnode_doubt;
     struct vnode_table *table = &replica->vnodes;
+    bool of_a_part = doubt->reason == DOUBT_CORRUPT || doubt->reason == DOUBT_GIVEN_UP;
     for (uint32_t i = 0; i < table->count; i++) {
         struct vnode *vnode = &table->vnodes[i];
         if (doubt->partition != UINT32_MAX && doubt->partition != vnode->partition)
             continue;
-        if (table->loaded) {
+        if (of_a_part && table->loaded) {
+            unreadable_ends(replica, ctx, vnode, doubt);
+        } else if (table->loaded) {
             replica_vnode_doubt(replica, ctx, vnode, doubt->reason);
-        } else {
+        } else if (!of_a_part) {
             vnode->doubted = true;
             vnode->doubt = doubt->reason;
         }

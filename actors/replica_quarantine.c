@@ -224,10 +224,12 @@ bool quarantine_records(const struct replica *replica, const struct actor_contex
                         struct exchange_indices *ret_keyspaces)
 {
     const struct quarantine *quarantine = &replica->quarantine;
+    const struct keyspace_map *map = &ctx->view->keyspaces;
+    bool unreadable = replica->vnodes.vnodes[partition / replica->vnodes.shards].unreadable;
     *ret_keyspaces = (struct exchange_indices){0};
     if (quarantine->count == QUARANTINE_ROWS_MAX)
         return true;
-    if (quarantine->count == 0)
+    if (quarantine->count == 0 && !unreadable)
         return false; /* nearly always */
     uint32_t *ids = ARENA_NEW(arena, uint32_t, KEYSPACES_MAX);
     uint32_t count = 0;
@@ -237,14 +239,28 @@ bool quarantine_records(const struct replica *replica, const struct actor_contex
             keyspace_map_find_id(&ctx->view->keyspaces, row->keyspace_id) != NULL)
             ids_add(ids, &count, row->keyspace_id);
     }
+    for (uint32_t i = 0; unreadable && i < map->count; i++) {
+        const struct keyspace *keyspace = &map->keyspaces[i];
+        if (!keyspace->dropped && keyspace->mode != KEYSPACE_CONSISTENT &&
+            !quarantine_gave_up(replica, partition, keyspace->id) && count < KEYSPACES_MAX)
+            ids_add(ids, &count, keyspace->id);
+    }
     *ret_keyspaces = (struct exchange_indices){.count = count, .indices = ids};
     return count > 0;
+}
+
+bool quarantine_gave_up(const struct replica *replica, uint32_t partition, uint32_t keyspace_id)
+{
+    const struct vnode_keyspace *keyspace = vnode_keyspace_find(
+        &replica->vnodes.vnodes[partition / replica->vnodes.shards], keyspace_id);
+    return keyspace != NULL && keyspace->given_up;
 }
 
 bool quarantine_any(const struct replica *replica, uint32_t partition)
 {
     const struct quarantine *quarantine = &replica->quarantine;
-    bool found = quarantine->count == QUARANTINE_ROWS_MAX;
+    bool found = quarantine->count == QUARANTINE_ROWS_MAX ||
+                 replica->vnodes.vnodes[partition / replica->vnodes.shards].unreadable;
     for (uint32_t i = 0; i < quarantine->count && !found; i++)
         found = quarantine->rows[i].partition == partition;
     return found;

@@ -67,11 +67,14 @@ void quarantine_repaired(struct replica *replica, struct actor_context *ctx, uin
 /* Whether a bad row of the keyspace lies there: no tree counts it. */
 bool quarantine_holds(const struct replica *replica, uint32_t partition, uint32_t keyspace_id);
 /* Whether a record of the partition may be bad, and of which keyspaces: those of the bad rows, or
- * of any (an empty list) where more rows are bad than are remembered. Not registers, rows that
+ * of any (an empty list) where more rows are bad than are remembered; of all but those given up
+ * where the store cannot read a part of it. Not registers, rows that
  * nobody can name, and those of keyspaces that are not there. */
 bool quarantine_records(const struct replica *replica, const struct actor_context *ctx,
                         uint32_t partition, struct arena *arena,
                         struct exchange_indices *ret_keyspaces);
+/* What the store cannot read of the keyspace there is given up. */
+bool quarantine_gave_up(const struct replica *replica, uint32_t partition, uint32_t keyspace_id);
 /* Whether any row of the partition may be bad, as above. */
 bool quarantine_any(const struct replica *replica, uint32_t partition);
 /* All rows of the vnode are gone, or of one keyspace (0: of all). */

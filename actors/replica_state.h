@@ -265,7 +265,8 @@ uint64_t replica_vnodes_wake_at_ns(const struct replica *replica);
 /* Empties it and lets it be filled again. */
 void replica_vnode_doubt(struct replica *replica, struct actor_context *ctx, struct vnode *vnode,
                          enum doubt_reason reason);
-/* The store itself cannot read a part of it: doubted, if there is anybody to fill it from. */
+/* The store itself cannot read a part of it: anti-entropy is told, which has it emptied when other
+ * copies hold all that this one can give (anti_entropy_completion.c). Until then that is served. */
 void replica_vnode_unreadable(struct replica *replica, struct actor_context *ctx,
                               struct vnode *vnode);
 void replica_on_vnode_doubt(struct replica *replica, struct actor_context *ctx,
@@ -274,6 +275,15 @@ void replica_on_vnode_adopt(struct replica *replica, struct actor_context *ctx,
                             const struct message *message);
 void replica_on_vnode_complete(struct replica *replica, struct actor_context *ctx,
                                const struct message *message);
+
+/* -- replica_scan.c -------------------------------------------------------------------------------
+ */
+
+/* As store_scan, but goes on behind what the store cannot read, and says so: a part of the vnode is
+ * unreadable then. */
+enum err replica_scan(struct replica *replica, struct actor_context *ctx, uint32_t partition,
+                      struct bytes from, struct bytes to, store_visit visit, void *closure,
+                      bool *ret_hole) MUST_USE;
 
 /* -- replica_votes.c ------------------------------------------------------------------------------
  */

@@ -148,7 +148,7 @@ void tree_vnode_emptied(struct replica *replica, struct actor_context *ctx, stru
         tree_build_cancel(replica);
     vnode_free_trees(replica, vnode);
     vnode->trees_ready = true;
-    vnode->trees_suspect = false;
+    vnode->trees_suspect = vnode->unreadable = false;
     vnode->build_at_ns = tree_derive_at_ns(replica, ctx, vnode);
     if (vnode->build_at_ns < replica->trees.wake_ns)
         replica->trees.wake_ns = vnode->build_at_ns;

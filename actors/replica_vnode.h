@@ -4,6 +4,9 @@
  *         ^                                                                      |
  *         +------------------------- vnode_complete -----------------------------+
  *
+ * One that the store cannot read in part is complete, and stays so while what it can read may be
+ * nowhere else: it answers CORRUPT where it cannot, and says of its keyspaces that rows are bad.
+ *
  * An incomplete vnode answers no read and no mint; it takes writes of a keyspace once that one's
  * floor was adopted. The state's row is durable before anything is dropped, and says "emptying"
  * until all is: a crash in between begins again. Answers that are held then, of writes that will be
@@ -58,6 +61,7 @@ struct vnode_keyspace {
     bool votes_told; /* to anti-entropy: it does not vote in its registers */
     bool leaving;    /* its rows are removed: nothing of it counts */
     bool sweeping;   /* by the sweep under way */
+    bool given_up;   /* what the store cannot read of it: nobody waits for that any more */
     /* replica_tree.h */
     struct merkle *tree;    /* NULL: no keys, when the vnode's trees are ready */
     struct merkle *next;    /* of the build under way, up to its cursor */
@@ -83,8 +87,12 @@ struct vnode {
     /* Own key epochs below are not counted on from: rows that had them were removed here, and may
      * come back with less than they had. As boot.h's, for this vnode. */
     uint64_t epoch_floor;
-    bool absent;  /* nothing is here: it was dropped as nobody's, in this life */
-    bool doubted; /* before its rows were known; `doubt` says why */
+    bool absent; /* nothing is here: it was dropped as nobody's, in this life */
+    /* The store cannot read a part of it, met in this life: it serves the rest, and is emptied when
+     * other copies hold all of that (replica_vnode_unreadable). */
+    bool unreadable;
+    uint64_t unreadable_ns; /* when anti-entropy is told again */
+    bool doubted;           /* before its rows were known; `doubt` says why */
     enum doubt_reason doubt;
     uint32_t keyspace_count;
     uint32_t keyspace_capacity;

@@ -141,6 +141,8 @@
     X(GAIN_PASSES_OVER_BAD_ROWS, "a copy is complete although its source could not read a row",    \
       "rule 25")                                                                                   \
     X(LOST_PASSES_OVER_BAD_ROWS, "the same of a copy that was lost and is filled", "rule 25")      \
+    X(UNREADABLE_IS_EMPTIED,                                                                       \
+      "a copy with an unreadable part is emptied, whoever else has the rest", "rule 25")           \
     X(SILENCE_OF_UNFILLED, "what a copy lacks that is filled says there was nothing", "rule 25")   \
     X(GAIN_KEEPS_OLD, "who gains a partition keeps what it had of it", "rule 24")                  \
     X(REAPED_WHILE_JOINT, "tombstones are reaped while a partition goes over", "rule 13")          \

@@ -35,6 +35,9 @@ enum wait_cause {
     WAIT_VOTES_SETTLE = 17,  /* what the others have listed is being settled */
     /* partitions of a change: `member` mends bad rows before anybody drops its copy */
     WAIT_SOUND = 18,
+    /* copies of the reporting member that its store cannot read in part: `member` does not hold all
+     * that they can give */
+    WAIT_UNREADABLE = 19,
     WAIT_CAUSE_COUNT
 };
 

@@ -116,7 +116,10 @@ void metrics_write_actors(const struct node *node, FILE *out)
     REPLICA_GAUGE(trees, "Hash trees.");
     REPLICA_GAUGE(tree_bytes, "Memory of hash trees.");
     REPLICA_GAUGE(tree_keys, "Keys in hash trees.");
-    REPLICA_GAUGE(vnodes_incomplete, "Vnodes being filled after a loss, or one keyspace of them.");
+    REPLICA_GAUGE(vnodes_incomplete,
+                  "Vnodes that lack something after a loss, or are unreadable in part.");
+    REPLICA_GAUGE(vnodes_unreadable,
+                  "Vnodes that the store cannot read in part: emptied when others hold the rest.");
     metrics_write_number(out, "coterie_hints", "gauge",
                          "Hints kept here for replicas that are away.",
                          counter_get(&hinted_handoff_figures(node->hinted_handoff)->hints));

@@ -148,6 +148,7 @@ static const struct field tree_roots_reply_fields[] = {
     FIELD(FIELD_BYTES, struct tree_roots_reply, roots, 0, LIST_BYTES_MAX),
     FIELD(FIELD_BOOL, struct tree_roots_reply, bad_rows, 0, 1),
     FIELD(FIELD_BYTES, struct tree_roots_reply, bad_keyspaces, 0, LIST_BYTES_MAX),
+    FIELD(FIELD_BOOL, struct tree_roots_reply, unfit, 0, 1),
 };
 static const struct layout tree_roots_reply_layout = FIELDS_OF(tree_roots_reply_fields);
 

@@ -133,8 +133,9 @@ static void add_own(struct finding *finding, const struct own_troubles *troubles
         add(finding,
             arena_printf(arena,
                          "node %s: %u of %u vnodes are being refilled from the other nodes, and do "
-                         "not vote until they are: its log says why (identity_renewed, "
-                         "store_log_short), coterie changes what holds them up",
+                         "not vote until they are, or are to be: its log says why "
+                         "(identity_renewed, store_log_short, vnode_unreadable), coterie changes "
+                         "what holds them up",
                          name, (uint32_t)troubles->vnodes_incomplete,
                          finding->view->topology.partitions));
     if (troubles->registers_mute != 0)

@@ -340,8 +340,10 @@ static void copy_line(const struct teller *teller, const char *who, const struct
              names, who);
     else if (wait->why != NULL && strcmp(wait->why, WAIT_WHY_BAD_ROWS) == 0)
         TELL(teller, line,
-             "keyspace %s: %s for %s to mend bad rows (row_quarantined in its log) that %s is to "
-             "copy: what no replica can mend is lost if you give it up (coterie repair "
+             "keyspace %s: %s for %s to mend bad rows (row_quarantined, vnode_unreadable in its "
+             "log) "
+             "that %s is to copy: what no replica can mend is lost if you give it up (coterie "
+             "repair "
              "--give-up-bad-rows --keyspace %s)",
              line->keyspace, what, names, who, line->keyspace);
     else
@@ -349,6 +351,29 @@ static void copy_line(const struct teller *teller, const char *who, const struct
              "%s for a copy from %s to %s, which did not go through (%s): it is tried again, and "
              "the log of %s says more (exchange_ended)",
              what, names, who, wait->why == NULL ? "rows are left" : wait->why, who);
+}
+
+static void unreadable_line(const struct teller *teller, const char *who, const struct wait *wait)
+{
+    wait_words *line = line_of(teller, CAUSE(UNREADABLE), who, wait, true);
+    if (line == NULL)
+        return;
+    const char *what =
+        partitions_text(teller, line, "cannot be read in part", "cannot be read in part");
+    if (line->n_waits_for == 0)
+        TELL(teller, line,
+             "keyspace %s: at %s %s (vnode_unreadable in its log), and no other replica has it: "
+             "what "
+             "can be read is served; give it to another node (coterie replace), or have more "
+             "replicas",
+             line->keyspace, who, what);
+    else
+        TELL(teller, line,
+             "keyspace %s: at %s %s (vnode_unreadable in its log): it is emptied and filled again "
+             "when the other copies hold the rest, and %s %s not; what no replica can read "
+             "is lost if you give it up (coterie repair --give-up-bad-rows --keyspace %s)",
+             line->keyspace, who, what, names_text(teller, line),
+             line->n_waits_for == 1 ? "does" : "do", line->keyspace);
 }
 
 static void vote_line(const struct teller *teller, const char *who, const struct wait *wait)
@@ -394,6 +419,8 @@ static void member_lines(const struct teller *teller, uint32_t member)
             copy_line(teller, who, wait);
         else if (wait->cause >= WAIT_VOTES_CHANGE && wait->cause <= WAIT_VOTES_SETTLE)
             vote_line(teller, who, wait);
+        else if (wait->cause == WAIT_UNREADABLE)
+            unreadable_line(teller, who, wait);
     }
 }
 

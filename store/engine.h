@@ -118,6 +118,12 @@ enum err engine_memory_read_durable(const struct engine *engine, uint32_t partit
  * empty, or is not durable yet. */
 bool engine_memory_damage(struct engine *engine, uint32_t partition, struct bytes key,
                           uint64_t bit);
+/* As a damaged block: keys that begin with these hashes (model/hash.h), or lie between, are CORRUPT
+ * for reads (those for tests as well) and scans, until the partition is dropped. False: nothing is
+ * there, or it has such a hole already. */
+bool engine_memory_hide(struct engine *engine, uint32_t partition, uint64_t first, uint64_t last);
+/* Some partition has one. */
+bool engine_memory_hides(const struct engine *engine);
 /* The next crash also takes back this many writes that were acknowledged, as a disk does that lies
  * about its syncs; at most the last ENGINE_MEMORY_LIES_MAX of this engine. The next start finds
  * log_short. */

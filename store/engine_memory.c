@@ -64,6 +64,8 @@ enum err memory_disk_read(const struct memory_disk *disk, uint32_t partition, st
 {
     CHECK(!disk->open);
     const struct memory_map *map = disk->maps == NULL ? NULL : *memory_disk_map(disk, partition);
+    if (map != NULL && memory_map_hides(map, key))
+        return ERR_CORRUPT;
     const struct memory_record *record = map == NULL ? NULL : memory_map_find(map, key);
     if (record == NULL)
         return ERR_NOT_FOUND;
@@ -158,6 +160,8 @@ static enum err memory_read(struct store *store, uint32_t partition, struct byte
     if (fault(engine, engine->read_error))
         return ERR_IO;
     const struct memory_map *map = *memory_disk_map(engine->disk, partition);
+    if (map != NULL && memory_map_hides(map, key))
+        return ERR_CORRUPT;
     const struct memory_record *record = map == NULL ? NULL : memory_map_find(map, key);
     if (record == NULL)
         return ERR_NOT_FOUND;
@@ -203,13 +207,18 @@ static enum err memory_scan(struct store *store, uint32_t partition, struct byte
     struct memory_map *map = *memory_disk_map(engine->disk, partition);
     if (map == NULL)
         return OK;
+    enum err err = memory_map_hides(map, from) ? ERR_CORRUPT : OK;
     map->scans++;
     uint32_t place = memory_map_lower_bound(map, from);
-    while (place < map->count) {
+    while (err == OK && place < map->count) {
         struct memory_record *record = map->records[place];
         struct bytes key = memory_record_key(record);
         if (to.size != 0 && bytes_compare(key, to) >= 0)
             break;
+        if (memory_map_hides(map, key)) {
+            err = ERR_CORRUPT;
+            break;
+        }
         uint64_t staged = engine->figures.staged;
         if (!visit(closure, key, memory_record_value(record)))
             break;
@@ -222,7 +231,7 @@ static enum err memory_scan(struct store *store, uint32_t partition, struct byte
             place++;
     }
     map->scans--;
-    return OK;
+    return err;
 }
 
 /* Deletions that count as no write of the handle's: a crash takes them back from the end, all, some
@@ -236,6 +245,8 @@ static enum err memory_drop(struct store *store, uint32_t partition)
         return ERR_IO;
     struct memory_map *map = *memory_disk_map(engine->disk, partition);
     CHECK(map == NULL || map->scans == 0);
+    if (map != NULL)
+        map->has_hole = false;
     while (map != NULL && map->count > 0) {
         struct bytes key = memory_record_key(map->records[map->count - 1]);
         struct memory_record *before = memory_map_replace(map, key, NULL);
@@ -447,6 +458,8 @@ enum err engine_memory_read_durable(const struct engine *base, uint32_t partitio
 {
     const struct memory_engine *engine = memory_engine_of(base);
     const struct memory_map *map = *memory_disk_map(engine->disk, partition);
+    if (map != NULL && memory_map_hides(map, key))
+        return ERR_CORRUPT;
     const struct memory_record *record = map == NULL ? NULL : memory_map_find(map, key);
     for (size_t i = 0; map != NULL && i < engine->log_count; i++) {
         const struct pending *pending = &engine->log[i];

@@ -31,6 +31,10 @@ struct memory_disk *memory_disk_copy(const struct memory_disk *disk, const struc
         const struct memory_map *map = disk->maps[slot];
         for (uint32_t i = 0; map != NULL && i < map->count; i++)
             disk_put(copy, slot, map->records[i]);
+        if (map != NULL && copy->maps[slot] != NULL) {
+            copy->maps[slot]->has_hole = map->has_hole;
+            memcpy(copy->maps[slot]->hole, map->hole, sizeof map->hole);
+        }
     }
     /* The newest first, as a crash undoes them. */
     const struct memory_engine *engine = base == NULL ? NULL : memory_engine_of(base);
@@ -65,6 +69,33 @@ bool engine_memory_damage(struct engine *base, uint32_t partition, struct bytes 
     damaged->bytes[damaged->key_size + bit / 8] ^= (uint8_t)(1u << bit % 8);
     free(memory_map_replace(map, key, damaged));
     return true;
+}
+
+static void hole_bound(uint64_t hash, uint8_t bound[MEMORY_HOLE_BYTES])
+{
+    for (unsigned i = 0; i < MEMORY_HOLE_BYTES; i++)
+        bound[i] = (uint8_t)(hash >> (56 - 8 * i));
+}
+
+bool engine_memory_hide(struct engine *base, uint32_t partition, uint64_t first, uint64_t last)
+{
+    struct memory_map *map = *memory_disk_map(memory_engine_of(base)->disk, partition);
+    if (map == NULL || map->has_hole)
+        return false;
+    map->has_hole = true;
+    hole_bound(first, map->hole[0]);
+    hole_bound(last, map->hole[1]);
+    return true;
+}
+
+bool engine_memory_hides(const struct engine *base)
+{
+    const struct memory_disk *disk = memory_engine_of(base)->disk;
+    for (uint32_t i = 0; i < disk->partitions; i++) {
+        if (disk->maps[i] != NULL && disk->maps[i]->has_hole)
+            return true;
+    }
+    return false;
 }
 
 /* How many of `unsynced` writes a crash leaves: all, none and one in between are each frequent. A

@@ -51,6 +51,14 @@ struct memory_record *memory_map_find(const struct memory_map *map, struct bytes
     return map->records[place];
 }
 
+bool memory_map_hides(const struct memory_map *map, struct bytes key)
+{
+    size_t size = key.size < MEMORY_HOLE_BYTES ? key.size : MEMORY_HOLE_BYTES;
+    struct bytes head = bytes_of(key.data, size);
+    return map->has_hole && bytes_compare(head, bytes_of(map->hole[0], MEMORY_HOLE_BYTES)) >= 0 &&
+           bytes_compare(head, bytes_of(map->hole[1], MEMORY_HOLE_BYTES)) <= 0;
+}
+
 static void map_insert(struct memory_map *map, uint32_t place, struct memory_record *record)
 {
     if (map->count == map->capacity) {

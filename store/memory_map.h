@@ -8,6 +8,8 @@
 
 #include "base/bytes.h"
 
+#define MEMORY_HOLE_BYTES 8u
+
 struct memory_record {
     uint32_t key_size;
     uint32_t value_size;
@@ -19,12 +21,17 @@ struct memory_map {
     uint32_t count;
     uint32_t capacity;
     uint32_t scans; /* running: a drop would pull the records from under them */
+    bool has_hole;  /* keys whose first bytes are these, or in between, cannot be read */
+    uint8_t hole[2][MEMORY_HOLE_BYTES];
 };
 
 /* Copies both. free() ends it. */
 struct memory_record *memory_record_new(struct bytes key, struct bytes value);
 struct bytes memory_record_key(const struct memory_record *record);
 struct bytes memory_record_value(const struct memory_record *record);
+
+/* Whether the key lies in the hole. */
+bool memory_map_hides(const struct memory_map *map, struct bytes key);
 
 struct memory_map *memory_map_new(void);
 /* With all its records. */

@@ -108,10 +108,10 @@ static void test_copy_waits_for_bad_rows(void **state)
     assert_string_equal(line->node, "n4");
     assert_string_equal(line->keyspace, "default");
     assert_string_equal(
-        line->text,
-        "keyspace default: partition 7 waits for n2 to mend bad rows (row_quarantined in its log) "
-        "that n4 is to copy: what no replica can mend is lost if you give it up (coterie repair "
-        "--give-up-bad-rows --keyspace default)");
+        line->text, "keyspace default: partition 7 waits for n2 to mend bad rows (row_quarantined, "
+                    "vnode_unreadable in its log) that n4 is to copy: what no replica can mend is "
+                    "lost if you give it up (coterie repair "
+                    "--give-up-bad-rows --keyspace default)");
 
     waits.list[0].why = "input/output error";
     told.reports[3].report.waits = waits_encode(&told.bench.arena, &waits);
@@ -122,11 +122,42 @@ static void test_copy_waits_for_bad_rows(void **state)
     told_deinit(&told);
 }
 
+/* n2 cannot read a part of partition 7, and n3 does not hold the rest; or nobody is there to. */
+static void test_unreadable_copy(void **state)
+{
+    (void)state;
+    struct told told;
+    told_init(&told, false);
+    struct waits waits = {0};
+    struct wait wait = {.cause = WAIT_UNREADABLE,
+                        .keyspace_id = told.bench.keyspace.id,
+                        .member = 3,
+                        .partition = 7,
+                        .count = 1};
+    waits_add(&waits, &wait);
+    told.reports[1].report.waits = waits_encode(&told.bench.arena, &waits);
+    const Coterie__V1__Wait *line = line_of(&told, COTERIE__V1__WAIT__CAUSE__CAUSE_UNREADABLE);
+    assert_string_equal(line->node, "n2");
+    assert_string_equal(
+        line->text, "keyspace default: at n2 partition 7 cannot be read in part (vnode_unreadable "
+                    "in its log): it is emptied and filled again when the other copies hold the "
+                    "rest, and n3 does not; what no replica can read is lost if you give it up "
+                    "(coterie repair --give-up-bad-rows --keyspace default)");
+    waits.list[0].member = MEMBER_NONE;
+    told.reports[1].report.waits = waits_encode(&told.bench.arena, &waits);
+    coterie__v1__get_change_response__init(&told.response);
+    line = line_of(&told, COTERIE__V1__WAIT__CAUSE__CAUSE_UNREADABLE);
+    assert_non_null(strstr(line->text, "no other replica has it"));
+    assert_int_equal(line->n_waits_for, 0);
+    told_deinit(&told);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_change_waits_for_bad_rows),
         cmocka_unit_test(test_copy_waits_for_bad_rows),
+        cmocka_unit_test(test_unreadable_copy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,6 +20,8 @@
  *   slow n2    fast n2                       its syncs do not end; do again
  *   skew n2 500ms                            its wall clock goes ahead
  *   unreadable n2    readable n2             its reads fail; do not any more
+ *   rot n2 KEY       hide n2 KEY             a bit of its row turns; the store cannot read the
+ *                                            block that it lies in
  *   wipe n2                                  of a node that is down: its disk is empty
  *   backup n2 NAME    restore n2 NAME        a copy of its disk; puts it back, of one that is down
  *   create n1 NAME [consistent] [lww] [periodic] [n=2]   drop n1 NAME   keyspaces n2
@@ -250,7 +252,7 @@ static bool command_run(struct cluster *c, const struct words *words)
     } else if (word_is(words, 0, "wipe") || word_is(words, 0, "backup") ||
                word_is(words, 0, "restore")) {
         command_disk(c, words);
-    } else if (word_is(words, 0, "rot")) {
+    } else if (word_is(words, 0, "rot") || word_is(words, 0, "hide")) {
         command_rot(c, words, node);
     } else if (word_is(words, 0, "show")) {
         command_show(c, words);

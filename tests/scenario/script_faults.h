@@ -77,7 +77,7 @@ static void command_disk(struct cluster *c, const struct words *words)
     }
 }
 
-/* A bit of the key's row turns. */
+/* A bit of the key's row turns, or the block that it lies in cannot be read. */
 static void command_rot(struct cluster *c, const struct words *words, struct node *node)
 {
     const char *key = word_at(words, 2);
@@ -92,8 +92,11 @@ static void command_rot(struct cluster *c, const struct words *words, struct nod
     uint64_t hash = hash_key(keyspace->id, name);
     struct bytes row = bytes_of(memory, hash_storage_key(keyspace->id, name, hash, memory));
     snprintf(c->rotten, sizeof c->rotten, "%s", key);
-    engine_memory_damage(node->engine, hash_partition(hash, node->view->topology.partitions), row,
-                         80);
+    uint32_t partition = hash_partition(hash, node->view->topology.partitions);
+    if (word_is(words, 0, "hide"))
+        engine_memory_hide(node->engine, partition, hash, hash);
+    else
+        engine_memory_damage(node->engine, partition, row, 80);
 }
 
 static void command_lose(struct cluster *c, const struct words *words)

@@ -60,6 +60,7 @@ struct batch {
     } registers;
     uint64_t last_rotten;
     uint64_t given_up;
+    uint64_t holes;
     uint64_t steward_seeds;
     struct steward_figures steward;
     uint64_t failures;
@@ -155,6 +156,7 @@ static void take_report(struct batch *batch, const struct report *report)
     batch->registers.counters += result->figures.registers.counters;
     batch->last_rotten += result->figures.last_rotten;
     batch->given_up += result->figures.given_up;
+    batch->holes += result->figures.holes;
     const struct steward_figures *steward = &result->figures.steward;
     batch->steward_seeds += steward->asked > 0;
     batch->steward.commits += steward->commits;
@@ -336,8 +338,9 @@ static void print_registers(const struct batch *batch)
            ends[REGISTERS_APPLIED], ends[REGISTERS_REFUSED], ends[REGISTERS_NOT_APPLIED],
            ends[REGISTERS_UNKNOWN], batch->registers.retried, batch->registers.without_majority,
            batch->registers.judged, batch->registers.counters, batch->registers.rotten);
-    printf("last copies that rotted: %" PRIu64 " rows; given up: %" PRIu64 " keys\n",
-           batch->last_rotten, batch->given_up);
+    printf("last copies that rotted: %" PRIu64 " rows; given up: %" PRIu64
+           " keys; blocks that could not be read: %" PRIu64 "\n",
+           batch->last_rotten, batch->given_up, batch->holes);
 }
 
 /* True when whoever changes clusters has done all that there is to be done. */

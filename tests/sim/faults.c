@@ -396,6 +396,7 @@ void faults_on_begin(struct world *world, struct incident *incident)
         break;
     case FAULT_CORRUPT:
         faults_disk_rot(world, incident);
+        faults_disk_hide(world, incident);
         break;
     case FAULT_PAUSE_NODE:
     case FAULT_PAUSE_ACTOR:

@@ -140,6 +140,8 @@ static bool others_are_whole(const struct world *world, uint32_t node)
         const struct host *host = &world->hosts[i];
         if (!steward_is_member(world, i))
             continue;
+        if (i != node && host->up && engine_memory_hides(host->engine))
+            return false;
         if (i != node && !world_has(world, FAULT_MEMBERSHIP) && host_put_back_lately(host))
             return false;
         for (uint32_t j = 0; j < world->options.shards; j++) {
@@ -355,4 +357,110 @@ void faults_disk_rot(struct world *world, struct incident *incident)
         trace_line(&world->trace, world->now_ns, "n%u: a bit of ks%u/%s turns", host->member,
                    keyspace, name);
     }
+}
+
+/* -- blocks that cannot be read ------------------------------------------------------------------
+ */
+
+static bool in_range(struct merkle_range range, uint32_t keyspace_id, const char *name)
+{
+    uint64_t hash = hash_key(keyspace_id, bytes_of_string(name));
+    return hash >= range.first && hash <= range.last;
+}
+
+/* A copy of a register that begins anew needs the list of each other one. */
+static bool registers_mute(const struct world *world)
+{
+    uint64_t mute = 0;
+    for (uint32_t i = 0; i < world->options.nodes; i++) {
+        for (uint32_t j = 0; world->hosts[i].up && j < world->options.shards; j++)
+            mute += counter_get(&replica_figures(world->hosts[i].replicas[j])->registers_mute);
+    }
+    return mute > 0;
+}
+
+/* Others hold all that lies there, and no register does. Of what else the copy holds they need have
+ * nothing. */
+static bool range_is_spare(struct world *world, const struct host *host, struct merkle_range range)
+{
+    char name[16];
+    for (uint32_t key = 0; key < world->options.registers.keys; key++) {
+        registers_key_name(key, name);
+        if (in_range(range, world->registers.keyspace_id, name))
+            return false;
+    }
+    for (uint32_t keyspace = 0; keyspace < world->options.keyspace_count; keyspace++) {
+        uint32_t id = world->workload.keyspace_ids[keyspace];
+        for (uint32_t key = 0; key < world->options.keys; key++) {
+            key_name(key, name);
+            if (world->workload.touched[keyspace][key] && in_range(range, id, name) &&
+                !key_is_spare(world, host->index, keyspace, key))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* The only replica of some keyspace is never emptied, and never mended, nor is one whose vote the
+ * others need: an operator has to place it anew. */
+bool faults_disk_may_hide(const struct host *host, uint32_t partition)
+{
+    bool alone = false;
+    for (uint32_t i = 0; i < host->view->keyspaces.count; i++) {
+        const struct keyspace *keyspace = &host->view->keyspaces.keyspaces[i];
+        struct replica_set set;
+        if (keyspace->dropped)
+            continue;
+        view_replica_set(host->view, keyspace, partition, &set);
+        uint32_t least = keyspace->mode == KEYSPACE_CONSISTENT ? 3 : 2;
+        for (uint32_t j = 0; j < set.count; j++)
+            alone |= set.count < least && set.replicas[j].member == host->member;
+    }
+    return !alone;
+}
+
+struct merkle_range faults_disk_block(struct world *world, struct prng *prng, uint64_t hash)
+{
+    uint32_t partitions = world->options.partitions;
+    struct merkle_range range = merkle_range(hash_partition(hash, partitions), partitions, 0, 0);
+    uint64_t width = prng_u64(prng) >> (4 + prng_below(prng, 60));
+    if (range.last - hash > width)
+        range.last = hash + width;
+    range.first = hash;
+    return range;
+}
+
+void faults_disk_hide(struct world *world, const struct incident *incident)
+{
+    struct host *host = &world->hosts[incident->node];
+    struct prng prng;
+    prng_init(&prng, world->options.seed ^ world->now_ns, RANDOM_HOLES);
+    uint32_t keyspace = (uint32_t)prng_below(&prng, world->options.keyspace_count);
+    uint32_t key = (uint32_t)prng_below(&prng, world->options.keys);
+    uint32_t id = world->workload.keyspace_ids[keyspace];
+    struct version_set held = {0};
+    struct arena arena;
+    char name[16];
+    key_name(key, name);
+    struct bytes text = bytes_of_string(name);
+    uint64_t hash = hash_key(id, text);
+    uint32_t partition = hash_partition(hash, world->options.partitions);
+    struct merkle_range range = faults_disk_block(world, &prng, hash);
+    /* It has no vote in registers afterwards, which a change may need. */
+    if (world->options.registers.keys > 0 && world_has(world, FAULT_MEMBERSHIP))
+        return;
+    if (!host->up || !world->workload.touched[keyspace][key] || !prng_chance(&prng, 0.5) ||
+        registers_mute(world) || !others_are_whole(world, host->index) ||
+        may_be_left_alone(world, keyspace, partition) || !faults_disk_may_hide(host, partition) ||
+        !range_is_spare(world, host, range))
+        return;
+    arena_init(&arena, NULL, 0);
+    if (host_peek_durable(host, id, text, &arena, &held) &&
+        engine_memory_hide(host->engine, partition, range.first, range.last)) {
+        world_fired(world, FAULT_CORRUPT);
+        world->figures.holes++;
+        trace_line(&world->trace, world->now_ns, "n%u: a block with ks%u/%s cannot be read",
+                   host->member, keyspace, name);
+    }
+    arena_deinit(&arena);
 }

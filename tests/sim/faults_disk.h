@@ -8,7 +8,10 @@
 #ifndef SIM_FAULTS_DISK_H
 #define SIM_FAULTS_DISK_H
 
+#include "model/merkle.h"
 #include "tests/sim/faults.h"
+
+struct host;
 
 /* Takes the copy that a later restore puts back. */
 void faults_disk_begin(struct world *world, struct incident *incident);
@@ -24,5 +27,12 @@ bool faults_disk_log_remembers(const struct world *world, uint32_t node, uint32_
 void faults_disk_lose(struct world *world, struct incident *incident);
 /* Turns over some bits, of copies that are not the last ones. */
 void faults_disk_rot(struct world *world, struct incident *incident);
+/* Perhaps a block of the node cannot be read any more: what lies there is elsewhere, of what else
+ * the copy holds perhaps nothing. */
+void faults_disk_hide(struct world *world, const struct incident *incident);
+/* Other replicas could mend it in each keyspace. */
+bool faults_disk_may_hide(const struct host *host, uint32_t partition);
+/* Hashes of a block that begins with this one. */
+struct merkle_range faults_disk_block(struct world *world, struct prng *prng, uint64_t hash);
 
 #endif

@@ -1,6 +1,7 @@
 #include "tests/sim/given_up.h"
 
 #include "model/hash.h"
+#include "tests/sim/faults_disk.h"
 #include "tests/sim/world.h"
 
 #define ROT_TRIES 6u
@@ -43,6 +44,8 @@ static struct host *other_copy(struct world *world, uint32_t node, uint32_t keys
 void given_up_rot(struct world *world, uint32_t node)
 {
     struct prng *prng = &world->hosts[node].disk_prng;
+    struct prng hole;
+    prng_init(&hole, world->options.seed ^ world->now_ns, RANDOM_HOLES);
     for (uint32_t i = 0; world->options.gives_up && i < ROT_TRIES; i++) {
         uint32_t keyspace = (uint32_t)prng_below(prng, world->options.keyspace_count);
         uint32_t key = (uint32_t)prng_below(prng, world->options.keys);
@@ -58,12 +61,19 @@ void given_up_rot(struct world *world, uint32_t node)
         struct host *other = world->workload.touched[keyspace][key]
                                  ? other_copy(world, node, keyspace, text, partition)
                                  : NULL;
-        if (other == NULL || !engine_memory_damage(other->engine, partition, row, bit))
+        bool hides = world->options.registers.keys == 0 && prng_chance(&hole, 0.3) &&
+                     other != NULL && faults_disk_may_hide(other, partition);
+        struct merkle_range range = faults_disk_block(world, &hole, hash);
+        if (other == NULL ||
+            !(hides ? engine_memory_hide(other->engine, partition, range.first, range.last)
+                    : engine_memory_damage(other->engine, partition, row, bit)))
             continue;
         world_fired(world, FAULT_CORRUPT);
         world->given_up.rotten++;
-        trace_line(&world->trace, world->now_ns, "n%u: a bit of ks%u/%s turns, the last copy",
-                   other->member, keyspace, name);
+        world->figures.holes += hides;
+        trace_line(&world->trace, world->now_ns, "n%u: %s ks%u/%s %s, the last copy", other->member,
+                   hides ? "a block with" : "a bit of", keyspace, name,
+                   hides ? "cannot be read" : "turns");
     }
 }
 
@@ -74,7 +84,8 @@ static bool rows_are_bad(const struct world *world)
 {
     for (uint32_t i = 0; i < world->options.nodes; i++) {
         for (uint32_t j = 0; world->hosts[i].up && j < world->options.shards; j++) {
-            if (counter_get(&replica_figures(world->hosts[i].replicas[j])->quarantined) > 0)
+            const struct replica_figures *figures = replica_figures(world->hosts[i].replicas[j]);
+            if (counter_get(&figures->quarantined) + counter_get(&figures->vnodes_unreadable) > 0)
                 return true;
         }
     }

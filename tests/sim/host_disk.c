@@ -62,7 +62,7 @@ bool host_peek(struct host *host, uint32_t keyspace_id, struct bytes key, struct
 void host_peek_record(struct host *host, uint32_t keyspace_id, struct bytes key,
                       struct arena *arena, struct bytes *ret_record)
 {
-    if (row_read(host, false, keyspace_id, key, arena, ret_record) == ERR_NOT_FOUND)
+    if (row_read(host, false, keyspace_id, key, arena, ret_record) != OK)
         *ret_record = (struct bytes){0};
 }
 
@@ -74,7 +74,8 @@ static bool is_rotten(struct host *host, bool durable, uint32_t keyspace_id, str
         return false;
     arena_init(&arena, NULL, 0);
     enum err err = row_read(host, durable, keyspace_id, key, &arena, &record);
-    bool rotten = err == OK && record_verify(keyspace_id, key, record) != OK;
+    bool rotten =
+        err == ERR_CORRUPT || (err == OK && record_verify(keyspace_id, key, record) != OK);
     arena_deinit(&arena);
     return rotten;
 }

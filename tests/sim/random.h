@@ -21,6 +21,7 @@ enum random_stream {
     RANDOM_REGISTERS_OPTIONS,
     RANDOM_CENTERS,
     RANDOM_GIVEN_UP,
+    RANDOM_HOLES,
     RANDOM_ACTORS = 1000, /* + node, start and actor */
 };
 

@@ -96,6 +96,7 @@ struct world_figures {
     } registers;
     uint64_t last_rotten; /* rows, of keys whose other copy was lost */
     uint64_t given_up;    /* keys */
+    uint64_t holes;       /* blocks that cannot be read */
 };
 
 struct world {

@@ -197,6 +197,7 @@ static inline struct message *random_message(enum message_kind kind)
         body->complete = prng_chance(&prng, 0.5);
         body->bad_rows = prng_chance(&prng, 0.5);
         body->bad_keyspaces = random_bytes(arena, 0, 1000);
+        body->unfit = prng_chance(&prng, 0.5);
         body->roots = random_bytes(arena, 0, 100000);
     } else if (kind == MESSAGE_tree_read) {
         struct tree_read *body = &message->tree_read;
@@ -514,6 +515,7 @@ static inline void same_message(const struct message *a, const struct message *b
         SAME(tree_roots_reply.complete);
         SAME(tree_roots_reply.bad_rows);
         SAME_BYTES(tree_roots_reply.bad_keyspaces);
+        SAME(tree_roots_reply.unfit);
         SAME_BYTES(tree_roots_reply.roots);
     } else if (a->kind == MESSAGE_tree_read) {
         SAME(tree_read.partition);

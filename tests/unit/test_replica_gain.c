@@ -669,7 +669,7 @@ static void doubted_while_gained(void **state)
     gain_init(&g);
     fill(&g);
     struct message *message = message_new(MESSAGE_vnode_doubt, 0);
-    message->vnode_doubt = (struct vnode_doubt){.partition = g.partition, .reason = DOUBT_CORRUPT};
+    message->vnode_doubt = (struct vnode_doubt){.partition = g.partition, .reason = DOUBT_LOG_SHORT};
     fixture_handle(&g.b.f, message);
     fixture_sync(&g.b.f);
     fixture_pass(&g.b.f, 2000 * MS);

@@ -191,7 +191,7 @@ static void lose_and_complete(struct bench *b, struct bytes record)
 {
     uint32_t partition = test_partition(&b->f, KEYSPACE_TEST_SIBLINGS, "k");
     struct message *message = message_new(MESSAGE_vnode_doubt, 0);
-    message->vnode_doubt = (struct vnode_doubt){.partition = partition, .reason = DOUBT_CORRUPT};
+    message->vnode_doubt = (struct vnode_doubt){.partition = partition, .reason = DOUBT_LOG_SHORT};
     fixture_handle(&b->f, message);
     fixture_sync(&b->f);
     message = fixture_take(&b->f, MESSAGE_vnode_incomplete);
