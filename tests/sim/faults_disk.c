@@ -368,11 +368,13 @@ static bool in_range(struct merkle_range range, uint32_t keyspace_id, const char
     return hash >= range.first && hash <= range.last;
 }
 
-/* A copy of a register that begins anew needs the list of each other one. */
-static bool registers_mute(const struct world *world)
+/* A copy of a register that begins anew needs the list of each other one; a disk that was lost may
+ * not have been found out. */
+static bool others_begin_anew(const struct world *world, uint32_t node)
 {
     uint64_t mute = 0;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
+        mute += i != node && (world->hosts[i].wiped || host_lost_lately(&world->hosts[i]));
         for (uint32_t j = 0; world->hosts[i].up && j < world->options.shards; j++)
             mute += counter_get(&replica_figures(world->hosts[i].replicas[j])->registers_mute);
     }
@@ -450,7 +452,7 @@ void faults_disk_hide(struct world *world, const struct incident *incident)
     if (world->options.registers.keys > 0 && world_has(world, FAULT_MEMBERSHIP))
         return;
     if (!host->up || !world->workload.touched[keyspace][key] || !prng_chance(&prng, 0.5) ||
-        registers_mute(world) || !others_are_whole(world, host->index) ||
+        others_begin_anew(world, host->index) || !others_are_whole(world, host->index) ||
         may_be_left_alone(world, keyspace, partition) || !faults_disk_may_hide(host, partition) ||
         !range_is_spare(world, host, range))
         return;
