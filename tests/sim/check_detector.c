@@ -14,6 +14,13 @@ void check_detector_paused(struct host *host, uint64_t until_ns)
         host->doubt_until_ns = until_ns + DOUBT_NS;
 }
 
+/* By the document: the silence of such a member convicts nobody. */
+static bool is_out(const struct view *view, uint32_t number)
+{
+    const struct member *member = topology_member(&view->topology, number);
+    return topology_was_removed(&view->topology, number) || (member != NULL && member->gone);
+}
+
 void check_detector_view(struct host *host, const struct view *before, const struct view *view)
 {
     struct world *world = host->world;
@@ -21,8 +28,8 @@ void check_detector_view(struct host *host, const struct view *before, const str
         return;
     for (uint32_t peer = 0; peer < world->options.nodes; peer++) {
         uint32_t member = peer + 1;
-        if (topology_was_removed(&view->topology, member) || !view_alive(before, member) ||
-            view_alive(view, member) || !world->network.links[host->index][peer].announced ||
+        if (is_out(view, member) || !view_alive(before, member) || view_alive(view, member) ||
+            !world->network.links[host->index][peer].announced ||
             world->network.links[host->index][peer].told_down_ns >= host->doubt_from_ns)
             continue;
         world_fail(world, "detector", "n%u was paused itself and convicts n%u, which is connected",
