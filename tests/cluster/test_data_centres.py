@@ -151,11 +151,11 @@ def written(loads):
 
 
 def measure_quiet(cluster, loads):
-    """(from, until, bytes over the link for each write), all being well."""
+    """(from, until, bytes over the link, writes), all being well."""
     time.sleep(SETTLE_SECONDS)
     begin, keys, crossed = time.monotonic(), written(loads), cluster.bytes_between()
     time.sleep(QUIET_SECONDS)
-    return begin, time.monotonic(), (cluster.bytes_between() - crossed) / (written(loads) - keys)
+    return begin, time.monotonic(), cluster.bytes_between() - crossed, written(loads) - keys
 
 
 def idle_bytes(cluster):
@@ -203,7 +203,7 @@ def play_cut(what, flags, seconds, rate):
     with CenterCluster(PER_CENTER, FLAGS + flags) as cluster:
         cluster.start()
         loads = begin_loads(cluster, rate)
-        quiet_from, quiet_until, _ = measure_quiet(cluster, loads)
+        quiet_from, quiet_until, *_ = measure_quiet(cluster, loads)
         cluster.cut_centers()
         cut_from = time.monotonic()
         check_cut_off(cluster)
@@ -244,11 +244,11 @@ def play_bytes(flags, rate):
         cluster.start()
         idle = idle_bytes(cluster)
         loads = begin_loads(cluster, rate)
-        _, _, each = measure_quiet(cluster, loads)
+        begin, end, crossed, writes = measure_quiet(cluster, loads)
         for load in loads:
             load.end()
         passed_on = metrics(cluster, "coterie_replica_passed_on_total")
-        return each - idle / (2 * rate), passed_on, written(loads)
+        return (crossed - idle * (end - begin)) / writes, passed_on, written(loads)
 
 
 def play_forwarding(rate):
