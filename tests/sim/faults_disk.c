@@ -131,27 +131,32 @@ static bool keyspaces_are_spare(const struct world *world, uint32_t node)
     return true;
 }
 
-/* One loss at a time: the others are up, and complete. Where members do not change a copy that was
+/* Up, and complete. A lost disk that nobody has found out yet, and a shard that has not read its
+ * rows of vnodes, count no incomplete ones. */
+static bool is_whole(const struct host *host)
+{
+    bool whole = host->up && !host->wiped && !engine_memory_hides(host->engine);
+    for (uint32_t i = 0; whole && i < host->world->options.shards; i++)
+        whole = host_copies_known(host, i) &&
+                counter_get(&replica_figures(host->replicas[i])->vnodes_incomplete) == 0;
+    return whole;
+}
+
+/* One loss at a time (docs/operations.md): also where the node itself has nothing to lose
+ * any more, its last copy having rotted (seed 266277). Where members do not change a copy that was
  * put back may pass for the node for a while, and is emptied when the floors of others show it:
  * with two of those goes what only they have acknowledged meanwhile (seed 19876). */
 static bool others_are_whole(const struct world *world, uint32_t node)
 {
-    for (uint32_t i = 0; i < world->options.nodes; i++) {
+    bool whole = world->hosts[node].up;
+    for (uint32_t i = 0; whole && i < world->options.nodes; i++) {
         const struct host *host = &world->hosts[i];
-        if (!steward_is_member(world, i))
+        if (i == node || !steward_is_member(world, i))
             continue;
-        if (i != node && host->up && engine_memory_hides(host->engine))
-            return false;
-        if (i != node && !world_has(world, FAULT_MEMBERSHIP) && host_put_back_lately(host))
-            return false;
-        for (uint32_t j = 0; j < world->options.shards; j++) {
-            if (!host->up ||
-                (i != node &&
-                 counter_get(&replica_figures(host->replicas[j])->vnodes_incomplete) > 0))
-                return false;
-        }
+        whole =
+            is_whole(host) && (world_has(world, FAULT_MEMBERSHIP) || !host_put_back_lately(host));
     }
-    return true;
+    return whole;
 }
 
 bool faults_disk_log_remembers(const struct world *world, uint32_t node, uint32_t *ret_voters,
@@ -368,13 +373,12 @@ static bool in_range(struct merkle_range range, uint32_t keyspace_id, const char
     return hash >= range.first && hash <= range.last;
 }
 
-/* A copy of a register that begins anew needs the list of each other one; a disk that was lost may
- * not have been found out. */
+/* A copy of a register that begins anew needs the list of each other one. */
 static bool others_begin_anew(const struct world *world, uint32_t node)
 {
     uint64_t mute = 0;
     for (uint32_t i = 0; i < world->options.nodes; i++) {
-        mute += i != node && (world->hosts[i].wiped || host_lost_lately(&world->hosts[i]));
+        mute += i != node && host_lost_lately(&world->hosts[i]);
         for (uint32_t j = 0; world->hosts[i].up && j < world->options.shards; j++)
             mute += counter_get(&replica_figures(world->hosts[i].replicas[j])->registers_mute);
     }
