@@ -143,20 +143,23 @@ static bool note_bad_keyspaces(struct anti_entropy *ae, const struct actor_conte
 }
 
 /* A copy of it is being filled, and has exchanges of its own for that. Was it lost, and is read, a
- * vnode that was lost too need not wait for it: that keyspace is filled by itself there as well. */
+ * vnode that was lost too need not wait for it: that keyspace is filled by itself there as well. A
+ * copy that drops out of the set, as of a change that is taken back, nobody fills any more; that it
+ * goes may wait for who would wait for it here. */
 static void leave_out(const struct anti_entropy *ae, const struct actor_context *ctx,
                       struct ae_exchange *exchange, uint32_t keyspace_id,
                       const struct exchange_root *const roots[2])
 {
     const struct keyspace *keyspace = keyspace_map_find_id(&ctx->view->keyspaces, keyspace_id);
+    bool copied = ctx->view->topology.phases[exchange->partition] == PHASE_COPIED;
     exchange->left_out = true;
     for (uint32_t side = 0; side < 2; side++) {
-        bool lost = keyspace->mode != KEYSPACE_CONSISTENT &&
-                    view_role(ctx->view, keyspace, exchange->partition, exchange->members[side]) ==
-                        ROLE_READER;
-        if (roots[side] == NULL || !roots[side]->incomplete)
+        enum replica_role role =
+            view_role(ctx->view, keyspace, exchange->partition, exchange->members[side]);
+        bool drops_out = copied && role == ROLE_WRITER;
+        if (roots[side] == NULL || !roots[side]->incomplete || drops_out)
             continue;
-        if (lost)
+        if (role == ROLE_READER && keyspace->mode != KEYSPACE_CONSISTENT)
             ae_exchange_note_lack(ae, exchange, side, keyspace_id);
         else
             exchange->waits = true;

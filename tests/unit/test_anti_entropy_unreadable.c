@@ -320,6 +320,40 @@ static void the_only_copy(void **state)
     moves_deinit(&m);
 }
 
+/* A change is taken back before it has given anybody the copy, for it waits: whoever was to get it
+ * drops out as he is, which waits for those that stay. They do not wait for him. */
+static void beside_a_lost_copy_and_an_aborted_one(void **state)
+{
+    (void)state;
+    struct moves m;
+    uint32_t pair[3];
+    uint32_t count;
+    uint32_t partition = begin(&m, 2, pair);
+    hide(&m, pair[0], partition, HIDDEN);
+    lose(&m, pair[1], partition);
+    assert_int_equal(get(&m, pair[0], partition, HIDDEN, &count), ERR_CORRUPT);
+    change_replicate(&m.f, KEYSPACE, 3);
+    moves_show_all(&m);
+    moves_run(&m, 2 * SECONDS);
+    moves_step(&m, partition, PHASE_ANNOUNCED);
+    moves_show_all(&m);
+    uint32_t gains = gaining(&m, partition);
+    assert_false(moves_until_filled(&m, gains, partition, 30 * SECONDS));
+    change_abort(&m.f);
+    assert_int_equal(m.f.topology.phases[partition], PHASE_COPIED);
+    moves_show_all(&m);
+    moves_run(&m, 60 * SECONDS);
+    serves_the_rest(&m, pair[0], partition);
+    assert_false(moves_filled(&m, pair[0], partition));
+    give_up(&m, pair[0], 0);
+    moves_run(&m, 90 * SECONDS);
+    for (uint32_t i = 0; i < 2; i++) {
+        holds_all(&m, pair[i], partition, true);
+        assert_true(moves_filled(&m, pair[i], partition));
+    }
+    moves_deinit(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +363,7 @@ int main(void)
         cmocka_unit_test(one_of_three),
         cmocka_unit_test(two_of_two),
         cmocka_unit_test(the_only_copy),
+        cmocka_unit_test(beside_a_lost_copy_and_an_aborted_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
