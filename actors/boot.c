@@ -454,10 +454,12 @@ enum err boot_renew(struct store *meta, struct arena *arena, const struct boot_r
     return err;
 }
 
-enum err boot_raise_generation(struct store *meta, uint64_t *ret_generation)
+enum err boot_raise_generation(struct store *meta, bool accepted, uint64_t *ret_generation)
 {
     struct owner owner = {0};
     struct arena arena;
+    if (!accepted && !MUTATE(GENERATION_RAISED_ALONE))
+        return ERR_PRECONDITION;
     arena_init(&arena, NULL, 0);
     enum err err = owner_read(meta, &arena, &owner);
     if (err == OK) {

@@ -108,8 +108,11 @@ enum err boot_renew(struct store *meta, struct arena *arena, const struct boot_r
 
 /* While the node runs: stages the next generation of this directory. When it is durable the node's
  * hellos say it, and the peers keep it: a copy that was taken before does not come near it by being
- * started, and is known for what it is (identity.h). */
-enum err boot_raise_generation(struct store *meta, uint64_t *ret_generation) MUST_USE;
+ * started, and is known for what it is (identity.h). `accepted`: some peer has taken this life for
+ * what it says to be. PRECONDITION before that: it may be such a copy, and would raise itself above
+ * what they remember. */
+enum err boot_raise_generation(struct store *meta, bool accepted,
+                               uint64_t *ret_generation) MUST_USE;
 
 /* At the end of a clean stop, after the last write of any actor. */
 enum err boot_mark_clean(struct store *meta) MUST_USE;

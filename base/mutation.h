@@ -72,6 +72,8 @@
     X(EXCHANGE_ALWAYS_PROVES, "an exchange that failed half way counts as a proof", "2.2.4")       \
     X(WIPED_IS_REPLACED, "a node whose disk is empty goes on as the member that it was",           \
       "rule 29")                                                                                   \
+    X(GENERATION_RAISED_ALONE,                                                                     \
+      "a life that no peer has accepted raises its directory's generation", "rule 29")             \
     X(LOCAL_COUNTS_REMOTE, "a local quorum is met by nodes of any data centre", "rule 18")         \
     X(LOCAL_WRITE_LEAVES, "a local write is coordinated in another data centre", "rule 18")        \
     X(HINT_STANDS_IN_ABROAD, "a fallback stands in for a replica of another data centre",          \

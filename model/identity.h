@@ -15,9 +15,10 @@
  *           other id that supersedes the recorded one            REPLACED   recorded
  *           other id                                             WIPED
  *
- * Who judges another life than the recorded one is told the generation that it began with. The
- * raised ones are for those that have accepted it: else an older copy that runs alone for as long
- * as it is old has raised its own above what they remember.
+ * Who judges another life than the recorded one is told the generation that it began with, and
+ * nothing is raised before a peer has accepted this life; the raised ones are for those that have.
+ * Else an older copy that runs alone for as long as it is old has raised its own above what they
+ * remember, and is taken for the node itself, at the latest when it has started once more.
  *
  * So a member is one process at a time, as far as each peer can see; a copy of a directory is
  * refused while the first runs; and a directory that has forgotten what peers have seen of it (an
@@ -32,10 +33,11 @@
  * What generations cannot show: a copy that was taken, and the first ended, before the next
  * generation was told to anybody (some seconds), is RESTARTED although it may lack the last writes;
  * so is one of the same raise whose starts have caught up before it met anybody, and any for a peer
- * that has no row. Each key's own clock shows it (amnesia, version.h), and key epochs that begin at
- * the start's time (boot.h) keep its dots unique. A key whose tombstone was reaped since the copy
- * has no clock left to show it; there the floor does that its peers have noted as reaped
- * (actors/message_range.h, reap_seal).
+ * that has no row (and then, once it has raised its own and started again, for the others). Each
+ * key's own clock shows it (amnesia, version.h), and key epochs that begin at the start's time
+ * (boot.h) keep its dots unique. A key whose tombstone was reaped since the copy has no clock left
+ * to show it; there the floor does that its peers have noted as reaped (actors/message_range.h,
+ * reap_seal).
  *
  * Source: DESIGN.md 4; RELIABILITY rules 2, 29, 30.
  */

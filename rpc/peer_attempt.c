@@ -331,6 +331,7 @@ static void link_greet(struct link *link, const struct peer_hello *theirs)
         return;
     }
     attempt->admitted = true;
+    peers_accepted(peers);
     peers_answered(peers, link, theirs, attempt->asked_ns);
     log_write(peers->options.log, LOG_INFO, "peer_up",
               "member=%u name=\"%s\" generation=%llu verdict=\"%s\"", link->member, theirs->name,

@@ -320,6 +320,13 @@ void peers_leave(struct rpc_peers *peers, struct link *link, bool serving)
     pthread_mutex_unlock(&peers->lock);
 }
 
+void peers_accepted(struct rpc_peers *peers)
+{
+    pthread_mutex_lock(&peers->lock);
+    peers->life_accepted = true;
+    pthread_mutex_unlock(&peers->lock);
+}
+
 void peers_told(struct rpc_peers *peers, uint32_t member, const struct incarnation_answer *answer)
 {
     if (answer->action == IDENTITY_PROCEED || answer->action == IDENTITY_RETRY)

@@ -121,10 +121,11 @@ struct rpc_peers {
     pthread_mutex_t connecting; /* taken before all others */
 
     pthread_mutex_t lock;
-    pthread_cond_t idle; /* live has become 0 */
+    pthread_cond_t idle;     /* live has become 0 */
     struct peer_hello hello; /* its generation is the one that this life began with (identity.h) */
-    uint64_t generation;     /* raised since; only who has taken this life for what it is hears it */
-    uint64_t raise_at_ns;    /* when it is raised again */
+    uint64_t generation;  /* raised since; only who has taken this life for what it is hears it */
+    uint64_t raise_at_ns; /* when it is raised again */
+    bool life_accepted;   /* by a peer: it goes up from then on (boot_raise_generation) */
     uint64_t raised;      /* to what; said when it is durable. 0: said */
     uint64_t raised_sequence;
     /* Of the topology: numbers from here on are not known yet, those below that are not listed were
@@ -193,6 +194,8 @@ void peers_heard(struct rpc_peers *peers, struct link *link, const struct peer_h
 /* The member has answered what was asked then. */
 void peers_answered(struct rpc_peers *peers, struct link *link, const struct peer_hello *theirs,
                     uint64_t asked_ns);
+/* A peer has taken this life of the node for what it says to be, durably. */
+void peers_accepted(struct rpc_peers *peers);
 /* What `member` makes of this node. */
 void peers_told(struct rpc_peers *peers, uint32_t member, const struct incarnation_answer *answer);
 

@@ -69,7 +69,8 @@ static bool generation_tick(struct rpc_peers *peers, uint64_t now_ns)
     } else if (peers->raised == 0 && now_ns >= peers->raise_at_ns && !peers->closing) {
         uint64_t generation = 0;
         peers->raise_at_ns = now_ns + peers->options.raise_ms * NS_PER_MS;
-        if (boot_raise_generation(meta, &generation) == OK) { /* else with the next turn */
+        enum err err = boot_raise_generation(meta, peers->life_accepted, &generation);
+        if (err == OK) { /* else with the next turn */
             peers->raised = generation;
             peers->raised_sequence = store_staged(meta);
             store_submit(meta);

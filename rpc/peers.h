@@ -14,8 +14,8 @@
  * Owns:     per peer one channel, one queue of frames (queue_bytes_max), one call; at most
  *           PEER_STREAMS_MAX calls from peers.
  * Receives: any message for another node (rpc_peers_deliver); hostile bytes on its port.
- *           Every ten seconds it raises the generation in this node's directory and tells all peers
- *           that have accepted this life (boot_raise_generation).
+ *           Every ten seconds it raises the generation in this node's directory, once some peer has
+ *           accepted this life, and tells all that have (boot_raise_generation).
  * Sends:    whatever peers sent to actors of this node; peer_link to the gossip actor, from
  * ACTOR_RUNTIME. Time:     looks after its links once a second on the loop's first thread (stalled
  * sends, silent handshakes, retries). Order:    runtime and loop run from before rpc_peers_start

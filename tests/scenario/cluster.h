@@ -54,6 +54,7 @@ struct node {
     struct identity_hello hello;
     uint64_t epoch_bound;
     struct incarnation met[NODES_MAX]; /* by index */
+    bool accepted;                     /* by some peer, in this life */
     bool renewing;                     /* its next start is that of a new incarnation */
     struct incarnation_answer told;
     struct memory_disk *disk;

@@ -19,6 +19,7 @@ enum hello_look { HELLO_UNKNOWN, HELLO_KNOWN, HELLO_REMOVED };
 static void hello_load(struct node *node, const struct boot *boot)
 {
     node->hello = boot->hello;
+    node->accepted = false;
     node->epoch_bound = boot->epoch_bound;
     for (uint32_t i = 0; i < node->cluster->node_count; i++) {
         enum err err =
@@ -76,6 +77,7 @@ static bool hello_judge(struct node *judge, struct node *node)
         return false;
     }
     CHECK_U64(answer.action, ==, IDENTITY_PROCEED);
+    node->accepted = true;
     if (!incarnation_equal(row, &next)) {
         *row = next;
         enum err err =
@@ -84,6 +86,30 @@ static bool hello_judge(struct node *judge, struct node *node)
         plan_sync(judge);
     }
     return true;
+}
+
+/* As every ten seconds (boot_raise_generation); who has met this life hears of it. */
+static void hello_raise(struct node *node)
+{
+    struct cluster *c = node->cluster;
+    struct store *meta = engine_store(node->engine, HANDLE_GOSSIP);
+    struct identity_hello hello = node->hello;
+    enum err err = boot_raise_generation(meta, node->accepted, &hello.self.generation);
+    cluster_say(c, "n%u raises its generation: %s", node->number,
+                err == OK ? "ok" : "nobody has accepted this life");
+    for (uint32_t i = 0; i < c->node_count && err == OK; i++) {
+        struct node *other = &c->nodes[i];
+        struct incarnation next;
+        if (other == node || !other->up || c->cut[node->number - 1][i] ||
+            incarnation_judge(&other->met[node->number - 1], &hello, node->epoch_bound,
+                              IDENTITY_LINKED, &next)
+                    .verdict != IDENTITY_SAME)
+            continue;
+        other->met[node->number - 1] = next;
+        err = incarnation_stage(engine_store(other->engine, HANDLE_GOSSIP), node->number, &next);
+        plan_sync(other);
+    }
+    plan_sync(node);
 }
 
 /* Whether a link between them may be used: both know each other, and the judge knows the node for

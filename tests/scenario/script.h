@@ -17,6 +17,7 @@
  *   vnodes n2                                how many of its vnodes wait to be filled
  *   crash n2 losing|keeping                  what is not durable
  *   stop n2    start n2                      a clean stop; a start
+ *   raise n2                                 its generation, as it does every ten seconds
  *   slow n2    fast n2                       its syncs do not end; do again
  *   skew n2 500ms                            its wall clock goes ahead
  *   unreadable n2    readable n2             its reads fail; do not any more
@@ -237,7 +238,7 @@ static bool command_run(struct cluster *c, const struct words *words)
     } else if (word_is(words, 0, "vnodes")) {
         command_vnodes(c, node);
     } else if (word_is(words, 0, "crash") || word_is(words, 0, "stop") ||
-               word_is(words, 0, "start")) {
+               word_is(words, 0, "start") || word_is(words, 0, "raise")) {
         command_life(c, words);
     } else if (word_is(words, 0, "slow")) {
         node->slow = true;

@@ -22,7 +22,10 @@ static void command_cut(struct cluster *c, const struct words *words)
 static void command_life(struct cluster *c, const struct words *words)
 {
     struct node *node = word_node(c, word_at(words, 1));
-    if (word_is(words, 0, "start")) {
+    if (word_is(words, 0, "raise")) {
+        if (node->up)
+            hello_raise(node);
+    } else if (word_is(words, 0, "start")) {
         if (!node->up && may_start(node))
             node_start(node);
     } else if (!node->up) {

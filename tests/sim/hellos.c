@@ -92,7 +92,9 @@ static bool judge(struct host *judge_host, struct host *host)
         hellos->sequences[host->index] = store_staged(meta_store(judge_host));
         host_sync_wanted(judge_host);
     }
-    return store_committed(meta_store(judge_host)) >= hellos->sequences[host->index];
+    bool durable = store_committed(meta_store(judge_host)) >= hellos->sequences[host->index];
+    host->hellos.accepted |= durable;
+    return durable;
 }
 
 /* As peers_heard (rpc/peer_identity.c). */
@@ -120,7 +122,7 @@ void hellos_on_raise(struct host *host)
     struct hellos *hellos = &host->hellos;
     struct store *meta = meta_store(host);
     if (hellos->raised == 0) {
-        if (boot_raise_generation(meta, &hellos->raised) != OK)
+        if (boot_raise_generation(meta, hellos->accepted, &hellos->raised) != OK)
             hellos->raised = 0;
         hellos->raised_sequence = store_staged(meta);
         host_sync_wanted(host);

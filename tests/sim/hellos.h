@@ -21,6 +21,7 @@ struct hellos {
     uint64_t raised;                    /* generation that is being made durable; 0: none */
     uint64_t generation;                /* raised since the start; `mine` has that of the start */
     uint64_t raised_sequence;
+    bool accepted; /* by a peer, in this life */
     bool renewing;
     struct incarnation_answer answer;
 };

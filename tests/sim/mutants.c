@@ -62,6 +62,7 @@ static const struct {
     {MUTATION_FILLED_WITHOUT_KEYSPACES, "unit_test_anti_entropy_lost"},
     {MUTATION_GAIN_PASSES_OVER_BAD_ROWS, "unit_test_anti_entropy_bad_rows"},
     {MUTATION_PLAN_KEEPS_ALL_ACKS, "unit_test_coordinator_change_put"},
+    {MUTATION_GENERATION_RAISED_ALONE, "unit_test_incarnation"},
     {MUTATION_REMOVED_REJOINS, "unit_test_topology_change"},
 };
 
