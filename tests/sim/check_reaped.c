@@ -117,7 +117,7 @@ static void check_removal(struct host *host, struct reap_watch *watch, uint32_t 
         bool replica =
             is_replica_by(host, other->member, watch->keyspace_id, bytes_of_string(name));
         if (i == host->index || !replica || other->losses > 0 ||
-            host_is_rotten(other, watch->keyspace_id, bytes_of_string(name)))
+            host_is_rotten_durably(other, watch->keyspace_id, bytes_of_string(name)))
             continue;
         /* Once one has removed it, a later write of the key there begins from nothing. */
         if (first && (!there || !clock_descends(&held.clock, &set->clock)))
