@@ -251,6 +251,16 @@ static uint32_t gaining(struct moves *m, uint32_t partition)
     return member;
 }
 
+/* The change is known to all, and the partition announced; who gains it. */
+static uint32_t announce(struct moves *m, uint32_t partition)
+{
+    moves_show_all(m);
+    moves_run(m, 2 * SECONDS);
+    moves_step(m, partition, PHASE_ANNOUNCED);
+    moves_show_all(m);
+    return gaining(m, partition);
+}
+
 /* Two that are unreadable at different places hold each other's rest, and neither is emptied: what
  * one of them cannot read the other one has. Who takes the place of one, when it is given up at
  * both, has all; then the other one has somebody to be filled from. */
@@ -271,11 +281,7 @@ static void two_of_two(void **state)
     assert_int_equal(count, 1);
     change_operate(&m.f, (struct topology_operation){.kind = TOPOLOGY_LEAVE, .member = pair[0]});
     change_commit(&m.f);
-    moves_show_all(&m);
-    moves_run(&m, 2 * SECONDS);
-    moves_step(&m, partition, PHASE_ANNOUNCED);
-    moves_show_all(&m);
-    uint32_t gains = gaining(&m, partition);
+    uint32_t gains = announce(&m, partition);
     assert_false(moves_until_filled(&m, gains, partition, 30 * SECONDS));
     give_up(&m, pair[0], 0);
     give_up(&m, pair[1], 0);
@@ -303,11 +309,7 @@ static void the_only_copy(void **state)
     serves_the_rest(&m, old[0], partition);
     assert_true(says(&m, old[0], WAIT_UNREADABLE, MEMBER_NONE));
     change_replicate(&m.f, KEYSPACE, 2);
-    moves_show_all(&m);
-    moves_run(&m, 2 * SECONDS);
-    moves_step(&m, partition, PHASE_ANNOUNCED);
-    moves_show_all(&m);
-    uint32_t gains = gaining(&m, partition);
+    uint32_t gains = announce(&m, partition);
     assert_false(moves_until_filled(&m, gains, partition, 60 * SECONDS));
     assert_true(says(&m, gains, WAIT_EXCHANGE, old[0]));
     give_up(&m, old[0], 0);
@@ -333,11 +335,7 @@ static void beside_a_lost_copy_and_an_aborted_one(void **state)
     lose(&m, pair[1], partition);
     assert_int_equal(get(&m, pair[0], partition, HIDDEN, &count), ERR_CORRUPT);
     change_replicate(&m.f, KEYSPACE, 3);
-    moves_show_all(&m);
-    moves_run(&m, 2 * SECONDS);
-    moves_step(&m, partition, PHASE_ANNOUNCED);
-    moves_show_all(&m);
-    uint32_t gains = gaining(&m, partition);
+    uint32_t gains = announce(&m, partition);
     assert_false(moves_until_filled(&m, gains, partition, 30 * SECONDS));
     change_abort(&m.f);
     assert_int_equal(m.f.topology.phases[partition], PHASE_COPIED);
